@@ -1,0 +1,86 @@
+# Argument checks and their messages: what was expected, what was given.
+from __future__ import annotations
+
+import difflib
+import numbers
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+
+class ArgumentError(ValueError, AssertionError):
+    """A bad argument: the message names it, what was expected, and what was given.
+
+    It is a ``ValueError`` for Python's users and an ``AssertionError`` for code that was written
+    against Captum, whose own checks are assertions.
+    """
+
+
+def one_of(argument: str, given: object, valid: Iterable[str]) -> str:
+    """Return ``given`` if it is one of ``valid``; the error names the nearest valid name."""
+    names = list(valid)
+    if isinstance(given, str) and given in names:
+        return given
+    near = difflib.get_close_matches(str(given).lower(), names, n=1, cutoff=0.4)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    listed = ", ".join(repr(name) for name in names)
+    raise ArgumentError(f"Expected `{argument}` to be one of {listed}; got {given!r}.{hint}")
+
+
+def positive_int(argument: str, given: object) -> int:
+    """Return ``given`` as an int of at least 1."""
+    if not isinstance(given, numbers.Integral) or isinstance(given, bool) or given < 1:
+        raise ArgumentError(f"Expected `{argument}` to be an integer of at least 1; got {given!r}.")
+    return int(given)
+
+
+def finite_number(argument: str, given: object, *, above: float) -> float:
+    """Return ``given`` as a finite float larger than ``above``."""
+    number = float("nan")
+    if isinstance(given, numbers.Real) and not isinstance(given, bool):
+        number = float(given)
+    if not above < number < float("inf"):
+        raise ArgumentError(
+            f"Expected `{argument}` to be a finite number above {above:g}; got {given!r}."
+        )
+    return number
+
+
+def describe(value: Any) -> str:
+    """Say what a value is, in a few words, for an error message."""
+    if isinstance(value, torch.Tensor):
+        return f"a tensor of shape {tuple(value.shape)} and dtype {value.dtype}"
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}: {value!r}"[:120]
+    return f"{value!r} ({type(value).__name__})"[:120]
+
+
+def check_inputs(inputs: object) -> tuple[torch.Tensor, ...]:
+    """Return the inputs as a tuple of tensors of one batch size, at least 1."""
+    tensors = inputs if isinstance(inputs, tuple) else (inputs,)
+    if isinstance(inputs, list) or not tensors:
+        raise ArgumentError(
+            f"Expected `inputs` to be a tensor or a tuple of tensors; got {describe(inputs)}. "
+            f"torch.stack(inputs) makes one batch of a list of equal shapes."
+        )
+    for tensor in tensors:
+        if not isinstance(tensor, torch.Tensor):
+            raise ArgumentError(
+                f"Expected `inputs` to be a tensor or a tuple of tensors; got {describe(tensor)}."
+            )
+        if tensor.dim() == 0 or tensor.numel() == 0:
+            raise ArgumentError(
+                f"Expected `inputs` with at least one example and one element in each, (N, ...); "
+                f"got {describe(tensor)}."
+            )
+        if tensor.dtype.is_complex or (tensor.dim() == 4 and not tensor.dtype.is_floating_point):
+            raise ArgumentError(
+                f"Expected `inputs` to be floating-point images; got {describe(tensor)}. "
+                f"Convert and normalise them as in training, e.g. inputs.float() / 255."
+            )
+    if len({len(tensor) for tensor in tensors}) != 1:
+        raise ArgumentError(
+            f"Expected `inputs` of one batch size; got {[len(tensor) for tensor in tensors]}."
+        )
+    return tensors

@@ -1,0 +1,16 @@
+# Tensor aliases and the names of shapes, used all over the house.
+#
+# N images (examples) in a batch, R regions, M classes, V views, C channels, H height, W width.
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import torch
+
+Tensors: TypeAlias = tuple[torch.Tensor, ...]
+TensorOrTensors: TypeAlias = torch.Tensor | Tensors
+Shape: TypeAlias = tuple[int, ...]
+
+Target: TypeAlias = int | tuple[int, ...] | torch.Tensor | list[int] | list[tuple[int, ...]] | None
+Baselines: TypeAlias = float | torch.Tensor | tuple[float | torch.Tensor, ...] | None
+AdditionalForwardArgs: TypeAlias = Any

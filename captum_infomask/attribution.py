@@ -1,0 +1,346 @@
+# InfoMask: wiring only. Score the view of a region, imputed, run by an engine.
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from captum_infomask._captum import (
+    PerturbationAttribution,
+    format_additional_forward_args,
+    log_usage,
+)
+from captum_infomask._checks import ArgumentError, check_inputs, one_of, positive_int
+from captum_infomask._types import (
+    AdditionalForwardArgs,
+    Baselines,
+    Target,
+    TensorOrTensors,
+)
+from captum_infomask.engines.base import Engine
+from captum_infomask.engines.batched import Batched
+from captum_infomask.engines.untouched import untouched
+from captum_infomask.imputers.base import Imputer
+from captum_infomask.imputers.choose import choose_imputer
+from captum_infomask.masks import MaxFraction, Rule, check_rule, threshold_mask
+from captum_infomask.regions.base import OVERLAPS, Regions
+from captum_infomask.regions.choose import choose_regions
+from captum_infomask.results import InfoMap
+from captum_infomask.scores.heads import Head
+from captum_infomask.scores.information import Prior, Score, TrainedWith, Unit
+from captum_infomask.scores.targets import target_table
+from captum_infomask.views.choose import CropSize, Reference, ViewName, choose_view
+from captum_infomask.views.plan import Scene, ViewPlan, whole_images
+
+
+class InfoMask(PerturbationAttribution):  # type: ignore[misc]
+    r"""Attribution in bits: the information that each region of an input holds about a class.
+
+    A network trained by softmax cross-entropy estimates mutual information: its logits are the
+    critic of the Donsker–Varadhan bound. For any view v of an image it therefore gives
+
+    .. math::
+
+        i(y; v) = \log p_\theta(y \mid v) - \log \pi_y,
+
+    and a region is scored by what its view tells about the target class (see :meth:`attribute` for
+    the views). Values are at most :math:`-\log_2 \pi_y` bits: :math:`\log_2 M` for M equally
+    likely classes.
+
+    Args:
+        forward_func: The model, or any function that returns its output, (N, M, ...) with the
+            classes in dimension 1.
+        head: What the output holds: ``logits``, ``log_probs``, ``probs``, ``sigmoid`` (multi-label,
+            or one logit) or ``raw`` (any number per example; the paper's un-normalised critic).
+        prior: p(y), one probability per class; uniform if None (1/2 for ``sigmoid``).
+        trained_with: ``cross_entropy``, or ``pc_softmax`` for prior-corrected softmax.
+        temperature: τ > 0, by which logits are divided.
+        unit: ``bits`` or ``nats``.
+
+    Raises:
+        ArgumentError: A setting is out of range; it is a ValueError and an AssertionError.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask import InfoMask
+        >>> model = torch.nn.Sequential(
+        ...     torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+        >>> images = torch.rand(2, 3, 32, 32)
+        >>> InfoMask(model).attribute(images, target=1).shape
+        torch.Size([2, 3, 32, 32])
+
+    Source: Qin & Kim, "Softmax Is Not an Artificial Trick", arXiv 1910.02629, Eq. 23 and Sec. 5.
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        *,
+        head: Head = "logits",
+        prior: Prior = None,
+        trained_with: TrainedWith = "cross_entropy",
+        temperature: float = 1.0,
+        unit: Unit = "bits",
+    ) -> None:
+        if not callable(forward_func):
+            raise ArgumentError(
+                f"Expected `forward_func` to be a model or function; got {forward_func!r}."
+            )
+        super().__init__(forward_func)
+        self._score = Score.checked(head, prior, trained_with, temperature, unit)
+
+    @property
+    def multiplies_by_inputs(self) -> bool:
+        """Always False: information is not a share of the input's value."""
+        return False
+
+    @log_usage()  # type: ignore[untyped-decorator]
+    @torch.no_grad()
+    def attribute(
+        self,
+        inputs: TensorOrTensors,
+        baselines: Baselines = None,
+        target: Target = None,
+        additional_forward_args: AdditionalForwardArgs = None,
+        feature_mask: TensorOrTensors | None = None,
+        *,
+        view: ViewName = "crop",
+        sliding_window_shapes: tuple[Any, ...] | None = None,
+        strides: int | tuple[Any, ...] | None = None,
+        regions: Regions | None = None,
+        imputer: Imputer | None = None,
+        crop_size: CropSize = None,
+        reference: Reference | None = None,
+        overlap: str = "mean",
+        perturbations_per_eval: int | None = None,
+        show_progress: bool = False,
+    ) -> Any:
+        r"""Information that each element's region holds about the target, in the unit.
+
+        ======== ================================== ==============================================
+        view     shown to the network               value of region R
+        ======== ================================== ==============================================
+        ``crop`` the region, cut out and resized    i(y; x_R)
+        ``keep`` the region, all else imputed       i(y; x_R in place) − i(y; all imputed)
+        ``drop`` the image, the region imputed      i(y; x) − i(y; x without R)
+        ======== ================================== ==============================================
+
+        Args:
+            inputs: A tensor (N, ...) or a tuple of them; images are (N, C, H, W), floating-point.
+            baselines: What hidden elements become, in Captum's forms: a number, a tensor of the
+                input's shape or with a first dimension of 1, a tuple with one per input; 0 if None.
+                For the views ``keep`` and ``drop``.
+            target: The class, in any form that Captum accepts.
+            additional_forward_args: Further arguments of the forward function. Tensors with one
+                entry per example follow their example; everything else is passed as it is.
+            feature_mask: Regions as an integer label per element, in Captum's form.
+            view: ``crop``, ``keep`` or ``drop``.
+            sliding_window_shapes: Regions as Occlusion's windows, without the batch dimension,
+                channel first. Where no regions are given at all, images get windows of three
+                eighths of their sides, other inputs one region per element.
+            strides: Occlusion's strides of the windows.
+            regions: Regions made beforehand, e.g. by :func:`grid`.
+            imputer: What stands in for hidden pixels, instead of ``baselines``.
+            crop_size: (height, width) that ``crop`` resizes regions to, ``native`` for no resizing,
+                or None for the images' own size.
+            reference: ``prior``: i(y; view) as it is (default of ``crop``); ``blank``: minus the
+                value of the all-imputed view (default of ``keep``). ``drop`` needs none.
+            overlap: How regions that cover an element combine: ``mean`` (as Occlusion), ``mixture``
+                (log of the mean probability) or ``max``.
+            perturbations_per_eval: At most this many views per image in one forward pass; a size
+                that suits the device if None.
+            show_progress: Show a progress bar on stderr.
+
+        Returns:
+            Attributions of the same type (tensor or tuple) and shapes as ``inputs``; float32, or
+            float64 where the network's output is.
+
+        Raises:
+            ArgumentError: An argument is wrong (before any forward pass where it can be known by
+                then), or the forward function returns something else than one number per class and
+                example, or NaN.
+
+        Example:
+            >>> import torch
+            >>> from captum_infomask import InfoMask
+            >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 4))
+            >>> infomask = InfoMask(model)
+            >>> bits = infomask.attribute(torch.rand(1, 1, 8, 8), target=2, view="drop",
+            ...                           sliding_window_shapes=(1, 4, 4), strides=(1, 4, 4))
+            >>> bits.shape
+            torch.Size([1, 1, 8, 8])
+
+        Source: arXiv 1910.02629, Sec. 5; ``drop`` is the prediction difference of Zintgraf et al.,
+        arXiv 1702.04595, and, per window, Captum's Occlusion on log-probabilities ÷ ln 2.
+        """
+        return self.score_regions(
+            inputs,
+            baselines,
+            target,
+            additional_forward_args,
+            feature_mask,
+            view=view,
+            sliding_window_shapes=sliding_window_shapes,
+            strides=strides,
+            regions=regions,
+            imputer=imputer,
+            crop_size=crop_size,
+            reference=reference,
+            overlap=overlap,
+            perturbations_per_eval=perturbations_per_eval,
+            show_progress=show_progress,
+        ).attributions()
+
+    def mask(
+        self,
+        inputs: TensorOrTensors,
+        *args: Any,
+        rule: Rule = MaxFraction(0.2),
+        invert: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Info-masking: where the attributions pass a rule.
+
+        Args:
+            inputs: As in :meth:`attribute`.
+            *args: As in :meth:`attribute`.
+            rule: ``MaxFraction`` (the paper's, 20%), ``TopFraction``, ``Otsu`` or ``AtLeast``.
+            invert: True hides the target instead of keeping it.
+            **kwargs: As in :meth:`attribute`.
+
+        Returns:
+            Boolean masks of the same type and shapes as ``inputs``: ``inputs * mask`` shows what is
+            kept.
+
+        Raises:
+            ArgumentError: As :meth:`attribute`, or the rule is unknown.
+
+        Example:
+            >>> import torch
+            >>> from captum_infomask import InfoMask
+            >>> brightness = lambda x: torch.stack([x.mean((1, 2, 3)), -x.mean((1, 2, 3))], dim=1)
+            >>> x = torch.eye(8).expand(1, 1, 8, 8)
+            >>> mask = InfoMask(brightness).mask(x, target=0)
+            >>> mask.shape, mask.dtype
+            (torch.Size([1, 1, 8, 8]), torch.bool)
+
+        Source: arXiv 1910.02629, Sec. 5 (info-masking, Fig. 2).
+        """
+        check_rule(rule)
+        return threshold_mask(self.attribute(inputs, *args, **kwargs), rule, invert=invert)
+
+    @torch.no_grad()
+    def score_regions(
+        self,
+        inputs: TensorOrTensors,
+        baselines: Baselines = None,
+        target: Target = None,
+        additional_forward_args: AdditionalForwardArgs = None,
+        feature_mask: TensorOrTensors | None = None,
+        *,
+        view: ViewName = "crop",
+        sliding_window_shapes: tuple[Any, ...] | None = None,
+        strides: int | tuple[Any, ...] | None = None,
+        regions: Regions | None = None,
+        imputer: Imputer | None = None,
+        crop_size: CropSize = None,
+        reference: Reference | None = None,
+        overlap: str = "mean",
+        perturbations_per_eval: int | None = None,
+        show_progress: bool = False,
+    ) -> InfoMap:
+        """Information of each region, before it is spread over pixels.
+
+        Takes the arguments of :meth:`attribute`, whose result is
+        ``score_regions(...).attributions()``.
+
+        Returns:
+            An :class:`InfoMap`: the regions, their scores (N, R), i(y; x), masks, boxes.
+
+        Raises:
+            ArgumentError: As :meth:`attribute`.
+
+        Example:
+            >>> import torch
+            >>> from captum_infomask import InfoMask, grid
+            >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 4))
+            >>> x = torch.rand(2, 1, 8, 8)
+            >>> regions = grid(x, rows=2, columns=2)
+            >>> infomap = InfoMask(model).score_regions(x, target=2, view="keep", regions=regions)
+            >>> infomap.scores.shape
+            torch.Size([2, 4])
+
+        Source: arXiv 1910.02629, Sec. 5.
+        """
+        tensors = check_inputs(inputs)
+        table = target_table(target, len(tensors[0]))
+        self._score.check_target(table)
+        one_of("overlap", overlap, OVERLAPS)
+        if perturbations_per_eval is not None:
+            positive_int("perturbations_per_eval", perturbations_per_eval)
+        chosen = choose_view(view, crop_size, reference, baselines, imputer)
+        made = choose_regions(tensors, feature_mask, sliding_window_shapes, strides, regions)
+        scene = Scene(tensors, made, choose_imputer(baselines, imputer).prepare(tensors))
+        chosen.check(scene)
+        engine = Batched(
+            self.forward_func,
+            format_additional_forward_args(additional_forward_args) or (),
+            perturbations_per_eval,
+        )
+        whole, plan, blank = whole_images(scene), chosen.plan(scene), chosen.blank(scene)
+        plans = [whole, plan] if blank is None else [whole, blank.plan, plan]
+        with (
+            untouched(self.forward_func, tensors[0].device),
+            tqdm(
+                total=sum(map(engine.steps, plans)),
+                desc=f"{self.get_name()} attribution",
+                disable=not show_progress,
+            ) as bar,
+        ):
+            total = self._information(engine, whole, table, bar)
+            base = None
+            if blank is not None:
+                base = self._information(engine, blank.plan, table, bar)
+                base = base[blank.index.to(base.device)]
+            values = self._information(engine, plan, table, bar)
+        shown = values.new_full((len(total), len(made)), torch.nan)
+        shown[plan.images, plan.regions] = values
+        return InfoMap(
+            regions=made,
+            scores=chosen.information(shown, total[:, None], base),
+            total=total,
+            blank=base,
+            unit=self._score.unit,
+            view=chosen.name,
+            overlap=overlap,
+            engine=engine.name,
+            is_tuple=isinstance(inputs, tuple),
+        )
+
+    def _information(
+        self, engine: Engine, plan: ViewPlan, table: Tensor | None, bar: Any
+    ) -> Tensor:
+        """i(y; v) of every view of a plan, (V,)."""
+        values: Tensor | None = None
+        for rows, output in engine.run(plan):
+            targets = None if table is None else table[plan.images[rows]]
+            if values is None:
+                self._score.check(output, targets)
+            score = self._score(output, targets)
+            if values is None:
+                values = score.new_empty(len(plan))
+            values[rows.to(values.device)] = score
+            bar.update()
+        assert values is not None, "a plan has at least one view"
+        wrong = (~values.isfinite()).nonzero()
+        if len(wrong):
+            view = int(wrong[0])
+            raise ArgumentError(
+                f"Expected `forward_func` to return finite numbers; got information of "
+                f"{float(values[view])} for the view of {plan.describe(view)} "
+                f"({len(wrong)} of {len(plan)} views)."
+            )
+        return values

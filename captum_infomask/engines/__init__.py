@@ -1,0 +1,1 @@
+# ViewPlan → the network's outputs.

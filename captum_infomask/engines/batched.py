@@ -1,0 +1,89 @@
+# The batched engine: plain forward passes over chunks of views, whatever the network.
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_infomask._checks import ArgumentError
+from captum_infomask.engines.pixels import draw
+from captum_infomask.views.plan import ViewPlan
+
+# A chunk holds as many numbers as 16 pictures of 3 × 224 × 224 on a CPU, where larger batches lose
+# to memory traffic (docs/results/speed.md), and eight times as many on an accelerator.
+_CHUNK_ELEMENTS = 16 * 3 * 224 * 224
+_CHUNK_LIMITS = (8, 256)
+
+
+@dataclass(frozen=True, eq=False)
+class Batched:
+    """Runs the forward function on chunks of views; images of a batch fill chunks together.
+
+    Attributes:
+        forward_func: The user's forward function.
+        additional_forward_args: Further arguments; tensors with one entry per image follow their
+            image's views, all else is passed as it is.
+        perturbations_per_eval: At most this many views per image in one forward pass, as in
+            Captum's methods; a size that suits the device if None.
+    """
+
+    forward_func: Callable[..., Any]
+    additional_forward_args: tuple[Any, ...] = ()
+    perturbations_per_eval: int | None = None
+    name = "batched"
+
+    def steps(self, plan: ViewPlan) -> int:
+        """How many forward passes the plan takes."""
+        return len(self._chunks(plan))
+
+    def run(self, plan: ViewPlan) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield each chunk's rows and outputs."""
+        for rows in self._chunks(plan):
+            output = self.forward_func(*draw(plan, rows), *self._arguments(plan, rows))
+            _check_output(output, len(rows))
+            yield rows, output
+
+    def _chunks(self, plan: ViewPlan) -> list[Tensor]:
+        if plan.sizes is None:
+            groups = [torch.arange(len(plan))]
+        else:
+            _, group = plan.sizes.unique(dim=0, return_inverse=True)
+            groups = [(group == g).nonzero()[:, 0] for g in range(int(group.max()) + 1)]
+        return [rows for g in groups for rows in g.split(self._chunk_size(plan, g))]
+
+    def _chunk_size(self, plan: ViewPlan, rows: Tensor) -> int:
+        inputs = plan.scene.inputs
+        if self.perturbations_per_eval is not None:
+            return self.perturbations_per_eval * len(inputs[0])
+        elements = sum(x[0].numel() for x in inputs)
+        if plan.sizes is not None:
+            elements = inputs[0].shape[1] * int(plan.sizes[rows[0]].prod())
+        budget = _CHUNK_ELEMENTS * (1 if inputs[0].device.type == "cpu" else 8)
+        low, high = _CHUNK_LIMITS
+        return min(max(budget // max(elements, 1), low), high)
+
+    def _arguments(self, plan: ViewPlan, rows: Tensor) -> tuple[Any, ...]:
+        n = len(plan.scene.inputs[0])
+        images = plan.images[rows]
+        return tuple(
+            arg.index_select(0, images.to(arg.device))
+            if isinstance(arg, Tensor) and arg.dim() > 0 and len(arg) == n
+            else arg
+            for arg in self.additional_forward_args
+        )
+
+
+def _check_output(output: object, views: int) -> None:
+    if not isinstance(output, Tensor):
+        raise ArgumentError(
+            f"Expected `forward_func` to return a tensor; got {type(output).__name__}. Wrap the "
+            f"model, e.g. lambda x: model(x).logits."
+        )
+    if output.dim() == 0 or len(output) != views:
+        raise ArgumentError(
+            f"Expected `forward_func` to return one row per example, {views} in all; got shape "
+            f"{tuple(output.shape)}."
+        )

@@ -1,0 +1,80 @@
+# Views become pixels here, and only a chunk at a time.
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from captum_infomask._types import Tensors
+from captum_infomask.views.plan import ViewPlan
+
+
+def draw(plan: ViewPlan, rows: Tensor) -> Tensors:
+    """The inputs that show some of a plan's views to the network.
+
+    Args:
+        plan: The views.
+        rows: Which of them, long (B,), on the CPU. If views are cut out, all of one size.
+
+    Returns:
+        A tensor (B, ...) for each input.
+    """
+    images = plan.images[rows]
+    shown = _imputed(plan, rows, images)
+    if plan.cuts is None or plan.sizes is None:
+        return shown
+    return (_cut_out(shown[0], plan.cuts[rows], tuple(plan.sizes[rows[0]].tolist())),)
+
+
+def _imputed(plan: ViewPlan, rows: Tensor, images: Tensor) -> Tensors:
+    """Each view's image with what it hides replaced by the stand-in."""
+    inputs = plan.scene.inputs
+    device = inputs[0].device
+    index = images.to(device)
+    shown = tuple(x.index_select(0, index) for x in inputs)
+    hidden = _hidden(plan, rows, images)
+    if all(mask is None for mask in hidden):
+        return shown
+    stand_ins = plan.scene.stand_in(index, hidden)
+    return tuple(
+        x if mask is None else torch.where(mask, stand_in, x)
+        for x, mask, stand_in in zip(shown, hidden, stand_ins, strict=True)
+    )
+
+
+def _hidden(plan: ViewPlan, rows: Tensor, images: Tensor) -> tuple[Tensor | None, ...]:
+    inputs = plan.scene.inputs
+    if plan.hidden == "nothing":
+        return (None,) * len(inputs)
+    device = inputs[0].device
+    everything = torch.ones(1, dtype=torch.bool, device=device)
+    if plan.hidden == "everything" or plan.regions is None:
+        return tuple(everything.reshape([1] * x.dim()) for x in inputs)
+    masks = plan.scene.regions.masks(images, plan.regions[rows], device)
+    if plan.hidden == "region":
+        return masks
+    return tuple(
+        everything.reshape([1] * x.dim()) if mask is None else ~mask
+        for x, mask in zip(inputs, masks, strict=True)
+    )
+
+
+def _cut_out(pictures: Tensor, cuts: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Cut a rectangle out of each picture and resize it, bilinear and antialiased."""
+    wide = pictures if pictures.dtype.itemsize >= 4 else pictures.float()
+    out = wide.new_empty(len(wide), wide.shape[1], *size)
+    shapes = (cuts[:, 2:] - cuts[:, :2]).tolist()
+    for shape in {tuple(s) for s in shapes}:
+        same = [row for row, s in enumerate(shapes) if tuple(s) == shape]
+        patches = torch.stack(
+            [
+                wide[row, :, y0:y1, x0:x1]
+                for row, (y0, x0, y1, x1) in zip(same, cuts[same].tolist(), strict=True)
+            ]
+        )
+        if shape != tuple(size):
+            patches = F.interpolate(
+                patches, size=size, mode="bilinear", antialias=True, align_corners=False
+            )
+        out[torch.tensor(same, device=out.device)] = patches
+    return out.to(pictures.dtype)

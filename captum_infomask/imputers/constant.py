@@ -1,0 +1,62 @@
+# The constant imputer: Captum's `baselines`.
+from __future__ import annotations
+
+import numbers
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._types import Baselines, Tensors
+from captum_infomask.imputers.base import Pictures
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """Hidden elements take given values: Captum's ``baselines``, in every form it accepts.
+
+    Args:
+        baselines: A number; a tensor of the input's shape, or with a first dimension of 1; or a
+            tuple with one of these per input. None is 0.
+
+    Raises:
+        ArgumentError: When used: the number of baselines or a shape does not fit the inputs.
+
+    Example:
+        >>> from captum_infomask import Constant, InfoMask
+        >>> import torch
+        >>> infomask = InfoMask(lambda x: x.flatten(1)[:, :2])
+        >>> x = torch.ones(1, 1, 8, 8)
+        >>> infomask.attribute(x, target=0, view="drop", imputer=Constant(0.5)).shape
+        torch.Size([1, 1, 8, 8])
+    """
+
+    baselines: Baselines = None
+
+    def prepare(self, inputs: Tensors) -> Pictures:
+        """Check the baselines against the inputs."""
+        given = self.baselines
+        entries = given if isinstance(given, tuple) else (0 if given is None else given,)
+        if given is None:
+            entries = (0,) * len(inputs)
+        if len(entries) != len(inputs):
+            raise ArgumentError(
+                f"Expected `baselines` to hold one entry for each of the {len(inputs)} inputs; "
+                f"got {len(entries)}."
+            )
+        return Pictures(tuple(_picture(entry, x) for entry, x in zip(entries, inputs, strict=True)))
+
+
+def _picture(entry: object, x: Tensor) -> Tensor:
+    if isinstance(entry, numbers.Real):
+        return x.new_full((1,) * x.dim(), float(entry))
+    if not isinstance(entry, Tensor):
+        raise ArgumentError(
+            f"Expected `baselines` to hold tensors or numbers; got {describe(entry)}."
+        )
+    if entry.shape[1:] != x.shape[1:] or len(entry) not in (1, len(x)):
+        raise ArgumentError(
+            f"Expected `baselines` of shape {tuple(x.shape)} or {(1, *x.shape[1:])}, or a number; "
+            f"got {tuple(entry.shape)}."
+        )
+    return entry.detach().to(x)

@@ -1,0 +1,60 @@
+# Masks → boxes around what they keep.
+from __future__ import annotations
+
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from captum_infomask._checks import ArgumentError, describe, one_of
+from captum_infomask._types import TensorOrTensors
+
+
+def bounding_boxes(
+    masks: TensorOrTensors, *, keep: Literal["largest", "all"] = "largest"
+) -> list[Tensor]:
+    """Boxes around the connected components of masks of images.
+
+    Pixels that touch at an edge or a corner are connected; a pixel counts if any channel has it.
+
+    Args:
+        masks: Boolean (N, C, H, W), a tensor or a 1-tuple of one.
+        keep: ``largest``: the box of the component with the most pixels; ``all``: every
+            component's, largest first.
+
+    Returns:
+        For each example a long tensor (K, 4): x0, y0, x1, y1 in pixels, half-open, on the CPU.
+        Empty masks have K = 0.
+
+    Raises:
+        ArgumentError: ``masks`` is not boolean or has another shape; unknown ``keep``.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask import bounding_boxes
+        >>> mask = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
+        >>> mask[..., 2:4, 3:7] = True
+        >>> bounding_boxes(mask)
+        [tensor([[3, 2, 7, 4]])]
+
+    Source: the largest component's box is that of Zhou et al., CVPR 2016.
+    """
+    one_of("keep", keep, ("largest", "all"))
+    mask = masks[0] if isinstance(masks, tuple) and len(masks) == 1 else masks
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.dim() != 4:
+        raise ArgumentError(
+            f"Expected `masks` to be a boolean tensor (N, C, H, W); got {describe(mask)}."
+        )
+    return [_boxes(flat, keep) for flat in mask.any(1).cpu().numpy().astype(np.uint8)]
+
+
+def _boxes(mask: np.ndarray, keep: str) -> Tensor:
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    found = stats[1:]  # the first row is the background
+    found = found[np.argsort(-found[:, cv2.CC_STAT_AREA], kind="stable")]
+    if keep == "largest":
+        found = found[:1]
+    x0, y0, width, height = found[:, :4].T
+    return torch.from_numpy(np.stack([x0, y0, x0 + width, y0 + height], axis=1)).long()

@@ -1,0 +1,152 @@
+# Rules: where to cut the attributions of one example.
+from __future__ import annotations
+
+import difflib
+import numbers
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from skimage.filters import threshold_otsu
+from torch import Tensor
+
+from captum_infomask._checks import ArgumentError, describe, finite_number
+
+
+def _check_fraction(argument: str, given: object) -> None:
+    if not isinstance(given, numbers.Real) or not 0 < float(given) <= 1:
+        raise ArgumentError(f"Expected `{argument}` above 0 and at most 1; got {describe(given)}.")
+
+
+@runtime_checkable
+class Rule(Protocol):
+    """Where to cut the attributions of one example."""
+
+    def threshold(self, values: Tensor) -> float:
+        """The smallest value that is kept, from an example's values (1-D, some positive)."""
+        ...
+
+
+@dataclass(frozen=True)
+class MaxFraction:
+    """Keep what reaches a fraction of the example's maximum.
+
+    Args:
+        fraction: Between 0 (exclusive) and 1.
+
+    Raises:
+        ArgumentError: ``fraction`` is out of range.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask import MaxFraction, threshold_mask
+        >>> threshold_mask(torch.tensor([[0.1, 0.4, 1.0]]), MaxFraction(0.3))
+        tensor([[False,  True,  True]])
+
+    Source: 20% of the maximum is the threshold of Zhou et al., "Learning Deep Features for
+    Discriminative Localization", CVPR 2016, which arXiv 1910.02629 follows.
+    """
+
+    fraction: float = 0.2
+
+    def __post_init__(self) -> None:
+        _check_fraction("fraction", self.fraction)
+
+    def threshold(self, values: Tensor) -> float:
+        """``fraction`` of the largest value."""
+        return self.fraction * float(values.max())
+
+
+@dataclass(frozen=True)
+class TopFraction:
+    """Keep the largest values: this share of the example's elements, positive ones only.
+
+    Elements of equal value are kept together, so that a region is never cut in two; the share can
+    be larger by that.
+
+    Args:
+        fraction: Between 0 (exclusive) and 1.
+
+    Raises:
+        ArgumentError: ``fraction`` is out of range.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask import TopFraction, threshold_mask
+        >>> threshold_mask(torch.tensor([[1.0, 2.0, 3.0, 4.0]]), TopFraction(0.25))
+        tensor([[False, False, False,  True]])
+    """
+
+    fraction: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check_fraction("fraction", self.fraction)
+
+    def threshold(self, values: Tensor) -> float:
+        """The smallest of the kept values."""
+        count = max(1, round(self.fraction * values.numel()))
+        return float(values.topk(count).values[-1])
+
+
+@dataclass(frozen=True)
+class Otsu:
+    """Keep what lies above Otsu's threshold of the example's values, positive ones only.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask import Otsu, threshold_mask
+        >>> threshold_mask(torch.tensor([[0.0, 0.1, 0.9, 1.0]]), Otsu())
+        tensor([[False, False,  True,  True]])
+
+    Source: Otsu, IEEE Trans. SMC 9(1), 1979, as ``skimage.filters.threshold_otsu`` computes it.
+    """
+
+    def threshold(self, values: Tensor) -> float:
+        """The value that parts the two groups best; the values themselves if all are equal."""
+        levels, counts = np.unique(values.double().cpu().numpy(), return_counts=True)
+        if len(levels) == 1:
+            return float(levels[0])
+        # The values' own levels instead of 256 bins, whose edges would cut regions of close values.
+        return float(levels[levels > threshold_otsu(hist=(counts, levels))][0])
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """Keep what holds at least so much information: a threshold that means the same everywhere.
+
+    Args:
+        bits: The smallest value that is kept, above 0, in the attributions' own unit.
+
+    Raises:
+        ArgumentError: ``bits`` is not a finite number above 0.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask import AtLeast, threshold_mask
+        >>> threshold_mask(torch.tensor([[0.5, 1.0, 2.0]]), AtLeast(1.0))
+        tensor([[False,  True,  True]])
+    """
+
+    bits: float
+
+    def __post_init__(self) -> None:
+        finite_number("bits", self.bits, above=0)
+
+    def threshold(self, values: Tensor) -> float:
+        """``bits``."""
+        return self.bits
+
+
+def check_rule(rule: object) -> None:
+    """Refuse what is no rule; a name gets the nearest one."""
+    if isinstance(rule, str):
+        names = ("MaxFraction", "TopFraction", "Otsu", "AtLeast")
+        near = difflib.get_close_matches(rule, names, n=1, cutoff=0.0)[0]
+        raise ArgumentError(
+            f"Expected `rule` to be a rule object; got the string {rule!r}. Did you mean {near}(…)?"
+        )
+    if not isinstance(rule, Rule) or isinstance(rule, type):
+        raise ArgumentError(
+            f"Expected `rule` to be a rule, such as MaxFraction(0.2), TopFraction(0.1), Otsu() or "
+            f"AtLeast(bits=1.0); got {describe(rule)}."
+        )

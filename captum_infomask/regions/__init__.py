@@ -1,0 +1,1 @@
+# Image → Regions: which sets of pixels are scored as one.

@@ -1,0 +1,76 @@
+# What every kind of regions can do.
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from captum_infomask._types import Shape, Tensors
+
+Overlap = str
+OVERLAPS = ("mean", "mixture", "max")
+
+
+@runtime_checkable
+class Regions(Protocol):
+    """Sets of elements of the inputs, each scored as one.
+
+    Images of a batch may differ in their regions (a feature mask per image); region r of an image
+    that does not have it is absent.
+    """
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """The shape of one example of each input."""
+        ...
+
+    def __len__(self) -> int:
+        """R, the number of regions."""
+        ...
+
+    def check_batch(self, n: int) -> None:
+        """Refuse a batch of n examples that the regions were not made for."""
+        ...
+
+    def present(self, n: int) -> Tensor:
+        """Which image has which region: bool (n, R)."""
+        ...
+
+    def masks(
+        self, images: Tensor, regions: Tensor, device: torch.device
+    ) -> tuple[Tensor | None, ...]:
+        """Per input, which elements belong to each view's region.
+
+        Args:
+            images: The views' images, long (V,), on the CPU.
+            regions: The views' regions, long (V,), on the CPU.
+            device: Where the masks are wanted.
+
+        Returns:
+            Bool tensors that broadcast to (V, *shape); None where no region touches the input.
+        """
+        ...
+
+    def rectangles(self) -> Tensor | None:
+        """(n or 1, R, 4): y0, x0, y1, x1 of every region, half-open.
+
+        None where some region is not a full rectangle, over all channels, of one image.
+        """
+        ...
+
+    def paint(self, scores: Tensor, overlap: Overlap, nats_per_unit: float) -> Tensors:
+        """Region scores (n, R) → one attribution (n, *shape) per input.
+
+        Where regions overlap: ``mean`` of their scores, ``mixture`` (log of the mean exponential),
+        or ``max``. Elements in no region get 0.
+        """
+        ...
+
+    def describe(self, region: int) -> str:
+        """Name a region in a message."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors from which ``regions.stored.restore`` makes the same regions again."""
+        ...

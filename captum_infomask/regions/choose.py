@@ -1,0 +1,53 @@
+# Which regions an attribute call means.
+from __future__ import annotations
+
+from typing import Any
+
+from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._types import TensorOrTensors, Tensors
+from captum_infomask.regions.base import Regions
+from captum_infomask.regions.labels import from_feature_mask
+from captum_infomask.regions.windows import default_windows, example_shapes, sliding_windows
+
+
+def choose_regions(
+    inputs: Tensors,
+    feature_mask: TensorOrTensors | None,
+    sliding_window_shapes: Any,
+    strides: Any,
+    regions: object,
+) -> Regions:
+    """Make the regions from whichever of the arguments was given; at most one may be."""
+    given = {
+        "feature_mask": feature_mask,
+        "sliding_window_shapes": sliding_window_shapes,
+        "regions": regions,
+    }
+    names = [name for name, value in given.items() if value is not None]
+    if len(names) > 1:
+        raise ArgumentError(
+            f"Expected at most one of `feature_mask`, `sliding_window_shapes` and `regions`; got "
+            f"{' and '.join(names)}."
+        )
+    if strides is not None and sliding_window_shapes is None:
+        raise ArgumentError(
+            "Expected `sliding_window_shapes` along with `strides`; got `strides` alone."
+        )
+    if feature_mask is not None:
+        return from_feature_mask(inputs, feature_mask)
+    if sliding_window_shapes is not None:
+        return sliding_windows(inputs, sliding_window_shapes, strides)
+    if regions is None:
+        return default_windows(inputs)
+    if not isinstance(regions, Regions):
+        raise ArgumentError(
+            f"Expected `regions` to be Regions, as grid(), sliding_windows() or "
+            f"from_feature_mask() make them; got {describe(regions)}."
+        )
+    if regions.shapes != example_shapes(inputs):
+        raise ArgumentError(
+            f"Expected `regions` made for examples of shape {example_shapes(inputs)}; got regions "
+            f"for {regions.shapes}."
+        )
+    regions.check_batch(len(inputs[0]))
+    return regions

@@ -1,0 +1,170 @@
+# Regions by label maps: Captum's `feature_mask`. Regions do not overlap; images may differ.
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from captum_infomask._captum import is_mask_valid
+from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._types import Shape, TensorOrTensors, Tensors
+from captum_infomask.regions.windows import example_shapes
+
+
+@dataclass(frozen=True, eq=False)
+class LabelRegions:
+    """Elements with the same label form one region, across all inputs.
+
+    Attributes:
+        shapes: The shape of one example of each input.
+        labels: For each input, long (n or 1, ...), broadcastable to (n, *shape): region numbers.
+        names: Long (R,): the labels as the user wrote them.
+    """
+
+    shapes: tuple[Shape, ...]
+    labels: Tensors
+    names: Tensor
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def check_batch(self, n: int) -> None:
+        """Label maps that differ per image suit only a batch of as many."""
+        for labels in self.labels:
+            if len(labels) not in (1, n):
+                raise ArgumentError(
+                    f"Expected `regions` made for 1 or {n} images; got regions for {len(labels)}."
+                )
+
+    def present(self, n: int) -> Tensor:
+        """Which image has which label."""
+        found = torch.zeros(n, len(self), dtype=torch.bool)
+        for labels in self.labels:
+            flat = labels.flatten(1).cpu()
+            one = torch.zeros(len(flat), len(self), dtype=torch.bool).scatter_(1, flat, True)
+            found |= one
+        return found
+
+    def masks(
+        self, images: Tensor, regions: Tensor, device: torch.device
+    ) -> tuple[Tensor | None, ...]:
+        """Which elements carry each view's label."""
+        masks = []
+        for labels in self.labels:
+            own = labels.to(device)
+            own = own[images.to(device)] if len(own) > 1 else own
+            masks.append(own == regions.to(device).reshape(-1, *[1] * (labels.dim() - 1)))
+        return tuple(masks)
+
+    def rectangles(self) -> Tensor | None:
+        """The labels' bounding boxes, if each fills its own over all channels of one image."""
+        if len(self.shapes) != 1 or len(self.shapes[0]) != 3:
+            return None
+        labels = self.labels[0]
+        if bool((labels != labels[:, :1]).any()):
+            return None
+        flat = labels[:, 0].expand(-1, *self.shapes[0][1:])
+        n, height, width = flat.shape
+        flat = flat.reshape(n, -1)
+        rows = torch.arange(height, device=flat.device).repeat_interleave(width).expand(n, -1)
+        columns = torch.arange(width, device=flat.device).repeat(height).expand(n, -1)
+        blank = torch.zeros(n, len(self), dtype=torch.long, device=flat.device)
+        corners = torch.stack(
+            [
+                (blank + height).scatter_reduce(1, flat, rows, "amin"),
+                (blank + width).scatter_reduce(1, flat, columns, "amin"),
+                blank.scatter_reduce(1, flat, rows + 1, "amax"),
+                blank.scatter_reduce(1, flat, columns + 1, "amax"),
+            ],
+            dim=-1,
+        )
+        area = (corners[..., 2] - corners[..., 0]) * (corners[..., 3] - corners[..., 1])
+        count = blank.scatter_add(1, flat, torch.ones_like(flat))
+        if bool(((area != count) & (count > 0)).any()):
+            return None
+        return corners.cpu()
+
+    def paint(self, scores: Tensor, overlap: str, nats_per_unit: float) -> Tensors:
+        """Give every element its region's score; nothing overlaps."""
+        n = len(scores)
+        painted = []
+        for shape, labels in zip(self.shapes, self.labels, strict=True):
+            flat = labels.flatten(1).to(scores.device).expand(n, -1)
+            values = scores.gather(1, flat).reshape(n, *labels.shape[1:])
+            painted.append(values.expand(n, *shape).contiguous())
+        return tuple(painted)
+
+    def describe(self, region: int) -> str:
+        """Name a region by its label."""
+        return f"with label {int(self.names[region])}"
+
+    def state(self) -> dict[str, Tensor]:
+        """The labels, names and shapes as tensors."""
+        tensors = {f"labels.{k}": labels.contiguous() for k, labels in enumerate(self.labels)}
+        shapes = {f"shape.{k}": torch.tensor(s).long() for k, s in enumerate(self.shapes)}
+        return tensors | shapes | {"names": self.names}
+
+
+def from_feature_mask(inputs: TensorOrTensors, feature_mask: TensorOrTensors) -> LabelRegions:
+    """Regions from Captum's ``feature_mask``: elements with the same integer are one region.
+
+    Args:
+        inputs: The inputs (N, ...), a tensor or a tuple of tensors; only their shapes are read.
+        feature_mask: An integer tensor per input, broadcastable to it: (N or 1, ...). Labels need
+            not be consecutive. The same label in several inputs is one region, as in Captum 0.9.
+
+    Returns:
+        The regions, in the order of their labels.
+
+    Raises:
+        ArgumentError: The number of masks, a shape or a dtype is wrong.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask import from_feature_mask
+        >>> halves = torch.tensor([[0, 0, 1, 1]])
+        >>> len(from_feature_mask(torch.zeros(2, 4), halves))
+        2
+
+    Source: the form is that of ``captum.attr.FeatureAblation``.
+    """
+    shapes = example_shapes(inputs)
+    tensors = inputs if isinstance(inputs, tuple) else (inputs,)
+    masks = feature_mask if isinstance(feature_mask, tuple) else (feature_mask,)
+    if len(masks) != len(tensors):
+        raise ArgumentError(
+            f"Expected `feature_mask` to hold a mask for each of the {len(tensors)} inputs; got "
+            f"{len(masks)}."
+        )
+    for mask, tensor in zip(masks, tensors, strict=True):
+        _check_mask(mask, tensor)
+    padded = [
+        mask.detach().long().reshape((1,) * (tensor.dim() - mask.dim()) + tuple(mask.shape))
+        for mask, tensor in zip(masks, tensors, strict=True)
+    ]
+    flat = torch.cat([mask.flatten().to(padded[0].device) for mask in padded])
+    names, index = torch.unique(flat, return_inverse=True)
+    parts = index.split([mask.numel() for mask in padded])
+    labels = tuple(
+        part.reshape(mask.shape).to(tensor.device)
+        for part, mask, tensor in zip(parts, padded, tensors, strict=True)
+    )
+    return LabelRegions(shapes, labels, names.cpu())
+
+
+def _check_mask(mask: object, tensor: Tensor) -> None:
+    if not isinstance(mask, Tensor):
+        raise ArgumentError(f"Expected `feature_mask` to be a tensor; got {describe(mask)}.")
+    if mask.dtype.is_floating_point or mask.dtype.is_complex or mask.dtype == torch.bool:
+        raise ArgumentError(
+            f"Expected `feature_mask` to hold integers, one label per region; got {mask.dtype}. "
+            f"feature_mask.long() converts it."
+        )
+    if mask.numel() == 0 or not is_mask_valid(mask, tensor):
+        sizes = ["1" if size == 1 else f"1 or {size}" for size in tensor.shape]
+        raise ArgumentError(
+            f"Expected `feature_mask` of shape ({', '.join(sizes)}) for inputs "
+            f"{tuple(tensor.shape)}, got {tuple(mask.shape)}. The first dimension is the batch: "
+            f"1 shares one mask among all images."
+        )

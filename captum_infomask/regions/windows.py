@@ -1,0 +1,196 @@
+# Boxes by rule: sliding windows in Occlusion's forms, and grids.
+from __future__ import annotations
+
+import itertools
+import numbers
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_infomask._checks import ArgumentError, describe, positive_int
+from captum_infomask._types import Shape, TensorOrTensors
+from captum_infomask.regions.boxes import BoxRegions
+
+
+def sliding_windows(
+    inputs: TensorOrTensors,
+    sliding_window_shapes: tuple[int, ...] | tuple[tuple[int, ...], ...],
+    strides: int | tuple[int, ...] | tuple[int | tuple[int, ...], ...] | None = None,
+) -> BoxRegions:
+    r"""The windows that Captum's Occlusion slides over the inputs, as regions.
+
+    In each dimension of size S a window of size w and stride s starts at 0, s, 2s, … until the end
+    is reached: :math:`\lceil (S - w)/s \rceil + 1` windows, the last one cut off at the border.
+
+    Args:
+        inputs: The inputs (N, ...), a tensor or a tuple of tensors; only their shapes are read.
+        sliding_window_shapes: The window without the batch dimension, channel first, e.g.
+            ``(3, 16, 16)``; a tuple of them for several inputs.
+        strides: A number for all dimensions, or one per dimension; one such entry per input for
+            several inputs. 1 if None.
+
+    Returns:
+        The regions, row by row from the top left.
+
+    Raises:
+        ArgumentError: A window is larger than the input, a stride is 0, or larger than the window
+            (which would leave gaps), or the number of entries is wrong.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask import sliding_windows
+        >>> len(sliding_windows(torch.zeros(1, 3, 224, 224), (3, 16, 16), (3, 8, 8)))
+        729
+
+    Source: the argument forms are those of ``captum.attr.Occlusion``.
+    """
+    shapes = example_shapes(inputs)
+    windows = _per_input(sliding_window_shapes, len(shapes))
+    steps = _strides_per_input(strides, shapes)
+    boxes = []
+    for k, shape in enumerate(shapes):
+        window = _window(windows[k], shape, k if len(shapes) > 1 else None)
+        stride = _stride(steps[k], window, shape)
+        starts = [
+            range(0, -(-(size - w) // s) * s + 1, s)
+            for size, w, s in zip(shape, window, stride, strict=True)
+        ]
+        spans = [
+            [(a, min(a + w, size)) for a in starts[d]]
+            for d, (size, w) in enumerate(zip(shape, window, strict=True))
+        ]
+        boxes.append(_product(spans))
+    return BoxRegions(shapes, tuple(boxes))
+
+
+def grid(inputs: Tensor, rows: int, columns: int) -> BoxRegions:
+    r"""Cut images into rows × columns patches that cover every pixel once.
+
+    Patch (i, j) spans rows :math:`\lfloor iH/\text{rows} \rfloor` to
+    :math:`\lfloor (i+1)H/\text{rows} \rfloor`, columns likewise, and every channel.
+
+    Args:
+        inputs: Images (N, C, H, W); only the shape is read.
+        rows: Number of patches down, at most H.
+        columns: Number of patches across, at most W.
+
+    Returns:
+        The rows · columns regions, row by row.
+
+    Raises:
+        ArgumentError: ``inputs`` are no images, or there are more patches than pixels.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask import grid
+        >>> len(grid(torch.zeros(1, 3, 30, 40), rows=3, columns=4))
+        12
+    """
+    shape = example_shapes(inputs)[0]
+    if not isinstance(inputs, Tensor) or len(shape) != 3:
+        raise ArgumentError(f"Expected `inputs` to be images (N, C, H, W); got {describe(inputs)}.")
+    spans = [[(0, shape[0])]]
+    for name, given, size in (("rows", rows, shape[1]), ("columns", columns, shape[2])):
+        count = positive_int(name, given)
+        if count > size:
+            raise ArgumentError(f"Expected `{name}` of at most {size}, the pixels; got {count}.")
+        edges = [i * size // count for i in range(count + 1)]
+        spans.append(list(itertools.pairwise(edges)))
+    return BoxRegions((shape,), (_product(spans),))
+
+
+def default_windows(inputs: TensorOrTensors) -> BoxRegions:
+    """The regions where none are asked for.
+
+    Images (N, C, H, W): windows of three eighths of the sides with strides of one eighth.
+    Other inputs: every element by itself, as Captum's FeatureAblation.
+    """
+    windows, strides = [], []
+    for shape in example_shapes(inputs):
+        steps = tuple(max(1, round(size / 8)) for size in shape[1:])
+        is_image = len(shape) == 3
+        strides.append((shape[0], *steps) if is_image else (1,) * len(shape))
+        window = tuple(min(size, 3 * step) for size, step in zip(shape[1:], steps, strict=True))
+        windows.append((shape[0], *window) if is_image else (1,) * len(shape))
+    return sliding_windows(inputs, tuple(windows), tuple(strides))
+
+
+def example_shapes(inputs: TensorOrTensors) -> tuple[Shape, ...]:
+    """The shape of one example of each input."""
+    tensors = inputs if isinstance(inputs, tuple) else (inputs,)
+    for tensor in tensors:
+        if not isinstance(tensor, Tensor) or tensor.dim() == 0:
+            raise ArgumentError(
+                f"Expected `inputs` to be a tensor with a batch dimension, or a tuple of such "
+                f"tensors; got {describe(tensor)}."
+            )
+    return tuple(tuple(tensor.shape[1:]) for tensor in tensors)
+
+
+def _product(spans: list[list[tuple[int, int]]]) -> Tensor:
+    boxes = list(itertools.product(*spans))
+    return torch.tensor(boxes, dtype=torch.long).reshape(len(boxes), len(spans), 2)
+
+
+def _per_input(windows: Any, count: int) -> tuple[Any, ...]:
+    if isinstance(windows, tuple) and all(isinstance(w, numbers.Integral) for w in windows):
+        windows = (windows,)
+    if not isinstance(windows, tuple) or len(windows) != count:
+        raise ArgumentError(
+            f"Expected `sliding_window_shapes` to be a tuple with a window for each of the "
+            f"{count} inputs, e.g. (3, 16, 16); got {describe(windows)}."
+        )
+    return windows
+
+
+def _strides_per_input(strides: Any, shapes: tuple[Shape, ...]) -> tuple[Any, ...]:
+    if strides is None:
+        return (1,) * len(shapes)
+    if len(shapes) == 1 and not (isinstance(strides, tuple) and len(strides) == 1):
+        strides = (strides,)
+    if not isinstance(strides, tuple) or len(strides) != len(shapes):
+        raise ArgumentError(
+            f"Expected `strides` to hold an entry for each of the {len(shapes)} inputs; got "
+            f"{describe(strides)}."
+        )
+    if len(shapes) == 1 and len(shapes[0]) == 1 and isinstance(strides[0], numbers.Integral):
+        return ((strides[0],),)
+    return strides
+
+
+def _window(window: Any, shape: Shape, k: int | None) -> Shape:
+    where = "" if k is None else f" for input {k}"
+    if not isinstance(window, tuple) or len(window) != len(shape):
+        hint = ""
+        if isinstance(window, tuple) and len(window) == len(shape) + 1:
+            hint = " Do the inputs lack a batch dimension? inputs.unsqueeze(0) adds one."
+        raise ArgumentError(
+            f"Expected `sliding_window_shapes` with {len(shape)} entries{where}, for examples of "
+            f"shape {shape} (no batch dimension, channel first); got {window!r}.{hint}"
+        )
+    checked = tuple(positive_int("sliding_window_shapes", w) for w in window)
+    if any(w > size for w, size in zip(checked, shape, strict=True)):
+        raise ArgumentError(
+            f"Expected `sliding_window_shapes` no larger than the example's shape {shape}{where}; "
+            f"got {window}."
+        )
+    return checked
+
+
+def _stride(stride: Any, window: Shape, shape: Shape) -> Shape:
+    if not isinstance(stride, tuple):
+        stride = (stride,) * len(shape)
+    if len(stride) != len(shape):
+        raise ArgumentError(
+            f"Expected `strides` with {len(shape)} entries, one per dimension of an example of "
+            f"shape {shape}; got {stride!r}."
+        )
+    checked = tuple(positive_int("strides", s) for s in stride)
+    for s, w, size in zip(checked, window, shape, strict=True):
+        if s > w and w < size:
+            raise ArgumentError(
+                f"Expected `strides` no larger than the window {window}, which would leave gaps; "
+                f"got {checked}."
+            )
+    return checked

@@ -1,0 +1,128 @@
+# Frozen results: what is computed, saved and shown.
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, Literal
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from captum_infomask._captum import format_output
+from captum_infomask._checks import ArgumentError
+from captum_infomask._types import TensorOrTensors
+from captum_infomask.masks import MaxFraction, Rule, bounding_boxes, threshold_mask
+from captum_infomask.regions.base import Regions
+from captum_infomask.regions.stored import restore
+from captum_infomask.scores.information import NATS_PER_UNIT
+
+_FORMAT = "captum_infomask.InfoMap 1"
+
+
+@dataclass(frozen=True, eq=False)
+class InfoMap:
+    """Information of every region, before it is spread over pixels.
+
+    Attributes:
+        regions: The R regions.
+        scores: Information of each region about the target, (N, R), in ``unit``; NaN where an image
+            does not have the region.
+        total: i(y; x) of the whole images, (N,), in ``unit``.
+        blank: i(y; all-imputed view) that each score is counted from, (N, R); None where scores are
+            not counted from it.
+        unit: ``bits`` or ``nats``.
+        view: ``crop``, ``keep`` or ``drop``.
+        overlap: How regions that overlap combine: ``mean``, ``mixture`` or ``max``.
+        engine: The engine that ran.
+        is_tuple: Whether the inputs were a tuple, and so the attributions are.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask import InfoMask, grid
+        >>> x = torch.rand(1, 1, 8, 8)
+        >>> infomask = InfoMask(lambda x: x.flatten(2).mean(2) * torch.tensor([1.0, -1.0]))
+        >>> infomap = infomask.score_regions(x, target=0, regions=grid(x, 2, 2))
+        >>> infomap.scores.shape, infomap.total.shape, infomap.attributions().shape
+        (torch.Size([1, 4]), torch.Size([1]), torch.Size([1, 1, 8, 8]))
+    """
+
+    regions: Regions
+    scores: Tensor
+    total: Tensor
+    blank: Tensor | None
+    unit: str
+    view: str
+    overlap: str
+    engine: str
+    is_tuple: bool = False
+
+    def attributions(self) -> Any:
+        """The scores spread over the elements: same type and shapes as the inputs."""
+        scale = NATS_PER_UNIT[self.unit]
+        if self.view == "drop" and self.overlap == "mixture":
+            # Probabilities mix in what is shown, i(y; x without R), which enters with a minus.
+            painted = tuple(-part for part in self.regions.paint(-self.scores, "mixture", scale))
+        else:
+            painted = self.regions.paint(self.scores, self.overlap, scale)
+        return format_output(self.is_tuple, painted)
+
+    def mask(self, rule: Rule = MaxFraction(0.2), *, invert: bool = False) -> Any:
+        """``threshold_mask`` of the attributions."""
+        attributions: TensorOrTensors = self.attributions()
+        return threshold_mask(attributions, rule, invert=invert)
+
+    def boxes(
+        self, rule: Rule = MaxFraction(0.2), *, keep: Literal["largest", "all"] = "largest"
+    ) -> list[Tensor]:
+        """``bounding_boxes`` of the mask."""
+        return bounding_boxes(self.mask(rule), keep=keep)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write everything to one safetensors file, to the bit."""
+        tensors = {"scores": self.scores, "total": self.total}
+        if self.blank is not None:
+            tensors["blank"] = self.blank
+        tensors |= {f"regions.{name}": tensor for name, tensor in self.regions.state().items()}
+        settings = {
+            name: getattr(self, name) for name in ("unit", "view", "overlap", "engine", "is_tuple")
+        }
+        # Copies, because safetensors refuses tensors that share memory.
+        owned = {
+            name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()
+        }
+        save_file(owned, path, metadata={"format": _FORMAT, "settings": json.dumps(settings)})
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> InfoMap:
+        """Read what ``save`` wrote; tensors are on the CPU.
+
+        Raises:
+            ArgumentError: ``path`` is not a file that ``save`` wrote.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise ArgumentError(
+                f"Expected `path` to be a file that InfoMap.save wrote; got {path} ({error})."
+            ) from error
+        if metadata.get("format") != _FORMAT:
+            raise ArgumentError(
+                f"Expected `path` to be a file that InfoMap.save wrote ({_FORMAT}); got {path} "
+                f"of format {metadata.get('format')!r}."
+            )
+        state = {
+            name.removeprefix("regions."): tensor
+            for name, tensor in tensors.items()
+            if name.startswith("regions.")
+        }
+        return cls(
+            regions=restore(state),
+            scores=tensors["scores"],
+            total=tensors["total"],
+            blank=tensors.get("blank"),
+            **json.loads(metadata["settings"]),
+        )

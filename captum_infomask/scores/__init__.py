@@ -1,0 +1,1 @@
+# Logits → nats or bits.

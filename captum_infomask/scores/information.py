@@ -1,0 +1,219 @@
+# Pointwise mutual information from a network's output (DESIGN: the formulas of every head).
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from captum_infomask._checks import ArgumentError, describe, finite_number, one_of
+from captum_infomask._types import Target
+from captum_infomask.scores.heads import (
+    HEADS,
+    SOFTMAX_HEADS,
+    Head,
+    check_output,
+    log_posterior,
+    widen,
+)
+from captum_infomask.scores.targets import check_range, select, target_table
+
+Unit = Literal["bits", "nats"]
+TrainedWith = Literal["cross_entropy", "pc_softmax"]
+Prior = float | Sequence[float] | Tensor | None
+
+NATS_PER_UNIT = {"bits": math.log(2), "nats": 1.0}
+
+
+@dataclass(frozen=True)
+class Score:
+    """How outputs are read as information: the settings, checked once, and the formula.
+
+    Attributes:
+        head: What the output holds.
+        prior: p(y) of every class, or None for the uniform one (1/2 for the head ``sigmoid``).
+        trained_with: The loss that the network was trained with.
+        temperature: τ, by which logits are divided.
+        unit: ``bits`` or ``nats``.
+    """
+
+    head: str = "logits"
+    prior: Tensor | None = None
+    trained_with: str = "cross_entropy"
+    temperature: float = 1.0
+    unit: str = "bits"
+
+    @classmethod
+    def checked(
+        cls, head: object, prior: object, trained_with: object, temperature: object, unit: object
+    ) -> Score:
+        """Check every setting; raises ``ArgumentError``."""
+        name = one_of("head", head, HEADS)
+        training = one_of("trained_with", trained_with, ("cross_entropy", "pc_softmax"))
+        if training == "pc_softmax" and name != "logits":
+            raise ArgumentError(
+                f"Expected head='logits' for trained_with='pc_softmax', whose critic is the "
+                f"logits; got head={name!r}."
+            )
+        return cls(
+            head=name,
+            prior=_checked_prior(prior, name),
+            trained_with=training,
+            temperature=finite_number("temperature", temperature, above=0),
+            unit=one_of("unit", unit, tuple(NATS_PER_UNIT)),
+        )
+
+    def check_target(self, table: Tensor | None) -> None:
+        """Refuse, before any forward pass, what the prior alone shows to be out of range."""
+        if self.prior is None or self.prior.dim() == 0 or table is None:
+            return
+        classes, count = table[:, 0], len(self.prior)
+        wrong = classes[(classes < 0) | (classes >= count)]
+        if len(wrong):
+            raise ArgumentError(
+                f"Expected `target` between 0 and {count - 1}, as `prior` has {count} classes; "
+                f"got {int(wrong[0])}."
+            )
+        impossible = classes[self.prior[classes] == 0]
+        if len(impossible):
+            raise ArgumentError(
+                f"Expected `prior` above 0 for the target; class {int(impossible[0])} has 0, and "
+                f"the information about an impossible class is not defined."
+            )
+
+    def check(self, output: Tensor, table: Tensor | None) -> None:
+        """Refuse outputs and targets that do not fit the settings."""
+        check_output(output, self.head)
+        check_range(table, tuple(output.shape))
+        if self.prior is not None and self.prior.dim() == 1:
+            classes = output.shape[1] if output.dim() > 1 else 1
+            if len(self.prior) != classes:
+                raise ArgumentError(
+                    f"Expected `prior` to hold {classes} probabilities, one per class of the "
+                    f"output of shape {tuple(output.shape)}; got {len(self.prior)}."
+                )
+
+    def __call__(self, output: Tensor, table: Tensor | None) -> Tensor:
+        """Information of each example, shape (B,), in the unit."""
+        if self.trained_with == "pc_softmax":
+            nats = self._prior_corrected(output, table)
+        else:
+            nats = select(log_posterior(output, self.head, self.temperature), table)
+            if self.head != "raw":
+                nats = nats - self._log_prior(output, table)
+        return nats / NATS_PER_UNIT[self.unit]
+
+    def _prior_corrected(self, output: Tensor, table: Tensor | None) -> Tensor:
+        """f_y/τ − log Σ_k π_k exp(f_k/τ)."""
+        critic = widen(output) / self.temperature
+        if self.prior is None:
+            log_prior = torch.tensor(-math.log(critic.shape[1]), dtype=critic.dtype)
+        else:
+            log_prior = self.prior.log().to(critic).reshape(-1, *[1] * (critic.dim() - 2))
+        log_partition = torch.logsumexp(critic + log_prior.to(critic.device), dim=1, keepdim=True)
+        return select(critic - log_partition, table)
+
+    def _log_prior(self, output: Tensor, table: Tensor | None) -> Tensor | float:
+        if self.prior is None:
+            return -math.log(2 if self.head == "sigmoid" else output.shape[1])
+        log_prior = self.prior.log().to(device=output.device, dtype=widen(output).dtype)
+        if log_prior.dim() == 0 or table is None:
+            return log_prior.reshape(())
+        return log_prior[table[:, 0].to(output.device)]
+
+
+def _checked_prior(prior: object, head: str) -> Tensor | None:
+    if prior is None:
+        return None
+    if head == "raw":
+        raise ArgumentError("Expected `prior` to be None for head='raw', which does not use it.")
+    try:
+        values = torch.as_tensor(prior, dtype=torch.float64).detach().cpu()
+    except (TypeError, ValueError, RuntimeError):
+        raise ArgumentError(
+            f"Expected `prior` to hold one probability per class; got {describe(prior)}."
+        ) from None
+    if values.dim() > 1 or (values.dim() == 0 and head != "sigmoid") or values.numel() == 0:
+        raise ArgumentError(
+            f"Expected `prior` to be one-dimensional, a probability per class; got "
+            f"{describe(values)}."
+        )
+    if not bool(((values >= 0) & (values <= 1)).all()):
+        raise ArgumentError(
+            f"Expected `prior` to hold probabilities between 0 and 1; got {describe(prior)}."
+        )
+    if head == "sigmoid":
+        if not bool(((values > 0) & (values < 1)).all()):
+            raise ArgumentError(
+                f"Expected `prior` strictly between 0 and 1 for head='sigmoid'; got "
+                f"{describe(prior)}."
+            )
+    elif abs(float(values.sum()) - 1) > 1e-4:
+        raise ArgumentError(f"Expected `prior` to sum to 1; got a sum of {float(values.sum()):g}.")
+    return values
+
+
+def information(
+    output: Tensor,
+    target: Target = None,
+    *,
+    head: Head = "logits",
+    prior: Prior = None,
+    trained_with: TrainedWith = "cross_entropy",
+    temperature: float = 1.0,
+    unit: Unit = "bits",
+) -> Tensor:
+    r"""Pointwise mutual information between views and a class, from a network's output.
+
+    .. math::
+
+        i(y; v) = \log p_\theta(y \mid v) - \log \pi_y,
+
+    with :math:`\log p_\theta(y \mid v)` the log-softmax of the logits divided by ``temperature``.
+    For a network trained by prior-corrected softmax it is
+    :math:`f_y/\tau - \log \sum_k \pi_k e^{f_k/\tau}`; for ``sigmoid``
+    :math:`\log \sigma(f_y/\tau) - \log \pi_y`; for ``raw`` the output over :math:`\tau` itself,
+    the paper's un-normalised critic. With a uniform prior both trainings give
+    log-softmax + log M, at most log M.
+
+    Args:
+        output: The network's output (B, M, ...), classes in dimension 1; (B,) or (B, 1) for
+            ``sigmoid`` and ``raw``. Half precision is computed in float32. A probability of 0
+            counts as the smallest one that the output's type can hold.
+        target: The class, in any form that Captum accepts; one value per example.
+        head: What ``output`` holds: ``logits``, ``log_probs``, ``probs``, ``sigmoid`` or ``raw``.
+        prior: p(y), one probability per class; uniform if None (1/2 for ``sigmoid``).
+        trained_with: ``cross_entropy`` or ``pc_softmax``.
+        temperature: τ > 0. A softmax of base ψ is τ = 1/ln ψ.
+        unit: ``bits`` or ``nats``.
+
+    Returns:
+        Tensor of shape (B,), float32, or float64 for float64 outputs, in ``unit``.
+
+    Raises:
+        ArgumentError: A setting is out of range, or ``output`` or ``target`` does not fit it.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask import information
+        >>> information(torch.tensor([[0.0, 0.0, 0.0, 100.0]]), target=3)
+        tensor([2.])
+
+    Source: Qin & Kim, arXiv 1910.02629, Eq. 17 to 23; PC-softmax: Qin, Kim & Gedeon,
+    arXiv 1911.10688.
+    """
+    if not isinstance(output, Tensor) or output.dim() == 0:
+        raise ArgumentError(
+            f"Expected `output` to be a tensor of shape (B, M, ...); got {describe(output)}."
+        )
+    score = Score.checked(head, prior, trained_with, temperature, unit)
+    table = target_table(target, len(output))
+    score.check_target(table)
+    score.check(output, table)
+    return score(output, table)
+
+
+__all__ = ["NATS_PER_UNIT", "SOFTMAX_HEADS", "Prior", "Score", "TrainedWith", "Unit", "information"]

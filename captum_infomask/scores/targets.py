@@ -1,0 +1,95 @@
+# Captum's forms of `target`, as one table of indices: a row an example, a column an output
+# dimension.
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._types import Target
+
+_FORMS = (
+    "an int, a tuple of ints, a one-element tensor, a list of ints or 1-D tensor with one "
+    "target per example, or a list of tuples"
+)
+
+
+def target_table(target: Target, n: int) -> Tensor | None:
+    """Return the targets as a long tensor of shape (n, number of indexed dimensions), or None."""
+    if target is None:
+        return None
+    rows = _rows(target, n)
+    if len(rows) != n:
+        raise ArgumentError(
+            f"Expected `target` to hold one target per example, {n} in all; got {len(rows)}."
+        )
+    if len({len(row) for row in rows}) != 1:
+        raise ArgumentError(f"Expected `target` tuples of one length; got {describe(target)}.")
+    return torch.tensor(rows, dtype=torch.long)
+
+
+def _rows(target: Any, n: int) -> list[tuple[int, ...]]:
+    if isinstance(target, Tensor | np.ndarray):
+        values = torch.as_tensor(target)
+        if values.dtype.is_floating_point or values.dtype.is_complex or values.dtype == torch.bool:
+            raise ArgumentError(f"Expected `target` to hold integers; got {describe(values)}.")
+        if values.numel() == 1:
+            return [(int(values.item()),)] * n
+        if values.dim() != 1:
+            raise ArgumentError(f"Expected `target` to be {_FORMS}; got {describe(values)}.")
+        return [(int(value),) for value in values.tolist()]
+    if isinstance(target, list):
+        if not target:
+            raise ArgumentError(f"Expected `target` to be {_FORMS}; got an empty list.")
+        return [_indices(entry, target) for entry in target]
+    return [_indices(target, target)] * n
+
+
+def _indices(entry: object, target: object) -> tuple[int, ...]:
+    entries = entry if isinstance(entry, tuple) else (entry,)
+    if isinstance(entry, Tensor) and entry.numel() == 1 and not entry.dtype.is_floating_point:
+        entries = (int(entry.item()),)
+    if not entries or not all(
+        isinstance(value, numbers.Integral) and not isinstance(value, bool) for value in entries
+    ):
+        raise ArgumentError(f"Expected `target` to be {_FORMS}; got {describe(target)}.")
+    return tuple(int(value) for value in entries)
+
+
+def check_range(table: Tensor | None, shape: tuple[int, ...]) -> None:
+    """Refuse targets that do not pick exactly one value per example of an output of this shape."""
+    sizes = shape[1:]
+    if table is None:
+        if any(size != 1 for size in sizes):
+            raise ArgumentError(
+                f"Expected `target` to pick one value per example of the output of shape "
+                f"{shape}; got None. Pass target=<class index>."
+            )
+        return
+    if table.shape[1] != len(sizes):
+        given = tuple(table[0].tolist())
+        raise ArgumentError(
+            f"Expected `target` to pick one value per example of the output of shape {shape}, "
+            f"with {len(sizes)} indices; got {given if len(given) != 1 else given[0]}. "
+            f"Reduce the output in `forward_func`, or give a tuple of {len(sizes)} indices."
+        )
+    for dim, size in enumerate(sizes):
+        column = table[:, dim]
+        wrong = column[(column < 0) | (column >= size)]
+        if len(wrong):
+            raise ArgumentError(
+                f"Expected `target` between 0 and {size - 1} in dimension {dim + 1} of the output "
+                f"of shape {shape}; got {int(wrong[0])}."
+            )
+
+
+def select(values: Tensor, table: Tensor | None) -> Tensor:
+    """Pick each example's value: (B, ...) and (B, k) → (B,)."""
+    if table is None:
+        return values.reshape(len(values))
+    columns = table.to(values.device).unbind(1)
+    return values[(torch.arange(len(values), device=values.device), *columns)]

@@ -1,0 +1,1 @@
+# (Regions, imputer) → ViewPlan: what the network is shown to score each region.
