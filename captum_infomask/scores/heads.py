@@ -70,9 +70,9 @@ def log_posterior(output: Tensor, head: str, temperature: float) -> Tensor:
 def check_output(output: Tensor, head: str) -> None:
     """Refuse outputs that cannot be what ``head`` says they are."""
     shape = tuple(output.shape)
-    if not output.dtype.is_floating_point and head != "raw":
+    if output.dtype.is_complex or (not output.dtype.is_floating_point and head != "raw"):
         raise ArgumentError(
-            f"Expected `forward_func` to return floating-point numbers for head={head!r}; "
+            f"Expected `forward_func` to return real floating-point numbers for head={head!r}; "
             f"got dtype {output.dtype}."
         )
     if head not in SOFTMAX_HEADS:

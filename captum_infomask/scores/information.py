@@ -109,6 +109,8 @@ class Score:
     def _prior_corrected(self, output: Tensor, table: Tensor | None) -> Tensor:
         """f_y/τ − log Σ_k π_k exp(f_k/τ)."""
         critic = widen(output) / self.temperature
+        # A shift changes nothing but the digits that large logits would lose.
+        critic = critic - critic.amax(dim=1, keepdim=True)
         if self.prior is None:
             log_prior = torch.tensor(-math.log(critic.shape[1]), dtype=critic.dtype)
         else:

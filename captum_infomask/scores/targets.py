@@ -29,6 +29,9 @@ def target_table(target: Target, n: int) -> Tensor | None:
         )
     if len({len(row) for row in rows}) != 1:
         raise ArgumentError(f"Expected `target` tuples of one length; got {describe(target)}.")
+    wrong = [index for row in rows for index in row if not 0 <= index < 2**63]
+    if wrong:
+        raise ArgumentError(f"Expected `target` to hold indices of at least 0; got {wrong[0]}.")
     return torch.tensor(rows, dtype=torch.long)
 
 

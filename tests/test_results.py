@@ -1,0 +1,79 @@
+import dataclasses
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from captum_infomask import ArgumentError, AtLeast, InfoMap, InfoMask, grid
+
+
+@pytest.fixture(params=["crop", "keep", "drop"])
+def infomap(request, net, images):
+    regions = grid(images, 3, 3)
+    return InfoMask(net).score_regions(images, target=1, view=request.param, regions=regions)
+
+
+def test_shapes_and_settings(infomap, images):
+    assert infomap.scores.shape == (2, 9)
+    assert infomap.total.shape == (2,)
+    assert (infomap.blank is not None) == (infomap.view == "keep")
+    assert (infomap.unit, infomap.overlap, infomap.engine) == ("bits", "mean", "batched")
+    assert infomap.attributions().shape == images.shape
+
+
+def test_a_partition_paints_its_scores(infomap):
+    attributions = infomap.attributions()
+    assert attributions[1, 0, 0, 0] == infomap.scores[1, 0]
+    assert attributions[1, 2, 10, 8] == infomap.scores[1, 8]
+
+
+def test_masks_and_boxes(infomap):
+    rule = AtLeast(float(infomap.scores.max()) * 0.999)
+    with pytest.warns(UserWarning, match="empty"):
+        mask = infomap.mask(rule)
+    best = int(infomap.scores.argmax()) // 9
+    assert mask[best].any()
+    assert not mask[1 - best].any()
+    with pytest.warns(UserWarning, match="empty"):
+        boxes = infomap.boxes(rule)
+    x0, y0, x1, y1 = boxes[best][0].tolist()
+    assert mask[best, :, y0:y1, x0:x1].all()
+    assert len(boxes[1 - best]) == 0
+
+
+def test_saved_and_loaded_to_the_bit(infomap, tmp_path):
+    path = tmp_path / "map.safetensors"
+    infomap.save(path)
+    again = InfoMap.load(path)
+    for field in dataclasses.fields(InfoMap):
+        mine, theirs = getattr(infomap, field.name), getattr(again, field.name)
+        if isinstance(mine, torch.Tensor):
+            assert torch.equal(mine, theirs)
+            assert mine.dtype == theirs.dtype
+        elif field.name != "regions":
+            assert mine == theirs
+    assert torch.equal(again.attributions(), infomap.attributions())
+
+
+def test_tuples_stay_tuples_after_loading(net, images, tmp_path):
+    labels = torch.randint(0, 4, images.shape)
+    infomap = InfoMask(net).score_regions(
+        (images,), target=1, view="drop", feature_mask=labels, overlap="max"
+    )
+    infomap.save(tmp_path / "map")
+    again = InfoMap.load(tmp_path / "map")
+    assert isinstance(again.attributions(), tuple)
+    assert torch.equal(again.attributions()[0], infomap.attributions()[0])
+
+
+def test_frozen(infomap):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        infomap.unit = "nats"
+
+
+def test_loading_what_is_no_infomap(tmp_path):
+    (tmp_path / "text").write_text("not an InfoMap")
+    save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
+    for name in ("missing", "text", "other.safetensors"):
+        with pytest.raises(ArgumentError, match=r"`path`.*InfoMap\.save.*" + name):
+            InfoMap.load(tmp_path / name)
