@@ -1,0 +1,33 @@
+# Two commands for a fresh machine: `make demo` and `make test`. Each sets up a virtual environment
+# of its own in .venv first (several minutes and 6 GB: PyTorch).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test docs lint clean
+
+demo: $(VENV)/.demo
+	$(BIN)/captum-infomask demo --out infomask-demo
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) docs/_build dist infomask-demo
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.%: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	touch $@
