@@ -280,7 +280,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         self._score.check_target(table)
         one_of("overlap", overlap, OVERLAPS)
         if perturbations_per_eval is not None:
-            positive_int("perturbations_per_eval", perturbations_per_eval)
+            perturbations_per_eval = positive_int("perturbations_per_eval", perturbations_per_eval)
         chosen = choose_view(view, crop_size, reference, baselines, imputer)
         made = choose_regions(tensors, feature_mask, sliding_window_shapes, strides, regions)
         scene = Scene(tensors, made, choose_imputer(baselines, imputer).prepare(tensors))

@@ -103,7 +103,8 @@ def grid(inputs: Tensor, rows: int, columns: int) -> BoxRegions:
 def default_windows(inputs: TensorOrTensors) -> BoxRegions:
     """The regions where none are asked for.
 
-    Images (N, C, H, W): windows of three eighths of the sides with strides of one eighth.
+    Images (N, C, H, W): windows of a quarter of the sides with strides of an eighth, the setting
+    that loses little at a quarter of the cost of finer ones (docs/results/defaults.md).
     Other inputs: every element by itself, as Captum's FeatureAblation.
     """
     windows, strides = [], []
@@ -111,7 +112,7 @@ def default_windows(inputs: TensorOrTensors) -> BoxRegions:
         steps = tuple(max(1, round(size / 8)) for size in shape[1:])
         is_image = len(shape) == 3
         strides.append((shape[0], *steps) if is_image else (1,) * len(shape))
-        window = tuple(min(size, 3 * step) for size, step in zip(shape[1:], steps, strict=True))
+        window = tuple(min(size, 2 * step) for size, step in zip(shape[1:], steps, strict=True))
         windows.append((shape[0], *window) if is_image else (1,) * len(shape))
     return sliding_windows(inputs, tuple(windows), tuple(strides))
 
@@ -134,7 +135,7 @@ def _product(spans: list[list[tuple[int, int]]]) -> Tensor:
 
 
 def _per_input(windows: Any, count: int) -> tuple[Any, ...]:
-    if isinstance(windows, tuple) and all(isinstance(w, numbers.Integral) for w in windows):
+    if isinstance(windows, tuple) and not any(isinstance(w, tuple) for w in windows):
         windows = (windows,)
     if not isinstance(windows, tuple) or len(windows) != count:
         raise ArgumentError(
