@@ -139,8 +139,8 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             feature_mask: Regions as an integer label per element, in Captum's form.
             view: ``crop``, ``keep`` or ``drop``.
             sliding_window_shapes: Regions as Occlusion's windows, without the batch dimension,
-                channel first. Where no regions are given at all, images get windows of three
-                eighths of their sides, other inputs one region per element.
+                channel first. Where no regions are given at all, images get windows of a quarter
+                of their sides, an eighth apart; other inputs get one region per element.
             strides: Occlusion's strides of the windows.
             regions: Regions made beforehand, e.g. by :func:`grid`.
             imputer: What stands in for hidden pixels, instead of ``baselines``.

@@ -1,7 +1,7 @@
-"""The measurement behind the defaults: which windows, overlap and reference point at the right photo?
+"""The measurement behind the defaults: which settings point at the right photograph?
 
-2 × 2 mosaics of five real photographs that EfficientNet-Lite0 recognises. Each photograph of a mosaic
-is the target once; the score is the share of positive attribution inside its quarter.
+2 × 2 mosaics of five real photographs that EfficientNet-Lite0 recognises. Each photograph of a
+mosaic is the target once; the score is the share of positive attribution inside its quarter.
 
     python examples/view_defaults.py            # the table of docs/results/defaults.md, minutes
     python examples/view_defaults.py --quick    # two mosaics
