@@ -1,11 +1,13 @@
 # Argument checks and their messages: what was expected, what was given.
 from __future__ import annotations
 
+import contextlib
 import difflib
 import numbers
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 
 
@@ -25,13 +27,17 @@ def one_of(argument: str, given: object, valid: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(given).lower(), names, n=1, cutoff=0.4)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     listed = ", ".join(repr(name) for name in names)
-    raise ArgumentError(f"Expected `{argument}` to be one of {listed}; got {given!r}.{hint}")
+    raise ArgumentError(
+        f"Expected `{argument}` to be one of {listed}; got {short_repr(given)}.{hint}"
+    )
 
 
 def positive_int(argument: str, given: object) -> int:
     """Return ``given`` as an int of at least 1."""
     if not isinstance(given, numbers.Integral) or isinstance(given, bool) or given < 1:
-        raise ArgumentError(f"Expected `{argument}` to be an integer of at least 1; got {given!r}.")
+        raise ArgumentError(
+            f"Expected `{argument}` to be an integer of at least 1; got {short_repr(given)}."
+        )
     return int(given)
 
 
@@ -39,21 +45,39 @@ def finite_number(argument: str, given: object, *, above: float) -> float:
     """Return ``given`` as a finite float larger than ``above``."""
     number = float("nan")
     if isinstance(given, numbers.Real) and not isinstance(given, bool):
-        number = float(given)
+        with contextlib.suppress(OverflowError):
+            number = float(given)
     if not above < number < float("inf"):
         raise ArgumentError(
-            f"Expected `{argument}` to be a finite number above {above:g}; got {given!r}."
+            f"Expected `{argument}` to be a finite number above {above:g}; got {short_repr(given)}."
         )
     return number
 
 
 def describe(value: Any) -> str:
-    """Say what a value is, in a few words, for an error message."""
+    """Say what a value is, in a few words on one line, for an error message."""
     if isinstance(value, torch.Tensor):
         return f"a tensor of shape {tuple(value.shape)} and dtype {value.dtype}"
+    if isinstance(value, np.ndarray):
+        return f"a numpy array of shape {value.shape} and dtype {value.dtype}"
     if isinstance(value, tuple | list):
-        return f"a {type(value).__name__} of {len(value)}: {value!r}"[:120]
-    return f"{value!r} ({type(value).__name__})"[:120]
+        if any(isinstance(entry, torch.Tensor | np.ndarray | tuple | list) for entry in value):
+            held = ", ".join(map(describe, value))
+        else:
+            held = repr(value)
+        return _shortened(f"a {type(value).__name__} of {len(value)}: {held}")
+    return _shortened(f"{value!r} ({type(value).__name__})")
+
+
+def short_repr(value: object) -> str:
+    """Write a value as Python would, on one line."""
+    return _shortened(repr(value))
+
+
+def _shortened(words: str) -> str:
+    """One line of at most 120 characters."""
+    line = " ".join(words.split())
+    return line if len(line) <= 120 else f"{line[:117]}..."
 
 
 def check_inputs(inputs: object) -> tuple[torch.Tensor, ...]:
@@ -68,6 +92,11 @@ def check_inputs(inputs: object) -> tuple[torch.Tensor, ...]:
         if not isinstance(tensor, torch.Tensor):
             raise ArgumentError(
                 f"Expected `inputs` to be a tensor or a tuple of tensors; got {describe(tensor)}."
+            )
+        if tensor.layout != torch.strided:
+            raise ArgumentError(
+                f"Expected `inputs` to be dense tensors; got layout {tensor.layout}. "
+                f"inputs.to_dense() converts them."
             )
         if tensor.dim() == 0 or tensor.numel() == 0:
             raise ArgumentError(

@@ -21,7 +21,7 @@ from captum_infomask.scores.information import NATS_PER_UNIT
 _FORMAT = "captum_infomask.InfoMap 1"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class InfoMap:
     """Information of every region, before it is spread over pixels.
 
@@ -57,6 +57,15 @@ class InfoMap:
     overlap: str
     engine: str
     is_tuple: bool = False
+
+    def __repr__(self) -> str:
+        """What a notebook or prompt shows: sizes and settings, not tensors."""
+        n, count = self.scores.shape
+        total = ", ".join(f"{value:.2f}" for value in self.total[:3].tolist())
+        return (
+            f"InfoMap({n} image{'s' * (n != 1)} × {count} regions, view={self.view!r}, "
+            f"i(y; x) = {total}{', …' * (n > 3)} {self.unit})"
+        )
 
     def attributions(self) -> Any:
         """The scores spread over the elements: same type and shapes as the inputs."""

@@ -66,6 +66,13 @@ def test_tuples_stay_tuples_after_loading(net, images, tmp_path):
     assert torch.equal(again.attributions()[0], infomap.attributions()[0])
 
 
+def test_shows_sizes_and_settings(infomap):
+    total = ", ".join(f"{value:.2f}" for value in infomap.total.tolist())
+    want = f"InfoMap(2 images × 9 regions, view={infomap.view!r}, i(y; x) = {total} bits)"
+    assert repr(infomap) == want
+    assert repr(infomap.regions) == "BoxRegions(9 regions of (3, 11, 9))"
+
+
 def test_frozen(infomap):
     with pytest.raises(dataclasses.FrozenInstanceError):
         infomap.unit = "nats"

@@ -1,7 +1,7 @@
 # The batched engine: plain forward passes over chunks of views, whatever the network.
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,11 @@ class Batched:
     def run(self, plan: ViewPlan) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield each chunk's rows and outputs."""
         for rows in self._chunks(plan):
-            output = self.forward_func(*draw(plan, rows), *self._arguments(plan, rows))
+            try:
+                output = self.forward_func(*draw(plan, rows), *self._arguments(plan, rows))
+            except (RuntimeError, ValueError, IndexError) as error:
+                _check_batch_dimension(plan, error)
+                raise
             _check_output(output, len(rows))
             yield rows, output
 
@@ -76,11 +80,25 @@ class Batched:
         )
 
 
+def _check_batch_dimension(plan: ViewPlan, error: Exception) -> None:
+    """Where a network cannot take what looks like one image without a batch, say so."""
+    inputs = plan.scene.inputs
+    if plan.hidden == "nothing" and len(inputs) == 1 and inputs[0].dim() == 3:
+        shape = tuple(inputs[0].shape)
+        if shape[0] in (1, 3):
+            raise ArgumentError(
+                f"Expected `inputs` with a batch dimension, (N, C, H, W) for images; got {shape}, "
+                f"for which `forward_func` raised {type(error).__name__}: {error} "
+                f"inputs.unsqueeze(0) adds a batch dimension."
+            ) from error
+
+
 def _check_output(output: object, views: int) -> None:
     if not isinstance(output, Tensor):
+        part = f"[{next(iter(output))!r}]" if isinstance(output, Mapping) and output else ".logits"
         raise ArgumentError(
             f"Expected `forward_func` to return a tensor; got {type(output).__name__}. Wrap the "
-            f"model, e.g. lambda x: model(x).logits."
+            f"model, e.g. lambda x: model(x){part}."
         )
     if output.dim() == 0 or len(output) != views:
         raise ArgumentError(

@@ -11,28 +11,35 @@ from torch import Tensor, nn
 
 @contextmanager
 def untouched(forward_func: Callable[..., Any], device: torch.device) -> Iterator[None]:
-    """Put the random state back afterwards, and the buffers that modules in training mode move.
+    """Put the random state back afterwards, and the buffers that forward passes move or replace.
 
     Forward passes run under ``no_grad`` rather than ``inference_mode``: a model may cache tensors
     of its own (positional tables, say), and inference tensors could not be used in training
     afterwards.
     """
-    buffers = _moving_buffers(forward_func)
+    buffers = _buffers(forward_func)
     devices = [device] if device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices=devices), torch.no_grad():
             yield
     finally:
         with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
+            for module, name, buffer, before in buffers:
+                if getattr(module, name) is not buffer:
+                    setattr(module, name, buffer)
+                # Writing to a buffer would spoil a graph of the user's that has saved it.
+                if not torch.equal(buffer, before):
+                    buffer.copy_(before)
 
 
-def _moving_buffers(forward_func: object) -> list[tuple[Tensor, Tensor]]:
+def _buffers(forward_func: object) -> list[tuple[nn.Module, str, Tensor, Tensor]]:
+    """Every buffer of a model or of a model's method: where it is, and a copy of its values."""
     if not isinstance(forward_func, nn.Module):
         forward_func = getattr(forward_func, "__self__", None)
     if not isinstance(forward_func, nn.Module):
         return []
-    if not any(module.training for module in forward_func.modules()):
-        return []
-    return [(buffer, buffer.detach().clone()) for buffer in forward_func.buffers()]
+    return [
+        (module, name, buffer, buffer.detach().clone())
+        for module in forward_func.modules()
+        for name, buffer in module.named_buffers(recurse=False)
+    ]

@@ -50,9 +50,9 @@ class Constant:
 def _picture(entry: object, x: Tensor) -> Tensor:
     if isinstance(entry, numbers.Real):
         return x.new_full((1,) * x.dim(), float(entry))
-    if not isinstance(entry, Tensor):
+    if not isinstance(entry, Tensor) or entry.dtype.is_complex:
         raise ArgumentError(
-            f"Expected `baselines` to hold tensors or numbers; got {describe(entry)}."
+            f"Expected `baselines` to hold real tensors or numbers; got {describe(entry)}."
         )
     if entry.shape[1:] != x.shape[1:] or len(entry) not in (1, len(x)):
         raise ArgumentError(

@@ -9,7 +9,7 @@ from torch import Tensor
 from captum_infomask._types import Shape, Tensors
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class BoxRegions:
     """Half-open boxes over one or several inputs.
 
@@ -21,6 +21,10 @@ class BoxRegions:
 
     shapes: tuple[Shape, ...]
     boxes: Tensors
+
+    def __repr__(self) -> str:
+        """What a prompt shows."""
+        return f"BoxRegions({len(self)} regions of {', '.join(map(str, self.shapes))})"
 
     def __len__(self) -> int:
         return sum(len(boxes) for boxes in self.boxes)

@@ -12,7 +12,7 @@ from captum_infomask._types import Shape, TensorOrTensors, Tensors
 from captum_infomask.regions.windows import example_shapes
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LabelRegions:
     """Elements with the same label form one region, across all inputs.
 
@@ -25,6 +25,10 @@ class LabelRegions:
     shapes: tuple[Shape, ...]
     labels: Tensors
     names: Tensor
+
+    def __repr__(self) -> str:
+        """What a prompt shows."""
+        return f"LabelRegions({len(self)} regions of {', '.join(map(str, self.shapes))})"
 
     def __len__(self) -> int:
         return len(self.names)

@@ -48,8 +48,8 @@ def choose_view(
 def _crop_size(size: Any) -> tuple[int, int] | str | None:
     if size is None:
         return None
-    if isinstance(size, str):
-        return one_of("crop_size", size, ("native",))
+    if isinstance(size, str) and size == "native":
+        return size
     if not isinstance(size, tuple | list) or len(size) != 2:
         raise ArgumentError(
             f"Expected `crop_size` to be (height, width), 'native' or None; got {size!r}."
