@@ -2,6 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+# The tests' networks are too small to share among threads, which only wait for each other.
+torch.set_num_threads(1)
+
 
 @pytest.fixture(autouse=True)
 def _seed():

@@ -15,7 +15,7 @@ def untouched(forward_func: Callable[..., Any], device: torch.device) -> Iterato
 
     Forward passes run under ``no_grad`` rather than ``inference_mode``: a model may cache tensors
     of its own (positional tables, say), and inference tensors could not be used in training
-    afterwards.
+    afterwards. The buffers of a model that is hidden in a plain function cannot be seen from here.
     """
     buffers = _buffers(forward_func)
     devices = [device] if device.type == "cuda" else []

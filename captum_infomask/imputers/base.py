@@ -17,11 +17,12 @@ class StandIn(Protocol):
 
         Args:
             images: The views' images, long (V,), on the device of the inputs.
-            hidden: Per input, bool tensors that broadcast to (V, *shape): what each view hides;
-                None where it hides nothing of that input.
+            hidden: Per input, bool tensors that broadcast to ``(V, *shape)``: what each view
+                hides; None where it hides nothing of that input.
 
         Returns:
-            Per input, a tensor that broadcasts to (V, *shape). Only its hidden elements are used.
+            Per input, a tensor that broadcasts to ``(V, *shape)``. Only its hidden elements are
+            used.
         """
         ...
 

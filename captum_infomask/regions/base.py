@@ -48,7 +48,7 @@ class Regions(Protocol):
             device: Where the masks are wanted.
 
         Returns:
-            Bool tensors that broadcast to (V, *shape); None where no region touches the input.
+            Bool tensors that broadcast to ``(V, *shape)``; None where no region touches the input.
         """
         ...
 
@@ -60,7 +60,7 @@ class Regions(Protocol):
         ...
 
     def paint(self, scores: Tensor, overlap: Overlap, nats_per_unit: float) -> Tensors:
-        """Region scores (n, R) → one attribution (n, *shape) per input.
+        """Region scores (n, R) → one attribution ``(n, *shape)`` per input.
 
         Where regions overlap: ``mean`` of their scores, ``mixture`` (log of the mean exponential),
         or ``max``. Elements in no region get 0.

@@ -153,7 +153,7 @@ def _checked_prior(prior: object, head: str) -> Tensor | None:
                 f"Expected `prior` strictly between 0 and 1 for head='sigmoid'; got "
                 f"{describe(prior)}."
             )
-    elif abs(float(values.sum()) - 1) > 1e-4:
+    elif abs(float(values.sum()) - 1) > 1e-3:
         raise ArgumentError(f"Expected `prior` to sum to 1; got a sum of {float(values.sum()):g}.")
     return values
 
