@@ -1,0 +1,264 @@
+# Pictures to try things on: the paper's two-digit pictures, and scikit-image's own photos.
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import skimage
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torchvision.datasets import MNIST
+
+from captum_infomask._checks import ArgumentError, describe, one_of, positive_int
+
+INK_THRESHOLD = 0.2  # a pixel brighter than this is ink; strokes are near 1, paper is 0
+
+_SIDE = 28  # MNIST's picture, and one half of a two-digit picture
+_STROKE_SIDE = 20  # MNIST fits each digit into a box of this side
+_TRAIN_COUNT = 1347  # three quarters of scikit-learn's 1,797 digits; the rest are the test part
+
+_PHOTOS = {
+    "astronaut": "astronaut.png",
+    "camera": "camera.png",
+    "chelsea": "chelsea.png",
+    "coffee": "coffee.png",
+    "motorcycle_left": "motorcycle_left.png",
+    "rocket": "rocket.jpg",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class TwoDigits:
+    """Pictures of one or two handwritten digits and whether they hold the target digit.
+
+    Attributes:
+        images: (N, 1, 28, 56), floating point in [0, 1]; ink is bright.
+        labels: (N,), long: 1 where the picture holds the target digit, else 0.
+        ink: (N, 1, 28, 56), boolean: the target digit's ink; empty where the label is 0.
+        digits: (N, 2), long: the digit in the left and the right half, −1 for an empty half.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask.datasets import two_digits
+        >>> pictures = two_digits(torch.ones(10, 28, 28), torch.arange(10), target=0, count=8)
+        >>> len(pictures.select(pictures.labels == 1).images)
+        4
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    ink: torch.Tensor
+    digits: torch.Tensor
+
+    def select(self, chosen: torch.Tensor) -> TwoDigits:
+        """Return the pictures that an index (N',) or a boolean mask (N,) chooses."""
+        return TwoDigits(*(getattr(self, field.name)[chosen] for field in dataclasses.fields(self)))
+
+    def holding_target_beside_another(self) -> TwoDigits:
+        """Return the two-digit pictures that hold the target: those that a mask can get wrong."""
+        return self.select((self.labels == 1) & (self.digits >= 0).all(1))
+
+
+def two_digits(
+    digits: torch.Tensor, labels: torch.Tensor, *, target: int, count: int, seed: int = 0
+) -> TwoDigits:
+    """Compose pictures of one or two digits, left or right, half of which hold the target digit.
+
+    Of every four pictures one holds the target alone, one the target beside another digit, one
+    another digit alone, one two other digits; order and sides are random.
+
+    Args:
+        digits: (M, 28, 28), floating point in [0, 1]; ink is bright.
+        labels: (M,), integers: which digit each is.
+        target: the digit that the pictures' question is about.
+        count: number of pictures N.
+        seed: of this function's own generator; the global one is left alone.
+
+    Returns:
+        The pictures, their labels and the target digit's ink.
+
+    Raises:
+        ArgumentError: where shapes, the value range or the target do not fit.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask.datasets import two_digits
+        >>> pictures = two_digits(torch.ones(10, 28, 28), torch.arange(10), target=3, count=8)
+        >>> pictures.images.shape, pictures.labels.sum().item()
+        (torch.Size([8, 1, 28, 56]), 4)
+
+    Source: Qin & Kim, arXiv 1910.02629, Section 5.3.
+    """
+    _check_digits(digits, labels)
+    count = positive_int("count", count)
+    is_target = labels == target
+    if not is_target.any() or is_target.all():
+        raise ArgumentError(
+            f"Expected `target` to be one of several digits in `labels`, which holds "
+            f"{sorted(set(labels.tolist()))}; got {target!r}."
+        )
+    generator = torch.Generator().manual_seed(seed)
+    kind = torch.arange(count)[torch.randperm(count, generator=generator)] % 4
+    holds, pair = kind % 2 == 0, kind < 2
+    rows = torch.arange(count)
+    side = torch.randint(2, (count,), generator=generator)
+
+    # The first digit stands on `side`; it is the target where the picture holds one.
+    first = _draw(torch.nonzero(~is_target).flatten(), count, generator)
+    wanted = _draw(torch.nonzero(is_target).flatten(), count, generator)
+    second = _draw(torch.nonzero(~is_target).flatten(), count, generator)
+    first = torch.where(holds, wanted, first)
+
+    halves = digits.new_zeros(count, 2, _SIDE, _SIDE)
+    halves[rows, side] = digits[first]
+    halves[rows[pair], 1 - side[pair]] = digits[second[pair]]
+    names = torch.full((count, 2), -1)
+    names[rows, side] = labels[first].long()
+    names[rows[pair], 1 - side[pair]] = labels[second[pair]].long()
+
+    ink = torch.zeros_like(halves, dtype=torch.bool)
+    ink[rows[holds], side[holds]] = halves[rows[holds], side[holds]] > INK_THRESHOLD
+    return TwoDigits(_side_by_side(halves), holds.long(), _side_by_side(ink), names)
+
+
+def sklearn_digits(train: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Read scikit-learn's handwritten digits, laid out as MNIST lays out its own.
+
+    The 8 × 8 pictures are enlarged to 20 × 20 (bicubic) in the middle of 28 × 28.
+
+    Args:
+        train: the first 1,347 digits, or the last 450, which other people wrote.
+
+    Returns:
+        Digits (M, 28, 28), float32 in [0, 1], and their labels (M,), long.
+
+    Raises:
+        ArgumentError: where scikit-learn is not installed.
+
+    Example:
+        >>> from captum_infomask.datasets import sklearn_digits
+        >>> digits, labels = sklearn_digits(train=False)
+        >>> digits.shape
+        torch.Size([450, 28, 28])
+
+    Source: UCI "Optical Recognition of Handwritten Digits" (Alpaydin & Kaynak 1998), CC BY 4.0.
+    """
+    try:
+        from sklearn.datasets import load_digits  # noqa: PLC0415
+    except ImportError as error:
+        raise ArgumentError(
+            "scikit-learn's digits need scikit-learn: pip install 'captum-infomask[demo]'"
+        ) from error
+    bunch: Any = load_digits()
+    part = slice(None, _TRAIN_COUNT) if train else slice(_TRAIN_COUNT, None)
+    small = torch.tensor(bunch.images[part], dtype=torch.float32)[:, None] / 16
+    large = F.interpolate(small, (_STROKE_SIDE, _STROKE_SIDE), mode="bicubic").clamp(0, 1)
+    margin = (_SIDE - _STROKE_SIDE) // 2
+    return F.pad(large, (margin,) * 4)[:, 0], torch.tensor(bunch.target[part]).long()
+
+
+def mnist(
+    root: str | Path, train: bool, download: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Read MNIST by torchvision.
+
+    Args:
+        root: the folder that holds ``MNIST/raw``.
+        train: the 60,000 training digits, or the 10,000 test digits.
+        download: fetch the files where they are missing.
+
+    Returns:
+        Digits (M, 28, 28), float32 in [0, 1], and their labels (M,), long.
+
+    Raises:
+        ArgumentError: where the files are missing and ``download`` is false.
+
+    Example:
+        >>> from captum_infomask.datasets import mnist
+        >>> digits, labels = mnist("data", train=False, download=True)  # doctest: +SKIP
+
+    Source: LeCun, Cortes & Burges, "The MNIST database of handwritten digits".
+    """
+    try:
+        data = MNIST(str(root), train=train, download=download)
+    except RuntimeError as error:
+        raise ArgumentError(
+            f"Expected `root` to hold MNIST's files (MNIST/raw/*-ubyte); got {str(root)!r}. "
+            "Fetch them with --download (download=True)."
+        ) from error
+    return data.data.float() / 255, data.targets.long()
+
+
+def sample_photo(name: str) -> npt.NDArray[np.uint8]:
+    """Read one of scikit-image's own photos, from the installed package, without a download.
+
+    Args:
+        name: astronaut, camera (grey), chelsea, coffee, motorcycle_left or rocket.
+
+    Returns:
+        (H, W, 3), uint8, RGB.
+
+    Raises:
+        ArgumentError: where the name is unknown (it names the nearest one), or this version of
+            scikit-image ships without the photo.
+
+    Example:
+        >>> from captum_infomask.datasets import sample_photo
+        >>> sample_photo("coffee").shape
+        (400, 600, 3)
+
+    Source: scikit-image's data folder, which states each photo's origin and licence.
+    """
+    # Not skimage.data.coffee(): that may fetch over the network.
+    folder = Path(skimage.__file__).parent / "data"
+    path = folder / _PHOTOS[one_of("name", name, _PHOTOS)]
+    if not path.is_file():
+        raise ArgumentError(
+            f"Expected the installed scikit-image to ship the photo `name`={name!r}; "
+            f"its data folder has no {path.name}."
+        )
+    with Image.open(path) as photo:
+        return np.asarray(photo.convert("RGB"))
+
+
+def _draw(candidates: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
+    """Draw ``count`` of the candidates, with repetition."""
+    return candidates[torch.randint(len(candidates), (count,), generator=generator)]
+
+
+def _side_by_side(halves: torch.Tensor) -> torch.Tensor:
+    """(N, 2, 28, 28) → (N, 1, 28, 56)."""
+    return torch.cat([halves[:, :1], halves[:, 1:]], dim=3)
+
+
+def _check_digits(digits: torch.Tensor, labels: torch.Tensor) -> None:
+    """Refuse digits that are no (M, 28, 28) pictures in [0, 1] with one integer label each."""
+    if not (
+        isinstance(digits, torch.Tensor)
+        and digits.is_floating_point()
+        and digits.ndim == 3
+        and digits.shape[0] > 0
+        and digits.shape[1:] == (_SIDE, _SIDE)
+    ):
+        raise ArgumentError(
+            f"Expected `digits` to be a floating-point tensor (M, {_SIDE}, {_SIDE}); "
+            f"got {describe(digits)}."
+        )
+    if not (digits.min() >= 0 and digits.max() <= 1):
+        raise ArgumentError(
+            f"Expected `digits` to lie in [0, 1]; got values from {digits.min().item():g} "
+            f"to {digits.max().item():g}. Divide 8-bit pictures by 255."
+        )
+    if not (
+        isinstance(labels, torch.Tensor)
+        and not labels.is_floating_point()
+        and labels.shape == digits.shape[:1]
+    ):
+        raise ArgumentError(
+            f"Expected `labels` to be an integer tensor ({len(digits)},), one per digit; "
+            f"got {describe(labels)}."
+        )

@@ -1,0 +1,182 @@
+# A classifier with all that a picture needs on its way in and a number on its way out.
+from __future__ import annotations
+
+import difflib
+import numbers
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from captum_infomask._checks import ArgumentError
+from captum_infomask.models.pictures import Preprocess
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A network in eval mode, its preprocessing, and the names of its categories.
+
+    Args:
+        name: What tables and figures call it.
+        network: Maps (N, C, H, W) to logits (N, M); put into eval mode here.
+        categories: The M category names, in the order of the logits.
+        preprocess: Photograph → (1, C, H, W).
+        weights: Where the weights came from, in words.
+
+    Raises:
+        ArgumentError: if ``categories`` is empty.
+
+    Example:
+        >>> from torch import nn
+        >>> from captum_infomask.models.classifier import Classifier
+        >>> network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+        >>> Classifier("tiny", network, ("cat", "dog")).network.training
+        False
+    """
+
+    name: str
+    network: nn.Module
+    categories: tuple[str, ...]
+    preprocess: Preprocess = field(default_factory=Preprocess)
+    weights: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.categories:
+            raise ArgumentError("Expected `categories` to hold at least one name; got none.")
+        self.network.eval()
+
+
+def resolve_target(target: int | str, categories: Sequence[str]) -> int:
+    """Return the index of a target that is given as an index or as a category name.
+
+    A name that stands in the list exactly comes first, then an index, then a name in another case.
+
+    Args:
+        target: An index in [0, M), or a category name.
+        categories: The M category names.
+
+    Returns:
+        The index.
+
+    Raises:
+        ArgumentError: if the index is out of range, or the name is unknown (the nearest names are
+            given) or stands for more than one category.
+
+    Example:
+        >>> from captum_infomask.models.classifier import resolve_target
+        >>> resolve_target("Espresso", ["cup", "espresso"])
+        1
+    """
+    count = len(categories)
+    index = _as_index(target, categories)
+    if index is not None:
+        if not 0 <= index < count:
+            raise ArgumentError(
+                f"Expected `target` to be an index from 0 to {count - 1} or a category name; "
+                f"got {target!r}."
+            )
+        return index
+    folded = [name.casefold() for name in categories]
+    given = str(target).casefold()
+    matches = [i for i, name in enumerate(categories) if name == target]
+    matches = matches or [i for i, name in enumerate(folded) if name == given]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise ArgumentError(
+            f"Expected `target` to name one category; {target!r} names the indices {matches}. "
+            "Give an index."
+        )
+    near = [name for name in categories if given in name.casefold().split()]
+    near += [categories[folded.index(name)] for name in difflib.get_close_matches(given, folded)]
+    hint = f" Nearest: {', '.join(near[:5])}." if near else ""
+    raise ArgumentError(
+        f"Expected `target` to be one of the network's {count} category names or an index from 0 "
+        f"to {count - 1}; got {target!r}.{hint}"
+    )
+
+
+def _as_index(target: int | str, categories: Sequence[str]) -> int | None:
+    """Read a target as an index, unless it is a category's exact name or no number."""
+    if isinstance(target, numbers.Integral) and not isinstance(target, bool):
+        return int(target)
+    if isinstance(target, str) and target not in categories:
+        try:
+            return int(target)
+        except ValueError:
+            return None
+    return None
+
+
+def read_categories(path: str | Path) -> tuple[str, ...]:
+    """Read category names from a text file, a name per line, in the order of the logits.
+
+    Args:
+        path: UTF-8 text; empty lines are passed over.
+
+    Returns:
+        The names.
+
+    Raises:
+        ArgumentError: if the file cannot be read as text, or holds no name.
+
+    Example:
+        >>> import os, tempfile
+        >>> from captum_infomask.models.classifier import read_categories
+        >>> path = os.path.join(tempfile.mkdtemp(), "names.txt")
+        >>> with open(path, "w") as file:
+        ...     print("cat", "dog", sep=chr(10), file=file)
+        >>> read_categories(path)
+        ('cat', 'dog')
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArgumentError(
+            f"Expected `categories` to be a text file with a name per line; got {path}: {error}."
+        ) from error
+    names = tuple(line.strip() for line in lines if line.strip())
+    if not names:
+        raise ArgumentError(f"Expected `categories` to hold a name per line; {path} holds none.")
+    return names
+
+
+@torch.no_grad()
+def log_probabilities(classifier: Classifier, inputs: Tensor) -> Tensor:
+    """Return log p(y | x) of one picture over all categories.
+
+    Args:
+        classifier: The network and its category names.
+        inputs: A preprocessed picture, (1, C, H, W).
+
+    Returns:
+        (M,), in nats.
+
+    Raises:
+        ArgumentError: if the network does not return one finite value per category.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from captum_infomask.models.classifier import Classifier, log_probabilities
+        >>> network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+        >>> tiny = Classifier("tiny", network, ("cat", "dog"))
+        >>> round(float(log_probabilities(tiny, torch.rand(1, 3, 8, 8)).exp().sum()), 4)
+        1.0
+    """
+    logits = classifier.network(inputs)
+    expected = (len(inputs), len(classifier.categories))
+    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if shape != expected:
+        raise ArgumentError(
+            f"Expected the network to return logits of shape {expected}, one per category name; "
+            f"got {shape}. Pass as many category names as the network has classes."
+        )
+    if not bool(torch.isfinite(logits).all()):
+        raise ArgumentError(
+            f"Expected the network to return finite logits; got NaN or infinity from "
+            f"{classifier.name}."
+        )
+    return torch.log_softmax(logits[0].float(), dim=0)

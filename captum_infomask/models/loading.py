@@ -1,0 +1,142 @@
+# One door to every classifier: by the name of a model, or by the function that makes it.
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from captum_infomask._checks import ArgumentError
+from captum_infomask.models.checkpoints import fit_state_dict, read_state_dict
+from captum_infomask.models.classifier import Classifier
+from captum_infomask.models.imagenet import default_categories, efficientnet_lite0
+from captum_infomask.models.pictures import Preprocess
+from captum_infomask.models.torchvision_models import torchvision_classifier, torchvision_names
+
+LITE0 = "efficientnet_lite0"
+
+
+def load_classifier(
+    spec: str,
+    weights: str | Path | None = None,
+    categories: Sequence[str] | None = None,
+) -> Classifier:
+    """Load a classifier by the name of a model, or by the function that makes it.
+
+    Args:
+        spec: ``"efficientnet_lite0"``; the name of a torchvision classifier, such as
+            ``"resnet18"``; or ``"package.module:function"``, which is called without arguments
+            and returns an ``nn.Module`` (preprocessed as for ImageNet, at 224 pixels) or a
+            ``Classifier`` (with a preprocessing of its own).
+        weights: For a torchvision model, the name of its weights (``"DEFAULT"``, which is what
+            None means, ``"IMAGENET1K_V1"``, ``"ResNet18_Weights.IMAGENET1K_V1"``; torchvision
+            downloads them). For any model, a local file: safetensors, or a state dict, read
+            without running anything in it.
+        categories: Names of the categories. None takes those of the weights, or ImageNet's where
+            the network has 1,000 classes, or else the indices.
+
+    Returns:
+        The classifier, in eval mode.
+
+    Raises:
+        ArgumentError: if the model, its weights or its function is unknown (with the nearest
+            name), cannot be had, or does not fit.
+
+    Example:
+        >>> from captum_infomask.models.loading import load_classifier
+        >>> load_classifier("torchvision.models:squeezenet1_1").categories[967]
+        'espresso'
+    """
+    if ":" in spec:
+        classifier = _from_function(spec, weights)
+    elif _one_of_many("a model", spec, [LITE0, *torchvision_names()]) == LITE0:
+        classifier = efficientnet_lite0()
+        if weights is not None:
+            fit_state_dict(classifier.network, read_state_dict(weights), weights)
+            classifier = replace(classifier, weights=str(weights))
+    else:
+        classifier = torchvision_classifier(spec, "DEFAULT" if weights is None else weights)
+    if categories is None:
+        return classifier
+    if len(categories) != len(classifier.categories):
+        raise ArgumentError(
+            f"Expected `categories` to hold {len(classifier.categories)} names, one per class of "
+            f"{classifier.name}; got {len(categories)}."
+        )
+    return replace(classifier, categories=tuple(categories))
+
+
+def _from_function(spec: str, weights: str | Path | None) -> Classifier:
+    """Call the user's function, fill in the weights, and count the classes."""
+    try:
+        made = _find_function(spec)()
+    except ArgumentError:
+        raise
+    except Exception as error:
+        raise ArgumentError(
+            f"Expected `model` {spec} to be callable without arguments; it raised "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(made, nn.Module | Classifier):
+        raise ArgumentError(
+            f"Expected `model` {spec} to return a torch.nn.Module or a Classifier; "
+            f"got {type(made).__name__}."
+        )
+    network = made.network if isinstance(made, Classifier) else made.eval()
+    if weights is not None:
+        fit_state_dict(network, read_state_dict(weights), weights)
+    source = spec if weights is None else str(weights)
+    if isinstance(made, Classifier):
+        return replace(made, weights=source)
+    names = default_categories(_count_classes(network, spec))
+    return Classifier(spec.rpartition(":")[2], network, names, weights=source)
+
+
+def _find_function(spec: str) -> Callable[[], Any]:
+    """Import ``package.module:function``."""
+    module_name, _, function_name = spec.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise ArgumentError(
+            f"Expected `model` to be module:function; the module {module_name!r} cannot be "
+            f"imported ({type(error).__name__}: {error})."
+        ) from error
+    functions = dict(inspect.getmembers(module, callable))
+    public = [name for name in functions if not name.startswith("_")]
+    return functions[_one_of_many(f"a function of {module_name}", function_name, public)]
+
+
+def _one_of_many(what: str, given: str, names: Sequence[str]) -> str:
+    """Return a name that is known; the error gives the nearest ones, not a page of all of them."""
+    if given in names:
+        return given
+    near = difflib.get_close_matches(given, names)
+    hint = f" Nearest: {', '.join(near)}." if near else ""
+    raise ArgumentError(
+        f"Expected `model` to be {what} ({len(names)} are known) or module:function; "
+        f"got {given!r}.{hint}"
+    )
+
+
+@torch.no_grad()
+def _count_classes(network: nn.Module, spec: str) -> int:
+    """Return the number of logits for a picture of ImageNet's size."""
+    side = Preprocess().crop
+    try:
+        logits = network(torch.zeros(1, 3, side, side))
+    except Exception as error:
+        raise ArgumentError(
+            f"Expected `model` {spec} to take inputs of shape (1, 3, {side}, {side}); it raised "
+            f"{type(error).__name__}: {error}. Return a Classifier to set its preprocessing."
+        ) from error
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[0] != 1:
+        given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ArgumentError(f"Expected `model` {spec} to return logits (1, M); got {given}.")
+    return int(logits.shape[1])

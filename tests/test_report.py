@@ -1,0 +1,138 @@
+# The report: the terminal's table and the figure, from plain arrays.
+from __future__ import annotations
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from captum_infomask.report.figure import INK, Caption, methods_figure
+from captum_infomask.report.rows import MethodResult, MethodRow
+from captum_infomask.report.table import methods_table
+
+HEIGHT, WIDTH = 6, 9
+
+
+def row(name: str, unit: str, values: np.ndarray) -> MethodRow:
+    values = values.astype(np.float32)
+    result = MethodResult(values, values >= 0.2 * values.max())
+    return MethodRow(name, unit, 1234, 1.5, result)
+
+
+def ramp(largest: float, smallest: float = 0.0) -> np.ndarray:
+    return np.linspace(smallest, largest, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH)
+
+
+@pytest.fixture
+def photo() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def rows() -> list[MethodRow]:
+    return [
+        row("InfoMask crop", "bits", ramp(8.0, -2.0)),
+        row("InfoMask drop", "bits", ramp(2.0)),
+        MethodRow("Grad-CAM", "a.u.", 1, 0.1, error="no feature map " * 20),
+        row("Occlusion", "nats", ramp(2.0)),
+    ]
+
+
+def words(figure) -> str:
+    return "\n".join(text.get_text() for text in figure.texts)
+
+
+def test_the_table_shows_cost_value_unit_and_share(rows):
+    head, rule, crop, drop, failed, occlusion = methods_table(rows).splitlines()
+    assert head.split("  ")[0] == "method"
+    assert head.endswith("forward passes  seconds  largest value  share in mask")
+    assert set(rule) == {"-", " "}
+    assert crop.split()[2:] == ["1,234", "1.50", "8.00", "bits", f"{rows[0].result.share:.1%}"]
+    assert "failed: no feature map" in failed
+    assert occlusion.split()[1:5] == ["1,234", "1.50", "2.00", "nats"]
+    assert len({len(head), len(rule), len(crop), len(drop), len(occlusion)}) == 1
+    assert methods_table(rows).isascii()
+
+
+def test_the_panels_show_the_photograph_the_mask_and_what_it_keeps(photo, rows):
+    _, panels = methods_figure(photo, rows, Caption("espresso"))
+    assert len(panels) == 1 + 3 * 3  # the method that failed has no panels
+    shown = [np.asarray(panel.images[0].get_array()) for panel in panels]
+    assert (shown[0] == photo).all()
+    mask = rows[0].result.mask
+    assert 0 < mask.sum() < mask.size
+    dark = (np.abs(shown[2] - to_rgb(INK)) < 1e-9).all(axis=2)
+    assert (dark == mask).all()
+    kept = (np.abs(shown[3] - photo / 255) < 1e-9).all(axis=2)
+    assert (kept == mask).all()
+    assert all(panel.images[0].get_array().shape == (HEIGHT, WIDTH, 3) for panel in panels)
+
+
+def test_rows_in_bits_share_one_scale_and_others_have_their_own(photo, rows):
+    flat = np.full_like(photo, 128)
+    figure, panels = methods_figure(flat, rows, Caption("espresso"))
+    crop, drop, occlusion = (np.asarray(panels[k].images[0].get_array()) for k in (1, 4, 7))
+    # The same 2 bits have the same colour in both InfoMask rows, ...
+    two_bits = np.abs(rows[0].result.attribution - 2).argmin()
+    assert np.abs(rows[0].result.attribution - 2).min() < 0.1
+    np.testing.assert_allclose(crop.reshape(-1, 3)[two_bits], drop.reshape(-1, 3)[-1], atol=0.02)
+    # ... and a quarter of the scale is far from its end, which Occlusion's 2 nats reach.
+    np.testing.assert_allclose(occlusion.reshape(-1, 3)[-1], crop.reshape(-1, 3)[-1], atol=1e-6)
+    assert np.abs(drop.reshape(-1, 3)[-1] - occlusion.reshape(-1, 3)[-1]).max() > 0.2
+    bars = [axes for axes in figure.axes if axes not in panels]
+    assert [bar.get_title(loc="left") for bar in bars] == ["bits", "nats"]
+    assert [bar.get_ylim() for bar in bars] == [(-2.0, 8.0), (0.0, 2.0)]
+    assert bars[0].get_position().height > 2 * panels[1].get_position().height
+
+
+def test_colours_are_centred_at_zero(photo):
+    flat = np.full_like(photo, 128)
+    signed = np.zeros((HEIGHT, WIDTH))
+    signed[0, 0], signed[0, 1] = 1.0, -1.0
+    _, panels = methods_figure(flat, [row("any", "a.u.", signed)], Caption("espresso"))
+    shown = np.asarray(panels[1].images[0].get_array())
+    positive, negative, nothing = shown[0, 0], shown[0, 1], shown[0, 2]
+    assert positive[0] - positive[2] > 0.2  # red
+    assert negative[2] - negative[0] > 0.2  # blue
+    assert nothing.std() < 1e-9  # the grey photograph itself
+
+
+def test_the_figure_names_what_it_shows(photo, rows):
+    caption = Caption("espresso", (("9.88 bits", "i(y; x)"),), ("A note.",))
+    figure, _ = methods_figure(photo, rows, caption)
+    for part in ("espresso", "9.88 bits", "i(y; x)", "A note.", "failed: no feature map"):
+        assert part in words(figure)
+    assert "largest 8.00 bits" in words(figure)
+    assert all(row.name in words(figure) for row in rows)
+
+
+def test_words_stay_on_the_page_and_panels_apart(photo, rows):
+    note = "One two three four five six seven eight nine ten. " * 6
+    caption = Caption("espresso", (("9.88 bits", "i(y; x), what the picture says"),) * 3, (note,))
+    figure, _ = methods_figure(photo, rows, caption)
+    page = figure.bbox
+    renderer = figure.canvas.get_renderer()
+    for text in figure.texts:
+        box = text.get_window_extent(renderer)
+        assert page.x0 <= box.x0 <= box.x1 <= page.x1, text
+        assert page.y0 <= box.y0 <= box.y1 <= page.y1, text
+    boxes = [axes.get_position() for axes in figure.axes]
+    for k, one in enumerate(boxes):
+        assert not any(one.overlaps(other) for other in boxes[k + 1 :])
+
+
+@pytest.mark.parametrize("values", [np.zeros((HEIGHT, WIDTH)), ramp(-1.0, -2.0)])
+def test_values_that_are_nothing_or_negative_are_drawn(values, photo, tmp_path):
+    empty = MethodResult(values.astype(np.float32), np.zeros((HEIGHT, WIDTH), dtype=bool))
+    rows = [MethodRow("InfoMask drop", "bits", 5, 0.1, empty)]
+    figure, _ = methods_figure(photo, rows, Caption("espresso"))
+    figure.savefig(tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+def test_drawing_leaves_pyplot_alone(photo, rows):
+    before = dict(mpl.rcParams)
+    methods_figure(photo, rows, Caption("espresso"))
+    assert plt.get_fignums() == []
+    assert dict(mpl.rcParams) == before
