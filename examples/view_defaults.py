@@ -86,16 +86,24 @@ def info_mask_shares(network, picture, names, **options):
 
 
 def other_shares(network, picture, names, generator):
-    """Grad-CAM, Captum's Occlusion on log-probabilities, and two controls."""
+    """Grad-CAM at three layers, Captum's Occlusion on log-probabilities, and two controls."""
     found = {}
-    cam = LayerGradCam(network, last_feature_map(network, picture))
+    layers = {
+        "the last convolution": network._conv_head,
+        "its batch norm": last_feature_map(network, picture),
+        "its ReLU6": network._swish,
+    }
     replay = Replay(lambda x: network(x).log_softmax(1))
     place = torch.linspace(-1, 1, 2 * SIDE)
     blob = (-(place[:, None] ** 2 + place[None] ** 2) * 2).exp()[None, None]
     for quarter, name in enumerate(names):
         target = PHOTOS[name]
-        coarse = cam.attribute(picture, target=target, relu_attributions=True)
-        smooth = LayerAttribution.interpolate(coarse, picture.shape[2:], "bilinear").detach()
+        for where, layer in layers.items():
+            cam = LayerGradCam(network, layer)
+            coarse = cam.attribute(picture, target=target, relu_attributions=True).detach()
+            smooth = LayerAttribution.interpolate(coarse, picture.shape[2:], "bilinear")
+            share = share_in_quarter(smooth, quarter)
+            found.setdefault(f"Grad-CAM, {where}", []).append(share)
         replay.next = 0
         with torch.no_grad():
             occluded = Occlusion(replay).attribute(
@@ -107,7 +115,6 @@ def other_shares(network, picture, names, generator):
             )
         noise = torch.rand(picture.shape, generator=generator)
         for method, attribution in {
-            "Grad-CAM": smooth,
             "Occlusion, log-probabilities, 112/56": occluded,
             "control: centred blob": blob,
             "control: uniform noise": noise,
@@ -147,7 +154,9 @@ def options_of(window, stride):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="two mosaics instead of ten")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
     arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
     classifier = efficientnet_lite0()
     pictures = mosaics(classifier.preprocess, 2 if arguments.quick else None)
     table, others = {}, {}

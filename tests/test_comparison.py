@@ -132,7 +132,7 @@ def test_the_four_methods_are_what_their_names_say():
 
 
 def test_grad_cam_of_efficientnet_lite0_is_that_of_its_features():
-    # Its last layer is one activation module used all over the network: the last use must count.
+    # Its last layer is an activation: the feature map is what the batch norm before it gives.
     classifier = efficientnet_lite0()
     network, inputs = (
         classifier.network,
@@ -140,12 +140,15 @@ def test_grad_cam_of_efficientnet_lite0_is_that_of_its_features():
     )
     grad_cam = photo_methods(network, inputs, square_windows(inputs))[2]
     found = grad_cam.attribute(network, inputs, 872, False)
-    features = network.extract_features(inputs).detach().requires_grad_(True)
-    logit = network._fc(network._avg_pooling(features).flatten(1))[0, 872]
+    kept = []
+    with network._bn1.register_forward_hook(lambda module, args, output: kept.append(output)):
+        network(inputs)
+    features = kept[0].detach().requires_grad_(True)
+    logit = network._fc(network._avg_pooling(nn.functional.relu6(features)).flatten(1))[0, 872]
     (gradient,) = torch.autograd.grad(logit, features)
     coarse = (gradient.mean((2, 3), keepdim=True) * features).sum(1, keepdim=True).relu()
     fine = nn.functional.interpolate(coarse.detach(), (224, 224), mode="bilinear")
-    assert float(fine.max()) > 0.5
+    assert float(fine.max()) > 0.1
     torch.testing.assert_close(found, fine, rtol=1e-4, atol=1e-5)
 
 

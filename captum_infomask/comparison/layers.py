@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from captum_infomask._checks import ArgumentError
 
+_ACTIVATIONS = nn.ReLU.__module__
+
 
 def named_layer(model: nn.Module, name: str) -> nn.Module:
     """Return the layer of that name; the error names the nearest one.
@@ -44,8 +46,9 @@ def named_layer(model: nn.Module, name: str) -> nn.Module:
 def last_feature_map(model: nn.Module, inputs: Tensor) -> nn.Module:
     """Return the layer whose output is the last feature map before the global pooling.
 
-    It is the last layer to finish whose output is (N, C, h, w) with h × w > 1. One forward pass
-    finds it, in eval mode; the model is then as it was.
+    It is the last layer to finish whose output is (N, C, h, w) with h × w > 1, activations such as
+    ReLU by themselves left out: Grad-CAM is better before them (docs/results/defaults.md). One
+    forward pass finds it, in eval mode; the model is then as it was.
 
     Args:
         model: The network.
@@ -64,7 +67,7 @@ def last_feature_map(model: nn.Module, inputs: Tensor) -> nn.Module:
         >>> from captum_infomask.comparison.layers import last_feature_map
         >>> layers = [nn.Conv2d(1, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
         >>> last_feature_map(nn.Sequential(*layers), torch.rand(1, 1, 8, 8))
-        ReLU()
+        Conv2d(1, 2, kernel_size=(3, 3), stride=(1, 1))
 
     Source:
         Selvaraju et al. 2017, "Grad-CAM": the last convolutional layer keeps the place of things
@@ -73,7 +76,7 @@ def last_feature_map(model: nn.Module, inputs: Tensor) -> nn.Module:
     finished: list[tuple[nn.Module, int]] = []
 
     def note(module: nn.Module, args: tuple[Any, ...], output: object) -> None:
-        if not isinstance(output, Tensor):
+        if not isinstance(output, Tensor) or type(module).__module__ == _ACTIVATIONS:
             return
         is_map = output.ndim == 4 and output.shape[2] * output.shape[3] > 1
         is_tokens = output.ndim == 3 and output.shape[1] > 1
