@@ -1,10 +1,16 @@
-# Every python block of the pages runs, in order, and prints what the page says it prints.
+# Every python block of the pages runs, in order, and prints what the page says it prints; so does
+# every example in a docstring.
+import doctest
+import importlib
 import io
+import pkgutil
 import re
 from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
+
+import captum_infomask
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
@@ -46,3 +52,22 @@ def test_blocks_run_and_print_what_they_say(page, tmp_path, monkeypatch):
             exec(compile("\n" * line + code, str(page), "exec"), names)
         if says is not None:
             assert printed.getvalue().strip() == says, f"{page.name}, line {line}"
+
+
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(captum_infomask.__path__, "captum_infomask.")
+    if not module.name.endswith("__main__")
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings(name):
+    failed, _ = doctest.testmod(importlib.import_module(name))
+    assert failed == 0
+
+
+def test_every_public_name_shows_an_example():
+    public = [getattr(captum_infomask, name) for name in captum_infomask.__all__]
+    silent = [thing.__name__ for thing in public if ">>>" not in (thing.__doc__ or "")]
+    assert silent == ["ArgumentError"]

@@ -174,8 +174,8 @@ def compare_on_photo(
         >>> from captum_infomask.models.pictures import Preprocess
         >>> net = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         >>> tiny = Classifier("tiny", net, ("cat", "dog"), Preprocess(16, 16))
-        >>> compare_on_photo(tiny, Image.new("RGB", (20, 20), "red"), "dog").category
-        'dog'
+        >>> compare_on_photo(tiny, Image.new("RGB", (20, 20), "red")).predicted
+        True
     """
     chosen = None if target is None else resolve_target(target, classifier.categories)
     inputs = classifier.preprocess(image)

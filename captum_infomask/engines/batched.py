@@ -12,10 +12,10 @@ from captum_infomask._checks import ArgumentError
 from captum_infomask.engines.pixels import draw
 from captum_infomask.views.plan import ViewPlan
 
-# A chunk holds as many numbers as 16 pictures of 3 × 224 × 224 on a CPU, where larger batches lose
-# to memory traffic (docs/results/speed.md), and eight times as many on an accelerator.
-_CHUNK_ELEMENTS = 16 * 3 * 224 * 224
-_CHUNK_LIMITS = (8, 256)
+# How many numbers and how many views a chunk holds at most: measured on a CPU, where larger chunks
+# lose (docs/results/speed.md), and a guess that fits into memory elsewhere.
+_CHUNK_ON_CPU = (8 * 3 * 224 * 224, 128)
+_CHUNK_ON_ACCELERATOR = (128 * 3 * 224 * 224, 256)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +65,9 @@ class Batched:
         elements = sum(x[0].numel() for x in inputs)
         if plan.sizes is not None:
             elements = inputs[0].shape[1] * int(plan.sizes[rows[0]].prod())
-        budget = _CHUNK_ELEMENTS * (1 if inputs[0].device.type == "cpu" else 8)
-        low, high = _CHUNK_LIMITS
-        return min(max(budget // max(elements, 1), low), high)
+        on_cpu = inputs[0].device.type == "cpu"
+        numbers, views = _CHUNK_ON_CPU if on_cpu else _CHUNK_ON_ACCELERATOR
+        return min(max(numbers // max(elements, 1), 1), views)
 
     def _arguments(self, plan: ViewPlan, rows: Tensor) -> tuple[Any, ...]:
         n = len(plan.scene.inputs[0])

@@ -1,0 +1,184 @@
+# How well attributions and masks match pixels that are known to be right, and how sure that is.
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from captum_infomask._checks import ArgumentError, describe
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over pictures with its 95% interval.
+
+    Args:
+        mean: The mean.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """The mean and, in brackets, its interval."""
+        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def ink_iou(masks: Tensor, ink: Tensor, right: Tensor) -> Tensor:
+    r"""Intersection over union of the ink that a mask keeps and the ink it should keep.
+
+    .. math::
+
+        \mathrm{IoU} = \frac{|M \cap I \cap R|}{|(M \cap I) \cup R|}
+
+    for mask M, ink I and right ink R. Paper counts for nothing: windows are square, digits are not.
+
+    Args:
+        masks: (N, ...), boolean: what each mask keeps.
+        ink: (N, ...), boolean: all ink of each picture.
+        right: (N, ...), boolean: the ink that a perfect mask keeps; some in every picture.
+
+    Returns:
+        (N,), from 0 to 1.
+
+    Raises:
+        ArgumentError: Shapes or dtypes differ, or a picture has no right ink.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask.comparison.ground_truth import ink_iou
+        >>> mask = torch.tensor([[True, True, False]])
+        >>> ink = torch.tensor([[True, False, True]])
+        >>> ink_iou(mask, ink, ink)
+        tensor([0.5000])
+    """
+    _check("masks", masks, torch.bool, right)
+    _check("ink", ink, torch.bool, right)
+    kept = masks & ink
+    return _count(kept & right) / _count(kept | right)
+
+
+def positive_share(attributions: Tensor, right: Tensor) -> Tensor:
+    r"""Share of the positive attribution that lies where it should.
+
+    .. math::
+
+        \frac{\sum_{p \in R} \max(a_p, 0)}{\sum_p \max(a_p, 0)}
+
+    Args:
+        attributions: (N, ...), floating point, any unit.
+        right: (N, ...), boolean: the right place, such as one half of each picture.
+
+    Returns:
+        (N,), from 0 to 1; 0 where no attribution is positive.
+
+    Raises:
+        ArgumentError: Shapes or dtypes differ, or a picture has no right place.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask.comparison.ground_truth import positive_share
+        >>> right = torch.tensor([[True, True, False]])
+        >>> positive_share(torch.tensor([[3.0, -2.0, 1.0]]), right)
+        tensor([0.7500])
+    """
+    _check("attributions", attributions, None, right)
+    positive = attributions.clamp_min(0).flatten(1).double()
+    inside = (positive * right.flatten(1)).sum(1)
+    return (inside / positive.sum(1).clamp_min(torch.finfo(torch.float64).tiny)).float()
+
+
+def average_precision(attributions: Tensor, right: Tensor) -> Tensor:
+    """Average precision of ranking each picture's pixels by attribution, right pixels first.
+
+    Pixels of equal attribution are taken together, so that their order does not matter; equal means
+    within 1/10,000 of the picture's largest magnitude, so that rounding does not matter either.
+
+    Args:
+        attributions: (N, ...), floating point, any unit.
+        right: (N, ...), boolean: the right pixels; some in every picture.
+
+    Returns:
+        (N,), from 0 to 1.
+
+    Raises:
+        ArgumentError: Shapes or dtypes differ, a picture has no right pixel, or scikit-learn is
+            not installed.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask.comparison.ground_truth import average_precision
+        >>> right = torch.tensor([[True, False, True]])
+        >>> average_precision(torch.tensor([[3.0, 2.0, 1.0]]), right)
+        tensor([0.8333])
+
+    Source: ``sklearn.metrics.average_precision_score``.
+    """
+    _check("attributions", attributions, None, right)
+    try:
+        from sklearn.metrics import average_precision_score  # noqa: PLC0415
+    except ImportError as error:
+        raise ArgumentError(
+            "Average precision needs scikit-learn: pip install 'captum-infomask[demo]'"
+        ) from error
+    values = attributions.flatten(1).double()
+    steps = values.abs().amax(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny) / 1e4
+    ranks = (values / steps).round().cpu().numpy()
+    pairs = zip(right.flatten(1).cpu().numpy(), ranks, strict=True)
+    return torch.tensor([float(average_precision_score(truth, value)) for truth, value in pairs])
+
+
+def bootstrap(values: Tensor, *, draws: int = 2000, seed: int = 0) -> Estimate:
+    """Mean over pictures with the 95% percentile interval of its bootstrap.
+
+    Args:
+        values: (N,), one value per picture.
+        draws: How many times N pictures are drawn with repetition.
+        seed: Of this function's own generator; the global one is left alone.
+
+    Returns:
+        The mean and its interval.
+
+    Raises:
+        ArgumentError: ``values`` is no vector, or empty.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask.comparison.ground_truth import bootstrap
+        >>> str(bootstrap(torch.ones(10)))
+        '1.000 [1.000, 1.000]'
+
+    Source: Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979.
+    """
+    if values.ndim != 1 or len(values) == 0:
+        raise ArgumentError(f"Expected `values` to be a vector (N,); got {describe(values)}.")
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randint(len(values), (draws, len(values)), generator=generator)
+    means = values.double().cpu()[chosen].mean(1)
+    low, high = torch.quantile(means, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return Estimate(values.double().mean().item(), low, high)
+
+
+def _count(pixels: Tensor) -> Tensor:
+    """Pixels per picture, as floats."""
+    return pixels.flatten(1).sum(1).float()
+
+
+def _check(argument: str, given: Tensor, dtype: torch.dtype | None, right: Tensor) -> None:
+    """Refuse tensors that do not fit ``right``, and pictures without a right pixel."""
+    if right.dtype != torch.bool or right.ndim < 2 or not right.flatten(1).any(1).all():
+        raise ArgumentError(
+            "Expected `right` to be a boolean tensor (N, ...) with at least one True in every "
+            f"picture; got {describe(right)}."
+        )
+    fits = given.is_floating_point() if dtype is None else given.dtype == dtype
+    if not fits or given.shape != right.shape:
+        kind = "floating-point" if dtype is None else "boolean"
+        raise ArgumentError(
+            f"Expected `{argument}` to be {kind} and of the shape of `right`, "
+            f"{tuple(right.shape)}; got {describe(given)}."
+        )

@@ -1,0 +1,191 @@
+# The paper's two-digit experiment: methods, what each one's mask keeps of the ink, a table.
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from captum_infomask._checks import ArgumentError
+from captum_infomask.comparison.ground_truth import (
+    average_precision,
+    bootstrap,
+    ink_iou,
+    positive_share,
+)
+from captum_infomask.comparison.methods import Method
+from captum_infomask.comparison.two_digit_methods import two_digit_methods
+from captum_infomask.datasets import INK_THRESHOLD, TwoDigits
+from captum_infomask.masks import MaxFraction, threshold_mask
+from captum_infomask.report.two_digits import KeptRow, two_digit_figure
+
+HOLDS_TARGET = 1  # the class that says that the picture holds the target digit
+
+
+@dataclass(frozen=True)
+class TwoDigitRow:
+    """What one method gave on N pictures.
+
+    Args:
+        method: The method's name.
+        unit: What its attributions are counted in.
+        seconds: Wall-clock time for all pictures.
+        attributions: (N, 1, 28, 56), in ``unit``.
+        masks: (N, 1, 28, 56), boolean: what reaches 20% of the picture's maximum.
+        ink_iou: (N,), see :func:`captum_infomask.comparison.ground_truth.ink_iou`.
+        positive_share: (N,), share of positive attribution in the target's half.
+        average_precision: (N,), of the target digit's ink among all pixels.
+    """
+
+    method: str
+    unit: str
+    seconds: float
+    attributions: Tensor
+    masks: Tensor
+    ink_iou: Tensor
+    positive_share: Tensor
+    average_precision: Tensor
+
+
+def two_digit_experiment(
+    network: nn.Module,
+    pictures: TwoDigits,
+    methods: Sequence[Method] | None = None,
+    *,
+    show_progress: bool = False,
+) -> list[TwoDigitRow]:
+    """Run methods on pictures that hold the target digit and measure what their masks keep.
+
+    Args:
+        network: Maps (N, 1, 28, 56) to logits (N, 2); class 1: the picture holds the target.
+        pictures: N pictures, all of which hold the target.
+        methods: What to run; :func:`two_digit_methods` if None.
+        show_progress: Show the methods' own progress bars on stderr.
+
+    Returns:
+        One row per method, in the same order.
+
+    Raises:
+        ArgumentError: A picture does not hold the target.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask.comparison.two_digits import two_digit_experiment
+        >>> from captum_infomask.datasets import sklearn_digits, two_digits
+        >>> from captum_infomask.models.two_digits import load_two_digit_network
+        >>> pictures = two_digits(*sklearn_digits(train=False), target=0, count=16)
+        >>> chosen = pictures.holding_target_beside_another()
+        >>> rows = two_digit_experiment(load_two_digit_network(), chosen)
+        >>> rows[0].ink_iou.shape
+        torch.Size([4])
+
+    Source: Qin & Kim, arXiv 1910.02629, Section 5.3 and Figure 2.
+    """
+    if not bool((pictures.labels == HOLDS_TARGET).all()):
+        raise ArgumentError(
+            "Expected `pictures` that all hold the target digit; got "
+            f"{int((pictures.labels != HOLDS_TARGET).sum())} of {len(pictures.labels)} without it."
+        )
+    halves = pictures.ink.unflatten(3, (2, -1)).any(dim=(2, 4), keepdim=True)
+    half = halves.expand(-1, -1, 28, -1, 28).flatten(3)
+    rows = []
+    for method in two_digit_methods(network) if methods is None else methods:
+        start = time.perf_counter()
+        attributions = method.attribute(network, pictures.images, HOLDS_TARGET, show_progress)
+        seconds = time.perf_counter() - start
+        with warnings.catch_warnings():
+            # An empty mask is an ink IoU of 0 in the table; a hundred warnings say no more.
+            warnings.filterwarnings("ignore", "The mask of example")
+            masks = threshold_mask(attributions, MaxFraction(0.2))
+        rows.append(
+            TwoDigitRow(
+                method=method.name,
+                unit=method.unit,
+                seconds=seconds,
+                attributions=attributions,
+                masks=masks,
+                ink_iou=ink_iou(masks, pictures.images > INK_THRESHOLD, pictures.ink),
+                positive_share=positive_share(attributions, half),
+                average_precision=average_precision(attributions, pictures.ink),
+            )
+        )
+    return rows
+
+
+def two_digit_table(rows: Sequence[TwoDigitRow]) -> str:
+    """Write rows as a Markdown table: means over pictures with 95% bootstrap intervals.
+
+    Args:
+        rows: What :func:`two_digit_experiment` returned.
+
+    Returns:
+        The table's lines.
+
+    Example:
+        >>> from captum_infomask.comparison.two_digits import two_digit_table
+        >>> print(two_digit_table([]).splitlines()[0])
+        | method | unit | ink IoU | share in the right half | average precision |
+    """
+    lines = [
+        "| method | unit | ink IoU | share in the right half | average precision |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        measured = (row.ink_iou, row.positive_share, row.average_precision)
+        cells = " | ".join(str(bootstrap(values)) for values in measured)
+        lines.append(f"| {row.method} | {row.unit} | {cells} |")
+    return "\n".join(lines)
+
+
+def draw_two_digits(
+    pictures: TwoDigits, rows: Sequence[TwoDigitRow], *, title: str, shown: int = 6
+) -> tuple[Figure, npt.NDArray[np.object_]]:
+    """Draw the paper's Figure 2: some pictures, what the best view keeps and hides, the others.
+
+    The best view is InfoMask's with the largest mean ink IoU; controls are left out.
+
+    Args:
+        pictures: What the rows were measured on.
+        rows: What :func:`two_digit_experiment` returned, at least one of them in bits.
+        title: Words above the pictures.
+        shown: Pictures to show: the first with the target on the left, then on the right.
+
+    Returns:
+        The figure, on an Agg canvas, and its panels (rows, pictures).
+
+    Example:
+        >>> from captum_infomask.comparison.two_digits import draw_two_digits, two_digit_experiment
+        >>> from captum_infomask.datasets import sklearn_digits, two_digits
+        >>> from captum_infomask.models.two_digits import load_two_digit_network
+        >>> pictures = two_digits(*sklearn_digits(train=False), target=0, count=32)
+        >>> chosen = pictures.holding_target_beside_another()
+        >>> rows = two_digit_experiment(load_two_digit_network(), chosen)
+        >>> figure, panels = draw_two_digits(chosen, rows, title="What each mask keeps of a 0")
+
+    Source: Qin & Kim, arXiv 1910.02629, Figure 2.
+    """
+    on_left = pictures.ink[..., : pictures.ink.shape[-1] // 2].any(dim=3).any(dim=2).any(dim=1)
+    sides = [side.nonzero()[: shown // 2, 0] for side in (on_left, ~on_left)]
+    chosen = torch.cat(sides).cpu()
+    best = max((row for row in rows if row.unit == "bits"), key=_mean_iou)
+    masks = best.masks.cpu()[chosen, 0].numpy()
+    drawn = [
+        KeptRow(best.method, f"ink IoU {_mean_iou(best):.3f}", masks),
+        KeptRow(f"{best.method}, hidden", "invert=True", ~masks),
+    ]
+    for row in rows:
+        if row is not best and "control" not in row.method:
+            masks = row.masks.cpu()[chosen, 0].numpy()
+            drawn.append(KeptRow(row.method, f"ink IoU {_mean_iou(row):.3f}", masks))
+    return two_digit_figure(pictures.images.cpu()[chosen, 0].numpy(), drawn, title=title)
+
+
+def _mean_iou(row: TwoDigitRow) -> float:
+    """Mean ink IoU of a row."""
+    return row.ink_iou.mean().item()
