@@ -1,12 +1,8 @@
-import weakref
-
 import pytest
 import torch
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-from captum_infomask import ArgumentError, Blur, InfoMask, from_feature_mask, grid, sliding_windows
+from captum_infomask import ArgumentError, InfoMask, from_feature_mask, grid, sliding_windows
 from captum_infomask.engines.batched import Batched
 from captum_infomask.engines.pixels import draw
 from captum_infomask.imputers import Constant
@@ -25,30 +21,6 @@ class Recorder:
     def __call__(self, x, *rest):
         self.shapes.append(tuple(x.shape))
         return self.answer(x, *rest)
-
-
-class LiveBytes(TorchDispatchMode):
-    """The most bytes of tensors made inside that were alive at once."""
-
-    def __init__(self):
-        super().__init__()
-        self.alive, self.peak = {}, 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, torch.Tensor):
-                storage = tensor.untyped_storage()
-                size, users = self.alive.get(storage.data_ptr(), (storage.nbytes(), 0))
-                self.alive[storage.data_ptr()] = size, users + 1
-                weakref.finalize(tensor, self._forget, storage.data_ptr())
-        self.peak = max(self.peak, sum(size for size, _ in self.alive.values()))
-        return result
-
-    def _forget(self, pointer):
-        size, users = self.alive.pop(pointer)
-        if users > 1:
-            self.alive[pointer] = size, users - 1
 
 
 def scene_of(inputs, regions, baselines=0.25):
@@ -252,40 +224,6 @@ def test_draw_windows_that_touch_one_of_two_inputs(hidden, rows):
             hides = own if hidden == "region" else ~own
             expected = x[int(index[row])].masked_fill(hides, fill)
             torch.testing.assert_close(drawn[k][place], expected, rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("imputer", [None, Blur(2.0)])
-def test_memory_grows_with_the_chunk_and_not_with_the_regions(view, imputer):
-    if view == "crop" and imputer is not None:
-        imputer, reference = Blur(2.0), {"reference": "blank"}
-    else:
-        reference = {}
-    x = torch.rand(2, 3, 64, 64)
-
-    def peak(stride, chunk):
-        with LiveBytes() as memory:
-            infomap = InfoMask(lambda x: x.mean((2, 3))).score_regions(
-                x,
-                target=0,
-                view=view,
-                sliding_window_shapes=(3, 16, 16),
-                strides=(3, stride, stride),
-                imputer=imputer,
-                perturbations_per_eval=chunk,
-                **reference,
-            )
-            infomap.attributions()
-        return memory.peak, infomap.scores.shape[1]
-
-    few, count = peak(8, 8)
-    many, larger = peak(2, 8)
-    assert (count, larger) == (49, 625)
-    picture = x[0].numel() * 4
-    assert few > 16 * picture  # the pictures of a chunk, so the count is of the right things
-    assert many - few < 300 * larger  # some numbers per region, never a picture each
-    wide, _ = peak(2, 80)
-    assert wide > 5 * many
 
 
 def test_steps_are_the_chunks_that_run(images):

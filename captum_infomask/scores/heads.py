@@ -63,7 +63,7 @@ _READERS: dict[str, Callable[[Tensor, float], Tensor]] = {
 
 
 def log_posterior(output: Tensor, head: str, temperature: float) -> Tensor:
-    """Return log p(y | v) of every class (T itself for the head ``raw``), shaped like ``output``."""
+    """Return log p(y | v) of every class, or T itself for ``raw``, shaped like ``output``."""
     return _READERS[head](output, temperature)
 
 
