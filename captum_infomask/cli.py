@@ -14,14 +14,17 @@ from PIL import Image
 from captum_infomask import __version__
 from captum_infomask._checks import ArgumentError
 from captum_infomask.comparison.photo import compare_on_photo
-from captum_infomask.comparison.two_digits import two_digit_experiment, two_digit_table
+from captum_infomask.comparison.two_digits import (
+    draw_two_digits,
+    two_digit_experiment,
+    two_digit_table,
+)
 from captum_infomask.datasets import sample_photo, sklearn_digits, two_digits
 from captum_infomask.models.classifier import Classifier, read_categories
 from captum_infomask.models.imagenet import efficientnet_lite0
 from captum_infomask.models.loading import LITE0, load_classifier
 from captum_infomask.models.pictures import read_image
 from captum_infomask.models.two_digits import load_two_digit_network
-from captum_infomask.report.two_digits import KeptRow, two_digit_figure
 
 PROGRAM = "captum-infomask"
 PHOTO = "camera"
@@ -173,15 +176,8 @@ def _two_digits(out: Path) -> None:
     rows = two_digit_experiment(load_two_digit_network(), chosen, show_progress=True)
     print(f"{len(chosen.images)} pictures of two digits, one of them a 0; masks keep the 0.\n")
     print(two_digit_table(rows))
-    kept = [
-        KeptRow(
-            row.method,
-            f"ink IoU {float(row.ink_iou.mean()):.3f}",
-            row.masks[:TWO_DIGITS_SHOWN, 0].numpy(),
-        )
-        for row in rows
-    ]
-    figure, _ = two_digit_figure(chosen.images[:TWO_DIGITS_SHOWN, 0].numpy(), kept)
+    title = "Does the picture hold a 0? What each mask keeps"
+    figure, _ = draw_two_digits(chosen, rows, title=title)
     path = _make_folder(out) / "two_digits.png"
     figure.savefig(path, dpi=150)
     print(f"\nfigure: {path}")
