@@ -70,8 +70,20 @@ def test_perturbations_per_eval_counts_views_of_each_image():
     assert seen == [[1, 1], [4, 4], [4, 4], [2, 2]]
 
 
-@pytest.mark.parametrize(("side", "largest"), [(224, 8), (32, 128), (448, 2), (1000, 1)])
-def test_the_default_chunk_suits_the_size_of_what_is_shown(side, largest):
+@pytest.mark.parametrize(
+    ("threads", "side", "largest"),
+    [
+        (1, 224, 4),
+        (2, 224, 4),
+        (6, 224, 12),
+        (64, 224, 17),
+        (1, 32, 128),
+        (4, 448, 2),
+        (1, 1000, 1),
+    ],
+)
+def test_the_default_chunk_suits_what_is_shown(threads, side, largest, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     recorder = Recorder()
     x = torch.rand(1, 3, side, side)
     InfoMask(recorder).attribute(

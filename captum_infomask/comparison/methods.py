@@ -18,7 +18,7 @@ from captum_infomask.regions.windows import sliding_windows
 Forward: TypeAlias = Callable[[Tensor], Tensor]
 
 # Occlusion's default of 1 would time Python rather than the network.
-OCCLUSION_CHUNK = 8
+OCCLUSION_CHUNK = 4
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from captum_infomask._checks import ArgumentError
 from captum_infomask.engines.pixels import draw
 from captum_infomask.views.plan import ViewPlan
 
-# How many numbers and how many views a chunk holds at most: measured on a CPU, where larger chunks
-# lose (docs/results/speed.md), and a guess that fits into memory elsewhere.
-_CHUNK_ON_CPU = (8 * 3 * 224 * 224, 128)
-_CHUNK_ON_ACCELERATOR = (128 * 3 * 224 * 224, 256)
+# A chunk's size in pictures of 3 × 224 × 224, and in views at most: measured with one and two CPU
+# threads, where larger chunks lose (docs/results/speed.md); a guess for more, and elsewhere.
+_PICTURE = 3 * 224 * 224
+_PICTURES_PER_THREAD, _PICTURES_ON_CPU, _VIEWS_ON_CPU = 2, (4, 32), 128
+_PICTURES_ON_ACCELERATOR, _VIEWS_ON_ACCELERATOR = 128, 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +66,12 @@ class Batched:
         elements = sum(x[0].numel() for x in inputs)
         if plan.sizes is not None:
             elements = inputs[0].shape[1] * int(plan.sizes[rows[0]].prod())
-        on_cpu = inputs[0].device.type == "cpu"
-        numbers, views = _CHUNK_ON_CPU if on_cpu else _CHUNK_ON_ACCELERATOR
-        return min(max(numbers // max(elements, 1), 1), views)
+        pictures, views = _PICTURES_ON_ACCELERATOR, _VIEWS_ON_ACCELERATOR
+        if inputs[0].device.type == "cpu":
+            least, most = _PICTURES_ON_CPU
+            pictures = min(max(_PICTURES_PER_THREAD * torch.get_num_threads(), least), most)
+            views = _VIEWS_ON_CPU
+        return min(max(pictures * _PICTURE // max(elements, 1), 1), views)
 
     def _arguments(self, plan: ViewPlan, rows: Tensor) -> tuple[Any, ...]:
         n = len(plan.scene.inputs[0])
