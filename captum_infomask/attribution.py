@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from captum_infomask._captum import (
@@ -20,8 +19,8 @@ from captum_infomask._types import (
     Target,
     TensorOrTensors,
 )
-from captum_infomask.engines.base import Engine
 from captum_infomask.engines.batched import Batched
+from captum_infomask.engines.reading import read_views
 from captum_infomask.engines.untouched import untouched
 from captum_infomask.imputers.base import Imputer
 from captum_infomask.imputers.choose import choose_imputer
@@ -33,7 +32,7 @@ from captum_infomask.scores.heads import Head
 from captum_infomask.scores.information import Prior, Score, TrainedWith, Unit
 from captum_infomask.scores.targets import target_table
 from captum_infomask.views.choose import CropSize, Reference, ViewName, choose_view
-from captum_infomask.views.plan import Scene, ViewPlan, whole_images
+from captum_infomask.views.plan import Scene, whole_images
 
 
 class InfoMask(PerturbationAttribution):  # type: ignore[misc]
@@ -300,12 +299,12 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
                 disable=not show_progress,
             ) as bar,
         ):
-            total = self._information(engine, whole, table, bar)
+            total = read_views(engine, whole, self._score, table, bar)
             base = None
             if blank is not None:
-                base = self._information(engine, blank.plan, table, bar)
+                base = read_views(engine, blank.plan, self._score, table, bar)
                 base = base[blank.index.to(base.device)]
-            values = self._information(engine, plan, table, bar)
+            values = read_views(engine, plan, self._score, table, bar)
         shown = values.new_full((len(total), len(made)), torch.nan)
         shown[plan.images, plan.regions] = values
         return InfoMap(
@@ -319,28 +318,3 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             engine=engine.name,
             is_tuple=isinstance(inputs, tuple),
         )
-
-    def _information(
-        self, engine: Engine, plan: ViewPlan, table: Tensor | None, bar: Any
-    ) -> Tensor:
-        """i(y; v) of every view of a plan, (V,)."""
-        values: Tensor | None = None
-        for rows, output in engine.run(plan):
-            targets = None if table is None else table[plan.images[rows]]
-            if values is None:
-                self._score.check(output, targets)
-            score = self._score(output, targets)
-            if values is None:
-                values = score.new_empty(len(plan))
-            values[rows.to(values.device)] = score
-            bar.update()
-        assert values is not None, "a plan has at least one view"
-        wrong = (~values.isfinite()).nonzero()
-        if len(wrong):
-            view = int(wrong[0])
-            raise ArgumentError(
-                f"Expected `forward_func` to return finite numbers; got information of "
-                f"{float(values[view])} for the view of {plan.describe(view)} "
-                f"({len(wrong)} of {len(plan)} views)."
-            )
-        return values

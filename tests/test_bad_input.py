@@ -272,3 +272,13 @@ def test_positive_numbers(given: Any) -> None:
     refused(("`bits`", "above 0", f"{given!r}"), lambda: AtLeast(given))
     refused(("`sigma`", "above 0", f"{given!r}"), lambda: Blur(given))
     refused(("`temperature`", "above 0", f"{given!r}"), lambda: InfoMask(Net(), temperature=given))
+
+
+def test_a_target_out_of_range_is_refused_wherever_in_the_batch_it_stands() -> None:
+    forward = Counting(Net().eval())
+    targets = [0] * 129 + [99]  # more images than a chunk holds, the last one wrong
+    refused(
+        ("`target`", "between 0 and 4", "99"),
+        lambda: InfoMask(forward).attribute(images(130), target=targets, view="drop"),
+    )
+    assert forward.calls == 1
