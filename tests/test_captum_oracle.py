@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import captum
 import pytest
 import torch
 from captum.attr import FeatureAblation, Occlusion
@@ -142,7 +143,13 @@ def test_drop_is_feature_ablation_with_a_mask(
     [
         None,
         (torch.tensor([[0, 0]]), torch.tensor([[1, 2]])),
-        (torch.tensor([[0, 1]]), torch.tensor([[1, 0]])),  # regions that span both inputs
+        pytest.param(
+            (torch.tensor([[0, 1]]), torch.tensor([[1, 0]])),
+            marks=pytest.mark.skipif(
+                captum.__version__ < "0.9",
+                reason="before 0.9 captum ablates a label in each input by itself",
+            ),
+        ),
         (torch.tensor([[5]]), torch.tensor([9, 9])),
     ],
     ids=["no mask", "apart", "shared", "broadcast"],
