@@ -90,7 +90,7 @@ def write_other_tensors(path: Path) -> None:
 @pytest.mark.parametrize("write", [write_pickle, write_other_tensors, lambda path: None])
 def test_file_without_such_a_network_is_refused(write, tmp_path):
     write(tmp_path / "net.safetensors")
-    with pytest.raises(ArgumentError, match=r"`path`.*net\.safetensors"):
+    with pytest.raises(ArgumentError, match=r"`weights`.*net\.safetensors"):
         load_two_digit_network(tmp_path / "net.safetensors")
 
 

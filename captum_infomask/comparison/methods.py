@@ -1,24 +1,20 @@
 # The four methods of the main job, each as a name, a unit, and one call.
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
-import torch
-from captum.attr import LayerAttribution, LayerGradCam, Occlusion
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from captum_infomask._checks import ArgumentError, positive_int
-from captum_infomask.attribution import InfoMask
+from captum_infomask.comparison.calls import (
+    Attribute,
+    Forward,
+    grad_cam,
+    info_mask,
+    log_probabilities,
+    occlusion,
+)
 from captum_infomask.comparison.layers import last_feature_map, named_layer
-from captum_infomask.regions.windows import sliding_windows
-
-Forward: TypeAlias = Callable[[Tensor], Tensor]
-
-# Occlusion's default of 1 would time Python rather than the network.
-OCCLUSION_CHUNK = 4
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,7 @@ class Method:
 
     name: str
     unit: str
-    attribute: Callable[[Forward, Tensor, int, bool], Tensor]
+    attribute: Attribute
     meaning: str = ""
 
 
@@ -138,75 +134,27 @@ def photo_methods(
         >>> [method.unit for method in photo_methods(net, x, square_windows(x))]
         ['bits', 'bits', 'a.u.', 'nats']
     """
+    sliding = {"sliding_window_shapes": windows.shapes, "strides": windows.strides}
+    crop, drop = info_mask(view="crop", **sliding), info_mask(view="drop", **sliding)
+    occluded = occlusion(windows.shapes, windows.strides, log_probabilities)
     return (
-        Method("InfoMask crop", "bits", _info_mask("crop", windows), "what a window says alone"),
-        Method("InfoMask drop", "bits", _info_mask("drop", windows), "what only a window says"),
+        Method("InfoMask crop", "bits", crop, "what a window says alone"),
+        Method("InfoMask drop", "bits", drop, "what only a window says"),
         Method("Grad-CAM", "a.u.", _grad_cam(network, inputs, layer), "Captum's LayerGradCam"),
-        Method("Occlusion", "nats", _occlusion(windows), "Captum's, of log p(y | x)"),
+        Method("Occlusion", "nats", occluded, "Captum's, of log p(y | x)"),
     )
 
 
-def _info_mask(view: str, windows: Windows) -> Callable[[Forward, Tensor, int, bool], Tensor]:
-    """InfoMask in one of its views."""
-
-    def attribute(forward: Forward, inputs: Tensor, target: int, show_progress: bool) -> Tensor:
-        bits: Tensor = InfoMask(forward).attribute(
-            inputs,
-            target=target,
-            view=view,
-            sliding_window_shapes=windows.shapes,
-            strides=windows.strides,
-            show_progress=show_progress,
-        )
-        return bits
-
-    return attribute
-
-
-def _grad_cam(
-    network: nn.Module, inputs: Tensor, layer: str | None
-) -> Callable[[Forward, Tensor, int, bool], Tensor]:
-    """Captum's LayerGradCam, its positive part, brought to the picture's size."""
-    found: nn.Module | ArgumentError
+def _grad_cam(network: nn.Module, inputs: Tensor, layer: str | None) -> Attribute:
+    """Grad-CAM at a named layer or the last feature map; where there is none, it fails when run."""
+    if layer is not None:
+        return grad_cam(named_layer(network, layer))
     try:
-        found = last_feature_map(network, inputs) if layer is None else named_layer(network, layer)
+        return grad_cam(last_feature_map(network, inputs))
     except ArgumentError as error:
-        if layer is not None:
-            raise
-        found = error
+        reason = error
 
-    def attribute(forward: Forward, inputs: Tensor, target: int, show_progress: bool) -> Tensor:
-        if isinstance(found, ArgumentError):
-            raise found
-        with torch.enable_grad():
-            coarse = LayerGradCam(forward, found).attribute(inputs, target, relu_attributions=True)
-        size = (inputs.shape[2], inputs.shape[3])
-        fine: Tensor = LayerAttribution.interpolate(coarse.detach(), size, "bilinear")
-        return fine
+    def fail(forward: Forward, inputs: Tensor, target: int, show_progress: bool) -> Tensor:
+        raise reason
 
-    return attribute
-
-
-def _occlusion(windows: Windows) -> Callable[[Forward, Tensor, int, bool], Tensor]:
-    """Captum's Occlusion of log p(y | x)."""
-
-    def attribute(forward: Forward, inputs: Tensor, target: int, show_progress: bool) -> Tensor:
-        regions = sliding_windows(inputs, windows.shapes, windows.strides)
-        # A bar of our own, because Captum 0.9's counts a window's pixels instead of the windows.
-        bar = tqdm(total=1 + len(regions), desc="Occlusion attribution", disable=not show_progress)
-
-        def log_probabilities(pictures: Tensor) -> Tensor:
-            bar.update(len(pictures))
-            return torch.log_softmax(forward(pictures), dim=1)
-
-        with bar, torch.no_grad():
-            nats: Tensor = Occlusion(log_probabilities).attribute(
-                inputs,
-                windows.shapes,
-                strides=windows.strides,
-                target=target,
-                perturbations_per_eval=OCCLUSION_CHUNK,
-            )
-        return nats
-
-    return attribute
+    return fail

@@ -4,6 +4,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -116,14 +117,14 @@ class PhotoComparison:
         figure, _ = methods_figure(self.photo, self.rows, Caption(self.category, facts, NOTES))
         try:
             figure.savefig(figure_path, dpi=150)
-            np.savez_compressed(arrays_path, allow_pickle=False, **self._arrays())
+            np.savez_compressed(arrays_path, **self._arrays())
         except OSError as error:
             raise ArgumentError(f"Expected `out` to be writable; got {error}.") from error
         return figure_path, arrays_path
 
-    def _arrays(self) -> dict[str, np.ndarray]:
+    def _arrays(self) -> dict[str, Any]:
         """Everything that the figure shows, as arrays that need no pickle."""
-        arrays: dict[str, np.ndarray] = {
+        arrays: dict[str, Any] = {
             "photo": self.photo,
             "target": np.array(self.target),
             "category": np.array(self.category),

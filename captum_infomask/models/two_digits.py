@@ -5,11 +5,9 @@ import collections
 import itertools
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask.models.checkpoints import fit_state_dict, read_state_dict
 
 _CHECKPOINT = Path(__file__).with_suffix(".safetensors")
 _CHANNELS = (1, 16, 32, 64, 96)
@@ -68,11 +66,5 @@ def load_two_digit_network(path: str | Path | None = None) -> nn.Sequential:
     """
     file = _CHECKPOINT if path is None else Path(path)
     network = two_digit_network()
-    try:
-        network.load_state_dict(load_file(file))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise ArgumentError(
-            f"Expected `path` to be a safetensors file of the two-digit network; "
-            f"got {str(file)!r}: {error}"
-        ) from error
+    fit_state_dict(network, read_state_dict(file), file)
     return network.eval()

@@ -1,0 +1,76 @@
+# InfoMask, Grad-CAM and Occlusion behind one signature, whatever pictures they are compared on.
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import torch
+from captum.attr import LayerAttribution, LayerGradCam, Occlusion
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from captum_infomask.attribution import InfoMask
+from captum_infomask.regions.windows import sliding_windows
+
+Forward: TypeAlias = Callable[[Tensor], Tensor]
+Attribute: TypeAlias = Callable[[Forward, Tensor, int, bool], Tensor]
+
+# Occlusion's default of 1 would time Python rather than the network.
+OCCLUSION_CHUNK = 4
+
+
+def log_probabilities(logits: Tensor) -> Tensor:
+    """Log p(y | x)."""
+    return logits.log_softmax(dim=1)
+
+
+def info_mask(**settings: Any) -> Attribute:
+    """InfoMask with some of ``attribute``'s settings."""
+
+    def attribute(forward: Forward, inputs: Tensor, target: int, show_progress: bool) -> Tensor:
+        bits: Tensor = InfoMask(forward).attribute(
+            inputs, target=target, show_progress=show_progress, **settings
+        )
+        return bits
+
+    return attribute
+
+
+def grad_cam(layer: nn.Module) -> Attribute:
+    """Captum's LayerGradCam, its positive part, brought to the picture's size."""
+
+    def attribute(forward: Forward, inputs: Tensor, target: int, show_progress: bool) -> Tensor:
+        with torch.enable_grad():
+            coarse = LayerGradCam(forward, layer).attribute(inputs, target, relu_attributions=True)
+        size = (inputs.shape[2], inputs.shape[3])
+        fine: Tensor = LayerAttribution.interpolate(coarse.detach(), size, "bilinear")
+        return fine
+
+    return attribute
+
+
+def occlusion(
+    shapes: tuple[int, ...], strides: tuple[int, ...], read: Callable[[Tensor], Tensor]
+) -> Attribute:
+    """Captum's Occlusion of what ``read`` makes of the logits."""
+
+    def attribute(forward: Forward, inputs: Tensor, target: int, show_progress: bool) -> Tensor:
+        pictures = len(inputs) * (1 + len(sliding_windows(inputs, shapes, strides)))
+        # A bar of our own, because Captum 0.9's counts a window's pixels instead of the windows.
+        bar = tqdm(total=pictures, desc="Occlusion attribution", disable=not show_progress)
+
+        def counted(shown: Tensor) -> Tensor:
+            bar.update(len(shown))
+            return read(forward(shown))
+
+        with bar, torch.no_grad():
+            difference: Tensor = Occlusion(counted).attribute(
+                inputs,
+                shapes,
+                strides=strides,
+                target=target,
+                perturbations_per_eval=OCCLUSION_CHUNK,
+            )
+        return difference
+
+    return attribute
