@@ -5,7 +5,7 @@ import contextlib
 import difflib
 import numbers
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -34,11 +34,24 @@ def one_of(argument: str, given: object, valid: Iterable[str]) -> str:
 
 def positive_int(argument: str, given: object) -> int:
     """Return ``given`` as an int of at least 1."""
-    if not isinstance(given, numbers.Integral) or isinstance(given, bool) or given < 1:
+    if not _is_integer(given) or given < 1:
         raise ArgumentError(
             f"Expected `{argument}` to be an integer of at least 1; got {short_repr(given)}."
         )
     return int(given)
+
+
+def random_seed(given: object) -> int:
+    """Return the argument ``seed`` as an int that PyTorch's generators take."""
+    if not _is_integer(given) or not 0 <= given < 2**63:
+        raise ArgumentError(
+            f"Expected `seed` to be an integer from 0 to 2**63 - 1; got {short_repr(given)}."
+        )
+    return int(given)
+
+
+def _is_integer(given: object) -> TypeGuard[int]:
+    return isinstance(given, numbers.Integral) and not isinstance(given, bool)
 
 
 def finite_number(argument: str, given: object, *, above: float) -> float:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -114,6 +115,8 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         crop_size: CropSize = None,
         reference: Reference | None = None,
         overlap: str = "mean",
+        n_samples: int | None = None,
+        seed: int = 0,
         perturbations_per_eval: int | None = None,
         show_progress: bool = False,
     ) -> Any:
@@ -125,18 +128,19 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         ``crop`` the region, cut out and resized    i(y; x_R)
         ``keep`` the region, all else imputed       i(y; x_R in place) − i(y; all imputed)
         ``drop`` the image, the region imputed      i(y; x) − i(y; x without R)
+        ``chain`` regions added in random orders     mean of i(y; x_R given those before it)
         ======== ================================== ==============================================
 
         Args:
             inputs: A tensor (N, ...) or a tuple of them; images are (N, C, H, W), floating-point.
             baselines: What hidden elements become, in Captum's forms: a number, a tensor of the
                 input's shape or with a first dimension of 1, a tuple with one per input; 0 if None.
-                For the views ``keep`` and ``drop``.
+                For all views but ``crop``.
             target: The class, in any form that Captum accepts.
             additional_forward_args: Further arguments of the forward function. Tensors with one
                 entry per example follow their example; everything else is passed as it is.
             feature_mask: Regions as an integer label per element, in Captum's form.
-            view: ``crop``, ``keep`` or ``drop``.
+            view: ``crop``, ``keep``, ``drop`` or ``chain``.
             sliding_window_shapes: Regions as Occlusion's windows, without the batch dimension,
                 channel first. Where no regions are given at all, images get windows of a quarter
                 of their sides, an eighth apart; other inputs get one region per element.
@@ -146,9 +150,14 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             crop_size: (height, width) that ``crop`` resizes regions to, ``native`` for no resizing,
                 or None for the images' own size.
             reference: ``prior``: i(y; view) as it is (default of ``crop``); ``blank``: minus the
-                value of the all-imputed view (default of ``keep``). ``drop`` needs none.
+                value of the all-imputed view (default of ``keep``). The others need none.
             overlap: How regions that cover an element combine: ``mean`` (as Occlusion), ``mixture``
                 (log of the mean probability) or ``max``.
+            n_samples: For ``chain`` the number of orders, even, 16 if None; the values of regions
+                that cover the picture sum to i(y; x) − i(y; all imputed) whatever it is. For the
+                other views the samples of a stochastic network (:func:`keep_dropout`), which give
+                lower and upper bounds too; a single pass if None.
+            seed: Of the orders, and of a network that draws by itself.
             perturbations_per_eval: At most this many views per image in one forward pass; a size
                 that suits the device if None.
             show_progress: Show a progress bar on stderr.
@@ -172,7 +181,8 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             >>> bits.shape
             torch.Size([1, 1, 8, 8])
 
-        Source: arXiv 1910.02629, Sec. 5; ``drop`` is the prediction difference of Zintgraf et al.,
+        Source: arXiv 1910.02629, Sec. 5 and Eq. 25 (bounds); ``chain`` estimates Shapley values by
+        permutation sampling; ``drop`` is the prediction difference of Zintgraf et al.,
         arXiv 1702.04595, and, per window, Captum's Occlusion on log-probabilities ÷ ln 2.
         """
         return self.score_regions(
@@ -189,6 +199,8 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             crop_size=crop_size,
             reference=reference,
             overlap=overlap,
+            n_samples=n_samples,
+            seed=seed,
             perturbations_per_eval=perturbations_per_eval,
             show_progress=show_progress,
         ).attributions()
@@ -248,6 +260,8 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         crop_size: CropSize = None,
         reference: Reference | None = None,
         overlap: str = "mean",
+        n_samples: int | None = None,
+        seed: int = 0,
         perturbations_per_eval: int | None = None,
         show_progress: bool = False,
     ) -> InfoMap:
@@ -280,7 +294,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         one_of("overlap", overlap, OVERLAPS)
         if perturbations_per_eval is not None:
             perturbations_per_eval = positive_int("perturbations_per_eval", perturbations_per_eval)
-        chosen = choose_view(view, crop_size, reference, baselines, imputer)
+        chosen = choose_view(view, crop_size, reference, n_samples, seed, baselines, imputer)
         made = choose_regions(tensors, feature_mask, sliding_window_shapes, strides, regions)
         scene = Scene(tensors, made, choose_imputer(baselines, imputer).prepare(tensors))
         chosen.check(scene)
@@ -290,31 +304,35 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             perturbations_per_eval,
         )
         whole, plan, blank = whole_images(scene), chosen.plan(scene), chosen.blank(scene)
-        plans = [whole, plan] if blank is None else [whole, blank.plan, plan]
+        draws = None if chosen.over_orders else chosen.n_samples
+        passes = engine.steps(whole) + engine.steps(plan)
+        passes += 0 if blank is None else engine.steps(blank.plan)
         with (
-            untouched(self.forward_func, tensors[0].device),
+            untouched(self.forward_func, tensors[0].device, seed),
             tqdm(
-                total=sum(map(engine.steps, plans)),
+                total=passes * (draws or 1),
                 desc=f"{self.get_name()} attribution",
                 disable=not show_progress,
             ) as bar,
         ):
-            total = read_views(engine, whole, self._score, table, bar)
-            base = None
+            read = partial(read_views, engine, score=self._score, table=table, bar=bar, draws=draws)
+            total, base = read(whole), None
             if blank is not None:
-                base = read_views(engine, blank.plan, self._score, table, bar)
-                base = base[blank.index.to(base.device)]
-            values = read_views(engine, plan, self._score, table, bar)
-        shown = values.new_full((len(total), len(made)), torch.nan)
-        shown[plan.images, plan.regions] = values
+                index = blank.index
+                base = read(blank.plan).map(lambda part: part[index.to(part.device)])
+            found = chosen.information(plan, read(plan), total, base)
         return InfoMap(
             regions=made,
-            scores=chosen.information(shown, total[:, None], base),
-            total=total,
-            blank=base,
+            scores=found.information,
+            total=total.information,
+            blank=None if base is None else base.information,
+            lower=found.lower,
+            upper=found.upper,
+            standard_errors=found.standard_errors,
             unit=self._score.unit,
             view=chosen.name,
             overlap=overlap,
             engine=engine.name,
             is_tuple=isinstance(inputs, tuple),
+            n_samples=chosen.n_samples,
         )

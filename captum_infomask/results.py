@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any, Literal
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from scipy.special import stdtrit
 from torch import Tensor
 
 from captum_infomask._captum import format_output
-from captum_infomask._checks import ArgumentError
+from captum_infomask._checks import ArgumentError, finite_number
 from captum_infomask._types import TensorOrTensors
 from captum_infomask.masks import MaxFraction, Rule, bounding_boxes, threshold_mask
 from captum_infomask.regions.base import Regions
@@ -19,6 +21,8 @@ from captum_infomask.regions.stored import restore
 from captum_infomask.scores.information import NATS_PER_UNIT
 
 _FORMAT = "captum_infomask.InfoMap 1"
+_TENSORS = ("scores", "total", "blank", "lower", "upper", "standard_errors")
+_SETTINGS = ("unit", "view", "overlap", "engine", "is_tuple", "n_samples")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -33,10 +37,15 @@ class InfoMap:
         blank: i(y; all-imputed view) that each score is counted from, (N, R); None where scores are
             not counted from it.
         unit: ``bits`` or ``nats``.
-        view: ``crop``, ``keep`` or ``drop``.
+        view: ``crop``, ``keep``, ``drop`` or ``chain``.
         overlap: How regions that overlap combine: ``mean``, ``mixture`` or ``max``.
         engine: The engine that ran.
         is_tuple: Whether the inputs were a tuple, and so the attributions are.
+        n_samples: Samples of a stochastic network, or orders of ``chain``; None for a single pass.
+        lower: For a sampled network, a lower bound of each score (paper Eq. 25), (N, R), else None.
+        upper: For a sampled network, an upper bound of each score, (N, R), else None.
+        standard_errors: For ``chain``, the standard error of each score over pairs of orders,
+            (N, R): 0 where all orders were taken, NaN for a single pair. None for other views.
 
     Example:
         >>> import torch
@@ -57,6 +66,10 @@ class InfoMap:
     overlap: str
     engine: str
     is_tuple: bool = False
+    n_samples: int | None = None
+    lower: Tensor | None = None
+    upper: Tensor | None = None
+    standard_errors: Tensor | None = None
 
     def __repr__(self) -> str:
         """What a notebook or prompt shows: sizes and settings, not tensors."""
@@ -77,6 +90,48 @@ class InfoMap:
             painted = self.regions.paint(self.scores, self.overlap, scale)
         return format_output(self.is_tuple, painted)
 
+    def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
+        r"""Where the mean over all orders lies, for the view ``chain``.
+
+        .. math::
+
+            \text{score} \pm t_{P-1} \cdot \text{standard error},
+
+        with Student's t for P pairs of orders.
+
+        Args:
+            level: The share of such intervals that cover the mean, between 0 and 1.
+
+        Returns:
+            Lower and upper ends, (N, R) each, in ``unit``.
+
+        Raises:
+            ArgumentError: ``level`` is not between 0 and 1, or the view has no standard errors.
+
+        Example:
+            >>> import torch
+            >>> from captum_infomask import InfoMask, grid
+            >>> x = torch.rand(1, 1, 8, 8)
+            >>> infomask = InfoMask(lambda x: x.flatten(2).prod(2) * torch.tensor([1.0, -1.0]))
+            >>> infomap = infomask.score_regions(
+            ...     x, target=0, view="chain", n_samples=8, regions=grid(x, 3, 3))
+            >>> low, high = infomap.interval()
+            >>> bool((low <= high).all())
+            True
+        """
+        level = finite_number("level", level, above=0)
+        if level >= 1:
+            raise ArgumentError(f"Expected `level` below 1; got {level:g}.")
+        if self.standard_errors is None or self.n_samples is None:
+            raise ArgumentError(
+                f"Expected an InfoMap of view='chain', whose scores are means over random orders; "
+                f"got view={self.view!r}."
+            )
+        errors = self.standard_errors
+        t = float(stdtrit(self.n_samples // 2 - 1, (1 + level) / 2))
+        width = torch.where(errors > 0, t * errors, errors)
+        return self.scores - width, self.scores + width
+
     def mask(self, rule: Rule = MaxFraction(0.2), *, invert: bool = False) -> Any:
         """``threshold_mask`` of the attributions."""
         attributions: TensorOrTensors = self.attributions()
@@ -90,13 +145,9 @@ class InfoMap:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything to one safetensors file, to the bit."""
-        tensors = {"scores": self.scores, "total": self.total}
-        if self.blank is not None:
-            tensors["blank"] = self.blank
+        tensors = {name: tensor for name in _TENSORS if (tensor := getattr(self, name)) is not None}
         tensors |= {f"regions.{name}": tensor for name, tensor in self.regions.state().items()}
-        settings = {
-            name: getattr(self, name) for name in ("unit", "view", "overlap", "engine", "is_tuple")
-        }
+        settings = {name: getattr(self, name) for name in _SETTINGS}
         # Copies, because safetensors refuses tensors that share memory.
         owned = {
             name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()
@@ -128,10 +179,9 @@ class InfoMap:
             for name, tensor in tensors.items()
             if name.startswith("regions.")
         }
+        found: dict[str, Any] = {name: tensors.get(name) for name in _TENSORS}
         return cls(
             regions=restore(state),
-            scores=tensors["scores"],
-            total=tensors["total"],
-            blank=tensors.get("blank"),
+            **found,
             **json.loads(metadata["settings"]),
         )

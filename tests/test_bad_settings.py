@@ -31,7 +31,7 @@ FIFTHS = [0.2] * 5
         ({"trained_with": "pc_softmax", "head": "probs"}, ("head='logits'", "head='probs'")),
         ({"temperature": 10**400}, ("`temperature`", "finite")),
         ({"temperature": None}, ("`temperature`", "above 0", "None")),
-        ({"temperature": torch.tensor(1.0)}, ("`temperature`", "above 0", "tensor(1.)")),
+        ({"temperature": torch.ones(2)}, ("`temperature`", "above 0", "tensor([1., 1.])")),
         ({"temperature": 1j}, ("`temperature`", "above 0", "1j")),
         ({"prior": [-0.2, 0.3, 0.3, 0.3, 0.3]}, ("`prior`", "between 0 and 1", "-0.2")),
         ({"prior": [math.nan] * 5}, ("`prior`", "between 0 and 1", "nan")),
@@ -152,7 +152,7 @@ def test_answers_with_more_dimensions_than_the_target() -> None:
     )
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("view", ["crop", "keep", "drop"])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_nan_for_one_region_names_it(value: float, view: str) -> None:
     """Region 2 of image 1 alone: rows 4 to 8, columns 0 to 4."""
@@ -191,10 +191,11 @@ def test_inputs_that_are_not_finite_are_judged_by_the_answer(value: float, view:
     assert patient.attribute(x, target=1, view=view, **WINDOWS).isfinite().all()
 
 
-@pytest.mark.parametrize("view", ["keep", "drop"])
+@pytest.mark.parametrize("view", ["keep", "drop", "chain"])
 def test_baselines_that_are_not_finite_name_the_view(view: str) -> None:
+    named = "region 0" if view == "drop" else "image 0 all imputed"
     refused(
-        ("`forward_func`", "finite", {"keep": "image 0 all imputed", "drop": "region 0"}[view]),
+        ("`forward_func`", "finite", named),
         lambda: InfoMask(NET).attribute(X, math.nan, 1, view=view, **WINDOWS),
     )
 

@@ -63,7 +63,7 @@ def test_one_tuple_in_one_tuple_out(view: str) -> None:
     assert mask.any()
 
 
-@pytest.mark.parametrize("view", ["keep", "drop"])
+@pytest.mark.parametrize("view", ["keep", "drop", "chain"])
 def test_tuple_in_tuple_out(view: str) -> None:
     x, y = images().reshape(-1, 2), images(seed=1).reshape(-1, 2)
     result = InfoMask(two_inputs).attribute((x, y), target=1, view=view)
@@ -198,8 +198,9 @@ def test_any_perturbations_per_eval_gives_the_same(view: str) -> None:
             x.double(), target=1, view=view, perturbations_per_eval=size, **WINDOWS
         )
         assert size is None or max(batches) <= size * len(x)
-        # 8 views of regions: 4 windows of 2 images, besides the whole and the all-imputed images.
-        assert size != 1 or batches.count(2) == (6 if view == "keep" else 5)
+        # Per image: 4 windows, or 16 orders of 3 and the one last step; the whole; all imputed.
+        passes = {"crop": 5, "keep": 6, "drop": 5, "chain": 16 * 3 + 1 + 2}
+        assert size != 1 or batches.count(2) == passes[view]
     for size, result in results.items():
         torch.testing.assert_close(result, results[None], atol=1e-10, rtol=0, msg=str(size))
 

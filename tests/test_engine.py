@@ -27,7 +27,7 @@ def scene_of(inputs, regions, baselines=0.25):
     return Scene(inputs, regions, Constant(baselines).prepare(inputs))
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("view", [*VIEWS, "chain"])
 def test_chunk_size_never_changes_results(net, images, view):
     def attribute(size):
         return InfoMask(net).attribute(

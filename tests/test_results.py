@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from captum_infomask import ArgumentError, AtLeast, InfoMap, InfoMask, grid
 
 
-@pytest.fixture(params=["crop", "keep", "drop"])
+@pytest.fixture(params=["crop", "keep", "drop", "chain"])
 def infomap(request, net, images):
     regions = grid(images, 3, 3)
     return InfoMask(net).score_regions(images, target=1, view=request.param, regions=regions)
@@ -16,7 +16,7 @@ def infomap(request, net, images):
 def test_shapes_and_settings(infomap, images):
     assert infomap.scores.shape == (2, 9)
     assert infomap.total.shape == (2,)
-    assert (infomap.blank is not None) == (infomap.view == "keep")
+    assert (infomap.blank is not None) == (infomap.view in ("keep", "chain"))
     assert (infomap.unit, infomap.overlap, infomap.engine) == ("bits", "mean", "batched")
     assert infomap.attributions().shape == images.shape
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-VIEWS = ("crop", "keep", "drop")
+VIEWS = ("crop", "keep", "drop", "chain")
 WINDOWS: dict[str, Any] = {"sliding_window_shapes": (3, 4, 4), "strides": (3, 4, 4)}
 
 

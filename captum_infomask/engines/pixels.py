@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from captum_infomask._types import Tensors
+from captum_infomask.regions.unions import unions
 from captum_infomask.views.plan import ViewPlan
 
 
@@ -50,13 +51,30 @@ def _hidden(plan: ViewPlan, rows: Tensor, images: Tensor) -> tuple[Tensor | None
     everything = torch.ones(1, dtype=torch.bool, device=device)
     if plan.hidden == "everything" or plan.regions is None:
         return tuple(everything.reshape([1] * x.dim()) for x in inputs)
-    masks = plan.scene.regions.masks(images, plan.regions[rows], device)
+    if plan.orders is not None:
+        sets = plan.orders.added(rows, images, plan.regions[rows])
+        masks = _covered(plan, images, sets)
+    else:
+        masks = plan.scene.regions.masks(images, plan.regions[rows], device)
     if plan.hidden == "region":
         return masks
     return tuple(
         everything.reshape([1] * x.dim()) if mask is None else ~mask
         for x, mask in zip(inputs, masks, strict=True)
     )
+
+
+def _covered(plan: ViewPlan, images: Tensor, sets: Tensor) -> tuple[Tensor | None, ...]:
+    """Per input, what each view's set of regions covers."""
+    inputs = plan.scene.inputs
+    shown = tuple(x.new_zeros(len(images), *x.shape[1:], dtype=torch.bool) for x in inputs)
+    for image in images.unique().tolist():
+        same = images == image
+        masks = unions(plan.scene.regions, image, sets[same], inputs[0].device)
+        for part, mask in zip(shown, masks, strict=True):
+            if mask is not None:
+                part[same.to(part.device)] = mask.expand(-1, *part.shape[1:])
+    return shown
 
 
 def _cut_out(pictures: Tensor, cuts: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -10,8 +10,12 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def untouched(forward_func: Callable[..., Any], device: torch.device) -> Iterator[None]:
+def untouched(
+    forward_func: Callable[..., Any], device: torch.device, seed: int = 0
+) -> Iterator[None]:
     """Put the random state back afterwards, and the buffers that forward passes move or replace.
+
+    Inside, a network that draws by itself draws by ``seed``.
 
     Forward passes run under ``no_grad`` rather than ``inference_mode``: a model may cache tensors
     of its own (positional tables, say), and inference tensors could not be used in training
@@ -21,6 +25,10 @@ def untouched(forward_func: Callable[..., Any], device: torch.device) -> Iterato
     devices = [device] if device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices=devices), torch.no_grad():
+            torch.default_generator.manual_seed(seed)
+            if devices:
+                with torch.cuda.device(device):
+                    torch.cuda.manual_seed(seed)
             yield
     finally:
         with torch.no_grad():

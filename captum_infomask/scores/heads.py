@@ -1,7 +1,6 @@
 # Heads: how a network's output becomes log p(y | v). Dimension 1 holds the classes.
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal, get_args
 
 import torch
@@ -29,42 +28,34 @@ def probability_floor(dtype: torch.dtype) -> float:
     return max(own.smallest_normal * own.eps, torch.finfo(wide).smallest_normal)
 
 
-def _logits(output: Tensor, temperature: float) -> Tensor:
-    return F.log_softmax(widen(output) / temperature, dim=1)
+def scaled_logits(output: Tensor, head: str, temperature: float) -> Tensor:
+    """Logits over the temperature; for probabilities their logarithms take the logits' place."""
+    values = widen(output)
+    if head == "log_probs":
+        floor = torch.tensor(probability_floor(output.dtype), dtype=torch.float64).log().item()
+        values = torch.where(values == -torch.inf, floor, values)
+    elif head == "probs":
+        values = values.clamp_min(probability_floor(output.dtype)).log()
+    return values / temperature
 
 
-def _log_probs(output: Tensor, temperature: float) -> Tensor:
-    floor = torch.tensor(probability_floor(output.dtype), dtype=torch.float64).log().item()
-    log_p = widen(output)
-    log_p = torch.where(log_p == -torch.inf, floor, log_p)
-    return log_p if temperature == 1 else F.log_softmax(log_p / temperature, dim=1)
-
-
-def _probs(output: Tensor, temperature: float) -> Tensor:
-    log_p = widen(output).clamp_min(probability_floor(output.dtype)).log()
-    return log_p if temperature == 1 else F.log_softmax(log_p / temperature, dim=1)
-
-
-def _sigmoid(output: Tensor, temperature: float) -> Tensor:
-    return F.logsigmoid(widen(output) / temperature)
-
-
-def _raw(output: Tensor, temperature: float) -> Tensor:
-    return widen(output) / temperature
-
-
-_READERS: dict[str, Callable[[Tensor, float], Tensor]] = {
-    "logits": _logits,
-    "log_probs": _log_probs,
-    "probs": _probs,
-    "sigmoid": _sigmoid,
-    "raw": _raw,
-}
+def log_partition(scaled: Tensor, head: str) -> Tensor:
+    """The logarithm of what turns scaled logits into probabilities; broadcasts to their shape."""
+    if head == "sigmoid":
+        return F.softplus(scaled)
+    if head == "raw":
+        return torch.zeros_like(scaled)
+    return torch.logsumexp(scaled, dim=1, keepdim=True)
 
 
 def log_posterior(output: Tensor, head: str, temperature: float) -> Tensor:
     """Return log p(y | v) of every class, or T itself for ``raw``, shaped like ``output``."""
-    return _READERS[head](output, temperature)
+    scaled = scaled_logits(output, head, temperature)
+    if head == "sigmoid":
+        return F.logsigmoid(scaled)
+    if head == "raw" or (head != "logits" and temperature == 1):
+        return scaled
+    return F.log_softmax(scaled, dim=1)
 
 
 def check_output(output: Tensor, head: str) -> None:

@@ -1,10 +1,12 @@
 # Pointwise mutual information from a network's output (DESIGN: the formulas of every head).
 from __future__ import annotations
 
+import contextlib
 import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, SupportsFloat
 
 import torch
 from torch import Tensor
@@ -16,7 +18,9 @@ from captum_infomask.scores.heads import (
     SOFTMAX_HEADS,
     Head,
     check_output,
+    log_partition,
     log_posterior,
+    scaled_logits,
     widen,
 )
 from captum_infomask.scores.targets import check_range, select, target_table
@@ -62,7 +66,7 @@ class Score:
             head=name,
             prior=_checked_prior(prior, name),
             trained_with=training,
-            temperature=finite_number("temperature", temperature, above=0),
+            temperature=_checked_temperature(temperature),
             unit=one_of("unit", unit, tuple(NATS_PER_UNIT)),
         )
 
@@ -106,17 +110,37 @@ class Score:
                 nats = nats - self._log_prior(output, table)
         return nats / NATS_PER_UNIT[self.unit]
 
+    def critic(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The critic's value T_y and log Σ_k π_k exp(T_k) of each example: float64 (B,), in nats.
+
+        Their difference is the information. Apart they matter where a network is stochastic: the
+        mean over its samples goes inside the logarithm (paper Eq. 25). In float64, because a shift
+        that would keep the digits of large logits changes that mean.
+        """
+        scaled = scaled_logits(output.double(), self.head, self.temperature)
+        if self.trained_with == "pc_softmax":
+            partition = self._log_mean_exp(scaled).expand_as(scaled)
+            return select(scaled, table), select(partition, table)
+        partition = log_partition(scaled, self.head).expand_as(scaled)
+        value = select(scaled, table)
+        if self.head != "raw":
+            value = value - self._log_prior(scaled, table)
+        return value, select(partition, table)
+
     def _prior_corrected(self, output: Tensor, table: Tensor | None) -> Tensor:
         """f_y/τ − log Σ_k π_k exp(f_k/τ)."""
         critic = widen(output) / self.temperature
         # A shift changes nothing but the digits that large logits would lose.
         critic = critic - critic.amax(dim=1, keepdim=True)
+        return select(critic - self._log_mean_exp(critic), table)
+
+    def _log_mean_exp(self, critic: Tensor) -> Tensor:
+        """Log Σ_k π_k exp(T_k), kept as dimension 1."""
         if self.prior is None:
-            log_prior = torch.tensor(-math.log(critic.shape[1]), dtype=critic.dtype)
+            log_prior = critic.new_tensor(-math.log(critic.shape[1]))
         else:
             log_prior = self.prior.log().to(critic).reshape(-1, *[1] * (critic.dim() - 2))
-        log_partition = torch.logsumexp(critic + log_prior.to(critic.device), dim=1, keepdim=True)
-        return select(critic - log_partition, table)
+        return torch.logsumexp(critic + log_prior, dim=1, keepdim=True)
 
     def _log_prior(self, output: Tensor, table: Tensor | None) -> Tensor | float:
         if self.prior is None:
@@ -125,6 +149,15 @@ class Score:
         if log_prior.dim() == 0 or table is None:
             return log_prior.reshape(())
         return log_prior[table[:, 0].to(output.device)]
+
+
+def _checked_temperature(temperature: object) -> float:
+    """A number above 0, or what turns into one: a fitted temperature, a tensor of one element."""
+    if isinstance(temperature, SupportsFloat) and not isinstance(temperature, numbers.Number):
+        given = temperature.detach() if isinstance(temperature, Tensor) else temperature
+        with contextlib.suppress(TypeError, ValueError, RuntimeError):
+            temperature = float(given)
+    return finite_number("temperature", temperature, above=0)
 
 
 def _checked_prior(prior: object, head: str) -> Tensor | None:

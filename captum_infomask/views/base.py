@@ -3,8 +3,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from torch import Tensor
-
+from captum_infomask.scores.samples import Reading
 from captum_infomask.views.plan import Blank, Scene, ViewPlan
 
 
@@ -14,6 +13,16 @@ class View(Protocol):
     @property
     def name(self) -> str:
         """The view's name, as users write it."""
+        ...
+
+    @property
+    def n_samples(self) -> int | None:
+        """Orders, or samples of a stochastic network; None for a single pass."""
+        ...
+
+    @property
+    def over_orders(self) -> bool:
+        """Whether ``n_samples`` counts orders, each step of which is one pass."""
         ...
 
     def check(self, scene: Scene) -> None:
@@ -28,12 +37,15 @@ class View(Protocol):
         """The all-imputed views that information is counted from, if it is."""
         ...
 
-    def information(self, shown: Tensor, total: Tensor, blank: Tensor | None) -> Tensor:
-        """Information of each region, (n, R).
+    def information(
+        self, plan: ViewPlan, shown: Reading, total: Reading, blank: Reading | None
+    ) -> Reading:
+        """Information of each region, (n, R); NaN where an image does not have the region.
 
         Args:
-            shown: i(y; view) of each region's view, (n, R).
-            total: i(y; x) of the whole images, (n, 1).
+            plan: What ``plan`` gave.
+            shown: i(y; view) of the plan's views, (V,).
+            total: i(y; x) of the whole images, (n,).
             blank: i(y; all-imputed view), (n, R), where ``blank`` gives any.
         """
         ...

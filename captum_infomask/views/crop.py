@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from captum_infomask._checks import ArgumentError
-from captum_infomask.views.plan import Blank, Scene, ViewPlan, region_pairs
+from captum_infomask.scores.samples import Reading
+from captum_infomask.views.plan import Blank, Scene, ViewPlan, over_regions, region_pairs
 
 _ELSE = "Pass view='drop' or view='keep'."
 
@@ -20,10 +21,13 @@ class Crop:
         size: (height, width) to resize to, ``native`` for no resizing, or None for the images' own.
         reference: ``prior`` (as it is) or ``blank`` (minus the value of the all-imputed picture at
             the same size).
+        n_samples: Samples of a stochastic network; None for a single pass.
     """
 
     size: tuple[int, int] | str | None = None
     reference: str = "prior"
+    n_samples: int | None = None
+    over_orders = False
     name = "crop"
 
     def check(self, scene: Scene) -> None:
@@ -69,9 +73,12 @@ class Crop:
         index = scene.images[:, None] * len(sizes) + which.reshape(n, -1)
         return Blank(plan, index)
 
-    def information(self, shown: Tensor, total: Tensor, blank: Tensor | None) -> Tensor:
+    def information(
+        self, plan: ViewPlan, shown: Reading, total: Reading, blank: Reading | None
+    ) -> Reading:
         """i(y; x_R), less i(y; all-imputed) where it is counted from there."""
-        return shown if blank is None else shown - blank
+        shown = over_regions(plan, shown)
+        return shown if blank is None else shown.minus(blank)
 
     def _rectangles(self, scene: Scene) -> Tensor:
         rectangles = scene.regions.rectangles()

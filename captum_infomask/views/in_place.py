@@ -3,10 +3,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
-from captum_infomask.views.plan import Blank, Scene, ViewPlan, region_pairs
+from captum_infomask.scores.samples import Reading
+from captum_infomask.views.plan import (
+    Blank,
+    Scene,
+    ViewPlan,
+    all_imputed,
+    over_regions,
+    region_pairs,
+)
 
 
 @dataclass(frozen=True)
@@ -15,9 +20,12 @@ class Keep:
 
     Attributes:
         reference: ``blank`` (minus the all-imputed view's value) or ``prior`` (as it is).
+        n_samples: Samples of a stochastic network; None for a single pass.
     """
 
     reference: str = "blank"
+    n_samples: int | None = None
+    over_orders = False
     name = "keep"
 
     def check(self, scene: Scene) -> None:
@@ -32,18 +40,26 @@ class Keep:
         """One all-imputed view for each image."""
         if self.reference == "prior":
             return None
-        index = scene.images[:, None].expand(-1, len(scene.regions))
-        return Blank(ViewPlan(scene, "everything", scene.images), index)
+        return all_imputed(scene)
 
-    def information(self, shown: Tensor, total: Tensor, blank: Tensor | None) -> Tensor:
+    def information(
+        self, plan: ViewPlan, shown: Reading, total: Reading, blank: Reading | None
+    ) -> Reading:
         """i(y; x_R in place) − i(y; all-imputed)."""
-        return shown if blank is None else shown - blank
+        shown = over_regions(plan, shown)
+        return shown if blank is None else shown.minus(blank)
 
 
 @dataclass(frozen=True)
 class Drop:
-    """The image, the region imputed: i(y; x_R given the rest) = i(y; x) − i(y; x without R)."""
+    """The image, the region imputed: i(y; x_R given the rest) = i(y; x) − i(y; x without R).
 
+    Attributes:
+        n_samples: Samples of a stochastic network; None for a single pass.
+    """
+
+    n_samples: int | None = None
+    over_orders = False
     name = "drop"
 
     def check(self, scene: Scene) -> None:
@@ -58,6 +74,8 @@ class Drop:
         """A difference needs no reference."""
         return None
 
-    def information(self, shown: Tensor, total: Tensor, blank: Tensor | None) -> Tensor:
+    def information(
+        self, plan: ViewPlan, shown: Reading, total: Reading, blank: Reading | None
+    ) -> Reading:
         """i(y; x) − i(y; x without R)."""
-        return torch.sub(total, shown)
+        return total.map(lambda part: part[:, None]).minus(over_regions(plan, shown))

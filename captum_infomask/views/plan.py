@@ -10,8 +10,9 @@ from torch import Tensor
 from captum_infomask._types import Tensors
 from captum_infomask.imputers.base import StandIn
 from captum_infomask.regions.base import Regions
+from captum_infomask.scores.samples import Reading
 
-Hidden = Literal["nothing", "everything", "region", "rest"]
+Hidden = Literal["nothing", "everything", "region", "rest", "later"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,17 +36,38 @@ class Scene:
 
 
 @dataclass(frozen=True, eq=False)
+class Orders:
+    """Orders in which regions are added, and the step of one of them that each view shows.
+
+    Attributes:
+        ranks: For image i, order o and region r, the step that adds r: long (n, O, R), R for
+            regions that the image does not have.
+        of_views: The order that each view is a step of, long (V,).
+    """
+
+    ranks: Tensor
+    of_views: Tensor
+
+    def added(self, rows: Tensor, images: Tensor, regions: Tensor) -> Tensor:
+        """The regions added up to the views' own: bool (B, R), for views ``rows``, long (B,)."""
+        ranks = self.ranks[images, self.of_views[rows]]
+        return ranks <= ranks.gather(1, regions[:, None])
+
+
+@dataclass(frozen=True, eq=False)
 class ViewPlan:
     """V views of a scene. All index tensors are on the CPU; only engines make pixels.
 
     Attributes:
         scene: Where the views are taken.
         hidden: What the imputer replaces: ``nothing``, ``everything``, the ``region`` of the view,
-            or the ``rest`` of the image.
+            the ``rest`` of the image, or all but the regions that an order adds up to the view's
+            own, which come ``later``.
         images: The image of each view, long (V,).
         regions: The region of each view, long (V,); None where views have none.
         cuts: y0, x0, y1, x1 cut out of each view, long (V, 4); None shows the whole.
         sizes: Height and width that each cut is resized to, long (V, 2); given with ``cuts``.
+        orders: The orders that the views are steps of, where they hide what comes ``later``.
     """
 
     scene: Scene
@@ -54,6 +76,7 @@ class ViewPlan:
     regions: Tensor | None = None
     cuts: Tensor | None = None
     sizes: Tensor | None = None
+    orders: Orders | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -80,9 +103,27 @@ class Blank:
     index: Tensor
 
 
+def all_imputed(scene: Scene) -> Blank:
+    """One all-imputed view for each image, the blank of all its regions."""
+    index = scene.images[:, None].expand(-1, len(scene.regions))
+    return Blank(ViewPlan(scene, "everything", scene.images), index)
+
+
 def whole_images(scene: Scene) -> ViewPlan:
     """Every image as it is."""
     return ViewPlan(scene, "nothing", scene.images)
+
+
+def over_regions(plan: ViewPlan, shown: Reading) -> Reading:
+    """Values of a plan's views, one for each region that is present, as (n, R); NaN elsewhere."""
+    shape = (len(plan.scene.inputs[0]), len(plan.scene.regions))
+
+    def spread(values: Tensor) -> Tensor:
+        table = values.new_full(shape, torch.nan)
+        table[plan.images, plan.regions] = values
+        return table
+
+    return shown.map(spread)
 
 
 def region_pairs(scene: Scene) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,108 @@
+# Batches of a user's loader, checked as they come.
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from captum_infomask._checks import ArgumentError, describe
+
+_FORM = "(inputs, labels), two tensors with one entry per example"
+
+
+def batches(
+    loader: Iterable[Any], *, name: str = "loader", description: str, show_progress: bool
+) -> Iterator[Any]:
+    """Yield a loader's batches under a progress bar; an empty loader is an error.
+
+    Args:
+        loader: A DataLoader, or anything that can be iterated over.
+        name: The argument's name, for messages.
+        description: What the progress bar says.
+        show_progress: Show it, on stderr.
+    """
+    if not isinstance(loader, Iterable) or isinstance(loader, str | Tensor):
+        raise ArgumentError(
+            f"Expected `{name}` to be a DataLoader or another iterable of batches; got "
+            f"{describe(loader)}."
+        )
+    count = 0
+    for batch in tqdm(loader, desc=description, disable=not show_progress):
+        count += 1
+        yield batch
+    if count == 0:
+        raise ArgumentError(
+            f"Expected `{name}` to yield at least one batch; it yielded none. An iterator can be "
+            f"read once only: pass the loader itself."
+        )
+
+
+def labelled_batches(
+    loader: Iterable[Any], *, name: str = "loader", description: str, show_progress: bool = False
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (inputs, labels) of every batch: finite inputs (B, ...), long labels (B,)."""
+    found = batches(loader, name=name, description=description, show_progress=show_progress)
+    for number, batch in enumerate(found):
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            raise ArgumentError(f"Expected `{name}` to yield {_FORM}; got {describe(batch)}.")
+        inputs = checked_images(batch[0], name, number)
+        yield inputs, checked_labels(batch[1], name, number, len(inputs))
+
+
+def checked_images(inputs: object, name: str, number: int) -> Tensor:
+    """Return a batch's inputs; refuse what is no tensor, empty, or not finite."""
+    if not isinstance(inputs, Tensor) or inputs.dim() == 0 or inputs.numel() == 0:
+        raise ArgumentError(f"Expected `{name}` to yield {_FORM}; got inputs {describe(inputs)}.")
+    if not bool(inputs.isfinite().all()):
+        wrong = (~inputs.isfinite().flatten(1).all(1)).nonzero() if inputs.dim() > 1 else [0]
+        raise ArgumentError(
+            f"Expected `{name}` to yield finite inputs; batch {number} holds NaN or infinity in "
+            f"{len(wrong)} of {len(inputs)} examples."
+        )
+    return inputs
+
+
+def checked_labels(labels: object, name: str, number: int, count: int | None = None) -> Tensor:
+    """Return a batch's labels as a long tensor (B,); refuse what holds no class per example."""
+    values = torch.as_tensor(labels) if isinstance(labels, list | tuple) else labels
+    if (
+        not isinstance(values, Tensor)
+        or values.dim() != 1
+        or values.is_floating_point()
+        or values.is_complex()
+        or values.dtype == torch.bool
+        or (count is not None and len(values) != count)
+    ):
+        expected = "integers (B,)" if count is None else f"integers ({count},)"
+        raise ArgumentError(
+            f"Expected `{name}` to yield labels {expected}, a class per example; batch {number} "
+            f"holds {describe(labels)}."
+        )
+    if bool((values < 0).any()):
+        raise ArgumentError(
+            f"Expected `{name}` to yield labels of at least 0; batch {number} holds "
+            f"{int(values.min())}."
+        )
+    return values.long()
+
+
+def check_label_range(labels: Tensor, classes: int, name: str = "loader") -> None:
+    """Refuse labels that the network's output has no class for."""
+    if int(labels.max()) >= classes:
+        raise ArgumentError(
+            f"Expected `{name}` to yield labels below {classes}, the classes of the network's "
+            f"output; got {int(labels.max())}."
+        )
+
+
+def device_of(forward_func: object, inputs: Tensor) -> torch.device:
+    """Where a network's parameters are; for other functions, where the inputs are."""
+    if not isinstance(forward_func, nn.Module):
+        forward_func = getattr(forward_func, "__self__", None)
+    if isinstance(forward_func, nn.Module):
+        for parameter in forward_func.parameters():
+            return parameter.device
+    return inputs.device

@@ -1,0 +1,100 @@
+# The view that adds regions one after another, in random orders: the chain rule of information.
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from captum_infomask.scores.samples import Reading
+from captum_infomask.views.orders import are_all, rank_table
+from captum_infomask.views.plan import Blank, Orders, Scene, ViewPlan, all_imputed
+
+
+@dataclass(frozen=True)
+class Chain:
+    r"""Regions added to the all-imputed picture, in the mean over random orders.
+
+    .. math::
+
+        \operatorname{mean}_o\; i(y; x_R \mid x_{S_o})
+            = \operatorname{mean}_o\, [\, i(y; x_{S_o \cup R}) - i(y; x_{S_o})\, ],
+
+    with :math:`S_o` the regions that come before R in order o: an estimate of R's Shapley value in
+    the game i(y; x_S). Each order's steps telescope, so that the values of all regions sum to
+    i(y; all regions shown) − i(y; all-imputed) whatever the orders.
+
+    Attributes:
+        n_samples: Orders, an even number: they come in pairs, an order and its reverse. Where an
+            image's regions have no more orders than that, each comes once and the mean is exact.
+        seed: Of the orders.
+
+    Source: permutation sampling of Shapley values (Castro, Gómez & Tejada 2009) with antithetic
+    pairs (Mitchell et al., arXiv 2104.12199).
+    """
+
+    n_samples: int
+    seed: int
+    name = "chain"
+    over_orders = True
+
+    def check(self, scene: Scene) -> None:
+        """Any scene will do."""
+
+    def plan(self, scene: Scene) -> ViewPlan:
+        """Every step of every order; the last step, the same for all, in the first order only."""
+        present = scene.regions.present(len(scene.inputs[0]))
+        ranks = rank_table(present, self.n_samples, self.seed)
+        last = present.sum(1)[:, None, None] - 1
+        wanted = ranks < last
+        wanted[:, 0] |= ranks[:, 0] == last[:, 0]
+        images, orders, regions = wanted.nonzero(as_tuple=True)
+        steps = ranks[images, orders, regions]
+        # Step after step: pictures in a chunk then differ by a region from one to the next.
+        in_order = ((images * ranks.shape[1] + orders) * ranks.shape[2] + steps).argsort()
+        return ViewPlan(
+            scene,
+            "later",
+            images[in_order],
+            regions[in_order],
+            orders=Orders(ranks, orders[in_order]),
+        )
+
+    def blank(self, scene: Scene) -> Blank:
+        """One all-imputed view for each image, where every order begins."""
+        return all_imputed(scene)
+
+    def information(
+        self, plan: ViewPlan, shown: Reading, total: Reading, blank: Reading | None
+    ) -> Reading:
+        """The mean over orders of what a region adds, and its standard error over pairs."""
+        assert plan.orders is not None, "as planned"
+        assert blank is not None, "as planned"
+        ranks, orders = plan.orders.ranks, plan.orders.of_views
+        n, count, size = ranks.shape
+        path = torch.full((n, count, size + 1), torch.nan, dtype=torch.float64)
+        path[:, :, 0] = blank.information[:, :1]
+        steps = ranks[plan.images, orders, plan.regions]
+        path[plan.images, orders, steps + 1] = shown.information.double().cpu()
+        images = [self._over_orders(*image) for image in zip(ranks, path, strict=True)]
+        means, errors = torch.stack(images).to(shown.information).unbind(1)
+        return Reading(means, standard_errors=errors)
+
+    def _over_orders(self, ranks: Tensor, path: Tensor) -> Tensor:
+        """One image's means and standard errors: (O, R) and (O, R + 1) → (2, R)."""
+        size = ranks.shape[1]
+        present = ranks[0] < size
+        ranks = ranks[(ranks < size).any(1)][:, present]
+        count = len(present.nonzero())
+        path = path[: len(ranks), : count + 1]
+        path[:, count] = path[0, count]
+        gains = path.diff(dim=1).gather(1, ranks)
+        errors = torch.zeros(count, dtype=gains.dtype)
+        if not are_all(count, self.n_samples):
+            pairs = gains.unflatten(0, (-1, 2)).mean(1)
+            variance = (pairs - pairs.mean(0)).square().sum(0) / (len(pairs) - 1)
+            errors = (variance / len(pairs)).sqrt()
+        table = torch.full((2, size), math.nan, dtype=gains.dtype)
+        table[:, present] = torch.stack([gains.mean(0), errors])
+        return table
