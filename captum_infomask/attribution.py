@@ -122,14 +122,14 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
     ) -> Any:
         r"""Information that each element's region holds about the target, in the unit.
 
-        ======== ================================== ==============================================
-        view     shown to the network               value of region R
-        ======== ================================== ==============================================
-        ``crop`` the region, cut out and resized    i(y; x_R)
-        ``keep`` the region, all else imputed       i(y; x_R in place) − i(y; all imputed)
-        ``drop`` the image, the region imputed      i(y; x) − i(y; x without R)
-        ``chain`` regions added in random orders     mean of i(y; x_R given those before it)
-        ======== ================================== ==============================================
+        ========= ================================= ==============================================
+        view      shown to the network              value of region R
+        ========= ================================= ==============================================
+        ``crop``  the region, cut out and resized   i(y; x_R)
+        ``keep``  the region, all else imputed      i(y; x_R in place) − i(y; all imputed)
+        ``drop``  the image, the region imputed     i(y; x) − i(y; x without R)
+        ``chain`` regions added in random orders    mean of i(y; x_R given those before it)
+        ========= ================================= ==============================================
 
         Args:
             inputs: A tensor (N, ...) or a tuple of them; images are (N, C, H, W), floating-point.
