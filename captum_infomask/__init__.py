@@ -1,6 +1,8 @@
 # The public names, nothing else.
 from captum_infomask._checks import ArgumentError
 from captum_infomask.attribution import InfoMask
+from captum_infomask.critics.bounds import measure_bounds
+from captum_infomask.engines.dropout import keep_dropout
 from captum_infomask.imputers import Blur, Constant
 from captum_infomask.masks import (
     AtLeast,
@@ -13,7 +15,11 @@ from captum_infomask.masks import (
 from captum_infomask.regions.labels import from_feature_mask
 from captum_infomask.regions.windows import grid, sliding_windows
 from captum_infomask.results import InfoMap
+from captum_infomask.scores.bounds import donsker_varadhan, log_softmax_sandwich
 from captum_infomask.scores.information import information
+from captum_infomask.scores.metric import ConditionalMutualInformation
+from captum_infomask.scores.priors import estimate_prior, pc_cross_entropy
+from captum_infomask.scores.sandwich import Sandwich
 
 __version__ = "0.1.0"
 
@@ -21,16 +27,24 @@ __all__ = [
     "ArgumentError",
     "AtLeast",
     "Blur",
+    "ConditionalMutualInformation",
     "Constant",
     "InfoMap",
     "InfoMask",
     "MaxFraction",
     "Otsu",
+    "Sandwich",
     "TopFraction",
     "bounding_boxes",
+    "donsker_varadhan",
+    "estimate_prior",
     "from_feature_mask",
     "grid",
     "information",
+    "keep_dropout",
+    "log_softmax_sandwich",
+    "measure_bounds",
+    "pc_cross_entropy",
     "sliding_windows",
     "threshold_mask",
 ]

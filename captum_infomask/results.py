@@ -42,7 +42,8 @@ class InfoMap:
         engine: The engine that ran.
         is_tuple: Whether the inputs were a tuple, and so the attributions are.
         n_samples: Samples of a stochastic network, or orders of ``chain``; None for a single pass.
-        lower: For a sampled network, a lower bound of each score (paper Eq. 25), (N, R), else None.
+        lower: For a sampled network, a lower bound of each score (paper Eq. 25), (N, R), else None;
+            loose where samples of logits differ by a shift that softmax does not see.
         upper: For a sampled network, an upper bound of each score, (N, R), else None.
         standard_errors: For ``chain``, the standard error of each score over pairs of orders,
             (N, R): 0 where all orders were taken, NaN for a single pair. None for other views.

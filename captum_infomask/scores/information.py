@@ -117,7 +117,7 @@ class Score:
         mean over its samples goes inside the logarithm (paper Eq. 25). In float64, because a shift
         that would keep the digits of large logits changes that mean.
         """
-        scaled = scaled_logits(output.double(), self.head, self.temperature)
+        scaled = scaled_logits(output, self.head, 1.0).double() / self.temperature
         if self.trained_with == "pc_softmax":
             partition = self._log_mean_exp(scaled).expand_as(scaled)
             return select(scaled, table), select(partition, table)
@@ -130,17 +130,21 @@ class Score:
     def _prior_corrected(self, output: Tensor, table: Tensor | None) -> Tensor:
         """f_y/τ − log Σ_k π_k exp(f_k/τ)."""
         critic = widen(output) / self.temperature
-        # A shift changes nothing but the digits that large logits would lose.
-        critic = critic - critic.amax(dim=1, keepdim=True)
+        # A shift changes nothing but the digits that large logits would lose; classes that never
+        # occur have no say in it.
+        weighted = critic.detach() + self._log_prior_of_all(critic)
+        critic = critic - weighted.amax(dim=1, keepdim=True)
         return select(critic - self._log_mean_exp(critic), table)
 
     def _log_mean_exp(self, critic: Tensor) -> Tensor:
         """Log Σ_k π_k exp(T_k), kept as dimension 1."""
+        return torch.logsumexp(critic + self._log_prior_of_all(critic), dim=1, keepdim=True)
+
+    def _log_prior_of_all(self, critic: Tensor) -> Tensor:
+        """Each class's log π_k, shaped to be added to the critic's values."""
         if self.prior is None:
-            log_prior = critic.new_tensor(-math.log(critic.shape[1]))
-        else:
-            log_prior = self.prior.log().to(critic).reshape(-1, *[1] * (critic.dim() - 2))
-        return torch.logsumexp(critic + log_prior, dim=1, keepdim=True)
+            return critic.new_tensor(-math.log(critic.shape[1]))
+        return self.prior.log().to(critic).reshape(-1, *[1] * (critic.dim() - 2))
 
     def _log_prior(self, output: Tensor, table: Tensor | None) -> Tensor | float:
         if self.prior is None:

@@ -1,0 +1,111 @@
+# The bounds of a network's information about the labels, over a loader, in one pass.
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_infomask._batches import check_label_range, device_of, labelled_batches
+from captum_infomask._checks import ArgumentError, describe, positive_int, random_seed
+from captum_infomask.engines.untouched import untouched
+from captum_infomask.scores.heads import Head
+from captum_infomask.scores.information import Prior, Score, TrainedWith, Unit
+from captum_infomask.scores.sandwich import Sandwich, sandwich_rows, softmax_head
+
+
+def measure_bounds(
+    forward_func: Callable[..., Any],
+    loader: Iterable[Any],
+    *,
+    n_samples: int = 1,
+    head: Head = "logits",
+    prior: Prior = None,
+    trained_with: TrainedWith = "cross_entropy",
+    temperature: float = 1.0,
+    unit: Unit = "bits",
+    seed: int = 0,
+    show_progress: bool = False,
+) -> Sandwich:
+    r"""Measure the bounds of a network's information about the labels over a loader, in one pass.
+
+    .. math::
+
+        E_z[T_y] - \log E_z\left[\sum_k \pi_k e^{T_k}\right] \;\le\; E_z[\log S_y]
+            \;\le\; \log E_z[S_y] \;\le\; -\log \pi_y ,
+
+    averaged over the loader's examples, with z the ``n_samples`` passes of each batch. The network,
+    its mode and the random state are left as they were. Draws depend on ``seed`` and on how the
+    loader cuts its batches.
+
+    Args:
+        forward_func: A network or function that gives (B, M) for a batch of inputs; in the mode in
+            which it is to be measured. ``keep_dropout`` makes a network with dropout stochastic.
+        loader: Yields (inputs, labels): finite inputs (B, ...), integers (B,).
+        n_samples: S, the passes per batch of a stochastic network.
+        head: What the output holds: ``logits``, ``log_probs`` or ``probs``.
+        prior: p(y), one probability per class; uniform if None.
+        trained_with: ``cross_entropy`` or ``pc_softmax``.
+        temperature: τ > 0.
+        unit: ``bits`` or ``nats``.
+        seed: Of the draws of a stochastic network.
+        show_progress: Show a progress bar on stderr.
+
+    Returns:
+        The bounds, their means over examples and standard errors.
+
+    Raises:
+        ArgumentError: A setting is out of range; the loader is empty or yields what is no finite
+            input with its label; or the network's outputs do not fit.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask.critics.bounds import measure_bounds
+        >>> loader = [(torch.tensor([[9.0, 0.0], [0.0, 9.0]]), torch.tensor([0, 1]))]
+        >>> print(f"{measure_bounds(torch.nn.Identity(), loader).information:.3f} bits")
+        1.000 bits
+
+    Source: Qin & Kim, arXiv 1910.02629, Eq. 25 to 27.
+    """
+    score = Score.checked(softmax_head(head), prior, trained_with, temperature, unit)
+    n_samples = positive_int("n_samples", n_samples)
+    seed = random_seed(seed)
+    parts: list[Tensor] = []
+    with untouched(forward_func, device_of(forward_func, torch.empty(0)), seed):
+        for inputs, labels in labelled_batches(
+            loader, description="Measuring bounds", show_progress=show_progress
+        ):
+            place = device_of(forward_func, inputs)
+            outputs = (forward_func(inputs.to(place)) for _ in range(n_samples))
+            checked = (_checked(output, labels, score, len(parts)) for output in outputs)
+            parts.append(sandwich_rows(score, checked, labels.cpu()[:, None]))
+    sandwich = Sandwich(torch.cat(parts, dim=1), n_samples, score.unit)
+    if n_samples > 1 and sandwich.upper - sandwich.lower < 1e-9:
+        warnings.warn(
+            f"All {n_samples} passes gave the same: the network is deterministic, and its bounds "
+            f"are equal. `with keep_dropout(model):` keeps its dropout on.",
+            stacklevel=2,
+        )
+    return sandwich
+
+
+def _checked(output: Any, labels: Tensor, score: Score, number: int) -> Tensor:
+    """Return a batch's output; refuse what does not fit its labels or the settings."""
+    if not isinstance(output, Tensor) or output.dim() != 2 or len(output) != len(labels):
+        raise ArgumentError(
+            f"Expected `forward_func` to return ({len(labels)}, M), a value per class for each "
+            f"example of batch {number}; got {describe(output)}."
+        )
+    check_label_range(labels, output.shape[1])
+    table = labels.cpu()[:, None]
+    score.check(output, table)
+    score.check_target(table)
+    if not bool(output.isfinite().all()):
+        wrong = int((~output.isfinite().all(1)).sum())
+        raise ArgumentError(
+            f"Expected `forward_func` to return finite numbers; got NaN or infinity for {wrong} "
+            f"of {len(output)} examples of batch {number}."
+        )
+    return output
