@@ -2,6 +2,10 @@
 from captum_infomask._checks import ArgumentError
 from captum_infomask.attribution import InfoMask
 from captum_infomask.critics.bounds import measure_bounds
+from captum_infomask.critics.calibration import FittedTemperature
+from captum_infomask.critics.fit import fit_critic
+from captum_infomask.critics.fitted import FittedCritic
+from captum_infomask.critics.temperature import fit_temperature
 from captum_infomask.engines.dropout import keep_dropout
 from captum_infomask.imputers import Blur, Constant
 from captum_infomask.masks import (
@@ -29,6 +33,8 @@ __all__ = [
     "Blur",
     "ConditionalMutualInformation",
     "Constant",
+    "FittedCritic",
+    "FittedTemperature",
     "InfoMap",
     "InfoMask",
     "MaxFraction",
@@ -38,6 +44,8 @@ __all__ = [
     "bounding_boxes",
     "donsker_varadhan",
     "estimate_prior",
+    "fit_critic",
+    "fit_temperature",
     "from_feature_mask",
     "grid",
     "information",

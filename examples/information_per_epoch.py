@@ -27,9 +27,8 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 from tqdm import tqdm
 
-from captum_infomask import ArgumentError
+from captum_infomask import ArgumentError, ConditionalMutualInformation
 from captum_infomask.datasets import mnist, sklearn_digits
-from captum_infomask.scores.metric import ConditionalMutualInformation
 
 CLASSES = 10
 CEILING = math.log2(CLASSES)

@@ -62,7 +62,7 @@ def measure_bounds(
 
     Example:
         >>> import torch
-        >>> from captum_infomask.critics.bounds import measure_bounds
+        >>> from captum_infomask import measure_bounds
         >>> loader = [(torch.tensor([[9.0, 0.0], [0.0, 9.0]]), torch.tensor([0, 1]))]
         >>> print(f"{measure_bounds(torch.nn.Identity(), loader).information:.3f} bits")
         1.000 bits

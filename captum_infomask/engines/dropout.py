@@ -36,7 +36,7 @@ def keep_dropout(model: nn.Module) -> Iterator[None]:
 
     Example:
         >>> import torch
-        >>> from captum_infomask.engines.dropout import keep_dropout
+        >>> from captum_infomask import keep_dropout
         >>> model = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.BatchNorm1d(3)).eval()
         >>> with keep_dropout(model):
         ...     [module.training for module in model]

@@ -25,10 +25,7 @@ def untouched(
     devices = [device] if device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices=devices), torch.no_grad():
-            torch.default_generator.manual_seed(seed)
-            if devices:
-                with torch.cuda.device(device):
-                    torch.cuda.manual_seed(seed)
+            seed_generators(seed, device)
             yield
     finally:
         with torch.no_grad():
@@ -38,6 +35,14 @@ def untouched(
                 # Writing to a buffer would spoil a graph of the user's that has saved it.
                 if not torch.equal(buffer, before):
                     buffer.copy_(before)
+
+
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Seed the CPU's generator and this device's; ``torch.manual_seed`` would seed them all."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
 
 
 def _buffers(forward_func: object) -> list[tuple[nn.Module, str, Tensor, Tensor]]:

@@ -43,7 +43,7 @@ def donsker_varadhan(
 
     Example:
         >>> import torch
-        >>> from captum_infomask.scores.bounds import donsker_varadhan
+        >>> from captum_infomask import donsker_varadhan
         >>> logits = torch.tensor([[50.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 50.0]])
         >>> donsker_varadhan(logits[[0, 1], [0, 3]], logits)
         tensor(2.0000, dtype=torch.float64)
@@ -108,7 +108,7 @@ def log_softmax_sandwich(
 
     Example:
         >>> import torch
-        >>> from captum_infomask.scores.bounds import log_softmax_sandwich
+        >>> from captum_infomask import log_softmax_sandwich
         >>> samples = torch.tensor([[[2.0, 0.0]], [[4.0, 1.0]]])  # two samples, one example
         >>> bounds = log_softmax_sandwich(samples, target=0)
         >>> [round(value, 3) for value in (bounds.lower, bounds.information, bounds.upper)]

@@ -44,7 +44,7 @@ class ConditionalMutualInformation(Metric):
 
     Example:
         >>> import torch
-        >>> from captum_infomask.scores.metric import ConditionalMutualInformation
+        >>> from captum_infomask import ConditionalMutualInformation
         >>> metric = ConditionalMutualInformation()
         >>> metric.update(torch.tensor([[30.0, 0.0], [0.0, 30.0]]), torch.tensor([0, 1]))
         >>> metric.update(torch.tensor([[0.0, 0.0], [5.0, 5.0]]), torch.tensor([1, 0]))

@@ -52,7 +52,7 @@ def estimate_prior(
             ``smoothing`` is negative.
 
     Example:
-        >>> from captum_infomask.scores.priors import estimate_prior
+        >>> from captum_infomask import estimate_prior
         >>> estimate_prior([0, 0, 0, 1, 1, 2, 0], classes=3)
         tensor([0.5000, 0.3000, 0.2000], dtype=torch.float64)
 
@@ -116,7 +116,7 @@ def pc_cross_entropy(
 
     Example:
         >>> import torch
-        >>> from captum_infomask.scores.priors import pc_cross_entropy
+        >>> from captum_infomask import pc_cross_entropy
         >>> pc_cross_entropy(torch.zeros(2, 3), torch.tensor([0, 2]), prior=[0.5, 0.3, 0.2])
         tensor(0.)
 

@@ -34,7 +34,7 @@ class Sandwich:
 
     Example:
         >>> import torch
-        >>> from captum_infomask.scores.bounds import log_softmax_sandwich
+        >>> from captum_infomask import log_softmax_sandwich
         >>> sandwich = log_softmax_sandwich(torch.tensor([[[100.0, 0.0]], [[0.0, 0.0]]]), target=0)
         >>> print(f"{sandwich.information:.2f} of at most {sandwich.ceiling:.2f} bits")
         0.50 of at most 1.00 bits

@@ -56,7 +56,9 @@ def choose_view(
             "Expected no `imputer` for view='crop', which hides nothing. Pass view='drop' or "
             "view='keep', or reference='blank' to count from the all-imputed picture."
         )
-    return Crop(size=_crop_size(crop_size), reference=str(reference or "prior"), n_samples=count)
+    return Crop(
+        size=check_crop_size(crop_size), reference=str(reference or "prior"), n_samples=count
+    )
 
 
 def _even(n_samples: int) -> int:
@@ -68,7 +70,8 @@ def _even(n_samples: int) -> int:
     return n_samples
 
 
-def _crop_size(size: Any) -> tuple[int, int] | str | None:
+def check_crop_size(size: Any) -> tuple[int, int] | str | None:
+    """Return ``crop_size`` as (height, width), ``native`` or None."""
     if size is None:
         return None
     if isinstance(size, str) and size == "native":

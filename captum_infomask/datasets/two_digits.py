@@ -1,34 +1,14 @@
-# Pictures to try things on: the paper's two-digit pictures, and scikit-image's own photos.
+# The paper's two-digit pictures: one or two digits, and whether the target digit is among them.
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import skimage
 import torch
-import torch.nn.functional as F
-from PIL import Image
-from torchvision.datasets import MNIST
 
-from captum_infomask._checks import ArgumentError, describe, one_of, positive_int
+from captum_infomask._checks import ArgumentError, describe, positive_int
+from captum_infomask.datasets.digits import SIDE
 
 INK_THRESHOLD = 0.2  # a pixel brighter than this is ink; strokes are near 1, paper is 0
-
-_SIDE = 28  # MNIST's picture, and one half of a two-digit picture
-_STROKE_SIDE = 20  # MNIST fits each digit into a box of this side
-_TRAIN_COUNT = 1347  # three quarters of scikit-learn's 1,797 digits; the rest are the test part
-
-_PHOTOS = {
-    "astronaut": "astronaut.png",
-    "camera": "camera.png",
-    "chelsea": "chelsea.png",
-    "coffee": "coffee.png",
-    "motorcycle_left": "motorcycle_left.png",
-    "rocket": "rocket.jpg",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +93,7 @@ def two_digits(
     second = _draw(torch.nonzero(~is_target).flatten(), count, generator)
     first = torch.where(holds, wanted, first)
 
-    halves = digits.new_zeros(count, 2, _SIDE, _SIDE)
+    halves = digits.new_zeros(count, 2, SIDE, SIDE)
     halves[rows, side] = digits[first]
     halves[rows[pair], 1 - side[pair]] = digits[second[pair]]
     names = torch.full((count, 2), -1)
@@ -123,106 +103,6 @@ def two_digits(
     ink = torch.zeros_like(halves, dtype=torch.bool)
     ink[rows[holds], side[holds]] = halves[rows[holds], side[holds]] > INK_THRESHOLD
     return TwoDigits(_side_by_side(halves), holds.long(), _side_by_side(ink), names)
-
-
-def sklearn_digits(train: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Read scikit-learn's handwritten digits, laid out as MNIST lays out its own.
-
-    The 8 × 8 pictures are enlarged to 20 × 20 (bicubic) in the middle of 28 × 28.
-
-    Args:
-        train: the first 1,347 digits, or the last 450, which other people wrote.
-
-    Returns:
-        Digits (M, 28, 28), float32 in [0, 1], and their labels (M,), long.
-
-    Raises:
-        ArgumentError: where scikit-learn is not installed.
-
-    Example:
-        >>> from captum_infomask.datasets import sklearn_digits
-        >>> digits, labels = sklearn_digits(train=False)
-        >>> digits.shape
-        torch.Size([450, 28, 28])
-
-    Source: UCI "Optical Recognition of Handwritten Digits" (Alpaydin & Kaynak 1998), CC BY 4.0.
-    """
-    try:
-        from sklearn.datasets import load_digits  # noqa: PLC0415
-    except ImportError as error:
-        raise ArgumentError(
-            "scikit-learn's digits need scikit-learn: pip install 'captum-infomask[demo]'"
-        ) from error
-    bunch: Any = load_digits()
-    part = slice(None, _TRAIN_COUNT) if train else slice(_TRAIN_COUNT, None)
-    small = torch.tensor(bunch.images[part], dtype=torch.float32)[:, None] / 16
-    large = F.interpolate(small, (_STROKE_SIDE, _STROKE_SIDE), mode="bicubic").clamp(0, 1)
-    margin = (_SIDE - _STROKE_SIDE) // 2
-    return F.pad(large, (margin,) * 4)[:, 0], torch.tensor(bunch.target[part]).long()
-
-
-def mnist(
-    root: str | Path, train: bool, download: bool = False
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Read MNIST by torchvision.
-
-    Args:
-        root: the folder that holds ``MNIST/raw``.
-        train: the 60,000 training digits, or the 10,000 test digits.
-        download: fetch the files where they are missing.
-
-    Returns:
-        Digits (M, 28, 28), float32 in [0, 1], and their labels (M,), long.
-
-    Raises:
-        ArgumentError: where the files are missing and ``download`` is false.
-
-    Example:
-        >>> from captum_infomask.datasets import mnist
-        >>> digits, labels = mnist("data", train=False, download=True)  # doctest: +SKIP
-
-    Source: LeCun, Cortes & Burges, "The MNIST database of handwritten digits".
-    """
-    try:
-        data = MNIST(str(root), train=train, download=download)
-    except RuntimeError as error:
-        raise ArgumentError(
-            f"Expected `root` to hold MNIST's files (MNIST/raw/*-ubyte); got {str(root)!r}. "
-            "Fetch them with --download (download=True)."
-        ) from error
-    return data.data.float() / 255, data.targets.long()
-
-
-def sample_photo(name: str) -> npt.NDArray[np.uint8]:
-    """Read one of scikit-image's own photos, from the installed package, without a download.
-
-    Args:
-        name: astronaut, camera (grey), chelsea, coffee, motorcycle_left or rocket.
-
-    Returns:
-        (H, W, 3), uint8, RGB.
-
-    Raises:
-        ArgumentError: where the name is unknown (it names the nearest one), or this version of
-            scikit-image ships without the photo.
-
-    Example:
-        >>> from captum_infomask.datasets import sample_photo
-        >>> sample_photo("coffee").shape
-        (400, 600, 3)
-
-    Source: scikit-image's data folder, which states each photo's origin and licence.
-    """
-    # Not skimage.data.coffee(): that may fetch over the network.
-    folder = Path(skimage.__file__).parent / "data"
-    path = folder / _PHOTOS[one_of("name", name, _PHOTOS)]
-    if not path.is_file():
-        raise ArgumentError(
-            f"Expected the installed scikit-image to ship the photo `name`={name!r}; "
-            f"its data folder has no {path.name}."
-        )
-    with Image.open(path) as photo:
-        return np.asarray(photo.convert("RGB"))
 
 
 def _draw(candidates: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
@@ -242,10 +122,10 @@ def _check_digits(digits: torch.Tensor, labels: torch.Tensor) -> None:
         and digits.is_floating_point()
         and digits.ndim == 3
         and digits.shape[0] > 0
-        and digits.shape[1:] == (_SIDE, _SIDE)
+        and digits.shape[1:] == (SIDE, SIDE)
     ):
         raise ArgumentError(
-            f"Expected `digits` to be a floating-point tensor (M, {_SIDE}, {_SIDE}); "
+            f"Expected `digits` to be a floating-point tensor (M, {SIDE}, {SIDE}); "
             f"got {describe(digits)}."
         )
     if not (digits.min() >= 0 and digits.max() <= 1):

@@ -1,0 +1,165 @@
+# fit_critic: a copy of a network learns what views of pictures tell about the network's answer.
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from os import PathLike
+from typing import Any, SupportsFloat
+
+import torch
+from torch import nn
+
+from captum_infomask._checks import (
+    ArgumentError,
+    describe,
+    finite_number,
+    positive_int,
+    random_seed,
+)
+from captum_infomask._types import Baselines
+from captum_infomask.critics.fit_files import check_path
+from captum_infomask.critics.fit_loaders import Pictures, fit_and_held_out
+from captum_infomask.critics.fit_report import FitReport, FitRow, first_pictures, hold_out
+from captum_infomask.critics.fit_training import FitSettings, Training
+from captum_infomask.critics.fitted import FittedCritic, copy_of
+from captum_infomask.critics.random_views import (
+    VIEWS,
+    RandomViews,
+    check_kinds,
+    check_strides,
+    check_window_shapes,
+    sizes_for,
+)
+from captum_infomask.engines.untouched import seed_generators
+from captum_infomask.imputers.base import Imputer
+from captum_infomask.imputers.choose import choose_imputer
+from captum_infomask.scores.information import Score
+from captum_infomask.views.choose import CropSize, check_crop_size
+
+
+def fit_critic(
+    model: nn.Module,
+    loader: Iterable[Any],
+    *,
+    held_out: Iterable[Any] | None = None,
+    views: Sequence[str] = VIEWS,
+    window_shapes: Sequence[int | tuple[int, int]] | None = None,
+    strides: int | tuple[int, int] = 1,
+    crop_size: CropSize = None,
+    imputer: Imputer | None = None,
+    baselines: Baselines = None,
+    temperature: SupportsFloat = 1.0,
+    steps: int = 1000,
+    learning_rate: float = 3e-3,
+    seed: int = 0,
+    checkpoint: str | PathLike[str] | None = None,
+    autocast: bool = False,
+    show_progress: bool = False,
+) -> FittedCritic:
+    r"""Fit a copy of a network to random views, so that small patches can be scored.
+
+    A network has seldom seen a lone patch on an empty canvas, and what it says of one is a guess.
+    The copy q is fitted to what the network p says of the whole picture x, given a view v of it:
+
+    .. math::
+
+        \min_q \mathbb{E}_{x, v} \, \mathrm{KL}(p_\theta(y \mid x) \,\|\, q(y \mid v)),
+        \qquad q^*(y \mid v) = \mathbb{E}[p_\theta(y \mid x) \mid v].
+
+    The minimum of the divergence is the information about y that the view lacks, not 0. The copy
+    is fitted in evaluation mode: batch statistics and dropout are as in use, so that a view's
+    answer does not hang on the views beside it.
+
+    Args:
+        model: From images (N, C, H, W) to logits (N, M), trained by cross-entropy; unchanged.
+        loader: Yields images (N, C, H, W), floating-point, or (images, labels), whose labels are
+            not used. A batch is one step; read over and over, in an order that hangs on ``seed``
+            if it is drawn from PyTorch's global generator.
+        held_out: The same for the pictures that the report is made on, of which the first 512
+            count. If None, a tenth of ``loader``, a DataLoader or a list of batches, is held out.
+        views: What is drawn, in equal shares: ``windows`` (a window in place, all else imputed, as
+            in ``keep``), ``patches`` (a random set of patches, of a density uniform in [0, 1], as
+            in ``chain``), ``rest`` (a window imputed, as in ``drop``), ``crops`` (a window cut
+            out, as in ``crop``).
+        window_shapes: The sides, or (height, width), of windows and patches in pixels; 1/8, 1/4,
+            3/8, 1/2 and 3/4 of the pictures' shorter side if None.
+        strides: Steps between the places where windows and patches may stand, down and across, in
+            pixels. Where the windows that attributions will ask for stand on a grid, so may these:
+            fewer different views are learnt in fewer steps.
+        crop_size: As in ``attribute``: what crops are resized to, ``native``, or None for the
+            pictures' own size.
+        imputer: What stands in for hidden pixels: the one that attributions will use.
+        baselines: Hidden pixels' value, instead of ``imputer``; 0 if None.
+        temperature: τ, by which the network's logits are divided; the critic does so by itself.
+        steps: How many batches are taken.
+        learning_rate: AdamW's largest; it rises to it and falls to 0 along cosines.
+        seed: Of the split and of all draws.
+        checkpoint: A file for the state of the fit, written ten times and on an interrupt; if it
+            is there already the fit goes on from it, and ends as if it had not been interrupted.
+        autocast: Run the copy in bfloat16 where PyTorch's autocast does.
+        show_progress: Show a progress bar with the loss on stderr.
+
+    Returns:
+        The critic, in evaluation mode, with a ``report`` of the held-out divergence for every kind
+        and size of view. Of ten states taken along the way, and the unfitted one, it is the one
+        with the least.
+
+    Raises:
+        ArgumentError: An argument is wrong, a loader is empty or yields something else, nothing
+            finite came, or ``checkpoint`` is of another fit.
+
+    Warns:
+        UserWarning: The fit diverged, or a batch holds NaN or infinity and is left out.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask import InfoMask
+        >>> from captum_infomask import fit_critic
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
+        >>> batches = [torch.rand(16, 1, 8, 8) for _ in range(4)]
+        >>> critic = fit_critic(model, batches, window_shapes=[2, 4], steps=20)
+        >>> bits = InfoMask(critic).attribute(batches[0], target=1, view="keep",
+        ...                                   sliding_window_shapes=(1, 2, 2), strides=2)
+        >>> bits.shape
+        torch.Size([16, 1, 8, 8])
+
+    Source: the surrogate of Frye et al., arXiv 2006.01272, and Jethani et al., arXiv 2107.07436,
+    who explain with it; here its posterior is read as information.
+    """
+    network = copy_of(model)
+    parameter = next(network.parameters(), None)
+    if parameter is None:
+        raise ArgumentError("Expected `model` to have weights to fit; it has none.")
+    kinds, shapes = check_kinds(views), check_window_shapes(window_shapes)
+    steps_apart = check_strides(strides)
+    size, chosen = check_crop_size(crop_size), choose_imputer(baselines, imputer)
+    divisor = Score.checked("logits", None, "cross_entropy", temperature, "bits").temperature
+    steps, seed = positive_int("steps", steps), random_seed(seed)
+    learning_rate = finite_number("learning_rate", learning_rate, above=0)
+    for name, value in (("autocast", autocast), ("show_progress", show_progress)):
+        if not isinstance(value, bool):
+            raise ArgumentError(f"Expected `{name}` to be True or False; got {describe(value)}.")
+    path = None if checkpoint is None else check_path("checkpoint", checkpoint)
+    fit_to, judged_on = fit_and_held_out(loader, held_out, seed)
+
+    unfitted = FitReport((), steps, 0)
+    original = FittedCritic(network, divisor, unfitted).eval()
+    critic = FittedCritic(copy_of(model).requires_grad_(True), divisor, unfitted).eval()
+    device = parameter.device
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), torch.inference_mode(False), torch.enable_grad():
+        seed_generators(seed, device)
+        name = "loader" if held_out is None else "held_out"
+        images = first_pictures(Pictures(judged_on, name, device))
+        shape = tuple(images.shape[1:])
+        drawn = RandomViews(kinds, sizes_for(shape, shapes), size, chosen, steps_apart)
+        held = hold_out(images, original, drawn, seed)
+        before = held.divergences(original, all_pictures=True)
+        settings = FitSettings(steps, learning_rate, seed, drawn, autocast)
+        training = Training(critic, original, held, settings, path)
+        training.run(Pictures(fit_to, "loader", device, shape), show_progress=show_progress)
+        after = held.divergences(critic, all_pictures=True)
+    pairs = zip(drawn.rows(), before.tolist(), after.tolist(), strict=True)
+    rows = tuple(FitRow(*row, start, end, len(images)) for row, start, end in pairs)
+    critic.report = FitReport(rows, steps, training.best_step)
+    critic.requires_grad_(False).zero_grad(set_to_none=True)
+    return critic

@@ -1,0 +1,160 @@
+# What a fit changed: the divergence on held-out pictures, for every kind and size of view.
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from captum_infomask._checks import ArgumentError
+from captum_infomask.critics.fit_loaders import Pictures, seed_of
+from captum_infomask.critics.random_views import RandomViews
+from captum_infomask.engines.batched import Batched
+from captum_infomask.views.plan import ViewPlan
+
+_PICTURES, _CHUNK = 512, 64  # held-out pictures at most, and how many at a time
+
+
+@dataclass(frozen=True)
+class FitRow:
+    """The held-out divergence of one kind of view.
+
+    Attributes:
+        view: ``windows``, ``patches``, ``rest``, ``crops``, or ``whole`` and ``blank``: the picture
+            as it is and all imputed.
+        size: (height, width) of the windows or patches, in pixels; None where there are none.
+        before: Mean KL(p(y | x) ‖ q(y | view)) of the network itself, in bits.
+        after: The same of the fitted critic.
+        views: How many views the means are over.
+    """
+
+    view: str
+    size: tuple[int, int] | None
+    before: float
+    after: float
+    views: int
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What a fit changed, on held-out pictures; ``print`` shows it as a table.
+
+    Attributes:
+        rows: One per kind and size of view.
+        steps: How many steps were run.
+        best_step: After how many of them the critic is as it was kept; 0: the network itself.
+
+    Example:
+        >>> from captum_infomask.critics.fit_report import FitReport, FitRow
+        >>> print(FitReport((FitRow("windows", (7, 7), 3.2, 0.6, 512),), 1000, 900))
+        view     size     KL before  KL after  views
+        windows  7 × 7         3.20      0.60    512
+        KL to the whole picture's posterior in bits; step 900 of 1000 is kept.
+    """
+
+    rows: tuple[FitRow, ...]
+    steps: int
+    best_step: int
+
+    def __str__(self) -> str:
+        """The rows as a table."""
+        lines = [f"{'view':<9}{'size':<9}{'KL before':>9}{'KL after':>10}{'views':>7}"]
+        for row in self.rows:
+            size = "" if row.size is None else f"{row.size[0]} × {row.size[1]}"
+            lines.append(
+                f"{row.view:<9}{size:<9}{row.before:>9.2f}{row.after:>10.2f}{row.views:>7}"
+            )
+        kept = f"step {self.best_step} of {self.steps} is kept"
+        return "\n".join([*lines, f"KL to the whole picture's posterior in bits; {kept}."])
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Held-out pictures and what the network says about them whole.
+
+    Attributes:
+        images: (n, C, H, W).
+        log_posterior: log p(y | x), (n, M).
+        views: What is drawn of them.
+        seed: Of the draws; the same views for every critic.
+    """
+
+    images: Tensor
+    log_posterior: Tensor
+    views: RandomViews
+    seed: int
+
+    @torch.no_grad()
+    def divergences(self, critic: nn.Module, *, all_pictures: bool) -> Tensor:
+        """Mean KL of each of the views' rows in bits, on all pictures or on the first few."""
+        chunks = torch.arange(len(self.images)).split(_CHUNK)
+        chunks = chunks if all_pictures else chunks[:1]
+        sums = [
+            sum(self._divergence(critic, number, chunk) for chunk in chunks)
+            for number in range(len(self.views.rows()))
+        ]
+        return torch.tensor(sums) / sum(map(len, chunks))
+
+    def _divergence(self, critic: nn.Module, number: int, chunk: Tensor) -> float:
+        """The sum over a chunk's views of one row."""
+        seed = seed_of(self.seed, "held out", number, int(chunk[0]))
+        row = self.views.rows()[number]
+        plan = self.views.plan_row(self.images[chunk], row, torch.Generator().manual_seed(seed))
+        try:
+            return float(divergence(critic, plan, self.log_posterior[chunk])) / math.log(2)
+        except (RuntimeError, ValueError) as error:
+            raise ArgumentError(
+                f"Expected `model` to take every view; shown {row[0]} of size {row[1]} it raised "
+                f"{type(error).__name__}: {error} Pass other `window_shapes`, `crop_size` or "
+                f"`views`."
+            ) from error
+
+
+def divergence(critic: nn.Module, plan: ViewPlan, log_posterior: Tensor) -> Tensor:
+    r"""Sum over a plan's views of :math:`\mathrm{KL}(p(y \mid x) \| q(y \mid v))`, in nats."""
+    total = log_posterior.new_zeros(())
+    for rows, output in Batched(critic, perturbations_per_eval=1).run(plan):
+        shown = output.to(log_posterior.dtype).log_softmax(1)
+        wanted = log_posterior[rows.to(log_posterior.device)]
+        total = total + (wanted.exp() * (wanted - shown)).sum()
+    return total
+
+
+def first_pictures(pictures: Pictures) -> Tensor:
+    """The held-out pictures, at most 512: (n, C, H, W)."""
+    kept: list[Tensor] = []
+    for images in pictures.once():
+        kept.append(images[: _PICTURES - sum(map(len, kept))])
+        if sum(map(len, kept)) == _PICTURES:
+            break
+    return torch.cat(kept)
+
+
+def hold_out(images: Tensor, network: nn.Module, views: RandomViews, seed: int) -> HeldOut:
+    """Held-out pictures with what the network says about each."""
+    posteriors = [log_posterior(network, chunk) for chunk in images.split(_CHUNK)]
+    return HeldOut(images, torch.cat(posteriors), views, seed)
+
+
+@torch.no_grad()
+def log_posterior(network: nn.Module, images: Tensor) -> Tensor:
+    """The log posterior log p(y | x) of whole pictures, (n, M), in float32 at least."""
+    output = network(images)
+    if (
+        not isinstance(output, Tensor)
+        or output.dim() != 2
+        or len(output) != len(images)
+        or (output.shape[1] < 2 or not output.dtype.is_floating_point)
+    ):
+        given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise ArgumentError(
+            f"Expected `model` to return logits (N, M) of M ≥ 2 classes, N = {len(images)}; got "
+            f"{given}."
+        )
+    if not bool(output.isfinite().all()):
+        raise ArgumentError(
+            "Expected `model` to return finite logits for finite pictures; got NaN or infinity."
+        )
+    wide = output if output.dtype == torch.float64 else output.float()
+    return wide.log_softmax(1)

@@ -1,0 +1,232 @@
+# The steps of a fit: its state, what they do to it, and how it outlives an interrupt.
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from captum_infomask._checks import ArgumentError
+from captum_infomask.critics.fit_files import part, read, write
+from captum_infomask.critics.fit_loaders import Pictures, Place, seed_of
+from captum_infomask.critics.fit_report import HeldOut, divergence, log_posterior
+from captum_infomask.critics.fitted import FittedCritic, weights
+from captum_infomask.critics.random_views import RandomViews
+from captum_infomask.models.checkpoints import fit_state_dict
+
+_FORMAT = "captum_infomask.fit_critic checkpoint 1"
+_CHECKS = 10  # how often, in all, the held-out divergence is taken and the checkpoint written
+_WARM_UP, _START = 0.3, 0.04  # the learning rate rises over this share of the steps, from this
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """What a fit hangs on, beside the network and the pictures.
+
+    Attributes:
+        steps: How many batches are taken.
+        learning_rate: The largest; it rises to it and falls to 0.
+        seed: Of all draws.
+        views: What is drawn.
+        autocast: Run the copy in bfloat16.
+    """
+
+    steps: int
+    learning_rate: float
+    seed: int
+    views: RandomViews
+    autocast: bool
+
+    def facts(self, network: FittedCritic) -> dict[str, Any]:
+        """The settings and the network as JSON, to tell whether two fits are one."""
+        digest = hashlib.sha256()
+        for name, tensor in weights(network.network).items():
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        views = {
+            name: getattr(self.views, name) for name in ("kinds", "sizes", "strides", "crop_size")
+        }
+        facts = {
+            **{name: value for name, value in asdict(self).items() if name != "views"},
+            **views,
+            "imputer": re.sub(r" at 0x[0-9a-fA-F]+", "", repr(self.views.imputer)),
+            "temperature": network.temperature,
+            "model": digest.hexdigest()[:16],
+        }
+        return json.loads(json.dumps(facts))  # type: ignore[no-any-return]
+
+
+class Training:
+    """A fit under way.
+
+    Args:
+        critic: The copy, changed in place.
+        network: What it was copied from; gives the posteriors of whole pictures.
+        held_out: Judges the copy.
+        settings: What the fit hangs on.
+        checkpoint: Where the state is written, and read from if it is there already.
+    """
+
+    def __init__(
+        self,
+        critic: FittedCritic,
+        network: FittedCritic,
+        held_out: HeldOut,
+        settings: FitSettings,
+        checkpoint: Path | None,
+    ) -> None:
+        self.critic, self.network = critic, network
+        self.held_out, self.settings, self.checkpoint = held_out, settings, checkpoint
+        self.optimiser = torch.optim.AdamW(critic.parameters(), settings.learning_rate)
+        self.step, self.place, self.judged = 0, Place(), 0
+        self.first = self.last = self._judgement()
+        self.best, self.best_step, self._best_weights = self.first, 0, _copied(critic)
+        self._facts = settings.facts(network)
+        # False while weights are being changed: such a state is never written.
+        self._whole = True
+        if checkpoint is not None and checkpoint.exists():
+            self._restore(checkpoint)
+
+    def run(self, pictures: Pictures, *, show_progress: bool) -> None:
+        """Take all steps that are left, and leave the critic as it was at its best."""
+        steps, diverged = self.settings.steps, ""
+        stream = pictures.over_and_over(self.settings.seed, self.place)
+        with tqdm(
+            total=steps, initial=self.step, desc="Fitting critic", disable=not show_progress
+        ) as bar:
+            try:
+                while self.step < steps:
+                    self._judge()
+                    loss = self._advance(*next(stream))
+                    if not math.isfinite(loss):
+                        diverged = f"the loss of step {self.step + 1} is {loss}"
+                        break
+                    bar.set_postfix(KL=f"{loss / math.log(2):.3f} bits")
+                    bar.update()
+                self._judge()
+            except BaseException:
+                self._save()
+                raise
+            finally:
+                stream.close()
+        if not diverged and not self.last <= self.first:
+            diverged = f"the held-out divergence is {self.last:.3f} bits after the last step"
+        if diverged:
+            warnings.warn(
+                f"The fit diverged: {diverged}. The critic is kept as it was after step "
+                f"{self.best_step} (held-out divergence {self.best:.3f} bits; {self.first:.3f} "
+                f"before the fit). A smaller `learning_rate` may help.",
+                UserWarning,
+                stacklevel=3,
+            )
+        fit_state_dict(self.critic.network, self._best_weights, "memory")
+
+    def _advance(self, place: Place, images: Tensor) -> float:
+        """Take one step on a batch, unless its loss is not finite; return the loss in nats."""
+        settings = self.settings
+        wanted = log_posterior(self.network, images)
+        generator = torch.Generator().manual_seed(seed_of(settings.seed, "views", self.step))
+        plan = settings.views.plan(images, generator)
+        self.optimiser.param_groups[0]["lr"] = _learning_rate(
+            self.step, settings.steps, settings.learning_rate
+        )
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=settings.autocast):
+            loss = divergence(self.critic, plan, wanted) / len(images)
+        if math.isfinite(value := float(loss.detach())):
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            self._whole = False
+            self.optimiser.step()
+            self.step, self.place = self.step + 1, Place(place.epoch, place.batch + 1)
+            self._whole = True
+        return value
+
+    def _judge(self) -> None:
+        """Now and then, and at the end: keep the critic if it is the best so far, and save."""
+        steps = self.settings.steps
+        passed = self.step * _CHECKS // steps
+        if self.judged == self.step or passed == (self.step - 1) * _CHECKS // steps:
+            return
+        self.last = self._judgement()
+        if self.last < self.best:
+            best, weights_now = self.last, _copied(self.critic)
+            self.best, self.best_step, self._best_weights = best, self.step, weights_now
+        self.judged = self.step
+        self._save()
+
+    def _judgement(self) -> float:
+        """The mean held-out divergence over the rows, in bits."""
+        return float(self.held_out.divergences(self.critic, all_pictures=False).mean())
+
+    def _save(self) -> None:
+        if self.checkpoint is None or not self._whole:
+            return
+        state = self.optimiser.state_dict()["state"]
+        tensors = {
+            **{f"critic.{name}": value for name, value in weights(self.critic.network).items()},
+            **{f"best.{name}": value for name, value in self._best_weights.items()},
+            **{
+                f"optimiser.{number}.{name}": value
+                for number, values in state.items()
+                for name, value in values.items()
+            },
+        }
+        progress = {
+            "step": self.step,
+            "place": asdict(self.place),
+            "judged": self.judged,
+            "last": self.last,
+            "best": self.best,
+            "best_step": self.best_step,
+        }
+        write(self.checkpoint, _FORMAT, tensors, {"settings": self._facts, "progress": progress})
+
+    def _restore(self, path: Path) -> None:
+        tensors, facts = read("checkpoint", path, _FORMAT)
+        differing = [
+            f"{name} {facts['settings'].get(name)!r} instead of {value!r}"
+            for name, value in self._facts.items()
+            if facts["settings"].get(name) != value
+        ]
+        if differing:
+            raise ArgumentError(
+                f"Expected `checkpoint` of a fit with the same settings; {path} has "
+                f"{'; '.join(differing)}. Delete it, or pass another path, to begin anew."
+            )
+        fit_state_dict(self.critic.network, part(tensors, "critic."), path)
+        own = _copied(self.critic)
+        self._best_weights = {
+            name: value.to(own[name].device) for name, value in part(tensors, "best.").items()
+        }
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in part(tensors, "optimiser.").items():
+            number, key = name.split(".")
+            state.setdefault(int(number), {})[key] = value
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+        progress = facts["progress"]
+        self.step, self.place = progress["step"], Place(**progress["place"])
+        self.judged, self.last = progress["judged"], progress["last"]
+        self.best, self.best_step = progress["best"], progress["best_step"]
+
+
+def _copied(critic: FittedCritic) -> dict[str, Tensor]:
+    """The weights as they are now."""
+    return {name: value.detach().clone() for name, value in weights(critic.network).items()}
+
+
+def _learning_rate(step: int, steps: int, largest: float) -> float:
+    """Up and down along cosines: one cycle (Smith & Topin, arXiv 1708.07120)."""
+    share = step / steps
+    if share < _WARM_UP:
+        rise = (1 - math.cos(math.pi * share / _WARM_UP)) / 2
+        return largest * (_START + (1 - _START) * rise)
+    return largest * (1 + math.cos(math.pi * (share - _WARM_UP) / (1 - _WARM_UP))) / 2

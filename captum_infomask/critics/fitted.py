@@ -1,0 +1,108 @@
+# FittedCritic: a copy of a network whose softmax estimates the posterior given a view.
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict
+from os import PathLike
+
+import torch
+from torch import Tensor, nn
+
+from captum_infomask._checks import ArgumentError, describe
+from captum_infomask.critics.fit_files import check_path, read, write
+from captum_infomask.critics.fit_report import FitReport, FitRow
+from captum_infomask.models.checkpoints import fit_state_dict
+
+_FORMAT = "captum_infomask.FittedCritic 1"
+
+
+class FittedCritic(nn.Module):
+    r"""A copy of a network, fitted to views by :func:`fit_critic`.
+
+    .. math::
+
+        \mathrm{softmax}(\text{critic}(v))_y \approx \mathbb{E}[p_\theta(y \mid x) \mid v]
+
+    for a view v of a picture x: an ``InfoMask`` of it, with its defaults for ``head`` and
+    ``temperature``, reads i(y; v) off views that the network itself was never trained on.
+
+    Attributes:
+        network: The fitted copy.
+        temperature: What the network's outputs are divided by.
+        report: What the fit changed on held-out pictures.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask import fit_critic
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
+        >>> critic = fit_critic(model, [torch.rand(8, 1, 8, 8) for _ in range(4)], steps=20)
+        >>> critic(torch.rand(5, 1, 8, 8)).shape
+        torch.Size([5, 3])
+    """
+
+    def __init__(self, network: nn.Module, temperature: float, report: FitReport) -> None:
+        super().__init__()
+        self.network = network
+        self.temperature = temperature
+        self.report = report
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits (N, M) of views (N, C, H, W)."""
+        return self.network(inputs) / self.temperature  # type: ignore[no-any-return]
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write weights and report to one safetensors file.
+
+        Raises:
+            ArgumentError: ``path`` is no file in a folder that exists.
+        """
+        facts = {"temperature": self.temperature, "report": asdict(self.report)}
+        write(check_path("path", path), _FORMAT, weights(self.network), facts)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], model: nn.Module) -> FittedCritic:
+        """Read what ``save`` wrote into a copy of a network.
+
+        Args:
+            path: The file.
+            model: The network that the critic was fitted from, or one built like it; unchanged.
+
+        Raises:
+            ArgumentError: The file is missing, damaged or of another kind, or does not fit.
+        """
+        network = copy_of(model)
+        file = check_path("path", path)
+        tensors, facts = read("path", file, _FORMAT)
+        fit_state_dict(network, tensors, file)
+        stored = facts["report"]
+        rows = (
+            FitRow(**{**row, "size": row["size"] and tuple(row["size"])}) for row in stored["rows"]
+        )
+        report = FitReport(tuple(rows), stored["steps"], stored["best_step"])
+        return cls(network, facts["temperature"], report).eval()
+
+
+def copy_of(model: object) -> nn.Module:
+    """A copy of a network, out of autograd."""
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(
+            f"Expected `model` to be a torch.nn.Module, whose weights can be copied and fitted; "
+            f"got {describe(model)}. Wrap a function of a network in a Module that holds the "
+            f"network."
+        )
+    try:
+        with torch.inference_mode(False):
+            copied = copy.deepcopy(model)
+    except (RuntimeError, TypeError) as error:
+        raise ArgumentError(
+            f"Expected `model` to be a network that copy.deepcopy can copy; it raised: {error}"
+        ) from error
+    copied.zero_grad(set_to_none=True)
+    return copied.requires_grad_(False)
+
+
+def weights(network: nn.Module) -> dict[str, Tensor]:
+    """A network's tensors by name."""
+    return {
+        name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)
+    }

@@ -1,0 +1,208 @@
+# The temperature that makes a network's posterior as true as a temperature can.
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from captum_infomask._batches import check_label_range, device_of, labelled_batches
+from captum_infomask._checks import ArgumentError, describe, positive_int
+from captum_infomask.critics.calibration import FittedTemperature, calibration, chunks
+from captum_infomask.engines.untouched import untouched
+from captum_infomask.scores.heads import Head, scaled_logits
+from captum_infomask.scores.information import Prior, Score, TrainedWith
+
+
+def fit_temperature(
+    forward_func: Callable[..., Any],
+    loader: Iterable[Any],
+    *,
+    head: Head = "logits",
+    prior: Prior = None,
+    trained_with: TrainedWith = "cross_entropy",
+    bins: int = 15,
+    show_progress: bool = False,
+) -> FittedTemperature:
+    r"""Fit the temperature that makes held-out labels likeliest.
+
+    .. math::
+
+        \tau^* = \arg\min_\tau \; -\frac{1}{n} \sum_{j=1}^n \log \mathrm{softmax}(f(x_j)/\tau)_{y_j}
+
+    A network that is trained for long is surer than it is right; its information is then too large
+    in magnitude, by the factor τ in the logits. The fit changes no ranking of classes.
+
+    Where no finite τ is best, it stays 1 and a warning says why: labels of one class only; every
+    label is the likeliest class, so that the likelihood rises all the way to τ → 0; or the logits
+    of the labels are no larger than the average, so that it rises to τ → ∞.
+
+    Args:
+        forward_func: The model (in eval mode), or any function that returns its output, (N, M).
+        loader: Yields (inputs, labels) that the model was **not** trained on; read once. The labels
+            are classes, long (B,); 0 or 1 for ``sigmoid``.
+        head: What the output holds: ``logits``, ``log_probs``, ``probs``, or ``sigmoid`` for one
+            logit per example.
+        prior: p(y) for ``trained_with="pc_softmax"``, uniform if None; cross-entropy needs none.
+        trained_with: ``cross_entropy``, or ``pc_softmax``, whose posterior is
+            :math:`\pi_k e^{f_k/\tau}`, normalised.
+        bins: Number of equal bins of confidence.
+        show_progress: Show a progress bar on stderr.
+
+    Returns:
+        The temperature, and calibration before and after.
+
+    Raises:
+        ArgumentError: A setting is out of range; the loader is empty, or yields NaN or labels out
+            of range; or the output does not fit the head, or holds NaN.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask import InfoMask
+        >>> from captum_infomask import fit_temperature
+        >>> labels = torch.tensor([0, 0, 0, 1])  # right three times of four ...
+        >>> logits = torch.tensor([[9.0, 0.0]] * 4)  # ... but as sure as 1 - 1e-4
+        >>> fitted = fit_temperature(lambda x: x, [(logits, labels)])
+        >>> round(float(fitted), 3), round(9 / float(fitted), 3)  # ln 3: 75%
+        (8.192, 1.099)
+        >>> infomask = InfoMask(lambda x: x, temperature=fitted)
+
+    Source: Guo et al., "On Calibration of Modern Neural Networks", arXiv 1706.04599, Section 4.2;
+    PC-softmax: Qin, Kim & Gedeon, arXiv 1911.10688.
+    """
+    if not callable(forward_func):
+        raise ArgumentError(
+            f"Expected `forward_func` to be a model or function; got {describe(forward_func)}."
+        )
+    bins = positive_int("bins", bins)
+    if head == "raw":
+        raise ArgumentError(
+            "Expected `head` to give probabilities; got 'raw', which is not normalised."
+        )
+    score = Score.checked(head, prior, trained_with, 1.0, "nats")
+    if prior is not None and score.trained_with != "pc_softmax":
+        raise ArgumentError(
+            "Expected no `prior` for trained_with='cross_entropy', whose posterior holds it "
+            "already; pass trained_with='pc_softmax' if it was trained so."
+        )
+    logits, labels = _collect(forward_func, loader, score, show_progress)
+    offset = _offset(score, logits.shape[1])
+    reason = _not_identified(logits, labels, offset)
+    if reason is None:
+        temperature = _minimise(logits, labels, offset)
+    else:
+        temperature = 1.0
+        warnings.warn(f"The temperature is not identified and stays 1: {reason}.", stacklevel=2)
+    nll_before, before = calibration(logits, labels, offset, 1.0, bins)
+    nll_after, after = calibration(logits, labels, offset, temperature, bins)
+    return FittedTemperature(temperature, nll_before, nll_after, before, after, len(labels))
+
+
+def _collect(
+    forward_func: Callable[..., Any], loader: Iterable[Any], score: Score, show_progress: bool
+) -> tuple[Tensor, Tensor]:
+    """Logits (n, M) and labels (n,) of the whole loader, on the CPU."""
+    logits, labels = [], []
+    # Not in inference mode, whose tensors the fit could not use.
+    with (
+        torch.inference_mode(False),
+        untouched(forward_func, device_of(forward_func, torch.empty(0))),
+    ):
+        found = labelled_batches(loader, description="Temperature", show_progress=show_progress)
+        for number, (inputs, classes) in enumerate(found):
+            output = forward_func(inputs.to(device_of(forward_func, inputs)))
+            values = _class_logits(output, len(inputs), score, number)
+            check_label_range(classes, values.shape[1])
+            logits.append(values.to("cpu", copy=True))
+            labels.append(classes.cpu())
+        if len({values.shape[1] for values in logits}) != 1:
+            raise ArgumentError(
+                f"Expected `forward_func` to return as many classes for every batch; got "
+                f"{[values.shape[1] for values in logits]}."
+            )
+        return torch.cat(logits), torch.cat(labels)
+
+
+def _class_logits(output: object, count: int, score: Score, number: int) -> Tensor:
+    """A batch's logits (B, M); one logit f becomes the two classes' (0, f)."""
+    single = score.head == "sigmoid"
+    form = "one logit per example, (N,) or (N, 1)," if single else "(N, M)"
+    if (
+        not isinstance(output, Tensor)
+        or output.dim() == 0
+        or len(output) != count
+        or (output.numel() != count if single else output.dim() != 2)
+    ):
+        raise ArgumentError(
+            f"Expected `forward_func` to return {form} for head={score.head!r} and "
+            f"{count} examples; got {describe(output)}."
+        )
+    if single:
+        output = output.reshape(-1)
+        score.check(output, None)
+    else:
+        score.check(output, torch.zeros(count, 1, dtype=torch.long))
+    values = scaled_logits(output, score.head, 1.0)
+    if not bool(values.isfinite().all()):
+        raise ArgumentError(
+            f"Expected `forward_func` to return finite numbers; its output for batch {number} "
+            f"holds NaN or infinity."
+        )
+    return torch.stack([torch.zeros_like(values), values], dim=1) if single else values
+
+
+def _offset(score: Score, classes: int) -> Tensor:
+    """What the posterior adds to the tempered logits: log π after prior-corrected softmax."""
+    if score.trained_with == "pc_softmax" and score.prior is not None:
+        return score.prior.log()
+    return torch.zeros(classes, dtype=torch.float64)
+
+
+def _not_identified(logits: Tensor, labels: Tensor, offset: Tensor) -> str | None:
+    """Why no finite temperature is best, if so; the likelihood is concave in 1/τ."""
+    if len(labels.unique()) == 1:
+        return f"all {len(labels)} labels are class {int(labels[0])}"
+    slope, separable = 0.0, True
+    for values, classes in chunks(logits, labels):
+        of_label = values.gather(1, classes[:, None])[:, 0]
+        slope += float((of_label - values @ offset.softmax(0)).sum())
+        separable = separable and bool((of_label == values.amax(1)).all())
+    if slope <= 0:
+        return (
+            "the logits of the labels are no larger than the average, as if labels and outputs "
+            "numbered the classes differently"
+        )
+    if separable:
+        return f"all {len(labels)} labels are the likeliest class; more data would bound it"
+    return None
+
+
+def _minimise(logits: Tensor, labels: Tensor, offset: Tensor) -> float:
+    """The best temperature, by LBFGS over its logarithm."""
+    with torch.inference_mode(False), torch.enable_grad():
+        # From where the logits are of size 1, so that their scale does not matter.
+        spread = sum(float(values.std(1).sum()) for values, _ in chunks(logits, labels))
+        logarithm = torch.tensor(spread / len(labels), dtype=torch.float64).log().requires_grad_()
+        optimiser = torch.optim.LBFGS(
+            [logarithm],
+            max_iter=200,
+            tolerance_grad=1e-10,
+            tolerance_change=1e-14,
+            line_search_fn="strong_wolfe",
+        )
+
+        def loss() -> float:
+            optimiser.zero_grad()
+            total = 0.0
+            for values, classes in chunks(logits, labels):
+                tempered = values / logarithm.exp() + offset
+                part = F.cross_entropy(tempered, classes, reduction="sum") / len(labels)
+                part.backward()
+                total += float(part.detach())
+            return total
+
+        optimiser.step(loss)
+        return float(logarithm.detach().exp())
