@@ -1,24 +1,43 @@
 # The public names, nothing else.
 from captum_infomask._checks import ArgumentError
 from captum_infomask.attribution import InfoMask
+from captum_infomask.comparison.localisation import max_box_acc
+from captum_infomask.comparison.missingness import FillDisagreement, fill_disagreement
 from captum_infomask.critics.bounds import measure_bounds
 from captum_infomask.critics.calibration import FittedTemperature
 from captum_infomask.critics.fit import fit_critic
 from captum_infomask.critics.fitted import FittedCritic
 from captum_infomask.critics.temperature import fit_temperature
 from captum_infomask.engines.dropout import keep_dropout
-from captum_infomask.imputers import Blur, Constant
+from captum_infomask.imputers import (
+    Blur,
+    ConditionalPatches,
+    Constant,
+    Inpaint,
+    LocalMean,
+    MarginalPatches,
+    NoisyLinear,
+    NormalNoise,
+    UniformNoise,
+)
 from captum_infomask.masks import (
     AtLeast,
+    Hysteresis,
     MaxFraction,
     Otsu,
     TopFraction,
     bounding_boxes,
+    contours,
     threshold_mask,
 )
+from captum_infomask.regions.from_boxes import from_boxes
+from captum_infomask.regions.label_maps import from_label_map
 from captum_infomask.regions.labels import from_feature_mask
+from captum_infomask.regions.mask_regions import from_masks
+from captum_infomask.regions.run_lengths import from_run_lengths
+from captum_infomask.regions.superpixels import superpixels
 from captum_infomask.regions.windows import grid, sliding_windows
-from captum_infomask.results import InfoMap
+from captum_infomask.results import ClassMaps, InfoMap
 from captum_infomask.scores.bounds import donsker_varadhan, log_softmax_sandwich
 from captum_infomask.scores.information import information
 from captum_infomask.scores.metric import ConditionalMutualInformation
@@ -31,28 +50,46 @@ __all__ = [
     "ArgumentError",
     "AtLeast",
     "Blur",
+    "ClassMaps",
     "ConditionalMutualInformation",
+    "ConditionalPatches",
     "Constant",
+    "FillDisagreement",
     "FittedCritic",
     "FittedTemperature",
+    "Hysteresis",
     "InfoMap",
     "InfoMask",
+    "Inpaint",
+    "LocalMean",
+    "MarginalPatches",
     "MaxFraction",
+    "NoisyLinear",
+    "NormalNoise",
     "Otsu",
     "Sandwich",
     "TopFraction",
+    "UniformNoise",
     "bounding_boxes",
+    "contours",
     "donsker_varadhan",
     "estimate_prior",
+    "fill_disagreement",
     "fit_critic",
     "fit_temperature",
+    "from_boxes",
     "from_feature_mask",
+    "from_label_map",
+    "from_masks",
+    "from_run_lengths",
     "grid",
     "information",
     "keep_dropout",
     "log_softmax_sandwich",
+    "max_box_acc",
     "measure_bounds",
     "pc_cross_entropy",
     "sliding_windows",
+    "superpixels",
     "threshold_mask",
 ]

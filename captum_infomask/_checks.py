@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import math
 import numbers
 from collections.abc import Iterable
 from typing import Any, TypeGuard
@@ -54,15 +55,18 @@ def _is_integer(given: object) -> TypeGuard[int]:
     return isinstance(given, numbers.Integral) and not isinstance(given, bool)
 
 
-def finite_number(argument: str, given: object, *, above: float) -> float:
-    """Return ``given`` as a finite float larger than ``above``."""
-    number = float("nan")
+def finite_number(
+    argument: str, given: object, *, above: float = -math.inf, least: float = -math.inf
+) -> float:
+    """Return ``given`` as a finite float larger than ``above``, and at least ``least``."""
+    number = math.nan
     if isinstance(given, numbers.Real) and not isinstance(given, bool):
         with contextlib.suppress(OverflowError):
             number = float(given)
-    if not above < number < float("inf"):
+    if not (above < number < math.inf and number >= least):
+        bound = f"of at least {least:g}" if least > above else f"above {above:g}"
         raise ArgumentError(
-            f"Expected `{argument}` to be a finite number above {above:g}; got {short_repr(given)}."
+            f"Expected `{argument}` to be a finite number {bound}; got {short_repr(given)}."
         )
     return number
 

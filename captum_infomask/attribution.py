@@ -1,39 +1,34 @@
 # InfoMask: wiring only. Score the view of a region, imputed, run by an engine.
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from tqdm import tqdm
+from torch import Tensor
 
 from captum_infomask._captum import (
     PerturbationAttribution,
-    format_additional_forward_args,
     log_usage,
 )
-from captum_infomask._checks import ArgumentError, check_inputs, one_of, positive_int
+from captum_infomask._checks import ArgumentError, check_inputs
 from captum_infomask._types import (
     AdditionalForwardArgs,
     Baselines,
     Target,
     TensorOrTensors,
 )
-from captum_infomask.engines.batched import Batched
-from captum_infomask.engines.reading import read_views
-from captum_infomask.engines.untouched import untouched
+from captum_infomask.engines.prepare import prepare
 from captum_infomask.imputers.base import Imputer
-from captum_infomask.imputers.choose import choose_imputer
 from captum_infomask.masks import MaxFraction, Rule, check_rule, threshold_mask
-from captum_infomask.regions.base import OVERLAPS, Regions
-from captum_infomask.regions.choose import choose_regions
-from captum_infomask.results import InfoMap
+from captum_infomask.masks.clean_up import check_clean_up
+from captum_infomask.regions.base import Regions
+from captum_infomask.results import ClassMaps, InfoMap
+from captum_infomask.scores.classes import AllClasses, ClassScore, checked_classes, choose_classes
 from captum_infomask.scores.heads import Head
 from captum_infomask.scores.information import Prior, Score, TrainedWith, Unit
 from captum_infomask.scores.targets import target_table
-from captum_infomask.views.choose import CropSize, Reference, ViewName, choose_view
-from captum_infomask.views.plan import Scene, whole_images
+from captum_infomask.views.choose import CropSizes, Reference, ViewName
 
 
 class InfoMask(PerturbationAttribution):  # type: ignore[misc]
@@ -90,7 +85,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
                 f"Expected `forward_func` to be a model or function; got {forward_func!r}."
             )
         super().__init__(forward_func)
-        self._score = Score.checked(head, prior, trained_with, temperature, unit)
+        self.score = Score.checked(head, prior, trained_with, temperature, unit)
 
     @property
     def multiplies_by_inputs(self) -> bool:
@@ -110,9 +105,10 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         view: ViewName = "crop",
         sliding_window_shapes: tuple[Any, ...] | None = None,
         strides: int | tuple[Any, ...] | None = None,
-        regions: Regions | None = None,
+        regions: Regions | list[Regions] | None = None,
         imputer: Imputer | None = None,
-        crop_size: CropSize = None,
+        crop_size: CropSizes = None,
+        crop_margin: float = 0.0,
         reference: Reference | None = None,
         overlap: str = "mean",
         n_samples: int | None = None,
@@ -145,19 +141,23 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
                 channel first. Where no regions are given at all, images get windows of a quarter
                 of their sides, an eighth apart; other inputs get one region per element.
             strides: Occlusion's strides of the windows.
-            regions: Regions made beforehand, e.g. by :func:`grid`.
+            regions: Regions made beforehand, e.g. by :func:`grid`; a list of them for several
+                scales, of whose attributions the mean is taken.
             imputer: What stands in for hidden pixels, instead of ``baselines``.
             crop_size: (height, width) that ``crop`` resizes regions to, ``native`` for no resizing,
-                or None for the images' own size.
+                or None for the images' own size; a list of them for several scales.
+            crop_margin: Share of a region's own height and width that ``crop`` shows around it on
+                each side.
             reference: ``prior``: i(y; view) as it is (default of ``crop``); ``blank``: minus the
                 value of the all-imputed view (default of ``keep``). The others need none.
             overlap: How regions that cover an element combine: ``mean`` (as Occlusion), ``mixture``
                 (log of the mean probability) or ``max``.
             n_samples: For ``chain`` the number of orders, even, 16 if None; the values of regions
                 that cover the picture sum to i(y; x) − i(y; all imputed) whatever it is. For the
-                other views the samples of a stochastic network (:func:`keep_dropout`), which give
-                lower and upper bounds too; a single pass if None.
-            seed: Of the orders, and of a network that draws by itself.
+                other views the draws of a random imputer, whose posteriors are averaged, 8 if
+                None; or the samples of a stochastic network (:func:`keep_dropout`), which give
+                lower and upper bounds too, a single pass if None.
+            seed: Of orders and draws, and of a network that draws by itself.
             perturbations_per_eval: At most this many views per image in one forward pass; a size
                 that suits the device if None.
             show_progress: Show a progress bar on stderr.
@@ -197,6 +197,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             regions=regions,
             imputer=imputer,
             crop_size=crop_size,
+            crop_margin=crop_margin,
             reference=reference,
             overlap=overlap,
             n_samples=n_samples,
@@ -210,6 +211,8 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         inputs: TensorOrTensors,
         *args: Any,
         rule: Rule = MaxFraction(0.2),
+        smooth: int = 0,
+        min_area: float = 0,
         invert: bool = False,
         **kwargs: Any,
     ) -> Any:
@@ -218,7 +221,11 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         Args:
             inputs: As in :meth:`attribute`.
             *args: As in :meth:`attribute`.
-            rule: ``MaxFraction`` (the paper's, 20%), ``TopFraction``, ``Otsu`` or ``AtLeast``.
+            rule: ``MaxFraction`` (the paper's, 20%), ``TopFraction``, ``Otsu``, ``AtLeast``, or
+                ``Hysteresis`` of two of them.
+            smooth: Radius in pixels of the disk whose median smooths the mask's outline.
+            min_area: Parts and holes smaller than this are removed: pixels (int), or a share of the
+                picture (float).
             invert: True hides the target instead of keeping it.
             **kwargs: As in :meth:`attribute`.
 
@@ -241,7 +248,9 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         Source: arXiv 1910.02629, Sec. 5 (info-masking, Fig. 2).
         """
         check_rule(rule)
-        return threshold_mask(self.attribute(inputs, *args, **kwargs), rule, invert=invert)
+        check_clean_up(smooth, min_area)
+        attributions = self.attribute(inputs, *args, **kwargs)
+        return threshold_mask(attributions, rule, smooth=smooth, min_area=min_area, invert=invert)
 
     @torch.no_grad()
     def score_regions(
@@ -255,9 +264,10 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         view: ViewName = "crop",
         sliding_window_shapes: tuple[Any, ...] | None = None,
         strides: int | tuple[Any, ...] | None = None,
-        regions: Regions | None = None,
+        regions: Regions | list[Regions] | None = None,
         imputer: Imputer | None = None,
-        crop_size: CropSize = None,
+        crop_size: CropSizes = None,
+        crop_margin: float = 0.0,
         reference: Reference | None = None,
         overlap: str = "mean",
         n_samples: int | None = None,
@@ -290,49 +300,117 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         """
         tensors = check_inputs(inputs)
         table = target_table(target, len(tensors[0]))
-        self._score.check_target(table)
-        one_of("overlap", overlap, OVERLAPS)
-        if perturbations_per_eval is not None:
-            perturbations_per_eval = positive_int("perturbations_per_eval", perturbations_per_eval)
-        chosen = choose_view(view, crop_size, reference, n_samples, seed, baselines, imputer)
-        made = choose_regions(tensors, feature_mask, sliding_window_shapes, strides, regions)
-        scene = Scene(tensors, made, choose_imputer(baselines, imputer).prepare(tensors))
-        chosen.check(scene)
-        engine = Batched(
+        self.score.check_target(table)
+        passes = prepare(
             self.forward_func,
-            format_additional_forward_args(additional_forward_args) or (),
-            perturbations_per_eval,
-        )
-        whole, plan, blank = whole_images(scene), chosen.plan(scene), chosen.blank(scene)
-        draws = None if chosen.over_orders else chosen.n_samples
-        passes = engine.steps(whole) + engine.steps(plan)
-        passes += 0 if blank is None else engine.steps(blank.plan)
-        with (
-            untouched(self.forward_func, tensors[0].device, seed),
-            tqdm(
-                total=passes * (draws or 1),
-                desc=f"{self.get_name()} attribution",
-                disable=not show_progress,
-            ) as bar,
-        ):
-            read = partial(read_views, engine, score=self._score, table=table, bar=bar, draws=draws)
-            total, base = read(whole), None
-            if blank is not None:
-                index = blank.index
-                base = read(blank.plan).map(lambda part: part[index.to(part.device)])
-            found = chosen.information(plan, read(plan), total, base)
-        return InfoMap(
-            regions=made,
-            scores=found.information,
-            total=total.information,
-            blank=None if base is None else base.information,
-            lower=found.lower,
-            upper=found.upper,
-            standard_errors=found.standard_errors,
-            unit=self._score.unit,
-            view=chosen.name,
+            tensors,
+            baselines,
+            additional_forward_args,
+            feature_mask,
+            view=view,
+            sliding_window_shapes=sliding_window_shapes,
+            strides=strides,
+            regions=regions,
+            imputer=imputer,
+            crop_size=crop_size,
+            crop_margin=crop_margin,
+            reference=reference,
             overlap=overlap,
-            engine=engine.name,
-            is_tuple=isinstance(inputs, tuple),
-            n_samples=chosen.n_samples,
+            n_samples=n_samples,
+            seed=seed,
+            perturbations_per_eval=perturbations_per_eval,
         )
+        with passes.running(self.get_name(), seed, show_progress) as bar:
+            total = passes.read_whole(self.score, table, bar)
+            blank = passes.read_blank(self.score, table, bar)
+            found = passes.read_regions(self.score, table, bar, total, blank)
+        return passes.info_map(
+            found,
+            total,
+            blank,
+            unit=self.score.unit,
+            overlap=overlap,
+            is_tuple=isinstance(inputs, tuple),
+        )
+
+    @torch.no_grad()
+    def score_classes(
+        self,
+        inputs: TensorOrTensors,
+        baselines: Baselines = None,
+        additional_forward_args: AdditionalForwardArgs = None,
+        feature_mask: TensorOrTensors | None = None,
+        *,
+        classes: Sequence[int] | Tensor | None = None,
+        top_k: int | None = None,
+        overlap: str = "mean",
+        seed: int = 0,
+        show_progress: bool = False,
+        **options: Any,
+    ) -> ClassMaps:
+        """Information of each region about several classes, for the price of one.
+
+        Views do not depend on the target: the network runs as often as for a single class.
+
+        Args:
+            inputs: As in :meth:`attribute`.
+            baselines: As in :meth:`attribute`.
+            additional_forward_args: As in :meth:`attribute`.
+            feature_mask: As in :meth:`attribute`.
+            classes: The classes, the same for every image; every class (of a prior above 0) if
+                both this and ``top_k`` are None.
+            top_k: Each image's likeliest classes, the likeliest first.
+            overlap: As in :meth:`attribute`.
+            seed: As in :meth:`attribute`.
+            show_progress: As in :meth:`attribute`.
+            **options: The other keyword arguments of :meth:`attribute`.
+
+        Returns:
+            A :class:`ClassMaps`: scores (N, R, K), an InfoMap per class, and the map of the class
+            that each region says most about.
+
+        Raises:
+            ArgumentError: As :meth:`attribute`; or ``classes`` or ``top_k`` is wrong, or the output
+                is not (N, M).
+
+        Example:
+            >>> import torch
+            >>> from captum_infomask import InfoMask
+            >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 5))
+            >>> maps = InfoMask(model).score_classes(torch.rand(1, 1, 8, 8), top_k=2)
+            >>> maps.classes.shape, maps.rank(0).attributions().shape
+            (torch.Size([1, 2]), torch.Size([1, 1, 8, 8]))
+
+        Source: arXiv 1910.02629, Sec. 5, for every class at once.
+        """
+        tensors = check_inputs(inputs)
+        asked = checked_classes(classes, top_k, len(tensors[0]))
+        if isinstance(asked, Tensor):
+            for column in asked.T:
+                self.score.check_target(column[:, None])
+        passes = prepare(
+            self.forward_func,
+            tensors,
+            baselines,
+            additional_forward_args,
+            feature_mask,
+            overlap=overlap,
+            seed=seed,
+            **options,
+        )
+        with passes.running(self.get_name(), seed, show_progress) as bar:
+            everything = passes.read_whole(AllClasses(self.score), None, bar)
+            chosen = choose_classes(asked, everything.information, self.score)
+            total = everything.map(lambda part: part.gather(1, chosen.to(part.device)))
+            reader = ClassScore(self.score)
+            blank = passes.read_blank(reader, chosen, bar)
+            found = passes.read_regions(reader, chosen, bar, total, blank)
+        stacked = passes.info_map(
+            found,
+            total,
+            blank,
+            unit=self.score.unit,
+            overlap=overlap,
+            is_tuple=isinstance(inputs, tuple),
+        )
+        return ClassMaps(chosen, stacked)

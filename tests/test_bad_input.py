@@ -180,7 +180,7 @@ BAD_ARGUMENTS = [
     case("regions and windows", "`regions`", "at most one", regions=grid(X, 2, 2), **WINDOWS),
     case("regions name", "`regions`", "grid()", "'grid' (str)", regions="grid"),
     case("regions function", "`regions`", "grid()", "function", regions=grid),
-    case("regions list", "`regions`", "grid()", "list of 1", regions=[1]),
+    case("regions list", "`regions`", "grid()", "a list of them", "got 1 (int)", regions=[1]),
     case("regions of another size", "`regions`", "(3, 8, 8)", "(3, 16, 16)", regions=OTHER_SIZE),
     case(
         "regions of another batch",

@@ -10,8 +10,10 @@ import numpy as np
 from PIL import Image
 
 from captum_infomask._checks import ArgumentError
+from captum_infomask.attribution import InfoMask
 from captum_infomask.comparison.measure import measure_methods
 from captum_infomask.comparison.methods import Windows, photo_methods, square_windows
+from captum_infomask.comparison.missingness import FillDisagreement, fill_disagreement
 from captum_infomask.models.classifier import Classifier, log_probabilities, resolve_target
 from captum_infomask.report.figure import Caption, methods_figure
 from captum_infomask.report.rows import MethodRow, PhotoArray
@@ -40,6 +42,7 @@ class PhotoComparison:
         log_probability: log p(y | x) of the target, in nats.
         windows: InfoMask's and Occlusion's windows.
         rows: One per method.
+        fills: How far InfoMask's drop moves with what stands in for hidden pixels.
 
     Example:
         >>> from PIL import Image
@@ -58,6 +61,7 @@ class PhotoComparison:
     log_probability: float
     windows: Windows
     rows: tuple[MethodRow, ...]
+    fills: FillDisagreement
 
     @property
     def category(self) -> str:
@@ -90,6 +94,9 @@ class PhotoComparison:
                 methods_table(self.rows),
                 "",
                 SAME_QUANTITY,
+                "",
+                "InfoMask drop with other fills (windows of a quarter, an eighth apart):",
+                str(self.fills),
             ]
         )
 
@@ -109,10 +116,12 @@ class PhotoComparison:
         figure_path, arrays_path = folder / f"{stem}.png", folder / f"{stem}.npz"
         count = len(self.classifier.categories)
         probability = math.exp(self.log_probability)
+        moved = float(self.fills.movement.median())
         facts = (
             (f"{probability:.1%}", f"p(y | x), by {self.classifier.name}"),
             (f"{self.bits:.2f} bits", "i(y; x), what the whole picture says"),
             (f"{self.most_bits:.2f} bits", f"log₂ {count}, the most it could say"),
+            (f"{moved:.2f} bits", "how far drop moves between fills, median of regions"),
         )
         figure, _ = methods_figure(self.photo, self.rows, Caption(self.category, facts, NOTES))
         try:
@@ -196,4 +205,5 @@ def compare_on_photo(
         log_probability=float(log_p[chosen]),
         windows=windows,
         rows=rows,
+        fills=fill_disagreement(InfoMask(classifier.network), inputs, chosen),
     )

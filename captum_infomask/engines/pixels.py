@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from captum_infomask._checks import ArgumentError
 from captum_infomask._types import Tensors
 from captum_infomask.regions.unions import unions
 from captum_infomask.views.plan import ViewPlan
@@ -37,10 +38,26 @@ def _imputed(plan: ViewPlan, rows: Tensor, images: Tensor) -> Tensors:
     if all(mask is None for mask in hidden):
         return shown
     stand_ins = plan.scene.stand_in(index, hidden)
+    _check_shapes(stand_ins, shown)
     return tuple(
         x if mask is None else torch.where(mask, stand_in, x)
         for x, mask, stand_in in zip(shown, hidden, stand_ins, strict=True)
     )
+
+
+def _check_shapes(stand_ins: Tensors, shown: Tensors) -> None:
+    """Refuse what an imputer gave if it is not one tensor per input that broadcasts to it."""
+    shapes = [tuple(getattr(stand_in, "shape", ())) for stand_in in stand_ins]
+    wanted = [tuple(x.shape) for x in shown]
+    fits = len(shapes) == len(wanted) and all(
+        len(given) == len(want) and all(a in (1, b) for a, b in zip(given, want, strict=True))
+        for given, want in zip(shapes, wanted, strict=True)
+    )
+    if not fits:
+        raise ArgumentError(
+            f"Expected `imputer` to give a tensor per input that broadcasts to "
+            f"{', '.join(map(str, wanted))}; it gave {', '.join(map(str, shapes)) or 'nothing'}."
+        )
 
 
 def _hidden(plan: ViewPlan, rows: Tensor, images: Tensor) -> tuple[Tensor | None, ...]:

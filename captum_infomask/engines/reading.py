@@ -1,56 +1,83 @@
 # An engine's outputs, read as information.
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from captum_infomask._checks import ArgumentError
 from captum_infomask.engines.base import Engine
-from captum_infomask.scores.information import Score
-from captum_infomask.scores.samples import Reading, Samples, SinglePass
+from captum_infomask.engines.pixels import draw
+from captum_infomask.scores.accounts import Account, Reader
+from captum_infomask.scores.readings import Reading
 from captum_infomask.views.plan import ViewPlan
 
 
 def read_views(
     engine: Engine,
-    plan: ViewPlan,
-    score: Score,
+    passes: Sequence[ViewPlan],
+    reader: Reader,
+    account: Account,
     table: Tensor | None,
     bar: Any,
-    draws: int | None = None,
 ) -> Reading:
-    """Return i(y; v) of every view of a plan, (V,).
+    """Return i(y; v) of every view of a plan, (V, ...).
 
     Args:
         engine: Runs the views.
-        plan: The views, at least one.
-        score: How outputs are read.
-        table: Each image's target, (n, k), or None.
+        passes: The views, at least one, once for every pass; they differ in what stands in.
+        reader: How outputs are read.
+        account: What is kept of them.
+        table: Each image's target or classes, (n, k), or None.
         bar: A progress bar, updated once per chunk.
-        draws: Samples of a stochastic network, which give bounds too; None for a single pass.
 
     Raises:
-        ArgumentError: The outputs do not fit ``score`` or the targets, or are not finite.
+        ArgumentError: The outputs do not fit the reader or the targets, or are not finite.
     """
-    account: SinglePass | Samples | None = None
-    for _ in range(draws or 1):
+    checked = False
+    for plan in passes:
         for rows, output in engine.run(plan):
+            if not checked:
+                reader.check(output, table)
+                checked = True
             targets = None if table is None else table[plan.images[rows]]
-            if account is None:
-                score.check(output, table)
-                kind = SinglePass if draws is None else Samples
-                account = kind(score, len(plan), output)
             account.add(rows.to(output.device), output, targets)
             bar.update()
-    assert account is not None, "a plan has at least one view"
     reading = account.reading()
-    wrong = (~reading.information.isfinite()).nonzero()
-    if len(wrong):
-        view = int(wrong[0])
-        raise ArgumentError(
-            f"Expected `forward_func` to return finite numbers; got information of "
-            f"{float(reading.information[view])} for the view of {plan.describe(view)} "
-            f"({len(wrong)} of {len(plan)} views)."
-        )
+    _check_finite(reading.information, passes)
     return reading
+
+
+def _check_finite(values: Tensor, passes: Sequence[ViewPlan]) -> None:
+    """Say which view is not finite, and whether it was the imputer that made it so."""
+    wrong = ~values.flatten(1).isfinite().all(1) if values.dim() > 1 else ~values.isfinite()
+    rows = wrong.nonzero()[:, 0]
+    if not len(rows):
+        return
+    view, plan = int(rows[0]), passes[0]
+    count = f"({len(rows)} of {len(plan)} views)"
+    named = plan.describe(view)
+    for each in passes:
+        if _imputed_badly(each, view):
+            raise ArgumentError(
+                f"Expected `imputer` to give finite values; it gave NaN or infinity for the view "
+                f"of {named}, and `forward_func` an answer that is not finite {count}."
+            )
+    value = values[view].flatten()
+    first = float(value[~value.isfinite()][0])
+    raise ArgumentError(
+        f"Expected `forward_func` to return finite numbers; got information of {first} for the "
+        f"view of {named} {count}."
+    )
+
+
+def _imputed_badly(plan: ViewPlan, view: int) -> bool:
+    """Whether a view of finite inputs is not finite."""
+    shown = draw(plan, torch.tensor([view]))
+    image = int(plan.images[view])
+    return any(
+        bool(x[image].isfinite().all()) and not bool(picture.isfinite().all())
+        for x, picture in zip(plan.scene.inputs, shown, strict=True)
+    )

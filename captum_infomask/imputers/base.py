@@ -36,6 +36,24 @@ class Imputer(Protocol):
         ...
 
 
+@runtime_checkable
+class RandomImputer(Imputer, Protocol):
+    """A family of imputers, one for each draw of what stands in; engines average over draws.
+
+    Used as a plain imputer it is the first draw of seed 0. What stands in depends on the seed, the
+    index, the image and what is hidden of it; not on the other images of a batch, nor on chunks.
+    """
+
+    def draw(self, seed: int, index: int) -> Imputer:
+        """The imputer of one draw, the same each time.
+
+        Args:
+            seed: Of a series of draws.
+            index: Of the draw in its series, from 0.
+        """
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Pictures:
     """The stand-in of imputers whose values do not depend on what is hidden.

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from captum_infomask._checks import ArgumentError, finite_number
+from captum_infomask._checks import finite_number
 from captum_infomask._types import Tensors
 from captum_infomask.imputers.base import Pictures
+from captum_infomask.imputers.checks import float_images
+from captum_infomask.imputers.filled import wide
 
 
 @dataclass(frozen=True)
@@ -37,17 +39,13 @@ class Blur:
 
     def prepare(self, inputs: Tensors) -> Pictures:
         """Blur every image once."""
+        float_images("Blur", inputs)
         return Pictures(tuple(self._blurred(x) for x in inputs))
 
     def _blurred(self, x: Tensor) -> Tensor:
-        if x.dim() != 4 or not x.dtype.is_floating_point:
-            raise ArgumentError(
-                f"Expected floating-point images (N, C, H, W) for the imputer Blur; got inputs of "
-                f"shape {tuple(x.shape)} and dtype {x.dtype}."
-            )
         height, width = x.shape[2:]
         sigma = self.sigma or min(height, width) / 16
-        blurred = x.detach() if x.dtype.itemsize >= 4 else x.detach().float()
+        blurred = wide(x.detach())
         # One dimension at a time: the same Gaussian at a fraction of the two-dimensional kernel's
         # cost.
         for size, along in ((height, 1), (width, 0)):

@@ -1,15 +1,22 @@
-# Attributions → threshold masks and boxes.
+# Attributions → threshold masks, outlines and boxes.
 from captum_infomask.masks.boxes import bounding_boxes
+from captum_infomask.masks.clean_up import check_clean_up, clean_masks
+from captum_infomask.masks.contours import contours
+from captum_infomask.masks.hysteresis import Hysteresis
 from captum_infomask.masks.rules import AtLeast, MaxFraction, Otsu, Rule, TopFraction, check_rule
 from captum_infomask.masks.threshold import threshold_mask
 
 __all__ = [
     "AtLeast",
+    "Hysteresis",
     "MaxFraction",
     "Otsu",
     "Rule",
     "TopFraction",
     "bounding_boxes",
+    "check_clean_up",
     "check_rule",
+    "clean_masks",
+    "contours",
     "threshold_mask",
 ]

@@ -5,11 +5,13 @@ from typing import Literal
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe, one_of
+from captum_infomask._checks import one_of
 from captum_infomask._types import TensorOrTensors
+from captum_infomask.masks.planes import mask_planes
 
 
 def bounding_boxes(
@@ -42,19 +44,15 @@ def bounding_boxes(
     Source: the largest component's box is that of Zhou et al., CVPR 2016.
     """
     one_of("keep", keep, ("largest", "all"))
-    mask = masks[0] if isinstance(masks, tuple) and len(masks) == 1 else masks
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.dim() != 4:
-        raise ArgumentError(
-            f"Expected `masks` to be a boolean tensor (N, C, H, W); got {describe(mask)}."
-        )
-    return [_boxes(flat, keep) for flat in mask.any(1).cpu().numpy().astype(np.uint8)]
+    return [torch.from_numpy(component_boxes(plane, keep)).long() for plane in mask_planes(masks)]
 
 
-def _boxes(mask: np.ndarray, keep: str) -> Tensor:
-    _, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+def component_boxes(mask: npt.NDArray[np.bool_], keep: str) -> npt.NDArray[np.int32]:
+    """Boxes (K, 4) around the connected components of one mask, (H, W), largest first."""
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     found = stats[1:]  # the first row is the background
     found = found[np.argsort(-found[:, cv2.CC_STAT_AREA], kind="stable")]
     if keep == "largest":
         found = found[:1]
     x0, y0, width, height = found[:, :4].T
-    return torch.from_numpy(np.stack([x0, y0, x0 + width, y0 + height], axis=1)).long()
+    return np.stack([x0, y0, x0 + width, y0 + height], axis=1)

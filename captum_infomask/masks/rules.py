@@ -137,16 +137,17 @@ class AtLeast:
         return self.bits
 
 
-def check_rule(rule: object) -> None:
+def check_rule(rule: object, argument: str = "rule") -> None:
     """Refuse what is no rule; a name gets the nearest one."""
     if isinstance(rule, str):
-        names = ("MaxFraction", "TopFraction", "Otsu", "AtLeast")
+        names = ("MaxFraction", "TopFraction", "Otsu", "AtLeast", "Hysteresis")
         near = difflib.get_close_matches(rule, names, n=1, cutoff=0.0)[0]
         raise ArgumentError(
-            f"Expected `rule` to be a rule object; got the string {rule!r}. Did you mean {near}(…)?"
+            f"Expected `{argument}` to be a rule object; got the string {rule!r}. Did you mean "
+            f"{near}(…)?"
         )
     if not isinstance(rule, Rule) or isinstance(rule, type):
         raise ArgumentError(
-            f"Expected `rule` to be a rule, such as MaxFraction(0.2), TopFraction(0.1), Otsu() or "
-            f"AtLeast(bits=1.0); got {describe(rule)}."
+            f"Expected `{argument}` to be a rule, such as MaxFraction(0.2), TopFraction(0.1), "
+            f"Otsu(), AtLeast(bits=1.0) or Hysteresis(); got {describe(rule)}."
         )

@@ -4,39 +4,69 @@ from __future__ import annotations
 import warnings
 from typing import overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from captum_infomask._checks import ArgumentError, describe
 from captum_infomask._types import TensorOrTensors, Tensors
+from captum_infomask.masks.clean_up import check_clean_up, clean_masks
+from captum_infomask.masks.hysteresis import Hysteresis, hanging_together
+from captum_infomask.masks.planes import mask_planes
 from captum_infomask.masks.rules import MaxFraction, Rule, check_rule
 
 
 @overload
-def threshold_mask(attributions: Tensor, rule: Rule = ..., *, invert: bool = ...) -> Tensor: ...
-@overload
-def threshold_mask(attributions: Tensors, rule: Rule = ..., *, invert: bool = ...) -> Tensors: ...
 def threshold_mask(
-    attributions: TensorOrTensors, rule: Rule = MaxFraction(0.2), *, invert: bool = False
+    attributions: Tensor,
+    rule: Rule = ...,
+    *,
+    smooth: int = ...,
+    min_area: float = ...,
+    invert: bool = ...,
+) -> Tensor: ...
+@overload
+def threshold_mask(
+    attributions: Tensors,
+    rule: Rule = ...,
+    *,
+    smooth: int = ...,
+    min_area: float = ...,
+    invert: bool = ...,
+) -> Tensors: ...
+def threshold_mask(
+    attributions: TensorOrTensors,
+    rule: Rule = MaxFraction(0.2),
+    *,
+    smooth: int = 0,
+    min_area: float = 0,
+    invert: bool = False,
 ) -> TensorOrTensors:
     """Mask of the elements whose attribution passes a rule, from any Captum method.
 
     Each example is cut by itself; with a tuple of inputs the rule sees all of an example's tensors
-    together. Only positive values are ever kept.
+    together. Only positive values pass. Clean-up, for images only, comes after the rule.
 
     Args:
         attributions: (N, ...), a tensor or a tuple of tensors.
-        rule: ``MaxFraction``, ``TopFraction``, ``Otsu`` or ``AtLeast``.
+        rule: ``MaxFraction``, ``TopFraction``, ``Otsu``, ``AtLeast`` or ``Hysteresis``.
+        smooth: Radius in pixels of the disk that smooths outlines; 0 leaves them as they are.
+        min_area: Connected parts and holes that are smaller go: pixels as an int, or a share of
+            the picture, below 1, as a float.
         invert: True hides the target (False where it is) instead of keeping it.
 
     Returns:
         Boolean masks of the same type and shapes, so that ``inputs * mask`` shows what is kept.
+        With clean-up or ``Hysteresis`` all channels are alike, and a pixel counts if any channel
+        passes.
 
     Raises:
-        ArgumentError: Attributions that are no floating-point tensors or hold NaN; an unknown rule.
+        ArgumentError: Attributions that are no floating-point tensors or hold NaN; an unknown rule;
+            settings of the clean-up that suit no picture; clean-up or ``Hysteresis`` for
+            attributions that are not of images, (N, C, H, W).
 
     Warns:
-        UserWarning: Nothing reaches the rule's threshold in an example, and why.
+        UserWarning: Nothing is kept of an example, and why.
 
     Example:
         >>> import torch
@@ -44,45 +74,82 @@ def threshold_mask(
         >>> threshold_mask(torch.tensor([[-1.0, 0.1, 1.0]]))
         tensor([[False, False,  True]])
 
-    Source: arXiv 1910.02629, Sec. 5 (info-masking).
+    Source: arXiv 1910.02629, Sec. 5 (info-masking); :func:`clean_masks` says what clean-up does.
     """
     check_rule(rule)
+    check_clean_up(smooth, min_area)
     tensors = _check_attributions(attributions)
-    n = len(tensors[0])
-    flat = torch.cat([tensor.detach().reshape(n, -1) for tensor in tensors], dim=1)
-    kept = torch.stack([_keep(values, rule, i) for i, values in enumerate(flat)])
+    if smooth or min_area or isinstance(rule, Hysteresis):
+        _check_images(tensors, rule)
+    masks = _passing(tensors, rule)
+    if isinstance(rule, Hysteresis):
+        strong = _passing(tensors, rule.high)
+        masks = tuple(_connected(low, high) for low, high in zip(masks, strong, strict=True))
+    counts = _pixels_kept(masks)
+    if smooth or min_area:
+        masks = tuple(clean_masks(mask, smooth=smooth, min_area=min_area) for mask in masks)
+    for example, left in enumerate(_pixels_kept(masks)):
+        if not left:
+            why = _why_empty(tensors, rule, example, counts[example])
+            warnings.warn(f"The mask of example {example} is empty: {why}.", stacklevel=2)
     if invert:
-        kept = ~kept
-    parts = kept.split([tensor[0].numel() for tensor in tensors], dim=1)
-    masks = tuple(
-        part.reshape(tensor.shape).contiguous() for part, tensor in zip(parts, tensors, strict=True)
-    )
+        masks = tuple(~mask for mask in masks)
     return masks if isinstance(attributions, tuple) else masks[0]
 
 
-def _keep(values: Tensor, rule: Rule, example: int) -> Tensor:
-    largest = float(values.max())
+def _passing(tensors: Tensors, rule: Rule) -> Tensors:
+    """Which elements reach the rule's threshold, example by example."""
+    n = len(tensors[0])
+    flat = torch.cat([tensor.detach().reshape(n, -1) for tensor in tensors], dim=1)
+    kept = torch.zeros_like(flat, dtype=torch.bool)
+    for values, row in zip(flat, kept, strict=True):
+        if float(values.max()) > 0:
+            row.copy_((values >= rule.threshold(values)) & (values > 0))
+    parts = kept.split([tensor[0].numel() for tensor in tensors], dim=1)
+    return tuple(
+        part.reshape(tensor.shape).contiguous() for part, tensor in zip(parts, tensors, strict=True)
+    )
+
+
+def _connected(low: Tensor, high: Tensor) -> Tensor:
+    """The parts of ``low`` that hold something of ``high``, all channels alike."""
+    planes = zip(mask_planes(low), mask_planes(high), strict=True)
+    chosen = torch.from_numpy(np.stack([hanging_together(*pair) for pair in planes]))
+    return chosen[:, None].to(low.device).expand(low.shape).contiguous()
+
+
+def _pixels_kept(masks: Tensors) -> list[int]:
+    """How many elements each example keeps."""
+    counts = torch.stack([mask.flatten(1).sum(1) for mask in masks]).sum(0)
+    return [int(count) for count in counts]
+
+
+def _why_empty(tensors: Tensors, rule: Rule, example: int, passed: int) -> str:
+    """Say why a mask is empty."""
+    largest = max(float(tensor[example].max()) for tensor in tensors)
     if largest <= 0:
-        warnings.warn(
-            f"The mask of example {example} is empty: no attribution is positive (the largest is "
-            f"{largest:.3g}), so nothing speaks for the target.",
-            UserWarning,
-            stacklevel=4,
+        return (
+            f"no attribution is positive (the largest is {largest:.3g}), so nothing speaks for the "
+            "target"
         )
-        return torch.zeros_like(values, dtype=torch.bool)
-    threshold = rule.threshold(values)
-    kept = (values >= threshold) & (values > 0)
-    if not bool(kept.any()):
-        warnings.warn(
-            f"The mask of example {example} is empty: the largest attribution, {largest:.3g}, does "
-            f"not reach {rule}.",
-            UserWarning,
-            stacklevel=4,
-        )
-    return kept
+    if passed:
+        return f"clean-up took out all {passed} elements that {rule} keeps"
+    return f"the largest attribution, {largest:.3g}, does not reach {rule}"
+
+
+def _check_images(tensors: Tensors, rule: Rule) -> None:
+    """Refuse attributions in which nothing lies beside anything."""
+    for tensor in tensors:
+        if tensor.dim() != 4:
+            what = f"`rule`={rule}" if isinstance(rule, Hysteresis) else "`smooth` or `min_area`"
+            raise ArgumentError(
+                f"Expected `attributions` of images, (N, C, H, W), with {what}; got "
+                f"{describe(tensor)}."
+            )
 
 
 def _check_attributions(attributions: TensorOrTensors) -> Tensors:
+    """Return the attributions as a tuple of tensors of one batch size."""
     tensors = attributions if isinstance(attributions, tuple) else (attributions,)
     for tensor in tensors:
         if (

@@ -7,6 +7,7 @@ from captum_infomask._checks import ArgumentError, describe
 from captum_infomask._types import TensorOrTensors, Tensors
 from captum_infomask.regions.base import Regions
 from captum_infomask.regions.labels import from_feature_mask
+from captum_infomask.regions.scales import Scales
 from captum_infomask.regions.windows import default_windows, example_shapes, sliding_windows
 
 
@@ -39,10 +40,18 @@ def choose_regions(
         return sliding_windows(inputs, sliding_window_shapes, strides)
     if regions is None:
         return default_windows(inputs)
-    if not isinstance(regions, Regions):
+    if isinstance(regions, list | tuple) and regions:
+        parts = tuple(_checked(part, inputs) for part in regions)
+        return parts[0] if len(parts) == 1 else Scales(parts)
+    return _checked(regions, inputs)
+
+
+def _checked(regions: object, inputs: Tensors) -> Regions:
+    """Return regions that were made for inputs like these."""
+    if not isinstance(regions, Regions) or isinstance(regions, type):
         raise ArgumentError(
-            f"Expected `regions` to be Regions, as grid(), sliding_windows() or "
-            f"from_feature_mask() make them; got {describe(regions)}."
+            f"Expected `regions` to be Regions, as grid(), sliding_windows() or superpixels() make "
+            f"them, or a list of them for several scales; got {describe(regions)}."
         )
     if regions.shapes != example_shapes(inputs):
         raise ArgumentError(

@@ -87,9 +87,7 @@ def grid(inputs: Tensor, rows: int, columns: int) -> BoxRegions:
         >>> len(grid(torch.zeros(1, 3, 30, 40), rows=3, columns=4))
         12
     """
-    shape = example_shapes(inputs)[0]
-    if not isinstance(inputs, Tensor) or len(shape) != 3:
-        raise ArgumentError(f"Expected `inputs` to be images (N, C, H, W); got {describe(inputs)}.")
+    shape = image_shape(inputs)
     spans = [[(0, shape[0])]]
     for name, given, size in (("rows", rows, shape[1]), ("columns", columns, shape[2])):
         count = positive_int(name, given)
@@ -127,6 +125,14 @@ def example_shapes(inputs: TensorOrTensors) -> tuple[Shape, ...]:
                 f"tensors; got {describe(tensor)}."
             )
     return tuple(tuple(tensor.shape[1:]) for tensor in tensors)
+
+
+def image_shape(inputs: object) -> tuple[int, int, int]:
+    """(C, H, W) of images (N, C, H, W)."""
+    if not isinstance(inputs, Tensor) or inputs.dim() != 4 or not inputs.numel():
+        raise ArgumentError(f"Expected `inputs` to be images (N, C, H, W); got {describe(inputs)}.")
+    channels, height, width = inputs.shape[1:]
+    return channels, height, width
 
 
 def _product(spans: list[list[tuple[int, int]]]) -> Tensor:

@@ -11,21 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from captum_infomask.report.rows import BoolArray, FloatArray, MethodRow, PhotoArray
-
-RGB = npt.NDArray[np.float64]
+from captum_infomask.report.rows import BoolArray, MethodRow, PhotoArray
+from captum_infomask.report.tints import RGB, pale_grey, tint
 
 INK, GREY, PAPER = "#1b1f24", "#69707a", "#e9ebee"
-OPACITY = 0.8  # of a colour at the end of its scale, over the grey photograph
-COLOUR_REACH = 0.85  # how far into the colour map: its very ends are almost black
 COLUMNS = ("attribution", "mask, 20% of the largest", "what it keeps")
 
 # The page, in inches.
@@ -91,14 +86,14 @@ def methods_figure(
     for column, title in enumerate(COLUMNS):
         page.text(page.column_left(column), TOP - 0.16, title, 10.5, color=GREY)
     limits = _limits(rows)
-    grey = _pale_grey(photo)
+    grey = pale_grey(photo)
     for place, row in enumerate(rows):
         top = page.row_top(place)
         _write_heading(page, place, row)
         if row.result is None:
             continue
         pictures = (
-            _tint(row.result.attribution, limits[place], grey),
+            tint(row.result.attribution, limits[place], grey),
             _mask_picture(row.result.mask),
             _kept(photo, row.result.mask),
         )
@@ -204,21 +199,6 @@ def _scale_groups(rows: Sequence[MethodRow]) -> list[range]:
     return groups
 
 
-def _pale_grey(photo: PhotoArray) -> RGB:
-    """The photograph as a ground for colours: no colours of its own, and no black."""
-    grey: RGB = np.asarray(photo, dtype=np.float64).mean(axis=2, keepdims=True).repeat(3, axis=2)
-    return 0.3 + 0.7 * grey / 255
-
-
-def _tint(values: FloatArray, limit: float, ground: RGB) -> RGB:
-    """Lay colours over a ground, the stronger the larger the magnitude."""
-    scaled = np.clip(values / limit, -1, 1)
-    colours = colormaps["RdBu_r"](0.5 + COLOUR_REACH * scaled / 2)[..., :3]
-    opacity = (OPACITY * np.abs(scaled) ** 0.5)[..., None]
-    tinted: RGB = opacity * colours + (1 - opacity) * ground
-    return tinted
-
-
 def _mask_picture(mask: BoolArray) -> RGB:
     """Dark where the mask keeps, pale elsewhere."""
     return np.where(mask[..., None], to_rgb(INK), to_rgb(PAPER))
@@ -238,7 +218,7 @@ def _draw_scale(page: _Page, rows: Sequence[MethodRow], places: range, limit: fl
     low = min(0.0, *(float(values.min()) for values in shown))
     high = max(0.0, *(float(values.max()) for values in shown)) or limit
     steps = np.linspace(low, high, 256, dtype=np.float32)[:, None]
-    bar = _tint(steps, limit, np.full((256, 1, 3), 0.75))
+    bar = tint(steps, limit, np.full((256, 1, 3), 0.75))
     axes.imshow(bar, origin="lower", aspect="auto", extent=(0, 1, low, high))
     axes.yaxis.tick_right()
     axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))

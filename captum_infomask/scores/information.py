@@ -102,12 +102,16 @@ class Score:
 
     def __call__(self, output: Tensor, table: Tensor | None) -> Tensor:
         """Information of each example, shape (B,), in the unit."""
+        return select(self.of_all(output), table)
+
+    def of_all(self, output: Tensor) -> Tensor:
+        """Information about every class, shaped like the output, in the unit."""
         if self.trained_with == "pc_softmax":
-            nats = self._prior_corrected(output, table)
+            nats = self._prior_corrected(output)
         else:
-            nats = select(log_posterior(output, self.head, self.temperature), table)
+            nats = log_posterior(output, self.head, self.temperature)
             if self.head != "raw":
-                nats = nats - self._log_prior(output, table)
+                nats = nats - self.log_prior(nats)
         return nats / NATS_PER_UNIT[self.unit]
 
     def critic(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -117,42 +121,36 @@ class Score:
         mean over its samples goes inside the logarithm (paper Eq. 25). In float64, because a shift
         that would keep the digits of large logits changes that mean.
         """
+        value, partition = self.critic_of_all(output)
+        return select(value, table), select(partition, table)
+
+    def critic_of_all(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        """The same for every class, both shaped like the output."""
         scaled = scaled_logits(output, self.head, 1.0).double() / self.temperature
         if self.trained_with == "pc_softmax":
-            partition = self._log_mean_exp(scaled).expand_as(scaled)
-            return select(scaled, table), select(partition, table)
+            return scaled, self._log_mean_exp(scaled).expand_as(scaled)
         partition = log_partition(scaled, self.head).expand_as(scaled)
-        value = select(scaled, table)
-        if self.head != "raw":
-            value = value - self._log_prior(scaled, table)
-        return value, select(partition, table)
+        return scaled if self.head == "raw" else scaled - self.log_prior(scaled), partition
 
-    def _prior_corrected(self, output: Tensor, table: Tensor | None) -> Tensor:
+    def _prior_corrected(self, output: Tensor) -> Tensor:
         """f_y/τ − log Σ_k π_k exp(f_k/τ)."""
         critic = widen(output) / self.temperature
         # A shift changes nothing but the digits that large logits would lose; classes that never
         # occur have no say in it.
-        weighted = critic.detach() + self._log_prior_of_all(critic)
+        weighted = critic.detach() + self.log_prior(critic)
         critic = critic - weighted.amax(dim=1, keepdim=True)
-        return select(critic - self._log_mean_exp(critic), table)
+        return critic - self._log_mean_exp(critic)
 
     def _log_mean_exp(self, critic: Tensor) -> Tensor:
         """Log Σ_k π_k exp(T_k), kept as dimension 1."""
-        return torch.logsumexp(critic + self._log_prior_of_all(critic), dim=1, keepdim=True)
+        return torch.logsumexp(critic + self.log_prior(critic), dim=1, keepdim=True)
 
-    def _log_prior_of_all(self, critic: Tensor) -> Tensor:
-        """Each class's log π_k, shaped to be added to the critic's values."""
+    def log_prior(self, values: Tensor) -> Tensor | float:
+        """Each class's log π_k, shaped to be added to values with classes in dimension 1."""
         if self.prior is None:
-            return critic.new_tensor(-math.log(critic.shape[1]))
-        return self.prior.log().to(critic).reshape(-1, *[1] * (critic.dim() - 2))
-
-    def _log_prior(self, output: Tensor, table: Tensor | None) -> Tensor | float:
-        if self.prior is None:
-            return -math.log(2 if self.head == "sigmoid" else output.shape[1])
-        log_prior = self.prior.log().to(device=output.device, dtype=widen(output).dtype)
-        if log_prior.dim() == 0 or table is None:
-            return log_prior.reshape(())
-        return log_prior[table[:, 0].to(output.device)]
+            return -math.log(2 if self.head == "sigmoid" else values.shape[1])
+        log_prior = self.prior.log().to(values)
+        return log_prior.reshape(-1, *[1] * (values.dim() - 2)) if log_prior.dim() else log_prior
 
 
 def _checked_temperature(temperature: object) -> float:

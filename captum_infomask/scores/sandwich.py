@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from captum_infomask._checks import one_of
+from captum_infomask.scores.accounts import Samples
 from captum_infomask.scores.heads import SOFTMAX_HEADS
 from captum_infomask.scores.information import NATS_PER_UNIT, Score
-from captum_infomask.scores.samples import Samples
 
 _PARTS = ("lower", "information", "upper", "ceiling")
 
@@ -107,7 +107,7 @@ def sandwich_rows(score: Score, outputs: Iterable[Tensor], table: Tensor) -> Ten
     rows = torch.arange(len(table))
     for output in outputs:
         if account is None:
-            account, classes = Samples(score, len(table), output), output.shape[1]
+            account, classes = Samples(score, len(table)), output.shape[1]
         account.add(rows.to(output.device), output, table)
     assert account is not None, "at least one sample"
     reading = account.reading()

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from captum_infomask.scores.samples import Reading
+from captum_infomask.scores.readings import Reading
 from captum_infomask.views.plan import Blank, Scene, ViewPlan
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from captum_infomask.scores.samples import Reading
+from captum_infomask._checks import ArgumentError
+from captum_infomask.regions.scales import Scales
+from captum_infomask.scores.readings import Reading
 from captum_infomask.views.orders import are_all, rank_table
 from captum_infomask.views.plan import Blank, Orders, Scene, ViewPlan, all_imputed
 
@@ -40,7 +42,12 @@ class Chain:
     over_orders = True
 
     def check(self, scene: Scene) -> None:
-        """Any scene will do."""
+        """Regions of one scale, each of which adds something that others have not shown."""
+        if isinstance(scene.regions, Scales):
+            raise ArgumentError(
+                "Expected regions of one scale for view='chain', in which every region adds to "
+                "those before it; got several. Call it once for each."
+            )
 
     def plan(self, scene: Scene) -> ViewPlan:
         """Every step of every order; the last step, the same for all, in the first order only."""
@@ -73,28 +80,31 @@ class Chain:
         assert blank is not None, "as planned"
         ranks, orders = plan.orders.ranks, plan.orders.of_views
         n, count, size = ranks.shape
-        path = torch.full((n, count, size + 1), torch.nan, dtype=torch.float64)
-        path[:, :, 0] = blank.information[:, :1]
+        values = shown.information.double().cpu()
+        path = values.new_full((n, count, size + 1, *values.shape[1:]), torch.nan)
+        path[:, :, 0] = blank.information[:, :1].to(path)
         steps = ranks[plan.images, orders, plan.regions]
-        path[plan.images, orders, steps + 1] = shown.information.double().cpu()
+        path[plan.images, orders, steps + 1] = values
         images = [self._over_orders(*image) for image in zip(ranks, path, strict=True)]
         means, errors = torch.stack(images).to(shown.information).unbind(1)
         return Reading(means, standard_errors=errors)
 
     def _over_orders(self, ranks: Tensor, path: Tensor) -> Tensor:
-        """One image's means and standard errors: (O, R) and (O, R + 1) → (2, R)."""
+        """One image's means and standard errors: (O, R) and (O, R + 1, ...) → (2, R, ...)."""
         size = ranks.shape[1]
         present = ranks[0] < size
+        table = path.new_full((2, size, *path.shape[2:]), math.nan)
+        if not bool(present.any()):
+            return table
         ranks = ranks[(ranks < size).any(1)][:, present]
         count = len(present.nonzero())
         path = path[: len(ranks), : count + 1]
         path[:, count] = path[0, count]
-        gains = path.diff(dim=1).gather(1, ranks)
-        errors = torch.zeros(count, dtype=gains.dtype)
+        gains = path.diff(dim=1)[torch.arange(len(ranks))[:, None], ranks]
+        errors = torch.zeros_like(gains[0])
         if not are_all(count, self.n_samples):
             pairs = gains.unflatten(0, (-1, 2)).mean(1)
             variance = (pairs - pairs.mean(0)).square().sum(0) / (len(pairs) - 1)
             errors = (variance / len(pairs)).sqrt()
-        table = torch.full((2, size), math.nan, dtype=gains.dtype)
         table[:, present] = torch.stack([gains.mean(0), errors])
         return table

@@ -3,8 +3,15 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
-from captum_infomask._checks import ArgumentError, one_of, positive_int, random_seed
+from captum_infomask._checks import (
+    ArgumentError,
+    finite_number,
+    one_of,
+    positive_int,
+    random_seed,
+)
 from captum_infomask._types import Baselines
+from captum_infomask.imputers.base import Imputer, RandomImputer
 from captum_infomask.views.base import View
 from captum_infomask.views.chain import Chain
 from captum_infomask.views.crop import Crop
@@ -13,14 +20,16 @@ from captum_infomask.views.in_place import Drop, Keep
 ViewName = Literal["crop", "keep", "drop", "chain"]
 Reference = Literal["prior", "blank"]
 CropSize = tuple[int, int] | Literal["native"] | None
+CropSizes = CropSize | list[CropSize]
 
-
+_DRAWS = 8  # of a random imputer, where none are asked for
 _ORDERS = 16  # of `chain`, where none are asked for: eight pairs give a standard error
 
 
 def choose_view(
     view: object,
     crop_size: object,
+    crop_margin: object,
     reference: object,
     n_samples: object,
     seed: object,
@@ -33,8 +42,12 @@ def choose_view(
     count = None if n_samples is None else positive_int("n_samples", n_samples)
     if reference is not None:
         reference = one_of("reference", reference, get_args(Reference))
-    if name != "crop" and crop_size is not None:
-        raise ArgumentError(f"Expected `crop_size` with view='crop' only; got view={name!r}.")
+    for option, given, default in (
+        ("crop_size", crop_size, None),
+        ("crop_margin", crop_margin, 0.0),
+    ):
+        if name != "crop" and given != default:
+            raise ArgumentError(f"Expected `{option}` with view='crop' only; got view={name!r}.")
     if name in ("drop", "chain") and reference is not None:
         raise ArgumentError(
             f"Expected `reference` with view='crop' or view='keep'; view={name!r} is a "
@@ -57,8 +70,30 @@ def choose_view(
             "view='keep', or reference='blank' to count from the all-imputed picture."
         )
     return Crop(
-        size=check_crop_size(crop_size), reference=str(reference or "prior"), n_samples=count
+        sizes=_crop_sizes(crop_size),
+        margin=finite_number("crop_margin", crop_margin, least=0),
+        reference=str(reference or "prior"),
+        n_samples=count,
     )
+
+
+def _crop_sizes(sizes: object) -> tuple[tuple[int, int] | str | None, ...]:
+    """One size, or a list of them for several scales."""
+    if isinstance(sizes, list) and any(not isinstance(size, int) for size in sizes):
+        return tuple(map(check_crop_size, sizes))
+    return (check_crop_size(sizes),)
+
+
+def draws_of(imputer: Imputer, view: View, seed: int) -> list[Imputer]:
+    """The imputer of every draw: a fixed one alone, or the draws of a random one."""
+    if not isinstance(imputer, RandomImputer):
+        return [imputer]
+    if view.over_orders:
+        raise ArgumentError(
+            "Expected a fixed `imputer` for view='chain', whose `n_samples` counts orders; got "
+            f"{type(imputer).__name__}, which draws. Pass one draw of it: imputer.draw(seed, 0)."
+        )
+    return [imputer.draw(seed, index) for index in range(view.n_samples or _DRAWS)]
 
 
 def _even(n_samples: int) -> int:

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from captum_infomask._checks import ArgumentError
-from captum_infomask.scores.samples import Reading
+from captum_infomask.regions.base import Regions
+from captum_infomask.regions.scales import Scales, scales_of
+from captum_infomask.scores.readings import Reading
 from captum_infomask.views.plan import Blank, Scene, ViewPlan, over_regions, region_pairs
 
 _ELSE = "Pass view='drop' or view='keep'."
@@ -18,17 +20,33 @@ class Crop:
     """The region cut out and resized: i(y; x_R), the paper's T(x_i, y).
 
     Attributes:
-        size: (height, width) to resize to, ``native`` for no resizing, or None for the images' own.
+        sizes: What regions are resized to: (height, width), ``native`` for no resizing, or None for
+            the images' own size; one for all regions, or one per scale.
+        margin: The share of a region's own height and width that is shown around it on each side.
         reference: ``prior`` (as it is) or ``blank`` (minus the value of the all-imputed picture at
             the same size).
         n_samples: Samples of a stochastic network; None for a single pass.
     """
 
-    size: tuple[int, int] | str | None = None
+    sizes: tuple[tuple[int, int] | str | None, ...] = (None,)
+    margin: float = 0.0
     reference: str = "prior"
     n_samples: int | None = None
     over_orders = False
     name = "crop"
+
+    def scaled(self, regions: Regions) -> Regions:
+        """The regions, once for every size where several are asked for."""
+        if len(self.sizes) == 1:
+            return regions
+        if not isinstance(regions, Scales):
+            return Scales((regions,) * len(self.sizes))
+        if len(regions.parts) != len(self.sizes):
+            raise ArgumentError(
+                f"Expected `crop_size` to be one size, or a list with one for each of the "
+                f"{len(regions.parts)} scales; got {len(self.sizes)} sizes."
+            )
+        return regions
 
     def check(self, scene: Scene) -> None:
         """Crops need images, and regions that are rectangles."""
@@ -51,7 +69,8 @@ class Crop:
         images, regions = region_pairs(scene)
         rectangles = self._rectangles(scene)
         cuts = rectangles[images if len(rectangles) > 1 else 0, regions]
-        return ViewPlan(scene, "nothing", images, regions, cuts, self._sizes(scene, cuts))
+        sizes = self._sizes(scene, cuts, scales_of(scene.regions)[regions])
+        return ViewPlan(scene, "nothing", images, regions, cuts, sizes)
 
     def blank(self, scene: Scene) -> Blank | None:
         """Each image all imputed, at every size that its regions are shown at."""
@@ -59,9 +78,8 @@ class Crop:
             return None
         n, height, width = len(scene.inputs[0]), *scene.inputs[0].shape[2:]
         rectangles = self._rectangles(scene).expand(n, -1, -1)
-        sizes, which = (
-            self._sizes(scene, rectangles).reshape(-1, 2).unique(dim=0, return_inverse=True)
-        )
+        shown = self._sizes(scene, rectangles, scales_of(scene.regions))
+        sizes, which = shown.reshape(-1, 2).unique(dim=0, return_inverse=True)
         cuts = torch.tensor([0, 0, height, width]).expand(n * len(sizes), -1)
         plan = ViewPlan(
             scene,
@@ -83,10 +101,18 @@ class Crop:
     def _rectangles(self, scene: Scene) -> Tensor:
         rectangles = scene.regions.rectangles()
         assert rectangles is not None, "check() comes first"
-        return rectangles
+        first, last = rectangles.split(2, dim=-1)
+        around = ((last - first) * self.margin).round().long()
+        frame = torch.tensor(scene.inputs[0].shape[2:])
+        return torch.cat([(first - around).clamp_min(0), (last + around).minimum(frame)], dim=-1)
 
-    def _sizes(self, scene: Scene, cuts: Tensor) -> Tensor:
-        if self.size == "native":
-            return (cuts[..., 2:] - cuts[..., :2]).clamp_min(1)
-        size = tuple(scene.inputs[0].shape[2:]) if self.size is None else self.size
-        return torch.tensor(size).expand(*cuts.shape[:-1], 2)
+    def _sizes(self, scene: Scene, cuts: Tensor, scales: Tensor) -> Tensor:
+        """What each cut (..., 4) is resized to, (..., 2), by the scale of its region."""
+        own = (cuts[..., 2:] - cuts[..., :2]).clamp_min(1)
+        frame = torch.tensor(scene.inputs[0].shape[2:])
+        options = [
+            own if size == "native" else torch.tensor(size or frame.tolist()).expand_as(own)
+            for size in self.sizes
+        ]
+        chosen = scales.clamp_max(len(options) - 1)
+        return torch.stack(options).gather(0, chosen[..., None].expand_as(own)[None])[0]

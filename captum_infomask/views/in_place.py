@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from captum_infomask.scores.samples import Reading
+from captum_infomask.scores.readings import Reading
 from captum_infomask.views.plan import (
     Blank,
     Scene,

@@ -15,7 +15,7 @@ def draw_orders(count: int, n_samples: int, seed: int) -> Tensor:
     all, each comes once; else ``n_samples`` / 2 of them are drawn, each followed by its reverse.
     """
     if are_all(count, n_samples):
-        return torch.tensor(list(itertools.permutations(range(count))))
+        return torch.tensor(list(itertools.permutations(range(count))), dtype=torch.long)
     generator = torch.Generator().manual_seed(seed)
     drawn = [torch.randperm(count, generator=generator) for _ in range(n_samples // 2)]
     return torch.stack([way for order in drawn for way in (order, order.flip(0))])

@@ -10,7 +10,7 @@ from torch import Tensor
 from captum_infomask._types import Tensors
 from captum_infomask.imputers.base import StandIn
 from captum_infomask.regions.base import Regions
-from captum_infomask.scores.samples import Reading
+from captum_infomask.scores.readings import Reading
 
 Hidden = Literal["nothing", "everything", "region", "rest", "later"]
 
@@ -115,11 +115,14 @@ def whole_images(scene: Scene) -> ViewPlan:
 
 
 def over_regions(plan: ViewPlan, shown: Reading) -> Reading:
-    """Values of a plan's views, one for each region that is present, as (n, R); NaN elsewhere."""
+    """Values of a plan's views (V, ...), one for each region that is present, as (n, R, ...).
+
+    NaN where an image does not have the region.
+    """
     shape = (len(plan.scene.inputs[0]), len(plan.scene.regions))
 
     def spread(values: Tensor) -> Tensor:
-        table = values.new_full(shape, torch.nan)
+        table = values.new_full((*shape, *values.shape[1:]), torch.nan)
         table[plan.images, plan.regions] = values
         return table
 

@@ -1,8 +1,8 @@
-# Frozen results: what is computed, saved and shown.
+# InfoMap: every region's information about one class.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any, Literal
 
@@ -17,11 +17,13 @@ from captum_infomask._checks import ArgumentError, finite_number
 from captum_infomask._types import TensorOrTensors
 from captum_infomask.masks import MaxFraction, Rule, bounding_boxes, threshold_mask
 from captum_infomask.regions.base import Regions
+from captum_infomask.regions.scales import Scales
 from captum_infomask.regions.stored import restore
 from captum_infomask.scores.information import NATS_PER_UNIT
 
 _FORMAT = "captum_infomask.InfoMap 1"
-_TENSORS = ("scores", "total", "blank", "lower", "upper", "standard_errors")
+PER_REGION = ("scores", "blank", "lower", "upper", "spread", "standard_errors")
+_TENSORS = (*PER_REGION, "total")
 _SETTINGS = ("unit", "view", "overlap", "engine", "is_tuple", "n_samples")
 
 
@@ -41,10 +43,13 @@ class InfoMap:
         overlap: How regions that overlap combine: ``mean``, ``mixture`` or ``max``.
         engine: The engine that ran.
         is_tuple: Whether the inputs were a tuple, and so the attributions are.
-        n_samples: Samples of a stochastic network, or orders of ``chain``; None for a single pass.
+        n_samples: Samples of a stochastic network, draws of a random imputer, or orders of
+            ``chain``; None for a single pass.
         lower: For a sampled network, a lower bound of each score (paper Eq. 25), (N, R), else None;
             loose where samples of logits differ by a shift that softmax does not see.
         upper: For a sampled network, an upper bound of each score, (N, R), else None.
+        spread: For a random imputer, the standard deviation of each score over its draws, (N, R),
+            NaN for a single draw; None for a fixed one.
         standard_errors: For ``chain``, the standard error of each score over pairs of orders,
             (N, R): 0 where all orders were taken, NaN for a single pair. None for other views.
 
@@ -70,6 +75,7 @@ class InfoMap:
     n_samples: int | None = None
     lower: Tensor | None = None
     upper: Tensor | None = None
+    spread: Tensor | None = None
     standard_errors: Tensor | None = None
 
     def __repr__(self) -> str:
@@ -133,16 +139,42 @@ class InfoMap:
         width = torch.where(errors > 0, t * errors, errors)
         return self.scores - width, self.scores + width
 
-    def mask(self, rule: Rule = MaxFraction(0.2), *, invert: bool = False) -> Any:
+    def scales(self) -> tuple[InfoMap, ...]:
+        """One InfoMap per scale, where several regions were given; else this one alone."""
+        if not isinstance(self.regions, Scales):
+            return (self,)
+        split = {
+            name: getattr(self, name).split(self.regions.counts, dim=1)
+            for name in PER_REGION
+            if getattr(self, name) is not None
+        }
+        return tuple(
+            replace(self, regions=part, **{name: values[k] for name, values in split.items()})
+            for k, part in enumerate(self.regions.parts)
+        )
+
+    def mask(
+        self,
+        rule: Rule = MaxFraction(0.2),
+        *,
+        smooth: int = 0,
+        min_area: float = 0,
+        invert: bool = False,
+    ) -> Any:
         """``threshold_mask`` of the attributions."""
         attributions: TensorOrTensors = self.attributions()
-        return threshold_mask(attributions, rule, invert=invert)
+        return threshold_mask(attributions, rule, smooth=smooth, min_area=min_area, invert=invert)
 
     def boxes(
-        self, rule: Rule = MaxFraction(0.2), *, keep: Literal["largest", "all"] = "largest"
+        self,
+        rule: Rule = MaxFraction(0.2),
+        *,
+        smooth: int = 0,
+        min_area: float = 0,
+        keep: Literal["largest", "all"] = "largest",
     ) -> list[Tensor]:
         """``bounding_boxes`` of the mask."""
-        return bounding_boxes(self.mask(rule), keep=keep)
+        return bounding_boxes(self.mask(rule, smooth=smooth, min_area=min_area), keep=keep)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything to one safetensors file, to the bit."""

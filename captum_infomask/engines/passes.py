@@ -1,0 +1,144 @@
+# All that one call shows to the network: the whole images, the all-imputed ones, the views.
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+from tqdm import tqdm
+
+from captum_infomask.engines.base import Engine
+from captum_infomask.engines.reading import read_views
+from captum_infomask.engines.untouched import untouched
+from captum_infomask.results.info_map import InfoMap
+from captum_infomask.scores.accounts import Account, Draws, Reader, Samples, SinglePass
+from captum_infomask.scores.readings import Reading
+from captum_infomask.views.base import View
+from captum_infomask.views.plan import Blank, Scene, ViewPlan, whole_images
+
+
+@dataclass(frozen=True, eq=False)
+class Passes:
+    """The forward passes of one call, and how their outputs become information of regions.
+
+    Attributes:
+        engine: Runs the views.
+        view: What is shown of each region.
+        scenes: What all views share, one per draw of a random imputer; one where none is drawn.
+        forward_func: What the engine runs.
+    """
+
+    engine: Engine
+    view: View
+    scenes: tuple[Scene, ...]
+    forward_func: Callable[..., Any]
+
+    @cached_property
+    def whole(self) -> ViewPlan:
+        """Every image as it is."""
+        return whole_images(self.scenes[0])
+
+    @cached_property
+    def blank(self) -> Blank | None:
+        """The all-imputed images, where information is counted from them."""
+        return self.view.blank(self.scenes[0])
+
+    @cached_property
+    def plan(self) -> ViewPlan:
+        """A view of every region."""
+        return self.view.plan(self.scenes[0])
+
+    @contextmanager
+    def running(self, name: str, seed: int, show_progress: bool) -> Iterator[Any]:
+        """A progress bar, under which the user's model and random state are kept as they are."""
+        device = self.scenes[0].inputs[0].device
+        with (
+            untouched(self.forward_func, device, seed),
+            tqdm(total=self.steps, desc=f"{name} attribution", disable=not show_progress) as bar,
+        ):
+            yield bar
+
+    @property
+    def steps(self) -> int:
+        """Forward passes in all, for a progress bar."""
+        hidden = [self.plan] if self.blank is None else [self.plan, self.blank.plan]
+        passes = sum(self.engine.steps(plan) for plan in hidden) * len(self._repeated(self.plan))
+        return passes + self.engine.steps(self.whole) * self._whole_passes
+
+    def read_whole(self, reader: Reader, table: Tensor | None, bar: Any) -> Reading:
+        """i(y; x) of the whole images, (n, ...)."""
+        account: Account = SinglePass(reader, len(self.whole))
+        if self._is_sampled:
+            account = Samples(reader, len(self.whole))
+        passes = [self.whole] * self._whole_passes
+        return read_views(self.engine, passes, reader, account, table, bar)
+
+    def read_blank(self, reader: Reader, table: Tensor | None, bar: Any) -> Reading | None:
+        """i(y; all-imputed view) that each region is counted from, (n, R, ...), if it is."""
+        if self.blank is None:
+            return None
+        index = self.blank.index
+        read = self._read(self.blank.plan, reader, table, bar)
+        return read.map(lambda part: part[index.to(part.device)])
+
+    def read_regions(
+        self, reader: Reader, table: Tensor | None, bar: Any, total: Reading, blank: Reading | None
+    ) -> Reading:
+        """Information of every region, (n, R, ...); NaN where an image does not have it."""
+        shown = self._read(self.plan, reader, table, bar)
+        return self.view.information(self.plan, shown, total, blank)
+
+    def info_map(
+        self,
+        found: Reading,
+        total: Reading,
+        blank: Reading | None,
+        *,
+        unit: str,
+        overlap: str,
+        is_tuple: bool,
+    ) -> InfoMap:
+        """What was read, with the settings that it was read by."""
+        return InfoMap(
+            regions=self.scenes[0].regions,
+            scores=found.information,
+            total=total.information,
+            blank=None if blank is None else blank.information,
+            lower=found.lower,
+            upper=found.upper,
+            spread=found.spread,
+            standard_errors=found.standard_errors,
+            unit=unit,
+            view=self.view.name,
+            overlap=overlap,
+            engine=self.engine.name,
+            is_tuple=is_tuple,
+            n_samples=self.view.n_samples if len(self.scenes) == 1 else len(self.scenes),
+        )
+
+    def _read(self, plan: ViewPlan, reader: Reader, table: Tensor | None, bar: Any) -> Reading:
+        account: Account = SinglePass(reader, len(plan))
+        if len(self.scenes) > 1:
+            account = Draws(reader, len(plan))
+        elif self._is_sampled:
+            account = Samples(reader, len(plan))
+        return read_views(self.engine, self._repeated(plan), reader, account, table, bar)
+
+    def _repeated(self, plan: ViewPlan) -> list[ViewPlan]:
+        """The plan once for each pass."""
+        if len(self.scenes) > 1:
+            return [replace(plan, scene=scene) for scene in self.scenes]
+        return [plan] * self._whole_passes
+
+    @property
+    def _is_sampled(self) -> bool:
+        """Whether the network is sampled, rather than an imputer's draws or random orders."""
+        sampled = self.view.n_samples is not None and not self.view.over_orders
+        return sampled and len(self.scenes) == 1
+
+    @property
+    def _whole_passes(self) -> int:
+        return self.view.n_samples or 1 if self._is_sampled else 1

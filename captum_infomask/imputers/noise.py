@@ -1,0 +1,155 @@
+# The noise imputers: uniform and normal.
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from captum_infomask._checks import ArgumentError, finite_number
+from captum_infomask._types import Tensors
+from captum_infomask.imputers.base import StandIn
+from captum_infomask.imputers.checks import float_inputs, real_number
+from captum_infomask.imputers.draws import Draw, noise
+from captum_infomask.imputers.filled import wide
+
+
+@dataclass(frozen=True)
+class UniformNoise:
+    """Hidden elements take values drawn evenly from a range.
+
+    A random imputer: :meth:`draw` gives its draws. All images and regions share the noise of a
+    draw.
+
+    Args:
+        low: Lower end of the range; if None the image's own lowest value, channel by channel for
+            images (N, C, H, W), of the whole example for other inputs.
+        high: Upper end; the highest value likewise if None.
+
+    Raises:
+        ArgumentError: An end is not finite, or ``low`` is not below ``high``; when used: the inputs
+            are not floating-point.
+
+    Example:
+        >>> from captum_infomask.imputers import UniformNoise
+        >>> import torch
+        >>> x, hidden = torch.zeros(1, 3, 8, 8), torch.ones(1, 1, 8, 8, dtype=torch.bool)
+        >>> stand_in = UniformNoise(2, 3).draw(seed=0, index=1).prepare((x,))
+        >>> (picture,) = stand_in(torch.tensor([0]), (hidden,))
+        >>> bool(picture.min() >= 2), bool(picture.max() <= 3)
+        (True, True)
+    """
+
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        low = None if self.low is None else real_number("low", self.low)
+        high = None if self.high is None else real_number("high", self.high)
+        if low is not None and high is not None and low >= high:
+            raise ArgumentError(f"Expected `low` below `high`; got {low:g} and {high:g}.")
+
+    def prepare(self, inputs: Tensors) -> StandIn:
+        """The first draw of seed 0."""
+        return self.draw(0, 0).prepare(inputs)
+
+    def draw(self, seed: int, index: int) -> Draw:
+        """The imputer with the noise of one draw."""
+        return Draw(self._make, seed, index)
+
+    def _make(self, inputs: Tensors, seed: int, index: int) -> StandIn:
+        float_inputs("UniformNoise", inputs)
+        return _Noise(inputs, noise("uniform", inputs, seed, index), self._moments)
+
+    def _moments(self, values: Tensor, together: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        low = _given_or(self.low, values.amin(together, keepdim=True))
+        return low, _given_or(self.high, values.amax(together, keepdim=True)) - low
+
+
+@dataclass(frozen=True)
+class NormalNoise:
+    """Hidden elements take values drawn from a normal distribution.
+
+    A random imputer: :meth:`draw` gives its draws. All images and regions share the noise of a
+    draw.
+
+    Args:
+        mean: Its mean; if None the image's own, channel by channel for images (N, C, H, W), of the
+            whole example for other inputs.
+        std: Its standard deviation; the image's own likewise if None.
+
+    Raises:
+        ArgumentError: ``mean`` is not finite, or ``std`` not above 0; when used: the inputs are not
+            floating-point.
+
+    Example:
+        >>> from captum_infomask.imputers import NormalNoise
+        >>> import torch
+        >>> x, hidden = torch.rand(2, 10), torch.ones(1, 1, dtype=torch.bool)
+        >>> stand_in = NormalNoise(mean=0, std=1).draw(seed=0, index=0).prepare((x,))
+        >>> stand_in(torch.tensor([0, 1]), (hidden,))[0].shape
+        torch.Size([2, 10])
+    """
+
+    mean: float | None = None
+    std: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.mean is not None:
+            real_number("mean", self.mean)
+        if self.std is not None:
+            finite_number("std", self.std, above=0)
+
+    def prepare(self, inputs: Tensors) -> StandIn:
+        """The first draw of seed 0."""
+        return self.draw(0, 0).prepare(inputs)
+
+    def draw(self, seed: int, index: int) -> Draw:
+        """The imputer with the noise of one draw."""
+        return Draw(self._make, seed, index)
+
+    def _make(self, inputs: Tensors, seed: int, index: int) -> StandIn:
+        float_inputs("NormalNoise", inputs)
+        return _Noise(inputs, noise("normal", inputs, seed, index), self._moments)
+
+    def _moments(self, values: Tensor, together: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        mean = _given_or(self.mean, values.mean(together, keepdim=True))
+        return mean, _given_or(self.std, values.std(together, correction=0, keepdim=True))
+
+
+Moments = Callable[[Tensor, tuple[int, ...]], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Noise:
+    """The stand-in of one draw.
+
+    Attributes:
+        inputs: (n, ...) each.
+        fields: Per input, what was drawn, (1, ...), before it is scaled to a picture.
+        moments: From pictures, and the dimensions that have one distribution, to its place and
+            scale.
+    """
+
+    inputs: Tensors
+    fields: Tensors
+    moments: Moments
+
+    def __call__(self, images: Tensor, hidden: tuple[Tensor | None, ...]) -> Tensors:
+        """The draw, at the scale of each view's picture."""
+        return tuple(
+            self._scaled(x.detach()[images], field)
+            for x, field in zip(self.inputs, self.fields, strict=True)
+        )
+
+    def _scaled(self, x: Tensor, field: Tensor) -> Tensor:
+        # Pixels of a channel have one distribution, or all that an example holds.
+        together = (2, 3) if x.dim() == 4 else tuple(range(1, x.dim()))
+        place, scale = self.moments(wide(x), together)
+        return (place + scale * field).to(x.dtype)
+
+
+def _given_or(given: float | None, own: Tensor) -> Tensor:
+    """A given number, or each picture's own."""
+    return own if given is None else torch.full_like(own, given)

@@ -1,0 +1,154 @@
+# The noisy linear imputer: ROAD's.
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.sparse import coo_array, csc_array, dia_array
+from scipy.sparse.linalg import splu
+from torch import Tensor
+
+from captum_infomask._types import Tensors
+from captum_infomask.imputers.base import StandIn
+from captum_infomask.imputers.checks import float_images, real_number
+from captum_infomask.imputers.draws import Draw, noise
+from captum_infomask.imputers.filled import Filled, visible_means
+
+
+@dataclass(frozen=True)
+class NoisyLinear:
+    r"""Each hidden pixel is the weighted mean of its eight neighbours, hidden ones too, plus noise.
+
+    .. math::
+
+        \hat x_p = \sum_{q \in N(p)} w_{pq}\, \hat x_q,
+        \qquad \hat x_q = x_q \text{ where q is visible},
+
+    with weights 1/6 for direct and 1/12 for diagonal neighbours; at the picture's border, where
+    some are missing, the others' are scaled up to a sum of 1. It is one sparse linear system for
+    each region, solved exactly. Normal noise is added to the solution afterwards: without it a
+    network could see a region's shape by its smoothness. Where a whole channel is hidden, its mean
+    takes the solution's place. The work is done on the CPU.
+
+    A random imputer: :meth:`draw` gives its draws, which differ by the noise.
+
+    Args:
+        noise: Standard deviation of the noise as a share of the picture's own standard deviation
+            (all channels together), so that the range of the pictures does not matter. ROAD's
+            pictures are normalised to a deviation of about 1. With 0 all draws are alike: pass
+            ``n_samples=1`` with it.
+
+    Raises:
+        ArgumentError: ``noise`` is below 0; when used: the inputs are no floating-point images.
+
+    Example:
+        >>> from captum_infomask.imputers import NoisyLinear
+        >>> import torch
+        >>> x = torch.arange(7.0).expand(1, 1, 7, 7)
+        >>> hidden = torch.zeros(1, 1, 7, 7, dtype=torch.bool)
+        >>> hidden[..., 2:5, 2:5] = True
+        >>> (filled,) = NoisyLinear(noise=0).prepare((x,))(torch.tensor([0]), (hidden,))
+        >>> torch.allclose(filled, x)
+        True
+
+    Source: Rong et al., "A Consistent and Efficient Evaluation Strategy for Attribution Methods"
+    (ROAD), arXiv 2202.00449.
+    """
+
+    noise: float = 0.01
+
+    def __post_init__(self) -> None:
+        real_number("noise", self.noise, least=0)
+
+    def prepare(self, inputs: Tensors) -> StandIn:
+        """The first draw of seed 0."""
+        return self.draw(0, 0).prepare(inputs)
+
+    def draw(self, seed: int, index: int) -> Draw:
+        """The imputer with the noise of one draw."""
+        return Draw(self._make, seed, index)
+
+    def _make(self, inputs: Tensors, seed: int, index: int) -> StandIn:
+        float_images("NoisyLinear", inputs)
+        filled = Filled(inputs, _filled)
+        if self.noise == 0:
+            return filled
+        scales = (x.detach().float().std((1, 2, 3), correction=0, keepdim=True) for x in inputs)
+        fields = zip(scales, noise("normal", inputs, seed, index), strict=True)
+        return partial(
+            _noisy, filled, tuple((self.noise * scale, field) for scale, field in fields)
+        )
+
+
+def _noisy(
+    filled: Filled,
+    fields: tuple[tuple[Tensor, Tensor], ...],
+    images: Tensor,
+    hidden: tuple[Tensor | None, ...],
+) -> Tensors:
+    """Add each image's noise to the solution."""
+    return tuple(
+        x + (scale[images] * field).to(x)
+        for x, (scale, field) in zip(filled(images, hidden), fields, strict=True)
+    )
+
+
+def _filled(pictures: Tensor, hidden: Tensor) -> Tensor:
+    """Solve for the hidden pixels; channels and views that hide the same share a factorisation."""
+    shape = pictures.shape
+    means = visible_means(pictures, hidden).cpu().numpy().reshape(-1)
+    values = pictures.cpu().to(torch.float64, copy=True).numpy().reshape(-1, *shape[2:])
+    masks = hidden.cpu().expand(shape).numpy().reshape(-1, *shape[2:])
+    planes = defaultdict(list)
+    for number, mask in enumerate(masks):
+        planes[mask.tobytes()].append(number)
+    for numbers in planes.values():
+        mask = masks[numbers[0]]
+        if mask.all():
+            values[numbers] = means[numbers, None, None]
+        elif mask.any():
+            values[np.array(numbers)[:, None], mask] = _solved(values[numbers], mask)
+    return torch.from_numpy(values.reshape(shape)).to(pictures)
+
+
+def _solved(planes: npt.NDArray[np.float64], mask: npt.NDArray[np.bool_]) -> Any:
+    """The hidden pixels (planes, hidden) of planes (planes, H, W) that hide the same."""
+    places = np.flatnonzero(mask)
+    weights = _weights(mask)
+    totals = np.asarray(weights.sum(1)).reshape(1, -1)
+    system = dia_array((totals, 0), shape=(len(places),) * 2) - weights[:, places]
+    known = weights @ np.where(mask, 0, planes).reshape(len(planes), -1).T
+    # The system is symmetric and diagonally dominant, and needs no pivoting.
+    factors = splu(
+        csc_array(system),
+        permc_spec="MMD_AT_PLUS_A",
+        diag_pivot_thresh=0.0,
+        options={"SymmetricMode": True},
+    )
+    return factors.solve(known).T
+
+
+def _weights(mask: npt.NDArray[np.bool_]) -> csc_array:
+    """Weights of each hidden pixel's neighbours, (hidden, H · W): 2 if direct, 1 if diagonal.
+
+    ROAD's 1/6 and 1/12, times 12: whole numbers leave the system symmetric at the borders too, and
+    dividing each row by its sum, as ROAD does, would not change the solution.
+    """
+    height, width = mask.shape
+    rows, columns = mask.nonzero()
+    entries = []
+    for down, across in product((-1, 0, 1), repeat=2):
+        if (down, across) == (0, 0):
+            continue
+        y, x = rows + down, columns + across
+        pixel = np.flatnonzero((y >= 0) & (y < height) & (x >= 0) & (x < width))
+        weight = np.full(len(pixel), 1.0 if down and across else 2.0)
+        entries.append((weight, pixel, y[pixel] * width + x[pixel]))
+    weight, pixel, neighbour = (np.concatenate(part) for part in zip(*entries, strict=True))
+    return csc_array(coo_array((weight, (pixel, neighbour)), shape=(len(rows), height * width)))

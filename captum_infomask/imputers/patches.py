@@ -1,0 +1,192 @@
+# The imputers that take patches from other pictures of a data set.
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from captum_infomask._checks import ArgumentError, positive_int
+from captum_infomask._types import Tensors
+from captum_infomask.imputers.base import Pictures, StandIn
+from captum_infomask.imputers.donors import Donors, check_donors, copies, read_donors
+from captum_infomask.imputers.draws import Draw, order
+from captum_infomask.imputers.filled import wide
+
+
+@dataclass(frozen=True, eq=False)
+class MarginalPatches:
+    """Hidden pixels take the values of the same place in another picture of a data set.
+
+    A draw from the marginal distribution of the region, whatever is around it. A random imputer:
+    each draw of a series takes another picture, in a random order, until all have had their turn.
+
+    Args:
+        images: Pictures (D, C, H, W) like the inputs, normalised as they are, on any device; or a
+            loader that yields such batches, or (images, labels), read once, here. Leave the
+            pictures to be explained out of it.
+        limit: At most this many pictures of a loader are read and held.
+
+    Raises:
+        ArgumentError: ``images`` holds no such pictures, or NaN; when used: the inputs are of
+            another shape.
+
+    Example:
+        >>> from captum_infomask.imputers import MarginalPatches
+        >>> import torch
+        >>> x, others = torch.rand(1, 3, 8, 8), torch.rand(5, 3, 8, 8)
+        >>> (picture,) = MarginalPatches(others).draw(seed=0, index=2).prepare((x,)).pictures
+        >>> bool((picture == others).flatten(1).all(1).any())
+        True
+
+    Source: Robnik-Šikonja & Kononenko, IEEE TKDE 20(5), 2008; the marginal sampling of Zintgraf et
+    al., arXiv 1702.04595, Section 3; PredDiff, Blücher et al., arXiv 2102.13519.
+    """
+
+    images: Donors = field(repr=False)
+    limit: int = 256
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "images", read_donors(self.images, self.limit))
+
+    def prepare(self, inputs: Tensors) -> StandIn:
+        """The first draw of seed 0."""
+        return self.draw(0, 0).prepare(inputs)
+
+    def draw(self, seed: int, index: int) -> Draw:
+        """The imputer with one picture."""
+        return Draw(self._make, seed, index)
+
+    def _make(self, inputs: Tensors, seed: int, index: int) -> Pictures:
+        assert isinstance(self.images, Tensor), "as read"
+        check_donors("MarginalPatches", self.images, inputs)
+        donor = order(len(self.images), seed)[index % len(self.images)]
+        return Pictures((self.images[donor : donor + 1].to(inputs[0]),))
+
+
+@dataclass(frozen=True, eq=False)
+class ConditionalPatches:
+    r"""Hidden pixels take the values of the same place in a picture whose surroundings are alike.
+
+    Pictures z of a data set are ordered by the Euclidean distance along the region's border B,
+
+    .. math::
+
+        d(x, z)^2 = \sum_{p \in B} \lVert x_p - z_p \rVert^2,
+
+    B the visible pixels within ``border`` of the region: a draw from the region given its
+    surroundings, by nearest neighbours. A random imputer: the draws of a series take the nearest
+    ``neighbours`` pictures, each once, in a random order, and begin again. Where all is hidden
+    there is no border, and it is the draw of :class:`MarginalPatches`. A picture that equals the
+    one explained is left out.
+
+    Args:
+        images: As for :class:`MarginalPatches`; the more pictures, the better the neighbours.
+        neighbours: How many of the nearest pictures are drawn from.
+        border: In pixels.
+        limit: At most this many pictures of a loader are read and held.
+
+    Raises:
+        ArgumentError: ``images`` holds no such pictures, NaN, or fewer than ``neighbours``; a
+            setting is no integer of at least 1; when used: the inputs are of another shape, or
+            fewer than ``neighbours`` pictures differ from one of them.
+
+    Example:
+        >>> from captum_infomask.imputers import ConditionalPatches
+        >>> import torch
+        >>> others = torch.tensor([0.0, 0.5, 1.0]).reshape(3, 1, 1, 1).expand(3, 1, 8, 8)
+        >>> x = torch.full((1, 1, 8, 8), 0.6)
+        >>> hidden = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
+        >>> hidden[..., 2:5, 2:5] = True
+        >>> stand_in = ConditionalPatches(others, neighbours=1).prepare((x,))
+        >>> stand_in(torch.tensor([0]), (hidden,))[0].unique().item()
+        0.5
+
+    Source: the conditional sampling of Zintgraf et al., arXiv 1702.04595, Section 3, and PredDiff,
+    Blücher et al., arXiv 2102.13519, with nearest neighbours for their normal distribution.
+    """
+
+    images: Donors = field(repr=False)
+    neighbours: int = 8
+    border: int = 4
+    limit: int = 256
+
+    def __post_init__(self) -> None:
+        positive_int("neighbours", self.neighbours)
+        positive_int("border", self.border)
+        donors = read_donors(self.images, self.limit)
+        if len(donors) < self.neighbours:
+            raise ArgumentError(
+                f"Expected `images` to hold at least `neighbours`={self.neighbours} pictures; got "
+                f"{len(donors)}."
+            )
+        object.__setattr__(self, "images", donors)
+
+    def prepare(self, inputs: Tensors) -> StandIn:
+        """The first draw of seed 0."""
+        return self.draw(0, 0).prepare(inputs)
+
+    def draw(self, seed: int, index: int) -> Draw:
+        """The imputer with each region's neighbour of one rank."""
+        return Draw(self._make, seed, index)
+
+    def _make(self, inputs: Tensors, seed: int, index: int) -> StandIn:
+        assert isinstance(self.images, Tensor), "as read"
+        donors = self.images
+        check_donors("ConditionalPatches", donors, inputs)
+        own = copies(donors, inputs[0].detach())
+        fewest = int((~own).sum(1).min())
+        if fewest < self.neighbours:
+            raise ArgumentError(
+                f"Expected `images` with at least `neighbours`={self.neighbours} pictures other "
+                f"than the one explained; got {fewest}."
+            )
+        rank = order(self.neighbours, seed)[index % self.neighbours]
+        turns = order(len(donors), seed)
+        turns = turns[index % len(turns) :] + turns[: index % len(turns)]
+        return _Nearest(inputs[0].detach(), donors, own, self.border, rank, turns)
+
+
+@dataclass(frozen=True, eq=False)
+class _Nearest:
+    """The stand-in of one draw.
+
+    Attributes:
+        inputs: (n, C, H, W).
+        donors: (D, C, H, W).
+        copies: Which donors equal which input, bool (n, D).
+        border: Its width.
+        rank: Which of the nearest donors stands in, from 0.
+        turns: The order in which donors stand in where there is no border.
+    """
+
+    inputs: Tensor
+    donors: Tensor
+    copies: Tensor
+    border: int
+    rank: int
+    turns: list[int]
+
+    def __call__(self, images: Tensor, hidden: tuple[Tensor | None, ...]) -> Tensors:
+        """Each view's donor."""
+        (mask,) = hidden
+        if mask is None:
+            return (self.inputs[:1],)
+        size = 2 * self.border + 1
+        mask = mask.expand(len(images), -1, *self.inputs.shape[2:])
+        near = F.max_pool2d(mask.float(), size, stride=1, padding=self.border) > 0
+        pairs = zip(images.tolist(), near & ~mask, strict=True)
+        found = [self._donor(image, ring) for image, ring in pairs]
+        return (self.donors[found].to(self.inputs),)
+
+    def _donor(self, image: int, ring: Tensor) -> int:
+        picture = self.inputs[image]
+        places = ring.expand(picture.shape).flatten().nonzero()[:, 0]
+        if len(places) == 0:
+            return next(donor for donor in self.turns if not self.copies[image, donor])
+        here = wide(picture.flatten()[places]).to(self.donors.device)
+        there = self.donors.flatten(1).index_select(1, places.to(self.donors.device))
+        distances = (wide(there) - here).square().sum(1)
+        distances = distances.masked_fill(self.copies[image], torch.inf)
+        return int(distances.argsort(stable=True)[self.rank])

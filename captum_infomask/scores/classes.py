@@ -1,0 +1,154 @@
+# Information about several classes from the same outputs.
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from captum_infomask._checks import ArgumentError, describe, positive_int
+from captum_infomask.scores.information import NATS_PER_UNIT, Score
+from captum_infomask.scores.targets import check_range
+
+
+@dataclass(frozen=True)
+class AllClasses:
+    """Reads outputs as information about every class, (B, M).
+
+    Attributes:
+        score: How outputs are read.
+    """
+
+    score: Score
+
+    @property
+    def head(self) -> str:
+        """What the output holds."""
+        return self.score.head
+
+    @property
+    def unit(self) -> str:
+        """``bits`` or ``nats``."""
+        return self.score.unit
+
+    def __call__(self, output: Tensor, table: Tensor | None) -> Tensor:
+        """Information of each example; 0 about classes of prior 0, which are never asked for."""
+        return self._possible(self.score.of_all(output))
+
+    def critic(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The critic's values and log partitions, in nats."""
+        value, partition = self.score.critic_of_all(output)
+        return self._possible(value), partition
+
+    def check(self, output: Tensor, table: Tensor | None) -> None:
+        """Refuse outputs without one number per class."""
+        if output.dim() != 2:
+            raise ArgumentError(
+                f"Expected `forward_func` to return (N, M), a number per class, for score_classes; "
+                f"got {tuple(output.shape)}."
+            )
+        self.score.check(output, torch.zeros(len(output), 1, dtype=torch.long))
+
+    def _possible(self, values: Tensor) -> Tensor:
+        prior = self.score.prior
+        if prior is None or prior.dim() == 0:
+            return values
+        return torch.where(prior.to(values.device) > 0, values, 0)
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """Reads outputs as information about K classes, where ``Score`` reads one.
+
+    Attributes:
+        score: How outputs are read.
+    """
+
+    score: Score
+
+    @property
+    def head(self) -> str:
+        """What the output holds."""
+        return self.score.head
+
+    @property
+    def unit(self) -> str:
+        """``bits`` or ``nats``."""
+        return self.score.unit
+
+    def __call__(self, output: Tensor, table: Tensor | None) -> Tensor:
+        """Information of each example about its classes, (B, M) and (B, K) → (B, K)."""
+        return _gather(self.score.of_all(output), table)
+
+    def critic(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The critic's values and log partitions for the classes, (B, K) each, in nats."""
+        value, partition = self.score.critic_of_all(output)
+        return _gather(value, table), _gather(partition, table)
+
+    def check(self, output: Tensor, table: Tensor | None) -> None:
+        """Refuse classes that the output does not have."""
+        assert table is not None, "chosen beforehand"
+        for column in table.T:
+            self.score.check(output, column[:, None])
+
+
+def checked_classes(classes: object, top_k: object, n: int) -> Tensor | int | None:
+    """Which classes are asked for: the same for all images (n, K), the likeliest ``top_k``, or all.
+
+    Returns:
+        Class numbers (n, K), the number of likeliest classes, or None for every class.
+
+    Raises:
+        ArgumentError: Both are given, or one of them is no class number or count.
+    """
+    if classes is not None and top_k is not None:
+        raise ArgumentError("Expected one of `classes` and `top_k`; got both.")
+    if top_k is not None:
+        return positive_int("top_k", top_k)
+    if classes is None:
+        return None
+    try:
+        numbers = torch.as_tensor(classes)
+    except (TypeError, ValueError, RuntimeError):
+        numbers = torch.empty(0)
+    if (
+        numbers.dim() != 1
+        or not len(numbers)
+        or numbers.is_floating_point()
+        or numbers.is_complex()
+        or numbers.dtype == torch.bool
+        or bool((numbers < 0).any())
+    ):
+        raise ArgumentError(
+            f"Expected `classes` to be a list of class numbers of at least 0; got "
+            f"{describe(classes)}."
+        )
+    if len(numbers.unique()) < len(numbers):
+        raise ArgumentError(f"Expected `classes` to name each once; got {describe(classes)}.")
+    return numbers.long().cpu().expand(n, -1)
+
+
+def choose_classes(asked: Tensor | int | None, totals: Tensor, score: Score) -> Tensor:
+    """The classes of each image, long (n, K), from its information about all, (n, M)."""
+    n, count = totals.shape
+    possible = torch.arange(count)
+    if score.prior is not None and score.prior.dim() == 1:
+        possible = score.prior.nonzero()[:, 0]
+    if isinstance(asked, Tensor):
+        check_range(asked.amax(1, keepdim=True), (n, count))
+        return asked
+    if asked is None:
+        return possible.expand(n, -1)
+    if asked > len(possible):
+        raise ArgumentError(
+            f"Expected `top_k` of at most {len(possible)}, the classes; got {asked}."
+        )
+    likely = totals.cpu()
+    if score.head != "raw":
+        likely = likely + score.log_prior(likely) / NATS_PER_UNIT[score.unit]
+    return possible[likely[:, possible].topk(asked, dim=1).indices]
+
+
+def _gather(values: Tensor, classes: Tensor | None) -> Tensor:
+    assert classes is not None, "chosen beforehand"
+    return values.gather(1, classes.to(values.device))
