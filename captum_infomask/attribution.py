@@ -24,7 +24,7 @@ from captum_infomask.masks import MaxFraction, Rule, check_rule, threshold_mask
 from captum_infomask.masks.clean_up import check_clean_up
 from captum_infomask.regions.base import Regions
 from captum_infomask.results import ClassMaps, InfoMap
-from captum_infomask.scores.classes import AllClasses, ClassScore, checked_classes, choose_classes
+from captum_infomask.scores.classes import ClassScore, checked_classes, choose_classes
 from captum_infomask.scores.heads import Head
 from captum_infomask.scores.information import Prior, Score, TrainedWith, Unit
 from captum_infomask.scores.targets import target_table
@@ -399,10 +399,10 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             **options,
         )
         with passes.running(self.get_name(), seed, show_progress) as bar:
-            everything = passes.read_whole(AllClasses(self.score), None, bar)
+            reader = ClassScore(self.score)
+            everything = passes.read_whole(reader, None, bar)
             chosen = choose_classes(asked, everything.information, self.score)
             total = everything.map(lambda part: part.gather(1, chosen.to(part.device)))
-            reader = ClassScore(self.score)
             blank = passes.read_blank(reader, chosen, bar)
             found = passes.read_regions(reader, chosen, bar, total, blank)
         stacked = passes.info_map(

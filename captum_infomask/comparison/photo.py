@@ -121,7 +121,7 @@ class PhotoComparison:
             (f"{probability:.1%}", f"p(y | x), by {self.classifier.name}"),
             (f"{self.bits:.2f} bits", "i(y; x), what the whole picture says"),
             (f"{self.most_bits:.2f} bits", f"log₂ {count}, the most it could say"),
-            (f"{moved:.2f} bits", "how far drop moves between fills, median of regions"),
+            (f"{moved:.2f} bits", "how far drop moves with the fill (median)"),
         )
         figure, _ = methods_figure(self.photo, self.rows, Caption(self.category, facts, NOTES))
         try:

@@ -12,8 +12,8 @@ from captum_infomask.scores.targets import check_range
 
 
 @dataclass(frozen=True)
-class AllClasses:
-    """Reads outputs as information about every class, (B, M).
+class ClassScore:
+    """Reads outputs as information about K classes, or about all M, where ``Score`` reads one.
 
     Attributes:
         score: How outputs are read.
@@ -32,64 +32,33 @@ class AllClasses:
         return self.score.unit
 
     def __call__(self, output: Tensor, table: Tensor | None) -> Tensor:
-        """Information of each example; 0 about classes of prior 0, which are never asked for."""
-        return self._possible(self.score.of_all(output))
+        """Information of each example about its classes (B, K), or about all: (B, K) or (B, M)."""
+        return self._of(self.score.of_all(output), table)
 
     def critic(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The critic's values and log partitions, in nats."""
+        """The critic's values and log partitions, of the same shape, in nats."""
         value, partition = self.score.critic_of_all(output)
-        return self._possible(value), partition
+        return self._of(value, table), self._of(partition, table)
 
     def check(self, output: Tensor, table: Tensor | None) -> None:
-        """Refuse outputs without one number per class."""
+        """Refuse outputs without one number per class, and classes that they do not have."""
         if output.dim() != 2:
             raise ArgumentError(
                 f"Expected `forward_func` to return (N, M), a number per class, for score_classes; "
                 f"got {tuple(output.shape)}."
             )
-        self.score.check(output, torch.zeros(len(output), 1, dtype=torch.long))
+        columns = torch.zeros(1, 1).long() if table is None else table
+        for column in columns.T:
+            self.score.check(output, column[:, None])
 
-    def _possible(self, values: Tensor) -> Tensor:
+    def _of(self, values: Tensor, table: Tensor | None) -> Tensor:
+        """The asked classes' values; of all classes, 0 for those of prior 0, which nobody asks."""
+        if table is not None:
+            return values.gather(1, table.to(values.device))
         prior = self.score.prior
         if prior is None or prior.dim() == 0:
             return values
         return torch.where(prior.to(values.device) > 0, values, 0)
-
-
-@dataclass(frozen=True)
-class ClassScore:
-    """Reads outputs as information about K classes, where ``Score`` reads one.
-
-    Attributes:
-        score: How outputs are read.
-    """
-
-    score: Score
-
-    @property
-    def head(self) -> str:
-        """What the output holds."""
-        return self.score.head
-
-    @property
-    def unit(self) -> str:
-        """``bits`` or ``nats``."""
-        return self.score.unit
-
-    def __call__(self, output: Tensor, table: Tensor | None) -> Tensor:
-        """Information of each example about its classes, (B, M) and (B, K) → (B, K)."""
-        return _gather(self.score.of_all(output), table)
-
-    def critic(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The critic's values and log partitions for the classes, (B, K) each, in nats."""
-        value, partition = self.score.critic_of_all(output)
-        return _gather(value, table), _gather(partition, table)
-
-    def check(self, output: Tensor, table: Tensor | None) -> None:
-        """Refuse classes that the output does not have."""
-        assert table is not None, "chosen beforehand"
-        for column in table.T:
-            self.score.check(output, column[:, None])
 
 
 def checked_classes(classes: object, top_k: object, n: int) -> Tensor | int | None:
@@ -147,8 +116,3 @@ def choose_classes(asked: Tensor | int | None, totals: Tensor, score: Score) -> 
     if score.head != "raw":
         likely = likely + score.log_prior(likely) / NATS_PER_UNIT[score.unit]
     return possible[likely[:, possible].topk(asked, dim=1).indices]
-
-
-def _gather(values: Tensor, classes: Tensor | None) -> Tensor:
-    assert classes is not None, "chosen beforehand"
-    return values.gather(1, classes.to(values.device))
