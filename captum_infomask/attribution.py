@@ -145,7 +145,9 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
                 scales, of whose attributions the mean is taken.
             imputer: What stands in for hidden pixels, instead of ``baselines``.
             crop_size: (height, width) that ``crop`` resizes regions to, ``native`` for no resizing,
-                or None for the images' own size; a list of them for several scales.
+                or None for the images' own size; a list of them for several scales. A network
+                trained on 224 pixels reads crops of (160, 160) as well, for 0.55 times the pixels
+                (docs/results/mosaics.md).
             crop_margin: Share of a region's own height and width that ``crop`` shows around it on
                 each side.
             reference: ``prior``: i(y; view) as it is (default of ``crop``); ``blank``: minus the
