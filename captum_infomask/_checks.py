@@ -64,9 +64,11 @@ def finite_number(
         with contextlib.suppress(OverflowError):
             number = float(given)
     if not (above < number < math.inf and number >= least):
-        bound = f"of at least {least:g}" if least > above else f"above {above:g}"
+        bound = f" of at least {least:g}" if least > above else f" above {above:g}"
+        if max(above, least) == -math.inf:
+            bound = ""
         raise ArgumentError(
-            f"Expected `{argument}` to be a finite number {bound}; got {short_repr(given)}."
+            f"Expected `{argument}` to be a finite number{bound}; got {short_repr(given)}."
         )
     return number
 

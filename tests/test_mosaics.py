@@ -16,9 +16,9 @@ from captum_infomask import ArgumentError, InfoMask
 from captum_infomask.comparison.ground_truth import average_precision, bootstrap
 from captum_infomask.comparison.mosaic_methods import (
     MosaicMethod,
-    centred_blob,
+    blob_classes,
     mosaic_methods,
-    uniform_noise,
+    noise_classes,
 )
 from captum_infomask.comparison.mosaics import (
     CountedPixels,
@@ -157,11 +157,11 @@ def test_all_classes_at_once_are_what_one_at_a_time_gives():
 
 def test_controls_see_no_network():
     mosaic = colour_mosaics()[0]
-    for control in (centred_blob, uniform_noise):
+    for control in (blob_classes, noise_classes):
         maps = control(None, mosaic.picture, [0, 1, 2, 3])
         shares, _ = measure_maps(maps, mosaic)
         torch.testing.assert_close(shares, torch.full((4,), 0.25), rtol=0, atol=0.02)
-    assert uniform_noise(None, mosaic.picture, [0, 1]).std(0).min() > 0
+    assert noise_classes(None, mosaic.picture, [0, 1]).std(0).min() > 0
 
 
 # Measures and the experiment

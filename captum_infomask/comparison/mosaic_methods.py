@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from captum_infomask.attribution import InfoMask
 from captum_infomask.comparison.calls import Forward, log_probabilities
+from captum_infomask.comparison.controls import centred_blob, uniform_noise
 
 AttributeAll: TypeAlias = Callable[[Forward, Tensor, Sequence[int]], Tensor]
 
@@ -79,17 +80,14 @@ def grad_cam_classes(layer: nn.Module) -> AttributeAll:
     return attribute
 
 
-def centred_blob(forward: Forward, picture: Tensor, targets: Sequence[int]) -> Tensor:
-    """A control that sees no network: a Gaussian in the middle, a quarter of the sides wide."""
-    down, across = (torch.linspace(-2, 2, side).square() for side in picture.shape[2:])
-    blob = (-(down[:, None] + across) / 2).exp()
-    return blob.expand(len(targets), -1, -1)
+def blob_classes(forward: Forward, picture: Tensor, targets: Sequence[int]) -> Tensor:
+    """The control that lies in the middle, whatever the class."""
+    return centred_blob(*picture.shape[2:]).expand(len(targets), -1, -1)
 
 
-def uniform_noise(forward: Forward, picture: Tensor, targets: Sequence[int]) -> Tensor:
-    """A control that sees no network: independent uniform noise per pixel."""
-    generator = torch.Generator().manual_seed(0)
-    return torch.rand(len(targets), *picture.shape[2:], generator=generator)
+def noise_classes(forward: Forward, picture: Tensor, targets: Sequence[int]) -> Tensor:
+    """The control that lies anywhere."""
+    return uniform_noise(len(targets), *picture.shape[2:])
 
 
 def mosaic_methods(
@@ -141,6 +139,6 @@ def mosaic_methods(
         ),
         MosaicMethod("Occlusion, logits", "logits", occlusion_classes(window, stride)),
         MosaicMethod("Occlusion, log-probabilities", "nats", log_p),
-        MosaicMethod("centred blob (control)", "a.u.", centred_blob),
-        MosaicMethod("uniform noise (control)", "a.u.", uniform_noise),
+        MosaicMethod("centred blob (control)", "a.u.", blob_classes),
+        MosaicMethod("uniform noise (control)", "a.u.", noise_classes),
     )

@@ -116,11 +116,11 @@ def mosaic_experiment(
     Example:
         >>> import torch
         >>> from torch import nn
-        >>> from captum_infomask.comparison.mosaic_methods import MosaicMethod, centred_blob
+        >>> from captum_infomask.comparison.mosaic_methods import MosaicMethod, blob_classes
         >>> from captum_infomask.comparison.mosaics import mosaic_experiment
         >>> from captum_infomask.datasets.mosaics import photo_mosaics
         >>> mosaics = photo_mosaics({name: torch.rand(1, 3, 8, 8) for name in "abcd"})
-        >>> blob = MosaicMethod("blob", "a.u.", centred_blob)
+        >>> blob = MosaicMethod("blob", "a.u.", blob_classes)
         >>> classes = {name: index for index, name in enumerate("abcd")}
         >>> (row,) = mosaic_experiment(nn.Identity(), mosaics, classes, [blob])
         >>> str(row.share)

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from captum_infomask.comparison.calls import (
@@ -13,6 +12,7 @@ from captum_infomask.comparison.calls import (
     log_probabilities,
     occlusion,
 )
+from captum_infomask.comparison.controls import centred_blob, uniform_noise
 from captum_infomask.comparison.methods import Method
 
 # Crops keep their size: stretched to the picture's, digits look like none in training.
@@ -59,12 +59,10 @@ def two_digit_methods(
 
 
 def _blob(forward: Forward, inputs: Tensor, target: int, show_progress: bool) -> Tensor:
-    """A Gaussian in the middle of each picture, a quarter of its sides wide: no network."""
-    across = [torch.linspace(-2, 2, side).square() for side in inputs.shape[2:]]
-    blob = (-(across[0][:, None] + across[1]) / 2).exp()
-    return blob.expand_as(inputs).contiguous()
+    """The control that lies in the middle of each picture."""
+    return centred_blob(*inputs.shape[2:]).expand_as(inputs).contiguous()
 
 
 def _noise(forward: Forward, inputs: Tensor, target: int, show_progress: bool) -> Tensor:
-    """Independent uniform noise per pixel, not blurred: no network."""
-    return torch.rand(inputs.shape, generator=torch.Generator().manual_seed(0))
+    """The control that lies anywhere."""
+    return uniform_noise(*inputs.shape)

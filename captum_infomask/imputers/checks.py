@@ -1,7 +1,6 @@
 # What imputers check: their settings, and that inputs are images where only images make sense.
 from __future__ import annotations
 
-import math
 import numbers
 
 from captum_infomask._checks import ArgumentError, random_seed, short_repr
@@ -26,17 +25,6 @@ def float_inputs(imputer: str, inputs: Tensors) -> None:
                 f"Expected floating-point inputs for the imputer {imputer}; got inputs of shape "
                 f"{tuple(x.shape)} and dtype {x.dtype}."
             )
-
-
-def real_number(argument: str, given: object, *, least: float = -math.inf) -> float:
-    """Return ``given`` as a finite float of at least ``least``."""
-    known = isinstance(given, numbers.Real) and not isinstance(given, bool)
-    if not known or not math.isfinite(given) or given < least:  # type: ignore[arg-type,operator]
-        bound = "" if least == -math.inf else f" of at least {least:g}"
-        raise ArgumentError(
-            f"Expected `{argument}` to be a finite number{bound}; got {short_repr(given)}."
-        )
-    return float(given)  # type: ignore[arg-type]
 
 
 def draw_number(seed: object, index: object) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from captum_infomask._checks import ArgumentError, finite_number
 from captum_infomask._types import Tensors
 from captum_infomask.imputers.base import StandIn
-from captum_infomask.imputers.checks import float_inputs, real_number
+from captum_infomask.imputers.checks import float_inputs
 from captum_infomask.imputers.draws import Draw, noise
 from captum_infomask.imputers.filled import wide
 
@@ -45,8 +45,8 @@ class UniformNoise:
     high: float | None = None
 
     def __post_init__(self) -> None:
-        low = None if self.low is None else real_number("low", self.low)
-        high = None if self.high is None else real_number("high", self.high)
+        low = None if self.low is None else finite_number("low", self.low)
+        high = None if self.high is None else finite_number("high", self.high)
         if low is not None and high is not None and low >= high:
             raise ArgumentError(f"Expected `low` below `high`; got {low:g} and {high:g}.")
 
@@ -97,7 +97,7 @@ class NormalNoise:
 
     def __post_init__(self) -> None:
         if self.mean is not None:
-            real_number("mean", self.mean)
+            finite_number("mean", self.mean)
         if self.std is not None:
             finite_number("std", self.std, above=0)
 

@@ -14,9 +14,10 @@ from scipy.sparse import coo_array, csc_array, dia_array
 from scipy.sparse.linalg import splu
 from torch import Tensor
 
+from captum_infomask._checks import finite_number
 from captum_infomask._types import Tensors
 from captum_infomask.imputers.base import StandIn
-from captum_infomask.imputers.checks import float_images, real_number
+from captum_infomask.imputers.checks import float_images
 from captum_infomask.imputers.draws import Draw, noise
 from captum_infomask.imputers.filled import Filled, visible_means
 
@@ -64,7 +65,7 @@ class NoisyLinear:
     noise: float = 0.01
 
     def __post_init__(self) -> None:
-        real_number("noise", self.noise, least=0)
+        finite_number("noise", self.noise, least=0)
 
     def prepare(self, inputs: Tensors) -> StandIn:
         """The first draw of seed 0."""
