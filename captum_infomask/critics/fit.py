@@ -15,8 +15,8 @@ from captum_infomask._checks import (
     positive_int,
     random_seed,
 )
+from captum_infomask._files import check_path
 from captum_infomask._types import Baselines
-from captum_infomask.critics.fit_files import check_path
 from captum_infomask.critics.fit_loaders import Pictures, fit_and_held_out
 from captum_infomask.critics.fit_report import FitReport, FitRow, first_pictures, hold_out
 from captum_infomask.critics.fit_training import FitSettings, Training

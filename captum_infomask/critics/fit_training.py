@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from captum_infomask._checks import ArgumentError
-from captum_infomask.critics.fit_files import part, read, write
+from captum_infomask._files import part, read, write
 from captum_infomask.critics.fit_loaders import Pictures, Place, seed_of
 from captum_infomask.critics.fit_report import HeldOut, divergence, log_posterior
 from captum_infomask.critics.fitted import FittedCritic, weights

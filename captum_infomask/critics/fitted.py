@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_infomask._checks import ArgumentError, describe
-from captum_infomask.critics.fit_files import check_path, read, write
+from captum_infomask._files import check_path, read, write
 from captum_infomask.critics.fit_report import FitReport, FitRow
 from captum_infomask.models.checkpoints import fit_state_dict
 

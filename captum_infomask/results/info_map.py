@@ -1,19 +1,17 @@
 # InfoMap: every region's information about one class.
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from scipy.special import stdtrit
 from torch import Tensor
 
 from captum_infomask._captum import format_output
 from captum_infomask._checks import ArgumentError, finite_number
+from captum_infomask._files import check_path, read, write
 from captum_infomask._types import TensorOrTensors
 from captum_infomask.masks import MaxFraction, Rule, bounding_boxes, threshold_mask
 from captum_infomask.regions.base import Regions
@@ -181,11 +179,7 @@ class InfoMap:
         tensors = {name: tensor for name in _TENSORS if (tensor := getattr(self, name)) is not None}
         tensors |= {f"regions.{name}": tensor for name, tensor in self.regions.state().items()}
         settings = {name: getattr(self, name) for name in _SETTINGS}
-        # Copies, because safetensors refuses tensors that share memory.
-        owned = {
-            name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()
-        }
-        save_file(owned, path, metadata={"format": _FORMAT, "settings": json.dumps(settings)})
+        write(check_path("path", path), _FORMAT, tensors, settings)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> InfoMap:
@@ -194,19 +188,7 @@ class InfoMap:
         Raises:
             ArgumentError: ``path`` is not a file that ``save`` wrote.
         """
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise ArgumentError(
-                f"Expected `path` to be a file that InfoMap.save wrote; got {path} ({error})."
-            ) from error
-        if metadata.get("format") != _FORMAT:
-            raise ArgumentError(
-                f"Expected `path` to be a file that InfoMap.save wrote ({_FORMAT}); got {path} "
-                f"of format {metadata.get('format')!r}."
-            )
+        tensors, settings = read("path", check_path("path", path), _FORMAT)
         state = {
             name.removeprefix("regions."): tensor
             for name, tensor in tensors.items()
@@ -216,5 +198,5 @@ class InfoMap:
         return cls(
             regions=restore(state),
             **found,
-            **json.loads(metadata["settings"]),
+            **settings,
         )

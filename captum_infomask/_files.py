@@ -1,4 +1,4 @@
-# Files of a fit: tensors in safetensors, all else as JSON in its metadata; written whole or not.
+# Files of results: tensors in safetensors, all else as JSON in its metadata; written whole or not.
 from __future__ import annotations
 
 import json
