@@ -18,6 +18,8 @@ from captum_infomask._types import (
     Target,
     TensorOrTensors,
 )
+from captum_infomask.engines.base import Engine
+from captum_infomask.engines.choose import EngineName
 from captum_infomask.engines.prepare import prepare
 from captum_infomask.imputers.base import Imputer
 from captum_infomask.masks import MaxFraction, Rule, check_rule, threshold_mask
@@ -111,6 +113,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         crop_margin: float = 0.0,
         reference: Reference | None = None,
         overlap: str = "mean",
+        engine: EngineName | Engine = "auto",
         n_samples: int | None = None,
         seed: int = 0,
         perturbations_per_eval: int | None = None,
@@ -154,6 +157,8 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
                 value of the all-imputed view (default of ``keep``). The others need none.
             overlap: How regions that cover an element combine: ``mean`` (as Occlusion), ``mixture``
                 (log of the mean probability) or ``max``.
+            engine: What turns views into the network's outputs: ``auto`` (the fastest that gives
+                the same numbers), ``batched`` (plain forward passes), or an engine's settings.
             n_samples: For ``chain`` the number of orders, even, 16 if None; the values of regions
                 that cover the picture sum to i(y; x) − i(y; all imputed) whatever it is. For the
                 other views the draws of a random imputer, whose posteriors are averaged, 8 if
@@ -202,6 +207,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             crop_margin=crop_margin,
             reference=reference,
             overlap=overlap,
+            engine=engine,
             n_samples=n_samples,
             seed=seed,
             perturbations_per_eval=perturbations_per_eval,
@@ -272,6 +278,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         crop_margin: float = 0.0,
         reference: Reference | None = None,
         overlap: str = "mean",
+        engine: EngineName | Engine = "auto",
         n_samples: int | None = None,
         seed: int = 0,
         perturbations_per_eval: int | None = None,
@@ -318,6 +325,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             crop_margin=crop_margin,
             reference=reference,
             overlap=overlap,
+            engine=engine,
             n_samples=n_samples,
             seed=seed,
             perturbations_per_eval=perturbations_per_eval,

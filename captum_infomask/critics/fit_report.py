@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from captum_infomask._checks import ArgumentError
 from captum_infomask.critics.fit_loaders import Pictures, seed_of
 from captum_infomask.critics.random_views import RandomViews
+from captum_infomask.engines.base import Call
 from captum_infomask.engines.batched import Batched
 from captum_infomask.views.plan import ViewPlan
 
@@ -114,7 +115,7 @@ class HeldOut:
 def divergence(critic: nn.Module, plan: ViewPlan, log_posterior: Tensor) -> Tensor:
     r"""Sum over a plan's views of :math:`\mathrm{KL}(p(y \mid x) \| q(y \mid v))`, in nats."""
     total = log_posterior.new_zeros(())
-    for rows, output in Batched(critic, perturbations_per_eval=1).run(plan):
+    for rows, output in Batched().start(Call(critic, perturbations_per_eval=1)).run(plan):
         shown = output.to(log_posterior.dtype).log_softmax(1)
         wanted = log_posterior[rows.to(log_posterior.device)]
         total = total + (wanted.exp() * (wanted - shown)).sum()

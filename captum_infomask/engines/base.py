@@ -1,26 +1,52 @@
 # What every engine can do.
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from captum_infomask.views.plan import ViewPlan
 
 
-class Engine(Protocol):
-    """Turns views into the network's outputs, a chunk at a time."""
+@dataclass(frozen=True, eq=False)
+class Call:
+    """What one attribute call gives its engine to run.
+
+    Attributes:
+        forward_func: The user's forward function.
+        additional_forward_args: Further arguments; tensors with one entry per image follow their
+            image's views, all else is passed as it is.
+        perturbations_per_eval: At most this many views per image in one forward pass, as in
+            Captum's methods; a size that suits the device if None.
+    """
+
+    forward_func: Callable[..., Any]
+    additional_forward_args: tuple[Any, ...] = ()
+    perturbations_per_eval: int | None = None
+
+
+class Running(Protocol):
+    """An engine at work on one call."""
 
     @property
     def name(self) -> str:
-        """The engine's name, as results record it."""
-        ...
-
-    def steps(self, plan: ViewPlan) -> int:
-        """How many chunks ``run`` will yield."""
+        """The engine that ran, and why no other, as results record it; known after the run."""
         ...
 
     def run(self, plan: ViewPlan) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the rows of the plan in a chunk, long (B,), and the network's output for them."""
+        """Yield the rows of the plan in a chunk, long (B,), and the network's output for them.
+
+        Every row comes once, in any order.
+        """
+        ...
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """What turns views into the network's outputs, a chunk at a time; settings only."""
+
+    def start(self, call: Call) -> Running:
+        """Begin a call; nothing of the user's has run when this returns."""
         ...

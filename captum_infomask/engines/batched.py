@@ -1,7 +1,7 @@
 # The batched engine: plain forward passes over chunks of views, whatever the network.
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_infomask._checks import ArgumentError
+from captum_infomask.engines.base import Call
 from captum_infomask.engines.pixels import draw
 from captum_infomask.views.plan import ViewPlan
 
@@ -19,32 +20,27 @@ _PICTURES_PER_THREAD, _PICTURES_ON_CPU, _VIEWS_ON_CPU = 2, (4, 32), 128
 _PICTURES_ON_ACCELERATOR, _VIEWS_ON_ACCELERATOR = 128, 256
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Batched:
-    """Runs the forward function on chunks of views; images of a batch fill chunks together.
+    """Plain forward passes over chunks of views; images of a batch fill chunks together."""
 
-    Attributes:
-        forward_func: The user's forward function.
-        additional_forward_args: Further arguments; tensors with one entry per image follow their
-            image's views, all else is passed as it is.
-        perturbations_per_eval: At most this many views per image in one forward pass, as in
-            Captum's methods; a size that suits the device if None.
-    """
+    def start(self, call: Call) -> RunningBatched:
+        """Begin a call."""
+        return RunningBatched(call)
 
-    forward_func: Callable[..., Any]
-    additional_forward_args: tuple[Any, ...] = ()
-    perturbations_per_eval: int | None = None
+
+@dataclass(frozen=True, eq=False)
+class RunningBatched:
+    """The batched engine at work on one call."""
+
+    call: Call
     name = "batched"
-
-    def steps(self, plan: ViewPlan) -> int:
-        """How many forward passes the plan takes."""
-        return len(self._chunks(plan))
 
     def run(self, plan: ViewPlan) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield each chunk's rows and outputs."""
         for rows in self._chunks(plan):
             try:
-                output = self.forward_func(*draw(plan, rows), *self._arguments(plan, rows))
+                output = self.call.forward_func(*draw(plan, rows), *self._arguments(plan, rows))
             except (RuntimeError, ValueError, IndexError) as error:
                 _check_batch_dimension(plan, error)
                 raise
@@ -61,8 +57,8 @@ class Batched:
 
     def _chunk_size(self, plan: ViewPlan, rows: Tensor) -> int:
         inputs = plan.scene.inputs
-        if self.perturbations_per_eval is not None:
-            return self.perturbations_per_eval * len(inputs[0])
+        if self.call.perturbations_per_eval is not None:
+            return self.call.perturbations_per_eval * len(inputs[0])
         elements = sum(x[0].numel() for x in inputs)
         if plan.sizes is not None:
             elements = inputs[0].shape[1] * int(plan.sizes[rows[0]].prod())
@@ -80,7 +76,7 @@ class Batched:
             arg.index_select(0, images.to(arg.device))
             if isinstance(arg, Tensor) and arg.dim() > 0 and len(arg) == n
             else arg
-            for arg in self.additional_forward_args
+            for arg in self.call.additional_forward_args
         )
 
 

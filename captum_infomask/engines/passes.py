@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
-from captum_infomask.engines.base import Engine
+from captum_infomask.engines.base import Running
 from captum_infomask.engines.reading import read_views
 from captum_infomask.engines.untouched import untouched
 from captum_infomask.results.info_map import InfoMap
@@ -31,7 +31,7 @@ class Passes:
         forward_func: What the engine runs.
     """
 
-    engine: Engine
+    engine: Running
     view: View
     scenes: tuple[Scene, ...]
     forward_func: Callable[..., Any]
@@ -57,16 +57,20 @@ class Passes:
         device = self.scenes[0].inputs[0].device
         with (
             untouched(self.forward_func, device, seed),
-            tqdm(total=self.steps, desc=f"{name} attribution", disable=not show_progress) as bar,
+            tqdm(
+                total=self.count,
+                desc=f"{name} attribution",
+                unit="view",
+                disable=not show_progress,
+            ) as bar,
         ):
             yield bar
 
     @property
-    def steps(self) -> int:
-        """Forward passes in all, for a progress bar."""
-        hidden = [self.plan] if self.blank is None else [self.plan, self.blank.plan]
-        passes = sum(self.engine.steps(plan) for plan in hidden) * len(self._repeated(self.plan))
-        return passes + self.engine.steps(self.whole) * self._whole_passes
+    def count(self) -> int:
+        """Views in all, for a progress bar."""
+        hidden = len(self.plan) + (0 if self.blank is None else len(self.blank.plan))
+        return hidden * len(self._repeated(self.plan)) + len(self.whole) * self._whole_passes
 
     def read_whole(self, reader: Reader, table: Tensor | None, bar: Any) -> Reading:
         """i(y; x) of the whole images, (n, ...)."""

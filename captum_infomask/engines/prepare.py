@@ -7,7 +7,8 @@ from typing import Any
 from captum_infomask._captum import format_additional_forward_args
 from captum_infomask._checks import one_of, positive_int
 from captum_infomask._types import AdditionalForwardArgs, Baselines, TensorOrTensors, Tensors
-from captum_infomask.engines.batched import Batched
+from captum_infomask.engines.base import Call, Engine
+from captum_infomask.engines.choose import EngineName, choose_engine
 from captum_infomask.engines.passes import Passes
 from captum_infomask.imputers.base import Imputer
 from captum_infomask.imputers.choose import choose_imputer
@@ -34,6 +35,7 @@ def prepare(
     crop_margin: float = 0.0,
     reference: Reference | None = None,
     overlap: str = "mean",
+    engine: EngineName | Engine = "auto",
     n_samples: int | None = None,
     seed: int = 0,
     perturbations_per_eval: int | None = None,
@@ -42,6 +44,7 @@ def prepare(
     one_of("overlap", overlap, OVERLAPS)
     if perturbations_per_eval is not None:
         perturbations_per_eval = positive_int("perturbations_per_eval", perturbations_per_eval)
+    chosen_engine = choose_engine(engine)
     chosen = choose_view(
         view, crop_size, crop_margin, reference, n_samples, seed, baselines, imputer
     )
@@ -49,7 +52,7 @@ def prepare(
     if isinstance(chosen, Crop):
         made = chosen.scaled(made)
     stand_ins = choose_imputer(baselines, imputer)
-    engine = Batched(
+    call = Call(
         forward_func,
         format_additional_forward_args(additional_forward_args) or (),
         perturbations_per_eval,
@@ -57,4 +60,4 @@ def prepare(
     draws = draws_of(stand_ins, chosen, seed)
     scenes = tuple(Scene(tensors, made, draw.prepare(tensors)) for draw in draws)
     chosen.check(scenes[0])
-    return Passes(engine, chosen, scenes, forward_func)
+    return Passes(chosen_engine.start(call), chosen, scenes, forward_func)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from captum_infomask._checks import ArgumentError
-from captum_infomask.engines.base import Engine
+from captum_infomask.engines.base import Running
 from captum_infomask.engines.pixels import draw
 from captum_infomask.scores.accounts import Account, Reader
 from captum_infomask.scores.readings import Reading
@@ -16,7 +16,7 @@ from captum_infomask.views.plan import ViewPlan
 
 
 def read_views(
-    engine: Engine,
+    engine: Running,
     passes: Sequence[ViewPlan],
     reader: Reader,
     account: Account,
@@ -31,7 +31,7 @@ def read_views(
         reader: How outputs are read.
         account: What is kept of them.
         table: Each image's target or classes, (n, k), or None.
-        bar: A progress bar, updated once per chunk.
+        bar: A progress bar, updated by the views of each chunk.
 
     Raises:
         ArgumentError: The outputs do not fit the reader or the targets, or are not finite.
@@ -44,7 +44,7 @@ def read_views(
                 checked = True
             targets = None if table is None else table[plan.images[rows]]
             account.add(rows.to(output.device), output, targets)
-            bar.update()
+            bar.update(len(rows))
     reading = account.reading()
     _check_finite(reading.information, passes)
     return reading
