@@ -8,7 +8,10 @@ from captum_infomask.critics.calibration import FittedTemperature
 from captum_infomask.critics.fit import fit_critic
 from captum_infomask.critics.fitted import FittedCritic
 from captum_infomask.critics.temperature import fit_temperature
+from captum_infomask.engines.batched import Batched
 from captum_infomask.engines.dropout import keep_dropout
+from captum_infomask.engines.incremental.engine import Incremental
+from captum_infomask.engines.tokens.engine import Tokens
 from captum_infomask.imputers import (
     Blur,
     ConditionalPatches,
@@ -18,6 +21,7 @@ from captum_infomask.imputers import (
     MarginalPatches,
     NoisyLinear,
     NormalNoise,
+    RemoveTokens,
     UniformNoise,
 )
 from captum_infomask.masks import (
@@ -49,6 +53,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ArgumentError",
     "AtLeast",
+    "Batched",
     "Blur",
     "ClassMaps",
     "ConditionalMutualInformation",
@@ -58,6 +63,7 @@ __all__ = [
     "FittedCritic",
     "FittedTemperature",
     "Hysteresis",
+    "Incremental",
     "InfoMap",
     "InfoMask",
     "Inpaint",
@@ -67,7 +73,9 @@ __all__ = [
     "NoisyLinear",
     "NormalNoise",
     "Otsu",
+    "RemoveTokens",
     "Sandwich",
+    "Tokens",
     "TopFraction",
     "UniformNoise",
     "bounding_boxes",

@@ -121,25 +121,29 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
     ) -> Any:
         r"""Information that each element's region holds about the target, in the unit.
 
-        ========= ================================= ==============================================
-        view      shown to the network              value of region R
-        ========= ================================= ==============================================
-        ``crop``  the region, cut out and resized   i(y; x_R)
-        ``keep``  the region, all else imputed      i(y; x_R in place) − i(y; all imputed)
-        ``drop``  the image, the region imputed     i(y; x) − i(y; x without R)
-        ``chain`` regions added in random orders    mean of i(y; x_R given those before it)
-        ========= ================================= ==============================================
+        ============ ============================== ==============================================
+        view         shown to the network           value of region R
+        ============ ============================== ==============================================
+        ``crop``     the region, cut out, resized   i(y; x_R)
+        ``keep``     the region, all else imputed   i(y; x_R in place) − i(y; all imputed)
+        ``drop``     the image, the region imputed  i(y; x) − i(y; x without R)
+        ``chain``    regions added, random orders   mean of i(y; x_R given those before it)
+        ``features`` the region's features, f_R     i(y; f_R)
+        ============ ============================== ==============================================
+
+        ``features`` takes one forward pass of the image: f_R is the mean of the last feature map
+        over the region, for networks that end in a global average pooling (docs/features.md).
 
         Args:
             inputs: A tensor (N, ...) or a tuple of them; images are (N, C, H, W), floating-point.
             baselines: What hidden elements become, in Captum's forms: a number, a tensor of the
                 input's shape or with a first dimension of 1, a tuple with one per input; 0 if None.
-                For all views but ``crop``.
+                For all views but ``crop`` and ``features``.
             target: The class, in any form that Captum accepts.
             additional_forward_args: Further arguments of the forward function. Tensors with one
                 entry per example follow their example; everything else is passed as it is.
             feature_mask: Regions as an integer label per element, in Captum's form.
-            view: ``crop``, ``keep``, ``drop`` or ``chain``.
+            view: ``crop``, ``keep``, ``drop``, ``chain`` or ``features``.
             sliding_window_shapes: Regions as Occlusion's windows, without the batch dimension,
                 channel first. Where no regions are given at all, images get windows of a quarter
                 of their sides, an eighth apart; other inputs get one region per element.
@@ -153,12 +157,14 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
                 (docs/results/mosaics.md).
             crop_margin: Share of a region's own height and width that ``crop`` shows around it on
                 each side.
-            reference: ``prior``: i(y; view) as it is (default of ``crop``); ``blank``: minus the
+            reference: ``prior``: i(y; view) as it is (``crop``, ``features``); ``blank``: minus the
                 value of the all-imputed view (default of ``keep``). The others need none.
             overlap: How regions that cover an element combine: ``mean`` (as Occlusion), ``mixture``
                 (log of the mean probability) or ``max``.
             engine: What turns views into the network's outputs: ``auto`` (the fastest that gives
-                the same numbers), ``batched`` (plain forward passes), or an engine's settings.
+                the same numbers), ``batched`` (forward passes of whole pictures), ``incremental``
+                (of each view only what its region changes), ``tokens`` (vision transformers), or
+                an engine's settings, such as ``Incremental(winograd=False)``.
             n_samples: For ``chain`` the number of orders, even, 16 if None; the values of regions
                 that cover the picture sum to i(y; x) − i(y; all imputed) whatever it is. For the
                 other views the draws of a random imputer, whose posteriors are averaged, 8 if

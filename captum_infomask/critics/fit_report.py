@@ -115,7 +115,8 @@ class HeldOut:
 def divergence(critic: nn.Module, plan: ViewPlan, log_posterior: Tensor) -> Tensor:
     r"""Sum over a plan's views of :math:`\mathrm{KL}(p(y \mid x) \| q(y \mid v))`, in nats."""
     total = log_posterior.new_zeros(())
-    for rows, output in Batched().start(Call(critic, perturbations_per_eval=1)).run(plan):
+    plain = Batched(folded=False)  # the critic itself may be in training
+    for rows, output in plain.start(Call(critic, perturbations_per_eval=1)).run(plan):
         shown = output.to(log_posterior.dtype).log_softmax(1)
         wanted = log_posterior[rows.to(log_posterior.device)]
         total = total + (wanted.exp() * (wanted - shown)).sum()

@@ -1,73 +1,171 @@
 # The batched engine: plain forward passes over chunks of views, whatever the network.
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._types import Tensors
 from captum_infomask.engines.base import Call
+from captum_infomask.engines.chunks import PICTURE, default_views, elements_shown, of_one_size
+from captum_infomask.engines.copies import FastCopy, fast_copy
+from captum_infomask.engines.memory import (
+    free_cached,
+    is_out_of_memory,
+    keep_freed_blocks,
+    no_memory,
+)
+from captum_infomask.engines.outputs import check_batch_dimension, check_output
 from captum_infomask.engines.pixels import draw
+from captum_infomask.engines.traced import StandsAside
 from captum_infomask.views.plan import ViewPlan
 
-# A chunk's size in pictures of 3 × 224 × 224, and in views at most: measured with one and two CPU
-# threads, where larger chunks lose (docs/results/speed.md); a guess for more, and elsewhere.
-_PICTURE = 3 * 224 * 224
-_PICTURES_PER_THREAD, _PICTURES_ON_CPU, _VIEWS_ON_CPU = 2, (4, 32), 128
-_PICTURES_ON_ACCELERATOR, _VIEWS_ON_ACCELERATOR = 128, 256
+_log = logging.getLogger("captum_infomask")
+
+# The numbers that a plan's views show from which a copy saves more than it costs: measured
+# (docs/engines.md).
+_WORTH_A_COPY = 64 * PICTURE
+_COMPARED = 2  # the views that a copy is compared on
 
 
 @dataclass(frozen=True)
 class Batched:
-    """Plain forward passes over chunks of views; images of a batch fill chunks together."""
+    """Plain forward passes over chunks of views; images of a batch fill chunks together.
+
+    Where there is enough to do, all chunks but the first run on a copy of the network with batch
+    normalisations folded into convolutions and tensors in channels-last order, if ``torch.fx`` can
+    trace the network and the copy repeats outputs of the first chunk to 1e-4 of the largest of them
+    (float64: 1e-10). The network itself is not changed. A chunk for which there is not enough
+    memory is halved until it fits.
+
+    Args:
+        folded: Whether such a copy may be used.
+        autocast: Run the network under ``torch.autocast`` in this dtype, ``torch.bfloat16`` or
+            ``torch.float16``; what it returns is read in float32. No copy is used then.
+
+    Raises:
+        ArgumentError: A setting is of another type.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask import Batched, InfoMask
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 4)).eval()
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> InfoMask(model).attribute(x, target=2, engine=Batched(folded=False)).shape
+        torch.Size([1, 3, 8, 8])
+
+    Source: Jacob et al., arXiv 1712.05877, Section 3.2 (folding batch normalisation).
+    """
+
+    folded: bool = True
+    autocast: torch.dtype | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.folded, bool):
+            raise ArgumentError(
+                f"Expected `folded` to be True or False; got {describe(self.folded)}."
+            )
+        if self.autocast not in (None, torch.bfloat16, torch.float16):
+            raise ArgumentError(
+                f"Expected `autocast` to be torch.bfloat16, torch.float16 or None; got "
+                f"{describe(self.autocast)}."
+            )
 
     def start(self, call: Call) -> RunningBatched:
         """Begin a call."""
-        return RunningBatched(call)
+        return RunningBatched(self, call)
 
 
-@dataclass(frozen=True, eq=False)
 class RunningBatched:
     """The batched engine at work on one call."""
 
-    call: Call
     name = "batched"
+
+    def __init__(self, settings: Batched, call: Call) -> None:
+        self._call = call
+        self._autocast = settings.autocast
+        self._may_copy = settings.folded and settings.autocast is None
+        self._copy: FastCopy | None = None
+        self._fitting: int | None = None  # views, once there was too little memory for more
 
     def run(self, plan: ViewPlan) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield each chunk's rows and outputs."""
-        for rows in self._chunks(plan):
-            try:
-                output = self.call.forward_func(*draw(plan, rows), *self._arguments(plan, rows))
-            except (RuntimeError, ValueError, IndexError) as error:
-                _check_batch_dimension(plan, error)
-                raise
-            _check_output(output, len(rows))
-            yield rows, output
+        if plan.scene.inputs[0].device.type == "cpu":
+            keep_freed_blocks()
+        groups = of_one_size(plan)
+        elements = sum(len(rows) * elements_shown(plan, int(rows[0])) for rows in groups)
+        for group in groups:
+            left = group
+            while len(left):
+                rows = left[: self._views(plan, int(left[0]))]
+                output = self._attempt(plan, rows)
+                if output is None:
+                    self._fitting = len(rows) // 2
+                    free_cached()
+                    continue
+                if self._may_copy and elements >= _WORTH_A_COPY and len(rows) < len(plan):
+                    self._make_copy(plan, rows[:_COMPARED], output[:_COMPARED])
+                left = left[len(rows) :]
+                yield rows, output
 
-    def _chunks(self, plan: ViewPlan) -> list[Tensor]:
-        if plan.sizes is None:
-            groups = [torch.arange(len(plan))]
+    def _views(self, plan: ViewPlan, row: int) -> int:
+        """How many views the next chunk takes, of which this is the first."""
+        first, elements = plan.scene.inputs[0], elements_shown(plan, row)
+        if self._call.perturbations_per_eval is not None:
+            views = self._call.perturbations_per_eval * len(first)
+        elif self._copy is not None and first.device.type == "cpu":
+            views = self._copy.views_on_cpu(elements)
         else:
-            _, group = plan.sizes.unique(dim=0, return_inverse=True)
-            groups = [(group == g).nonzero()[:, 0] for g in range(int(group.max()) + 1)]
-        return [rows for g in groups for rows in g.split(self._chunk_size(plan, g))]
+            views = default_views(elements, first.device)
+        return views if self._fitting is None else min(views, self._fitting)
 
-    def _chunk_size(self, plan: ViewPlan, rows: Tensor) -> int:
-        inputs = plan.scene.inputs
-        if self.call.perturbations_per_eval is not None:
-            return self.call.perturbations_per_eval * len(inputs[0])
-        elements = sum(x[0].numel() for x in inputs)
-        if plan.sizes is not None:
-            elements = inputs[0].shape[1] * int(plan.sizes[rows[0]].prod())
-        pictures, views = _PICTURES_ON_ACCELERATOR, _VIEWS_ON_ACCELERATOR
-        if inputs[0].device.type == "cpu":
-            least, most = _PICTURES_ON_CPU
-            pictures = min(max(_PICTURES_PER_THREAD * torch.get_num_threads(), least), most)
-            views = _VIEWS_ON_CPU
-        return min(max(pictures * _PICTURE // max(elements, 1), 1), views)
+    def _attempt(self, plan: ViewPlan, rows: Tensor) -> Tensor | None:
+        """The network's output for a chunk; None where it was too large for the memory."""
+        try:
+            output = self._forward(draw(plan, rows), self._arguments(plan, rows))
+        except Exception as error:
+            if not is_out_of_memory(error):
+                if isinstance(error, RuntimeError | ValueError | IndexError):
+                    check_batch_dimension(plan, error)
+                raise
+            if len(rows) == 1:
+                raise no_memory(
+                    error, plan.scene.inputs, elements_shown(plan, int(rows))
+                ) from error
+            _log.debug("Out of memory with %d views; half of them are tried.", len(rows))
+            return None
+        return check_output(output, len(rows))
+
+    def _forward(self, shown: Tensors, arguments: tuple[Any, ...]) -> Any:
+        if self._copy is not None:
+            try:
+                return self._copy(*shown, *arguments)
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise
+                # The network's own error is the one to show, if it raises any.
+                self._copy = None
+                _log.debug("The folded copy is given up: it raised %s.", error)
+        autocast: AbstractContextManager[Any] = nullcontext()
+        if self._autocast is not None:
+            autocast = torch.autocast(shown[0].device.type, dtype=self._autocast)
+        with autocast:
+            return self._call.forward_func(*shown, *arguments)
+
+    def _make_copy(self, plan: ViewPlan, rows: Tensor, output: Tensor) -> None:
+        """Try once whether a copy says of these views what the network said."""
+        self._may_copy = False
+        shown, arguments = draw(plan, rows), self._arguments(plan, rows)
+        try:
+            self._copy = fast_copy(self._call.forward_func, shown, arguments, output)
+        except StandsAside as reason:
+            _log.debug("The network runs as it is, with no folded copy: %s.", reason)
 
     def _arguments(self, plan: ViewPlan, rows: Tensor) -> tuple[Any, ...]:
         n = len(plan.scene.inputs[0])
@@ -76,32 +174,5 @@ class RunningBatched:
             arg.index_select(0, images.to(arg.device))
             if isinstance(arg, Tensor) and arg.dim() > 0 and len(arg) == n
             else arg
-            for arg in self.call.additional_forward_args
-        )
-
-
-def _check_batch_dimension(plan: ViewPlan, error: Exception) -> None:
-    """Where a network cannot take what looks like one image without a batch, say so."""
-    inputs = plan.scene.inputs
-    if plan.hidden == "nothing" and len(inputs) == 1 and inputs[0].dim() == 3:
-        shape = tuple(inputs[0].shape)
-        if shape[0] in (1, 3):
-            raise ArgumentError(
-                f"Expected `inputs` with a batch dimension, (N, C, H, W) for images; got {shape}, "
-                f"for which `forward_func` raised {type(error).__name__}: {error} "
-                f"inputs.unsqueeze(0) adds a batch dimension."
-            ) from error
-
-
-def _check_output(output: object, views: int) -> None:
-    if not isinstance(output, Tensor):
-        part = f"[{next(iter(output))!r}]" if isinstance(output, Mapping) and output else ".logits"
-        raise ArgumentError(
-            f"Expected `forward_func` to return a tensor; got {type(output).__name__}. Wrap the "
-            f"model, e.g. lambda x: model(x){part}."
-        )
-    if output.dim() == 0 or len(output) != views:
-        raise ArgumentError(
-            f"Expected `forward_func` to return one row per example, {views} in all; got shape "
-            f"{tuple(output.shape)}."
+            for arg in self._call.additional_forward_args
         )

@@ -9,13 +9,16 @@ from captum_infomask._checks import one_of, positive_int
 from captum_infomask._types import AdditionalForwardArgs, Baselines, TensorOrTensors, Tensors
 from captum_infomask.engines.base import Call, Engine
 from captum_infomask.engines.choose import EngineName, choose_engine
+from captum_infomask.engines.features import features_engine
 from captum_infomask.engines.passes import Passes
+from captum_infomask.engines.tokens.engine import RunningTokens
 from captum_infomask.imputers.base import Imputer
 from captum_infomask.imputers.choose import choose_imputer
 from captum_infomask.regions.base import OVERLAPS, Regions
 from captum_infomask.regions.choose import choose_regions
 from captum_infomask.views.choose import CropSizes, Reference, ViewName, choose_view, draws_of
 from captum_infomask.views.crop import Crop
+from captum_infomask.views.features import Features
 from captum_infomask.views.plan import Scene
 
 
@@ -44,10 +47,12 @@ def prepare(
     one_of("overlap", overlap, OVERLAPS)
     if perturbations_per_eval is not None:
         perturbations_per_eval = positive_int("perturbations_per_eval", perturbations_per_eval)
-    chosen_engine = choose_engine(engine)
+    chosen_engine = choose_engine(engine, imputer)
     chosen = choose_view(
         view, crop_size, crop_margin, reference, n_samples, seed, baselines, imputer
     )
+    if isinstance(chosen, Features):
+        chosen_engine = features_engine(engine)
     made = choose_regions(tensors, feature_mask, sliding_window_shapes, strides, regions)
     if isinstance(chosen, Crop):
         made = chosen.scaled(made)
@@ -60,4 +65,7 @@ def prepare(
     draws = draws_of(stand_ins, chosen, seed)
     scenes = tuple(Scene(tensors, made, draw.prepare(tensors)) for draw in draws)
     chosen.check(scenes[0])
-    return Passes(chosen_engine.start(call), chosen, scenes, forward_func)
+    passes = Passes(chosen_engine.start(call), chosen, scenes, forward_func)
+    if isinstance(passes.engine, RunningTokens):
+        passes.engine.check(passes.plan, passes.blank)
+    return passes

@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import operator
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import fx, nn
@@ -16,17 +18,19 @@ class StandsAside(Exception):  # noqa: N818 - no error: another engine takes ove
 
 
 def traced(forward_func: Callable[..., object]) -> fx.GraphModule:
-    """The graph of a network in evaluation mode: the same modules and parameters, by reference.
+    """The graph of a network in evaluation mode; its parameters are the network's own.
 
+    The modules are copies: a network may keep what passes through it, and tracing passes stand-ins.
     In-place operations become plain ones, so that no value of the graph changes once it is made.
 
     Raises:
         StandsAside: The function is no module, is in training mode or has hooks, or cannot be
             traced.
     """
-    network = _plain_module(forward_func)
+    network = plain_module(forward_func)
     try:
-        graph = fx.Tracer().trace(network)
+        network = copy.deepcopy(network, {id(each): each for each in network.parameters()})
+        graph = fx.Tracer().trace(network, _defaults(network))
         made = fx.GraphModule(network, graph)
     except Exception as error:
         first = str(error).strip().splitlines()[:1]
@@ -37,6 +41,10 @@ def traced(forward_func: Callable[..., object]) -> fx.GraphModule:
     return made
 
 
+# Tensors in channels_last have no such views.
+_RESHAPES = {"view": "reshape", "view_as": "reshape_as"}
+
+
 def folded(network: fx.GraphModule) -> fx.GraphModule:
     """The graph with batch norms folded into convolutions, weights in channels_last.
 
@@ -45,6 +53,8 @@ def folded(network: fx.GraphModule) -> fx.GraphModule:
     modules = dict(network.named_modules())
     copies = 0
     for node in list(network.graph.nodes):
+        if node.op == "call_method" and node.target in _RESHAPES:
+            node.target = _RESHAPES[node.target]
         conv = modules.get(node.target) if node.op == "call_module" else None
         if type(conv) is not nn.Conv2d:
             continue
@@ -74,7 +84,12 @@ def _folds(norm: nn.Module | None) -> bool:
     return type(norm) is nn.BatchNorm2d and norm.running_mean is not None
 
 
-def _plain_module(forward_func: object) -> nn.Module:
+def plain_module(forward_func: object) -> nn.Module:
+    """The network, if it does what its ``forward`` says and nothing else.
+
+    Raises:
+        StandsAside: It is no module, is in training mode or has hooks.
+    """
     if not isinstance(forward_func, nn.Module):
         raise StandsAside("the forward function is no torch.nn.Module")
     hooks = ("_forward_hooks", "_forward_pre_hooks")
@@ -87,6 +102,16 @@ def _plain_module(forward_func: object) -> nn.Module:
         if any(getattr(module, hook) for hook in hooks):
             raise StandsAside(f"{where} has hooks")
     return forward_func
+
+
+def _defaults(network: nn.Module) -> dict[str, object]:
+    """What arguments are that nobody gives: branches depend on them."""
+    parameters = inspect.signature(network.forward).parameters.values()
+    return {
+        parameter.name: parameter.default
+        for parameter in parameters
+        if isinstance(parameter.default, bool | int | float | str | None)
+    }
 
 
 def _without_writes(network: fx.GraphModule) -> None:
@@ -107,13 +132,21 @@ def _writes(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
     if not node.args or not isinstance(node.args[0], fx.Node):
         return False
     if node.op == "call_module":
-        return bool(getattr(modules[node.target], "inplace", False))
+        return bool(getattr(modules[str(node.target)], "inplace", False))
     if node.op == "call_function":
-        return bool(node.kwargs.get("inplace")) or node.target in _PLAIN_OPERATORS
-    return node.op == "call_method" and node.target.endswith("_") and node.target[-2:] != "__"
+        return bool(node.kwargs.get("inplace")) or node.target in _PLAIN_OPERATORS or _by_name(node)
+    target = str(node.target)
+    return node.op == "call_method" and target.endswith("_") and not target.endswith("__")
 
 
-_PLAIN_OPERATORS = {
+def _by_name(node: fx.Node) -> bool:
+    """Whether a function is called as those are that write: torch.sigmoid_, not operator.and_."""
+    called: Any = node.target
+    name, room = called.__name__, called.__module__
+    return name.endswith("_") and not name.endswith("__") and room != "_operator"
+
+
+_PLAIN_OPERATORS: dict[Any, Callable[..., Any]] = {
     operator.iadd: operator.add,
     operator.isub: operator.sub,
     operator.imul: operator.mul,
@@ -124,13 +157,17 @@ _PLAIN_OPERATORS = {
 
 def _make_plain(network: fx.GraphModule, node: fx.Node, modules: dict[str, nn.Module]) -> None:
     if node.op == "call_module":
-        made = copy.copy(modules[node.target])
+        made: Any = copy.copy(modules[str(node.target)])
         made.inplace = False
         node.target = f"plain_{node.name}"
         network.add_submodule(node.target, made)
     elif node.op == "call_method":
-        node.target = node.target[:-1]
+        node.target = str(node.target)[:-1]
+        if not callable(getattr(torch.Tensor, node.target, None)):
+            raise StandsAside(f"it calls Tensor.{node.target}_")
     elif node.target in _PLAIN_OPERATORS:
         node.target = _PLAIN_OPERATORS[node.target]
-    else:
+    elif "inplace" in node.kwargs:
         node.kwargs = {**node.kwargs, "inplace": False}
+    else:
+        raise StandsAside(f"it calls {node.target}")

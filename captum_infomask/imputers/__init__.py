@@ -7,6 +7,7 @@ from captum_infomask.imputers.local_mean import LocalMean
 from captum_infomask.imputers.noise import NormalNoise, UniformNoise
 from captum_infomask.imputers.noisy_linear import NoisyLinear
 from captum_infomask.imputers.patches import ConditionalPatches, MarginalPatches
+from captum_infomask.imputers.remove_tokens import RemoveTokens
 
 __all__ = [
     "Blur",
@@ -19,6 +20,7 @@ __all__ = [
     "NoisyLinear",
     "NormalNoise",
     "RandomImputer",
+    "RemoveTokens",
     "StandIn",
     "UniformNoise",
 ]

@@ -37,7 +37,7 @@ class InfoMap:
         blank: i(y; all-imputed view) that each score is counted from, (N, R); None where scores are
             not counted from it.
         unit: ``bits`` or ``nats``.
-        view: ``crop``, ``keep``, ``drop`` or ``chain``.
+        view: ``crop``, ``keep``, ``drop``, ``chain`` or ``features``.
         overlap: How regions that overlap combine: ``mean``, ``mixture`` or ``max``.
         engine: The engine that ran.
         is_tuple: Whether the inputs were a tuple, and so the attributions are.

@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args
 
 from captum_infomask._checks import (
     ArgumentError,
+    describe,
     finite_number,
     one_of,
     positive_int,
@@ -15,9 +16,10 @@ from captum_infomask.imputers.base import Imputer, RandomImputer
 from captum_infomask.views.base import View
 from captum_infomask.views.chain import Chain
 from captum_infomask.views.crop import Crop
+from captum_infomask.views.features import Features
 from captum_infomask.views.in_place import Drop, Keep
 
-ViewName = Literal["crop", "keep", "drop", "chain"]
+ViewName = Literal["crop", "keep", "drop", "chain", "features"]
 Reference = Literal["prior", "blank"]
 CropSize = tuple[int, int] | Literal["native"] | None
 CropSizes = CropSize | list[CropSize]
@@ -59,6 +61,14 @@ def choose_view(
         return Keep(reference=str(reference or "blank"), n_samples=count)
     if name == "chain":
         return Chain(_even(count or _ORDERS), checked_seed)
+    if name == "features":
+        _check_unused(baselines=baselines, imputer=imputer, n_samples=count)
+        if reference == "blank":
+            raise ArgumentError(
+                "Expected `reference` 'prior' for view='features', which imputes nothing; got "
+                "'blank'."
+            )
+        return Features()
     if baselines is not None:
         raise ArgumentError(
             "Expected no `baselines` for view='crop', which shows the region alone. Pass "
@@ -94,6 +104,16 @@ def draws_of(imputer: Imputer, view: View, seed: int) -> list[Imputer]:
             f"{type(imputer).__name__}, which draws. Pass one draw of it: imputer.draw(seed, 0)."
         )
     return [imputer.draw(seed, index) for index in range(view.n_samples or _DRAWS)]
+
+
+def _check_unused(**options: object) -> None:
+    """Refuse what the features of one pass have no use for."""
+    for option, given in options.items():
+        if given is not None:
+            raise ArgumentError(
+                f"Expected no `{option}` for view='features', which hides no pixel and takes one "
+                f"pass; got {describe(given)}."
+            )
 
 
 def _even(n_samples: int) -> int:

@@ -1,7 +1,7 @@
 # A view is a description, not pixels: which image, which region, what is hidden, what is cut out.
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -12,7 +12,7 @@ from captum_infomask.imputers.base import StandIn
 from captum_infomask.regions.base import Regions
 from captum_infomask.scores.readings import Reading
 
-Hidden = Literal["nothing", "everything", "region", "rest", "later"]
+Hidden = Literal["nothing", "everything", "region", "rest", "later", "features"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ class ViewPlan:
         scene: Where the views are taken.
         hidden: What the imputer replaces: ``nothing``, ``everything``, the ``region`` of the view,
             the ``rest`` of the image, or all but the regions that an order adds up to the view's
-            own, which come ``later``.
+            own, which come ``later``. ``features``: no pixel, but the features of the rest.
         images: The image of each view, long (V,).
         regions: The region of each view, long (V,); None where views have none.
         cuts: y0, x0, y1, x1 cut out of each view, long (V, 4); None shows the whole.
@@ -80,6 +80,17 @@ class ViewPlan:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def part(self, rows: Tensor) -> ViewPlan:
+        """Some of the views, long (B,)."""
+        return replace(
+            self,
+            images=self.images[rows],
+            regions=None if self.regions is None else self.regions[rows],
+            cuts=None if self.cuts is None else self.cuts[rows],
+            sizes=None if self.sizes is None else self.sizes[rows],
+            orders=self.orders and Orders(self.orders.ranks, self.orders.of_views[rows]),
+        )
 
     def describe(self, view: int) -> str:
         """Name a view in a message."""

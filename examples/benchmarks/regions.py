@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 import argparse
-import platform
 
 import skimage
 import torch
-from batched import Call, interleaved, processor, resnet, spread
+from interleave import Call, interleaved, spread
+from machine import machine
+from networks import network
 from torch.nn import functional as F
 
-from captum_infomask import InfoMask, __version__, superpixels
+from captum_infomask import InfoMask, superpixels
 from captum_infomask.datasets import sample_photo
 
 COUNT, CHUNK = 100, 4
@@ -29,17 +30,17 @@ def photo() -> torch.Tensor:
 
 
 def measured(rounds: int) -> None:
-    network, x = resnet(), photo()
+    model, x = network("resnet18"), photo()
     views = x.repeat(COUNT, 1, 1, 1)
 
     @torch.no_grad()
     def passes() -> torch.Tensor:
-        return torch.cat([network(chunk) for chunk in (x, *views.split(CHUNK))])
+        return torch.cat([model(chunk) for chunk in (x, *views.split(CHUNK))])
 
     def attributed(method: str) -> Call:
         def call() -> torch.Tensor:
             regions = superpixels(x, COUNT, method=method, mean=MEAN, std=STD)
-            return InfoMask(network).attribute(
+            return InfoMask(model).attribute(
                 x, target=1, view="drop", regions=regions, perturbations_per_eval=CHUNK
             )
 
@@ -65,11 +66,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    print(
-        f"{processor()}, {torch.get_num_threads()} threads; Python {platform.python_version()}, "
-        f"torch {torch.__version__}, scikit-image {skimage.__version__}, captum_infomask "
-        f"{__version__}"
-    )
+    print(f"{machine()}, scikit-image {skimage.__version__}")
     measured(arguments.rounds)
 
 

@@ -1,0 +1,41 @@
+# How many views go through the network at a time.
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from captum_infomask.views.plan import ViewPlan
+
+PICTURE = 3 * 224 * 224  # the numbers of a picture that sizes are measured in
+MOST_VIEWS_ON_CPU = 128
+
+# Measured with one and two CPU threads, where larger chunks lose (docs/results/speed.md); a guess
+# for more, and elsewhere.
+_PICTURES_PER_THREAD, _PICTURES_ON_CPU = 2, (4, 32)
+_PICTURES_ON_ACCELERATOR, _MOST_VIEWS_ON_ACCELERATOR = 128, 256
+
+
+def of_one_size(plan: ViewPlan) -> list[Tensor]:
+    """A plan's rows, long (B,) each, in groups of views that are shown at one size."""
+    if plan.sizes is None:
+        return [torch.arange(len(plan))]
+    _, group = plan.sizes.unique(dim=0, return_inverse=True)
+    return [(group == g).nonzero()[:, 0] for g in range(int(group.max()) + 1)]
+
+
+def elements_shown(plan: ViewPlan, row: int) -> int:
+    """How many numbers a view shows to the network."""
+    inputs = plan.scene.inputs
+    if plan.sizes is not None:
+        return inputs[0].shape[1] * int(plan.sizes[row].prod())
+    return sum(x[0].numel() for x in inputs)
+
+
+def default_views(elements: int, device: torch.device) -> int:
+    """A chunk's size by what a view shows alone, for a network of which nothing is known."""
+    pictures, views = _PICTURES_ON_ACCELERATOR, _MOST_VIEWS_ON_ACCELERATOR
+    if device.type == "cpu":
+        least, most = _PICTURES_ON_CPU
+        pictures = min(max(_PICTURES_PER_THREAD * torch.get_num_threads(), least), most)
+        views = MOST_VIEWS_ON_CPU
+    return min(max(pictures * PICTURE // max(elements, 1), 1), views)

@@ -1,0 +1,92 @@
+# A traced node as a call of a function, whether the network calls a function, a method or a module.
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.nn import functional as F
+
+_METHODS = {
+    "relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "exp": torch.exp,
+    "abs": torch.abs, "square": torch.square, "clamp": torch.clamp, "neg": torch.neg,
+    "add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div, "mean": torch.mean,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class FunctionCall:
+    """A function and what it is called with; maps stand there as nodes."""
+
+    function: Any
+    args: tuple[Any, ...]
+    options: Mapping[str, Any]
+
+
+def function_call(
+    node: fx.Node, modules: Mapping[str, nn.Module], constants: Mapping[fx.Node, Any]
+) -> FunctionCall | None:
+    """A node as a function's call, with constants for nodes where they are known; None if unknown.
+
+    Modules count by their exact type: a subclass may do anything.
+    """
+
+    def known(argument: fx.Node) -> Any:
+        return constants.get(argument, argument)
+
+    args = fx.node.map_arg(node.args, known)
+    options = fx.node.map_arg(node.kwargs, known)
+    if node.op == "call_module":
+        return _of_module(modules[str(node.target)], args, options)
+    if node.op == "call_function":
+        return FunctionCall(node.target, args, options)
+    if node.op != "call_method":
+        return None
+    if node.target == "permute":
+        dims = args[1] if len(args) == 2 and not isinstance(args[1], int) else args[1:]
+        return FunctionCall(torch.permute, (args[0], dims), options)
+    method = _METHODS.get(str(node.target))
+    return None if method is None else FunctionCall(method, args, options)
+
+
+def _of_module(m: Any, args: Any, options: Any) -> FunctionCall | None:
+    if len(args) != 1 or options:
+        return None
+    of_kind = _MODULES.get(type(m))
+    if of_kind is None:
+        return FunctionCall(m, args, {})
+    function, settings = of_kind(m)
+    return None if function is None else FunctionCall(function, (*args, *settings), {})
+
+
+def _conv2d(m: nn.Conv2d) -> tuple[Any, tuple[Any, ...]]:
+    settings = (m.weight, m.bias, m.stride, m.padding, m.dilation, m.groups)
+    return (F.conv2d if m.padding_mode == "zeros" else None), settings
+
+
+def _batch_norm(m: nn.BatchNorm2d) -> tuple[Any, tuple[Any, ...]]:
+    own = (m.running_mean, m.running_var, m.weight, m.bias)
+    return F.batch_norm, (*own, False, 0.0, m.eps)
+
+
+def _max_pool2d(m: nn.MaxPool2d) -> tuple[Any, tuple[Any, ...]]:
+    settings = (m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode, m.return_indices)
+    return F.max_pool2d, settings
+
+
+def _avg_pool2d(m: nn.AvgPool2d) -> tuple[Any, tuple[Any, ...]]:
+    window = (m.kernel_size, m.stride, m.padding)
+    return F.avg_pool2d, (*window, m.ceil_mode, m.count_include_pad, m.divisor_override)
+
+
+_MODULES: dict[type, Callable[[Any], tuple[Any, tuple[Any, ...]]]] = {
+    nn.Conv2d: _conv2d,
+    nn.Linear: lambda m: (F.linear, (m.weight, m.bias)),
+    nn.BatchNorm2d: _batch_norm,
+    nn.LayerNorm: lambda m: (F.layer_norm, (m.normalized_shape, m.weight, m.bias, m.eps)),
+    nn.MaxPool2d: _max_pool2d,
+    nn.AvgPool2d: _avg_pool2d,
+    nn.AdaptiveAvgPool2d: lambda m: (F.adaptive_avg_pool2d, (m.output_size,)),
+}

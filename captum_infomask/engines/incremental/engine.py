@@ -1,0 +1,166 @@
+# The incremental engine: of each view, only what its region changes is computed.
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from captum_infomask.engines.base import Call, Running
+from captum_infomask.engines.batched import Batched
+from captum_infomask.engines.chunks import PICTURE
+from captum_infomask.engines.incremental.contents import Contents
+from captum_infomask.engines.incremental.network import BoxNetwork
+from captum_infomask.engines.incremental.trial import run_the_faster
+from captum_infomask.engines.incremental.work import Work
+from captum_infomask.engines.memory import keep_freed_blocks
+from captum_infomask.engines.traced import StandsAside, folded, traced
+from captum_infomask.views.plan import ViewPlan
+
+_log = logging.getLogger("captum_infomask")
+
+# How far a traced network's outputs may be from its own, as a share of the largest.
+_TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}
+
+
+# Numbers that views must show for a gain to pay for tracing a network.
+_LEAST_NUMBERS = 8 * PICTURE
+
+
+@dataclass(frozen=True)
+class Incremental:
+    r"""Exact inference that computes, of each view, only what its region changes.
+
+    The network is traced by ``torch.fx``, and run once on the picture that views differ from: the
+    image for ``drop``, the all-imputed picture for ``keep`` and ``chain``. Of each view only the
+    box of every map is computed that its region reaches. Behind a window of k elements, d apart,
+    moved by s over a map padded by p,
+
+    .. math::
+
+        [a, b) \to [\lceil (a + p - (k - 1) d) / s \rceil,\; \lfloor (b - 1 + p) / s \rfloor + 1)
+
+    changes, and all else is as in the base. Operations that look at the whole map, or are not
+    known, get the whole map. Each step of an order of ``chain`` starts from the step before it.
+
+    Where it cannot run, the batched engine does, and ``InfoMap.engine`` says why: for ``crop``, for
+    networks that cannot be traced, have hooks, are in training mode or take further arguments, and
+    for imputers whose values depend on what is hidden (in ``keep`` and ``chain``).
+
+    Args:
+        winograd: Whether 3 × 3 convolutions of many channels run by Winograd's algorithm, in
+            float32 and where that is faster; docs/results/speed.md has the errors.
+        least_gain: Stand aside where less than this many times fewer operations are predicted; if
+            it is not 0, also where a trial on another device than the CPU shows it slower.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask import Incremental, InfoMask
+        >>> model = torch.nn.Sequential(
+        ...     torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1),
+        ...     torch.nn.Flatten(), torch.nn.Linear(8, 5)).eval()
+        >>> infomap = InfoMask(model).score_regions(torch.rand(1, 3, 32, 32), target=1,
+        ...                                         view="drop", engine=Incremental())
+        >>> infomap.engine
+        'incremental'
+
+    Source: Nakandala, Kumar & Papakonstantinou, "Incremental and Approximate Inference for Faster
+    Occlusion-based Deep CNN Explanations", SIGMOD 2019; Lavin & Gray, arXiv 1509.09308 (Winograd).
+    """
+
+    winograd: bool = True
+    least_gain: float = 0.0
+
+    def start(self, call: Call) -> RunningIncremental:
+        """Begin a call."""
+        return RunningIncremental(self, call, Batched().start(call))
+
+
+class RunningIncremental:
+    """The incremental engine at work on one call."""
+
+    def __init__(self, settings: Incremental, call: Call, batched: Running) -> None:
+        self._settings = settings
+        self._call = call
+        self._batched = batched
+        self._network: BoxNetwork | None = None
+        self._reason: str | None = None
+
+    @property
+    def name(self) -> str:
+        """``incremental``, or ``batched`` and why."""
+        return "incremental" if self._reason is None else f"batched ({self._reason})"
+
+    def run(self, plan: ViewPlan) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield each chunk's rows and outputs; pictures without a region are run as they are."""
+        if plan.regions is None:
+            yield from self._batched.run(plan)
+            return
+        try:
+            work = self._work(plan)
+        except StandsAside as reason:
+            self._reason = str(reason)
+            _log.debug("The incremental engine stands aside: %s.", reason)
+            yield from self._batched.run(plan)
+            return
+        if self._settings.least_gain > 0 and plan.scene.inputs[0].device.type != "cpu":
+            if not (yield from run_the_faster(work.run(), self._batched, plan)):
+                self._reason = "it was slower in a trial on this device"
+            return
+        keep_freed_blocks()
+        yield from work.run()
+
+    def _work(self, plan: ViewPlan) -> Work:
+        _check(plan, self._call)
+        least_gain = self._settings.least_gain
+        if least_gain > 0 and len(plan) * plan.scene.inputs[0][0].numel() < _LEAST_NUMBERS:
+            raise StandsAside("there is too little to do")
+        contents = Contents.of(plan)
+        picture, known = plan.scene.inputs[0][:1], self._network
+        network = known or self._traced(picture)
+        work = Work(network, contents, self._call.perturbations_per_eval)
+        if work.gain < least_gain:
+            raise StandsAside(f"its predicted gain is {work.gain:.2f}")
+        if known is None:
+            self._compare(network.outcome, picture)
+            self._network = network
+        return work
+
+    def _traced(self, picture: Tensor) -> BoxNetwork:
+        """The network on boxes."""
+        graph = folded(traced(self._call.forward_func))
+        try:
+            return BoxNetwork(graph, picture, winograd=self._settings.winograd)
+        except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+            raise StandsAside(f"the traced network raises {type(error).__name__}") from error
+
+    def _compare(self, made: Tensor, picture: Tensor) -> None:
+        """Make sure that the traced network gives for a picture what the user's does."""
+        # The user's network may write to the picture that it is given.
+        own = self._call.forward_func(picture.clone())
+        if not isinstance(own, Tensor) or (own.shape, own.dtype) != (made.shape, made.dtype):
+            raise StandsAside("the traced network gives other outputs than the network")
+        if own.dtype not in _TOLERANCE:
+            raise StandsAside(f"the outputs are {own.dtype}")
+        off, scale = (own - made).abs().max(), own.abs().max()
+        if not bool(off <= _TOLERANCE[own.dtype] * scale):
+            raise StandsAside(
+                f"the traced network's outputs are off by {float(off):.2g}, of {float(scale):.2g}"
+            )
+
+
+def _check(plan: ViewPlan, call: Call) -> None:
+    """Say why views have no base in common, or why the network is not to be traced."""
+    inputs = plan.scene.inputs
+    if plan.cuts is not None:
+        raise StandsAside("view='crop' shows regions by themselves")
+    if len(inputs) != 1 or inputs[0].dim() != 4:
+        raise StandsAside("the inputs are not images alone")
+    if call.additional_forward_args:
+        raise StandsAside("there are additional_forward_args")
+    if inputs[0].dtype not in _TOLERANCE:
+        raise StandsAside(f"the images are {inputs[0].dtype}")
+    if torch.is_autocast_enabled(inputs[0].device.type):
+        raise StandsAside("autocast is on")

@@ -1,0 +1,179 @@
+# A traced network that runs on boxes.
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from captum_infomask.engines.incremental.base import Base, Border, tables_of
+from captum_infomask.engines.incremental.boxes import Box
+from captum_infomask.engines.incremental.graph import Graph, asks_for_shape
+from captum_infomask.engines.incremental.known import TO_FIRST, TO_LAST, Found, Known
+from captum_infomask.engines.incremental.operations import GlobalMean, Place
+from captum_infomask.engines.incremental.recognise import recognise
+from captum_infomask.engines.incremental.spans import Spans
+
+Values = dict[fx.Node, Any]  # boxes of maps; whole tensors; what a network computes from shapes
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A node whose value depends on the picture.
+
+    Attributes:
+        node: The node.
+        found: Its operation on maps, and where that stands; None if it must see whole values.
+        last_uses: The nodes whose values nothing reads afterwards.
+    """
+
+    node: fx.Node
+    found: tuple[Found, Place] | None
+    last_uses: tuple[fx.Node, ...]
+
+
+class BoxNetwork:
+    """A traced network, each node of which knows what it does to boxes.
+
+    Attributes:
+        outcome: Its outputs for the picture that it was made with.
+        known: What is known of its nodes.
+        steps: What is done for every chunk of views, in order.
+        borders: What is read of each map's base.
+    """
+
+    def __init__(self, network: fx.GraphModule, picture: Tensor, *, winograd: bool) -> None:
+        self._graph = Graph(network)
+        values = self._graph.values(picture)
+        self.outcome: Tensor = values[self._graph.output]
+        samples = {
+            node: value.new_zeros(()).expand(value.shape)
+            for node, value in values.items()
+            if isinstance(value, Tensor)
+        }
+        self._maps = {self._graph.input: False}
+        self.known = Known(
+            self._graph.modules, self._graph.constants, samples, self._maps, winograd
+        )
+        self.steps = tuple(self._steps())
+        self.borders = self._borders()
+
+    @property
+    def input(self) -> fx.Node:
+        """The node of the picture."""
+        return self._graph.input
+
+    @property
+    def base_bytes(self) -> int:
+        """About how much memory a base takes."""
+        samples = [self.known.samples[node] for node in self.borders]
+        return sum(sample.numel() * sample.element_size() for sample in samples)
+
+    def base(self, picture: Tensor) -> Base:
+        """What views read of a base picture, (1, C, H, W)."""
+        values = self._graph.values(picture)
+        tables = {}
+        for node in list(values):
+            value = values.pop(node)
+            if node in self.borders:
+                maps = value.permute(TO_FIRST) if self._maps[node] else value
+                tables[node] = tables_of(maps, self.borders[node])
+        return Base(tables)
+
+    def spans(self, rectangles: Spans) -> dict[fx.Node, Spans]:
+        """What changes in every map if rectangles (V, 4) of the picture change."""
+        spans = {self.input: rectangles}
+        for step in self.steps:
+            if step.found is not None:
+                found, place = step.found
+                if not isinstance(found.operation, GlobalMean):
+                    inputs = [spans[node] for node in place.inputs]
+                    spans[step.node] = found.operation.spread(inputs, place)
+        return spans
+
+    def run(self, base: Base, box: Box, spans: Mapping[fx.Node, Spans]) -> Tensor:
+        """The outputs for views that differ from their base in boxes, (V, ...).
+
+        Args:
+            base: The base; if it has one for each view, it becomes what the views show.
+            box: What the views show of the picture.
+            spans: What changes in each map.
+        """
+        values: Values = {self.input: box}
+        base.write(self.input, box)
+        for step in self.steps:
+            value = self._run(step, values, base, spans)
+            values[step.node] = value
+            if isinstance(value, Box):
+                base.write(step.node, value)
+            for node in step.last_uses:
+                del values[node]
+        outputs: Tensor = self._whole(self._graph.output, values, base)
+        return outputs
+
+    def _run(self, step: Step, values: Values, base: Base, spans: Mapping[fx.Node, Spans]) -> Any:
+        if step.found is None:
+            return self._graph.call(
+                step.node, lambda node: self._argument(step.node, node, values, base)
+            )
+        found, place = step.found
+        boxes = [values[node] for node in place.inputs]
+        if isinstance(found.operation, GlobalMean):
+            return found.operation.run(boxes[0], base, place)
+        return found.operation.run(boxes, base, place, spans[step.node])
+
+    def _argument(self, reader: fx.Node, node: fx.Node, values: Values, base: Base) -> Any:
+        """A value as a node takes it that works on whole values."""
+        if node in self._graph.constants:
+            return self._graph.constants[node]
+        value = values[node]
+        if isinstance(value, Box) and asks_for_shape(reader):
+            shape = (len(value.values), *self.known.samples[node].shape[1:])
+            return torch.empty(shape, device="meta", dtype=value.values.dtype)
+        return self._whole(node, values, base)
+
+    def _whole(self, node: fx.Node, values: Values, base: Base) -> Any:
+        value = values[node]
+        if not isinstance(value, Box):
+            return value
+        maps = base.whole(node, value)
+        return maps.permute(TO_LAST) if self._maps[node] else maps
+
+    def _steps(self) -> Iterator[Step]:
+        nodes = self._graph.changing
+        last_use = {each: node for node in nodes for each in node.all_input_nodes}
+        last_use.pop(self._graph.output, None)
+        for node in nodes:
+            found = recognise(node, self.known)
+            if found is not None and not isinstance(found.operation, GlobalMean):
+                self._maps[node] = found.channels_last
+            ended = tuple(
+                each
+                for each in node.all_input_nodes
+                if last_use.get(each) is node and each not in self._graph.constants
+            )
+            yield Step(node, None if found is None else (found, self._place(node, found)), ended)
+
+    def _place(self, node: fx.Node, found: Found) -> Place:
+        before = self.known.size(found.inputs[0])
+        after = self.known.size(node) if node in self._maps else (1, 1)
+        alone = tuple(len(each.users) == 1 for each in found.inputs)
+        return Place(found.inputs, alone, before, after)
+
+    def _borders(self) -> dict[fx.Node, list[Border]]:
+        borders: dict[fx.Node, list[Border]] = {}
+        for step in self.steps:
+            if step.found is not None:
+                found, place = step.found
+                read, border = place.inputs, found.operation.border(place)
+            else:
+                read = tuple(node for node in step.node.all_input_nodes if node in self._maps)
+                border = None if asks_for_shape(step.node) else Border()
+            if border is not None:
+                for node in read:
+                    borders.setdefault(node, []).append(border)
+        if self._graph.output in self._maps:
+            borders.setdefault(self._graph.output, []).append(Border())
+        return borders

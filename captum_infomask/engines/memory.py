@@ -1,0 +1,74 @@
+# Memory of forward passes: what an allocator keeps, what a network takes, and when there is none.
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+from torch.utils._pytree import tree_leaves
+
+from captum_infomask._types import Tensors
+
+# glibc gives a freed block back to the system, and fetches it page by page the next time, if it is
+# larger than any block freed before or than 32 MiB, or if twice as much as that lies free at the
+# end of its heap. What networks take stays below both, with room for what else is about.
+LARGEST_BLOCK, MOST_ALIVE = 31 << 20, 50 << 20
+
+_DEVICE_ERROR = torch.cuda.OutOfMemoryError
+_WORDS = ("out of memory", "DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+def keep_freed_blocks() -> None:
+    """Let glibc keep blocks of up to 32 MiB for later: it learns from one that is freed."""
+    np.empty((32 << 20) - (64 << 10), dtype=np.uint8)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an allocator raised this, of an accelerator or of the CPU."""
+    if isinstance(error, _DEVICE_ERROR | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _WORDS)
+
+
+def no_memory(error: Exception, inputs: Tensors, elements: int) -> Exception:
+    """What to raise where not even a single view fits."""
+    shapes = ", ".join(str((1, *x.shape[1:])) for x in inputs)
+    kind = _DEVICE_ERROR if isinstance(error, _DEVICE_ERROR) else RuntimeError
+    return kind(
+        f"Out of memory with a single view of {elements} numbers, of inputs {shapes}: no smaller "
+        f"chunk can be tried. Smaller inputs or, for view='crop', a smaller crop_size take less; "
+        f"so does engine=Batched(autocast=torch.bfloat16). The allocator said: {error}"
+    )
+
+
+def free_cached() -> None:
+    """Give an accelerator's cached memory back, which may lie in pieces that are too small."""
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+class Measured(fx.Interpreter):
+    """Runs a graph, and counts the bytes of its tensors other than weights.
+
+    Attributes:
+        largest: Of the largest tensor.
+        alive: Of all tensors alive at once, at most.
+    """
+
+    def __init__(self, network: fx.GraphModule) -> None:
+        super().__init__(network)
+        self.largest, self.alive = 0, 0
+
+    def run_node(self, node: fx.Node) -> Any:
+        """Run a node, with what it reads still alive."""
+        value = super().run_node(node)
+        values = {**self.env, node: value}
+        sizes = {
+            tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
+            for tensor in tree_leaves([values[key] for key in values if key.op != "get_attr"])
+            if isinstance(tensor, Tensor)
+        }
+        self.largest = max(self.largest, *sizes.values(), 0)
+        self.alive = max(self.alive, sum(sizes.values()))
+        return value

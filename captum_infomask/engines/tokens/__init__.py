@@ -1,0 +1,1 @@
+# Vision transformers, a token at a time.

@@ -1,0 +1,66 @@
+# The imputer that puts nothing there: hidden patches leave a vision transformer's sequence.
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from captum_infomask._checks import ArgumentError
+from captum_infomask._types import Tensors
+from captum_infomask.imputers.checks import float_images
+
+
+@dataclass(frozen=True)
+class RemoveTokens:
+    r"""Hidden patches are removed from a vision transformer's sequence of tokens.
+
+    .. math::
+
+        f(x_S) = \mathrm{head}(\mathrm{blocks}(c,\, e_p(x) + \pi_p : p \in S)),
+
+    with c the class token and its like, e_p the embedding of patch p and π_p its position, which a
+    patch keeps. Nothing stands in for what is hidden, and the all-imputed view is c alone. That is
+    another meaning of *missing* than grey pixels, and other numbers; it is also faster, for a view
+    costs what its own tokens cost. For ``keep``, ``drop`` and ``chain``, regions of whole patches,
+    and torchvision's or timm's ``VisionTransformer``, run by the engine ``tokens``.
+
+    Raises:
+        ArgumentError: When used: the view is ``crop``, a region splits a patch, or the network is
+            no transformer that the engine knows.
+
+    Example:
+        >>> import torch
+        >>> from torchvision.models import VisionTransformer
+        >>> from captum_infomask import InfoMask, RemoveTokens, grid
+        >>> model = VisionTransformer(image_size=32, patch_size=8, num_layers=2, num_heads=2,
+        ...                           hidden_dim=16, mlp_dim=32, num_classes=5).eval()
+        >>> x = torch.rand(1, 3, 32, 32)
+        >>> infomap = InfoMask(model).score_regions(
+        ...     x, target=2, view="keep", regions=grid(x, 4, 4), imputer=RemoveTokens())
+        >>> infomap.engine
+        'tokens'
+
+    Source: Jain et al. 2022, "Missingness Bias in Model Debugging", arXiv 2204.08945.
+    """
+
+    def prepare(self, inputs: Tensors) -> Removed:
+        """Check that the inputs are one batch of images."""
+        float_images("RemoveTokens", inputs)
+        if len(inputs) != 1:
+            raise ArgumentError(
+                f"Expected one tensor of images as `inputs` for the imputer RemoveTokens; got "
+                f"{len(inputs)} tensors."
+            )
+        return Removed()
+
+
+@dataclass(frozen=True)
+class Removed:
+    """The stand-in of ``RemoveTokens``: it says that nothing stands in."""
+
+    def __call__(self, images: Tensor, hidden: tuple[Tensor | None, ...]) -> Tensors:
+        """Refuse: a removed token has no pixels."""
+        raise ArgumentError(
+            "Expected an `imputer` of pixels here; RemoveTokens() puts none in their place. It "
+            "works with InfoMask of a vision transformer, run by engine='tokens'."
+        )

@@ -1,0 +1,233 @@
+# The incremental engine from end to end: views, imputers, batches, chunks, classes; and what it computes.
+import pytest
+import torch
+from incremental_networks import DTYPE, Layer, Network, scatter
+from incremental_views import EXACT, literal, passes_of, through
+from torch import nn
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from captum_infomask import (
+    Blur,
+    ConditionalPatches,
+    Constant,
+    InfoMask,
+    Inpaint,
+    LocalMean,
+    MarginalPatches,
+    NoisyLinear,
+    NormalNoise,
+    UniformNoise,
+    from_boxes,
+    from_feature_mask,
+    grid,
+)
+
+CLOSE = 1e-9
+
+
+def windows(x, side=5):
+    """Windows in the corners, at the edges and inside, 25 of them."""
+    height, width = x.shape[2:]
+    ys, xs = (torch.linspace(0, n - side, 5).long().tolist() for n in (height, width))
+    return from_boxes(x, [[left, top, left + side, top + side] for top in ys for left in xs])
+
+
+def assert_equal_infomaps(found, wanted):
+    assert found.engine == "incremental"
+    assert wanted.engine == "batched"
+    size = wanted.scores.abs().nan_to_num().max()
+    assert size > 1000 * CLOSE
+    torch.testing.assert_close(found.scores, wanted.scores, rtol=0, atol=CLOSE, equal_nan=True)
+
+
+@pytest.mark.parametrize("view", ["drop", "keep", "chain"])
+@pytest.mark.parametrize(
+    "imputer",
+    [
+        Constant(0.3),
+        Constant(torch.linspace(-1, 1, 99, dtype=DTYPE).reshape(1, 1, 11, 9)),
+        Blur(1.0),
+        LocalMean(),
+        NormalNoise(),
+        UniformNoise(),
+        MarginalPatches(),
+        Inpaint(),
+        NoisyLinear(),
+        ConditionalPatches(),
+    ],
+    ids=lambda imputer: type(imputer).__name__,
+)
+def test_imputers(net, images, view, imputer):
+    arguments = {"target": [1, 3], "view": view, "regions": grid(images, 3, 2), "imputer": imputer}
+    random = hasattr(imputer, "draw")
+    if view == "chain" or random:
+        arguments["n_samples"] = 2
+    if view == "chain" and random:
+        pytest.skip("draws of an imputer and orders are not taken together")
+    wanted = InfoMask(net).score_regions(images, engine="batched", **arguments)
+    found = InfoMask(net).score_regions(images, engine="incremental", **arguments)
+    if found.engine != "incremental":
+        assert view != "drop"
+        assert found.engine == "batched (what the imputer puts in depends on what is hidden)"
+        assert type(imputer) in (Inpaint, NoisyLinear, ConditionalPatches, LocalMean)
+        assert torch.equal(found.scores, wanted.scores)
+        return
+    assert_equal_infomaps(found, wanted)
+
+
+@pytest.mark.parametrize("view", ["drop", "keep", "chain"])
+def test_a_batch_gives_what_its_images_give_alone_and_chunks_change_nothing(net, images, view):
+    labels = torch.randint(0, 4, (2, 1, 11, 9))
+    labels[1] = labels[1].clamp(max=2)  # so that the second image lacks a region
+
+    def scores(rows, chunk):
+        made = InfoMask(net).score_regions(
+            images[rows], target=[1, 3][rows], view=view, n_samples=2 if view == "chain" else None,
+            regions=from_feature_mask(images[rows], labels[rows]), engine="incremental",
+            perturbations_per_eval=chunk,
+        )  # fmt: skip
+        assert made.engine == "incremental"
+        return made.scores
+
+    both = scores(slice(0, 2), None)
+    assert both[1, 3].isnan()
+    assert both[:, :3].abs().min() > 1000 * CLOSE
+    for chunk in (1, 2, 3):
+        torch.testing.assert_close(
+            scores(slice(0, 2), chunk), both, rtol=0, atol=1e-12, equal_nan=True
+        )
+    torch.testing.assert_close(scores(slice(0, 1), None), both[:1], rtol=0, atol=1e-12)
+    if view != "chain":  # whose orders differ from image to image
+        torch.testing.assert_close(scores(slice(1, 2), None), both[1:, :3], rtol=0, atol=1e-12)
+
+
+def test_classes(net, images):
+    arguments = {"view": "keep", "regions": grid(images, 3, 2)}
+    wanted = InfoMask(net).score_classes(images, engine="batched", **arguments)
+    found = InfoMask(net).score_classes(images, engine="incremental", **arguments)
+    assert wanted.scores.abs().max() > 0.1
+    torch.testing.assert_close(found.scores, wanted.scores, rtol=0, atol=CLOSE)
+
+
+class Made(TorchDispatchMode):
+    """The elements of all tensors that were made inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            self.elements += sum(t.numel() for t in tree_leaves(result) if torch.is_tensor(t))
+        return result
+
+
+def _parallel(x, a, b):
+    return torch.cat([a(x), F.relu(b(x)), x], 1)
+
+
+def _residual(x, a, norm, b):
+    return F.relu(x + b(F.relu(norm(a(x)), inplace=True)), inplace=True)
+
+
+def _conv_next(x, conv, norm, up, down):
+    return x + down(F.gelu(up(norm(conv(x).permute(0, 2, 3, 1))))).permute(0, 3, 1, 2)
+
+
+def _written(x):
+    x = x.clamp_(min=-1)
+    x += 1
+    return x.mul_(0.5) - torch.relu_(x)
+
+
+def _scaled(x, norm):
+    return 1 - x * norm.weight[:, None, None] / 2
+
+
+KINDS = {
+    "convolution": lambda: nn.Conv2d(4, 4, 3, padding=1),
+    "depthwise, dilated": lambda: nn.Conv2d(4, 4, 3, padding="same", dilation=2, groups=4),
+    "even kernel, stride": lambda: nn.Conv2d(4, 4, (2, 4), stride=(2, 1), padding=1),
+    "point, stride": lambda: nn.Conv2d(4, 4, 1, stride=2),
+    "batch norm": lambda: nn.Sequential(nn.ReLU(), nn.BatchNorm2d(4)),
+    "MaxPool2d": lambda: nn.MaxPool2d(3, 2, 1, ceil_mode=True),
+    "max_pool2d": lambda: Layer("pool", lambda x: F.max_pool2d(x, 2)),
+    "AvgPool2d": lambda: nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False),
+    "avg_pool2d": lambda: Layer("pool", lambda x: F.avg_pool2d(x, (2, 3), divisor_override=2)),
+    "adaptive, divisible": lambda: nn.AdaptiveAvgPool2d((20, 11)),
+    "adaptive, identity": lambda: nn.AdaptiveAvgPool2d((None, 44)),
+    "activations": lambda: nn.Sequential(nn.ReLU6(True), nn.Hardswish(), nn.GELU(), nn.Sigmoid()),
+    "functions": lambda: Layer("f", lambda x: F.silu(x.tanh() + 1, inplace=True).abs().neg()),
+    "written": lambda: Layer("written", _written),
+    "scaled": lambda: Layer("scaled", _scaled, nn.LayerNorm(4)),
+    "dropout": lambda: nn.Sequential(nn.Dropout(), nn.Dropout2d(), nn.Identity()),
+    "residual": lambda: Layer(
+        "residual", _residual, nn.Conv2d(4, 4, 3, 1, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3, 1, 1)
+    ),
+    "parallel": lambda: Layer("parallel", _parallel, nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 5, 1, 2)),
+    "ConvNeXt": lambda: Layer(
+        "ConvNeXt", _conv_next, nn.Conv2d(4, 4, 7, 1, 3, groups=4), nn.LayerNorm(4),
+        nn.Linear(4, 16), nn.Linear(16, 4),
+    ),
+    "shared": lambda: nn.Sequential(*[nn.Conv2d(4, 4, 3, padding=1)] * 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("view", ["drop", "keep"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_less_is_computed_and_it_is_the_same(kind, view):
+    x = torch.randn(1, 3, 40, 44, dtype=DTYPE)
+    layer = KINDS[kind]()
+    body = [nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(inplace=True), layer]
+    channels = nn.Sequential(*body)(x.float()).shape[1]
+    head = Layer("head", lambda x, last: last(x.mean((2, 3))), nn.Linear(channels, 5))
+    net = scatter(Network([*body, nn.Conv2d(channels, channels, 3)], head).eval().to(DTYPE))
+
+    def elements(count):
+        boxes = [box[None] for box in torch.tensor(WINDOWS[:count])]
+        passes = passes_of(net, x, view=view, regions=from_boxes(x, torch.cat(boxes)))
+        with Made() as made:
+            found = through(passes.engine, passes.plan)
+        assert passes.engine.name == "incremental"
+        return made.elements, found, passes
+
+    few, _, _ = elements(8)
+    many, found, passes = elements(24)
+    with Made() as plain:
+        wanted = literal(net, passes.plan)
+    base = literal(net, passes.whole if view == "drop" else passes.blank.plan)
+    scale = wanted.abs().max()
+    assert (wanted - base).abs().amax(1).min() > 1000 * CLOSE * scale
+    assert (found - wanted).abs().max() < CLOSE * scale
+    assert (many - few) / 16 < 0.6 * plain.elements / 24
+
+
+WINDOWS = [[x, y, x + 4, y + 4] for y in (0, 5, 17, 36) for x in (0, 4, 13, 21, 33, 40)]
+
+
+def test_what_it_does_not_know_it_runs_whole():
+    """The measure of the test above sees when whole maps are computed."""
+    x = torch.randn(1, 3, 40, 44, dtype=DTYPE)
+    layers = [nn.Conv2d(3, 4, 3, padding=1), nn.GroupNorm(1, 4), nn.Conv2d(4, 4, 3)]
+    net = scatter(Network(layers, Layer("head", lambda x: x.mean((2, 3)))).eval().to(DTYPE))
+    made = []
+    for count in (8, 24):
+        passes = passes_of(net, x, view="drop", regions=from_boxes(x, torch.tensor(WINDOWS[:count])))
+        with Made() as counted:
+            through(passes.engine, passes.plan)
+        made.append(counted.elements)
+    with Made() as plain:
+        literal(net, passes.plan)
+    assert (made[1] - made[0]) / 16 > 0.6 * plain.elements / 24
+
+
+def test_a_region_that_is_the_whole_picture(net, images):
+    mask = torch.zeros(1, 1, 11, 9, dtype=torch.long)
+    for view in ("drop", "keep"):
+        passes = passes_of(net, images, EXACT, view=view, feature_mask=mask)
+        found = through(passes.engine, passes.plan)
+        assert passes.engine.name == "incremental"
+        torch.testing.assert_close(found, literal(net, passes.plan), rtol=0, atol=1e-12)

@@ -1,0 +1,66 @@
+# Random networks, pictures, regions and chunks: every view against the network itself, in float64.
+import torch
+from hypothesis import HealthCheck, assume, given, note, settings
+from hypothesis import strategies as st
+from incremental_networks import DTYPE, networks
+from incremental_views import literal, passes_of, through
+
+from captum_infomask import Blur, Constant, Inpaint, from_feature_mask, grid, sliding_windows
+
+EXACT = 1e-10
+HEALTH = list(HealthCheck)
+
+
+@st.composite
+def pictures(draw):
+    n, c = draw(st.integers(1, 2)), draw(st.sampled_from([1, 2, 3]))
+    shape = (n, c, draw(st.integers(7, 24)), draw(st.integers(7, 24)))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**20)))
+    return torch.randn(shape, generator=generator, dtype=DTYPE) + 0.3
+
+
+@st.composite
+def regions(draw, x):
+    kind = draw(st.sampled_from(["windows", "windows", "grid", "labels", "labels each", "pixels"]))
+    height, width = x.shape[2:]
+    if kind == "windows":
+        size = tuple(draw(st.integers(1, 4) | st.integers(1, n)) for n in (height, width))
+        steps = tuple(draw(st.integers(-(-length // 2), length)) for length in size)
+        channels = draw(st.sampled_from([x.shape[1], x.shape[1], 1]))
+        return sliding_windows(x, (channels, *size), (channels, *steps))
+    if kind == "grid":
+        return grid(x, draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+    shape = (len(x) if kind == "labels each" else 1, 1, height, width)
+    seed = torch.Generator().manual_seed(draw(st.integers(0, 2**20)))
+    labels = torch.randint(0, draw(st.integers(2, 6)), shape, generator=seed)
+    if kind == "pixels":
+        labels = torch.randperm(height * width, generator=seed).reshape(shape).clamp(max=4)
+    return from_feature_mask(x, labels)
+
+
+@given(data=st.data())
+@settings(max_examples=120, deadline=None, suppress_health_check=HEALTH)
+def test_every_view_is_what_the_network_says(data):
+    x = data.draw(pictures())
+    net = data.draw(networks(x.shape))
+    made = data.draw(regions(x))
+    view = data.draw(st.sampled_from(["drop", "drop", "keep", "chain"]))
+    imputers = [Constant(0.0), Constant(torch.randn(1, *x.shape[1:], dtype=DTYPE)), Blur(1.5)]
+    imputers.append(Constant(torch.randn_like(x)))
+    if view == "drop":
+        imputers.append(Inpaint())
+    passes = passes_of(
+        net, x, view=view, regions=made, imputer=data.draw(st.sampled_from(imputers)),
+        n_samples=2 if view == "chain" else None,
+        perturbations_per_eval=data.draw(st.sampled_from([None, 1, 3])),
+    )  # fmt: skip
+    note(f"{net}\n{made} {len(passes.plan)} views")
+    assume(len(passes.plan) <= 60)
+    wanted = literal(net, passes.plan)
+    assume(bool(wanted.isfinite().all()))
+    scale = wanted.abs().max()
+    effects = (wanted - literal(net, passes.whole)[passes.plan.images]).abs().reshape(len(wanted), -1).amax(1)
+    assume(float(effects.median()) > 1000 * EXACT * float(scale))
+    found = through(passes.engine, passes.plan)
+    assert passes.engine.name == "incremental"
+    assert (found - wanted).abs().max() <= EXACT * scale
