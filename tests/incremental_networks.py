@@ -100,7 +100,9 @@ def _pool(draw):
     padding = draw(st.sampled_from([0, (1, 1) if kernel in (2, 3) else 0]))
     ceil_mode = draw(st.booleans())
     if draw(st.booleans()):
-        pool = nn.MaxPool2d(kernel, stride, padding, draw(st.sampled_from([1, 2])), False, ceil_mode)
+        pool = nn.MaxPool2d(
+            kernel, stride, padding, draw(st.sampled_from([1, 2])), False, ceil_mode
+        )
         calls = {"nn": None, "F": F.max_pool2d, "torch": torch.max_pool2d}
         call = calls[draw(st.sampled_from(list(calls)))]
         if call is None:
@@ -184,7 +186,10 @@ def _residual(draw, c):
     if draw(st.booleans()):
         inner.insert(1, nn.BatchNorm2d(c))
     join = _JOINS[name]
-    both = [nn.Sequential(*inner), draw(st.sampled_from([nn.Identity(), _conv(draw, c, c, same=True)]))]
+    both = [
+        nn.Sequential(*inner),
+        draw(st.sampled_from([nn.Identity(), _conv(draw, c, c, same=True)])),
+    ]
     if draw(st.booleans()):
         both.reverse()
     return Layer(name, lambda x, a, b: join(a(x), b(x)), *both)
@@ -193,7 +198,9 @@ def _residual(draw, c):
 _WHOLE = {
     "GroupNorm": lambda c: nn.GroupNorm(1, c),
     "InstanceNorm2d": lambda c: nn.InstanceNorm2d(c, affine=True),
-    "squeeze-excite": lambda c: Layer("SE", _squeeze_excite, nn.Conv2d(c, 2, 1), nn.Conv2d(2, c, 1)),
+    "squeeze-excite": lambda c: Layer(
+        "SE", _squeeze_excite, nn.Conv2d(c, 2, 1), nn.Conv2d(2, c, 1)
+    ),
     "channel attention": lambda c: Layer("attention", _channel_attention, nn.Linear(c, c)),
     "spatial attention": lambda c: Layer("spatial", _spatial_attention, nn.Conv2d(2, 1, 3, 1, 1)),
     "interpolate": lambda c: Layer("interpolate", lambda x: F.interpolate(x, scale_factor=2.0)),
@@ -201,7 +208,9 @@ _WHOLE = {
         "interpolate", lambda x: x + F.interpolate(F.max_pool2d(x, 2), size=x.shape[2:])
     ),
     "ConvTranspose2d": lambda c: nn.ConvTranspose2d(c, 3, 3, 2),
-    "pixel shuffle": lambda c: Layer("shuffle", lambda x: F.pixel_shuffle(torch.cat([x] * 4, 1), 2)),
+    "pixel shuffle": lambda c: Layer(
+        "shuffle", lambda x: F.pixel_shuffle(torch.cat([x] * 4, 1), 2)
+    ),
     "roll": lambda c: Layer("roll", lambda x: torch.roll(x, 1, 2)),
     "flip": lambda c: Layer("flip", lambda x: x + x.flip(3)),
     "local response": lambda c: nn.LocalResponseNorm(2),
@@ -297,7 +306,7 @@ def scatter(net, seed=0):
                 scale = parameter[0].numel() ** -0.5 if parameter.dim() > 1 else 0.3
                 centre = 1.0 if parameter.dim() == 1 and name == "weight" else 0.0
                 parameter.copy_(centre + scale * random(parameter.shape))
-            if isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, nn.BatchNorm2d) and module.track_running_stats:
                 module.running_mean.copy_(0.3 * random(module.running_mean.shape))
                 module.running_var.copy_(0.5 + random(module.running_var.shape).abs())
     return net

@@ -59,7 +59,12 @@ def test_every_view_is_what_the_network_says(data):
     wanted = literal(net, passes.plan)
     assume(bool(wanted.isfinite().all()))
     scale = wanted.abs().max()
-    effects = (wanted - literal(net, passes.whole)[passes.plan.images]).abs().reshape(len(wanted), -1).amax(1)
+    effects = (
+        (wanted - literal(net, passes.whole)[passes.plan.images])
+        .abs()
+        .reshape(len(wanted), -1)
+        .amax(1)
+    )
     assume(float(effects.median()) > 1000 * EXACT * float(scale))
     found = through(passes.engine, passes.plan)
     assert passes.engine.name == "incremental"

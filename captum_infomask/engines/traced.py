@@ -5,7 +5,7 @@ import copy
 import inspect
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import fx, nn
@@ -60,7 +60,7 @@ def folded(network: fx.GraphModule) -> fx.GraphModule:
             continue
         user = next(iter(node.users)) if len(node.users) == 1 else None
         norm = modules.get(user.target) if user is not None and user.op == "call_module" else None
-        if _folds(norm) and user is not None and user.args == (node,):
+        if user is not None and user.args == (node,) and _folds(norm):
             made = fuse_conv_bn_eval(conv, norm)
             user.replace_all_uses_with(node)
             network.graph.erase_node(user)
@@ -80,7 +80,7 @@ def folded(network: fx.GraphModule) -> fx.GraphModule:
     return network
 
 
-def _folds(norm: nn.Module | None) -> bool:
+def _folds(norm: nn.Module | None) -> TypeGuard[nn.BatchNorm2d]:
     return type(norm) is nn.BatchNorm2d and norm.running_mean is not None
 
 

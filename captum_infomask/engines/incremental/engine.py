@@ -98,14 +98,17 @@ class RunningIncremental:
         if plan.regions is None:
             yield from self._batched.run(plan)
             return
+        device = plan.scene.inputs[0].device
         try:
-            work = self._work(plan)
+            # A network that draws random numbers is found out by its outputs, and must draw anew.
+            with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+                work = self._work(plan)
         except StandsAside as reason:
             self._reason = str(reason)
             _log.debug("The incremental engine stands aside: %s.", reason)
             yield from self._batched.run(plan)
             return
-        if self._settings.least_gain > 0 and plan.scene.inputs[0].device.type != "cpu":
+        if self._settings.least_gain > 0 and device.type != "cpu":
             if not (yield from run_the_faster(work.run(), self._batched, plan)):
                 self._reason = "it was slower in a trial on this device"
             return

@@ -1,0 +1,326 @@
+# The incremental engine's parts against loops: what changes, boxes, windows of them, pools, chunks.
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from captum_infomask.engines.incremental.boxes import Box, Table, window_of
+from captum_infomask.engines.incremental.chunks import chunks_of
+from captum_infomask.engines.incremental.costs import CostModel
+from captum_infomask.engines.incremental.pools import average_pool
+from captum_infomask.engines.incremental.spans import (
+    Frame,
+    Shape,
+    frame,
+    through_window,
+    union,
+)
+
+QUICK = settings(max_examples=60, deadline=None)
+
+
+def outputs_that_change(start, stop, length, windows, kernel, stride, padding, dilation):
+    """Which of a row's windows read an element of [start, stop), one by one."""
+    return [
+        window
+        for window in range(windows)
+        if any(
+            start <= window * stride - padding + tap * dilation < stop
+            and 0 <= window * stride - padding + tap * dilation < length
+            for tap in range(kernel)
+        )
+    ]
+
+
+@QUICK
+@given(
+    kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    dilation=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    data=st.data(),
+)
+def test_what_changes_behind_a_window(kernel, stride, padding, dilation, data):
+    shape = Shape(kernel, stride, padding, dilation)
+    before = tuple(
+        data.draw(st.integers(max(1, r - 2 * p), 16))
+        for r, p in zip(shape.reach, padding, strict=True)
+    )
+    after = tuple(
+        (n + 2 * p - r) // s + 1
+        for n, p, r, s in zip(before, padding, shape.reach, stride, strict=True)
+    )  # fmt: skip
+    starts = [data.draw(st.integers(0, n - 1)) for n in before]
+    stops = [data.draw(st.integers(a + 1, n)) for a, n in zip(starts, before, strict=True)]
+    (found,) = through_window(np.array([[*starts, *stops]]), shape, after)
+    for axis in (0, 1):
+        changed = outputs_that_change(
+            starts[axis], stops[axis], before[axis], after[axis],
+            kernel[axis], stride[axis], padding[axis], dilation[axis],
+        )  # fmt: skip
+        first, last = found[axis], found[axis + 2]
+        assert 0 <= first < last <= after[axis]
+        if dilation[axis] == 1:
+            assert last - first == max(len(changed), 1)
+        if changed:
+            assert first <= changed[0]
+            assert changed[-1] < last
+            # No larger than it must be but for the gaps between a window's elements.
+            assert changed[0] - first < dilation[axis]
+            assert last - 1 - changed[-1] < dilation[axis]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [((9, 7), (4, 3)), ((9, 7), (5, 4)), ((8, 8), (4, 4))]
+)
+def test_what_is_read_beyond_a_map(before, after):
+    shape = Shape((3, 2), (2, 2), (1, 0), (1, 2))
+    read = [
+        max(window * s - p + (k - 1) * d for window in range(count))
+        for count, s, p, k, d in zip(after, (2, 2), (1, 0), (3, 2), (1, 2), strict=True)
+    ]
+    wanted = [max(0, last - n + 1) for last, n in zip(read, before, strict=True)]
+    assert list(shape.beyond(before, after)) == wanted
+
+
+def test_points():
+    assert Shape((1, 1), (1, 1)).is_point
+    assert not Shape((1, 1), (1, 2)).is_point
+    assert not Shape((1, 1), (1, 1), (0, 1)).is_point
+    assert not Shape((1, 2), (1, 1)).is_point
+    assert Shape((1, 1), (1, 1), dilation=(3, 3)).is_point
+
+
+spans_of_a_map = st.lists(
+    st.tuples(*[st.integers(0, 9)] * 4).map(
+        lambda s: [min(s[0], s[2]), min(s[1], s[3]), max(s[0], s[2]) + 1, max(s[1], s[3]) + 1]
+    ),
+    min_size=1,
+    max_size=6,
+).map(np.array)
+
+
+@QUICK
+@given(spans=spans_of_a_map, height=st.integers(10, 13), width=st.integers(10, 13))
+def test_frames_hold_what_changes(spans, height, width):
+    found = frame(spans, (height, width))
+    lengths = [int((spans[:, axis + 2] - spans[:, axis]).max()) for axis in (0, 1)]
+    if found is None:
+        assert lengths[0] * lengths[1] >= 0.85 * height * width
+        return
+    assert found.size == tuple(lengths)
+    assert found.area == lengths[0] * lengths[1] < 0.85 * height * width
+    assert found.covers(spans)
+    assert (found.origin >= 0).all()
+    assert (found.origin + lengths <= [height, width]).all()
+    moved = Frame(found.origin + np.array([0, 1]), found.size)
+    assert moved.covers(spans) == bool((spans[:, 1] >= found.origin[:, 1] + 1).all())
+
+
+@QUICK
+@given(
+    pair=spans_of_a_map.flatmap(lambda one: st.tuples(st.just(one), st.permutations(one.tolist())))
+)
+def test_unions(pair):
+    one, other = pair[0], np.array(pair[1])
+    for made, a, b in zip(union([one, other, one]), one, other, strict=True):
+        both = [
+            (y, x)
+            for y0, x0, y1, x1 in (a, b)
+            for y, x in itertools.product(range(y0, y1), range(x0, x1))
+        ]
+        ys, xs = zip(*both, strict=True)
+        assert made.tolist() == [min(ys), min(xs), max(ys) + 1, max(xs) + 1]
+
+
+def random_table(bases, height, width, channels, padding):
+    """A table and, by loops, what stands at a place of it: the map, or 9 around it."""
+    (top, left), (bottom, right) = padding, (2, 3)
+    inner = torch.randn(bases, height, width, channels)
+    values = F.pad(inner, (0, 0, left, right, top, bottom), value=9.0).contiguous()
+    table = Table(values, padding, (height, width))
+    assert torch.equal(table.map, inner.permute(0, 3, 1, 2))
+
+    def at(base, y, x):
+        inside = 0 <= y < height and 0 <= x < width
+        return inner[base, y, x] if inside else torch.full((channels,), 9.0)
+
+    return table, at
+
+
+@st.composite
+def boxes_and_windows(draw):
+    """A table, boxes in its map, and windows of the padded map; some boxes lie outside of them."""
+    bases, views = draw(st.integers(1, 3)), draw(st.integers(1, 5))
+    size, padding = (6, 7), (draw(st.integers(0, 2)), draw(st.integers(0, 2)))
+    step = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+    shape = [draw(st.integers(1, 3)) for _ in "hw"]
+    box = [draw(st.integers(1, n)) for n in size]
+    beyond = (2, 3)
+
+    def places(least, most):
+        return np.array(
+            [
+                [draw(st.integers(a, b)) for a, b in zip(least, most, strict=True)]
+                for _ in range(views)
+            ]
+        )
+
+    last = [n + e - (k - 1) * s - 1 for n, e, k, s in zip(size, beyond, shape, step, strict=True)]
+    origin = places([-p for p in padding], last)
+    held = places([0, 0], [n - k for n, k in zip(size, box, strict=True)])
+    of_views = np.array([draw(st.integers(0, bases - 1)) for _ in range(views)])
+    return bases, padding, step, tuple(shape), tuple(box), origin, held, of_views
+
+
+@QUICK
+@given(made=boxes_and_windows())
+def test_windows_of_boxes_amid_the_base(made):
+    bases, padding, step, shape, box_size, origin, held, of_views = made
+    table, at = random_table(bases, 6, 7, 2, padding)
+    before = table.values.clone()
+    box = Box(torch.randn(len(origin), 2, *box_size), Frame(held, box_size))
+    which = None if bases == 1 else of_views
+    plain = table.window(which, origin, shape, step)
+    found = window_of(box, table, which, origin, shape, step)
+    assert plain.shape == (len(origin), *shape, 2)
+    assert found.shape == (len(origin), 2, *shape)
+    for view, row, column in itertools.product(*map(range, (len(origin), *shape))):
+        y, x = origin[view] + np.array([row, column]) * step
+        base = 0 if bases == 1 else of_views[view]
+        wanted = at(base, y, x)
+        assert torch.equal(plain[view, row, column], wanted)
+        inside_y, inside_x = y - held[view][0], x - held[view][1]
+        if 0 <= inside_y < box_size[0] and 0 <= inside_x < box_size[1]:
+            wanted = box.values[view, :, inside_y, inside_x]
+        assert torch.equal(found[view, :, row, column], wanted)
+    assert torch.equal(table.values, before)
+
+
+@QUICK
+@given(made=boxes_and_windows(), whole=st.booleans())
+def test_what_views_show_becomes_their_bases(made, whole):
+    bases, padding, _, _, box_size, _, held, _ = made
+    held = held[:bases]
+    table, _ = random_table(bases, 6, 7, 2, padding)
+    of_views = np.random.permutation(bases)[: len(held)]
+    before = table.values.clone()
+    values = torch.randn(len(held), 2, *((6, 7) if whole else box_size))
+    table.write(of_views, Box(values, None if whole else Frame(held, box_size)))
+    wanted = before.clone()
+    for view, base in enumerate(of_views):
+        y, x = np.array(padding) + (0 if whole else held[view])
+        height, width = values.shape[2:]
+        wanted[base, y : y + height, x : x + width] = values[view].permute(1, 2, 0)
+    assert torch.equal(table.values, wanted)
+    assert not torch.equal(before, wanted)
+
+
+@pytest.mark.parametrize("kernel", [(1, 1), (2, 2), (3, 3), (3, 2)])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (3, 1)])
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("ceil_mode", [False, True])
+@pytest.mark.parametrize("include", [False, True])
+@pytest.mark.parametrize("divisor", [None, 5])
+def test_average_pools_by_position(kernel, stride, padded, ceil_mode, include, divisor):
+    shape = Shape(kernel, stride, (kernel[0] // 2, kernel[1] // 2) if padded else (0, 0))
+
+    def whole(maps):
+        return F.avg_pool2d(maps, kernel, stride, shape.padding, ceil_mode, include, divisor)
+
+    maps = torch.rand(2, 3, 8, 9, dtype=torch.float64)
+    wanted = whole(maps)
+    after = tuple(wanted.shape[2:])
+    pool = average_pool(shape, whole, maps[:1])
+    (top, left), (bottom, right) = shape.padding, shape.beyond((8, 9), after)
+    found = pool.apply(F.pad(maps, (left, right, top, bottom)), stride)
+    found = found[:, :, : after[0], : after[1]]
+    if pool.factors is not None:
+        assert pool.factors.size == after
+        found = found * pool.factors.map
+    elif divisor:
+        assert divisor == kernel[0] * kernel[1]
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-14)
+
+
+def cost_model(steps=4, fixed=1e4):
+    sizes = np.array([[40 >> k, 44 >> k] for k in range(steps)])
+    return CostModel(
+        nodes=(),
+        sizes=sizes,
+        channels=np.array([3 << k for k in range(steps)]),
+        per_position=np.array([7.0 * 3**k for k in range(steps)]),
+        rest=100.0,
+        fixed=fixed,
+    )
+
+
+def lengths_of(views, model, seed):
+    """Heights and widths of what changes, which grow relative to the maps."""
+    at = np.random.default_rng(seed).integers(1, 12, (views, 1, 2))
+    grown = (
+        at // 2 ** np.arange(len(model.sizes))[:, None] + 1 + np.arange(len(model.sizes))[:, None]
+    )
+    return np.minimum(grown, model.sizes)
+
+
+@QUICK
+@given(
+    views=st.integers(1, 70),
+    most=st.integers(1, 40),
+    seed=st.integers(0, 999),
+    fixed=st.sampled_from([1e3, 1e5, 1e7]),
+)
+def test_chunks(views, most, seed, fixed):
+    model = cost_model(fixed=fixed)
+    lengths = lengths_of(views, model, seed)
+    chunks = chunks_of(model, lengths, most)
+    assert sorted(np.concatenate(chunks).tolist()) == list(range(views))
+    assert all(1 <= len(chunk) <= most for chunk in chunks)
+    assert chunks_cost(model, lengths, chunks) <= chunks_cost(
+        model, lengths, np.array_split(np.arange(views), -(-views // most))
+    )
+    if fixed >= 1e5:
+        alone = [np.array([view]) for view in range(views)]
+        assert chunks_cost(model, lengths, chunks) <= chunks_cost(model, lengths, alone)
+
+
+def chunks_cost(model, lengths, chunks):
+    """The same cost as the model's, box by box."""
+    total = 0.0
+    for chunk in chunks:
+        total += model.fixed
+        for _ in chunk:
+            total += model.rest
+            for step, (height, width) in enumerate(model.sizes):
+                rows, columns = lengths[chunk, step].max(0)
+                area = rows * columns
+                positions = height * width if area >= 0.85 * height * width else area
+                total += positions * model.per_position[step]
+    return total
+
+
+def test_views_that_differ_run_apart_and_those_that_do_not_together():
+    model = cost_model(fixed=1.0)
+    small, large = np.full((1, 4, 2), 2), np.minimum(np.full((1, 4, 2), 30), model.sizes)
+    lengths = np.concatenate([small, large] * 10)
+    chunks = chunks_of(model, lengths, 32)
+    assert sorted(map(list, chunks)) == [list(range(0, 20, 2)), list(range(1, 20, 2))]
+    assert len(chunks_of(cost_model(fixed=1e9), lengths, 32)) == 1
+
+
+def test_what_views_cost():
+    model = cost_model()
+    lengths = lengths_of(20, model, 1)
+    assert model.per_view(model.sizes) == pytest.approx(model.whole)
+    costs = model.per_view(lengths)
+    assert (costs < model.whole).all()
+    assert (model.per_view(np.minimum(lengths + 1, model.sizes)) > costs).all()
+    assert model.chunk(lengths) == pytest.approx(chunks_cost(model, lengths, [np.arange(20)]))
+    assert model.chunk(lengths) > model.fixed + costs.sum()
+    rows, columns = lengths.max(0).T
+    assert model.elements(lengths) == max(rows * columns * model.channels)
