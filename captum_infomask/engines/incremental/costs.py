@@ -15,7 +15,7 @@ Lengths = NDArray[np.int64]  # (..., S, 2): height and width of what changes at 
 
 # The time of writing and reading an element, of reading a weight and of calling an operation, in
 # multiplications: measured with one CPU thread (docs/results/speed.md).
-_ELEMENT, _WEIGHT, _CALL = 12.0, 50.0, 4e6
+_ELEMENT, _WEIGHT, _CALL = 24.0, 50.0, 4e6
 
 
 @dataclass(frozen=True, eq=False)
