@@ -8,7 +8,7 @@ import pytest
 import torch
 from captum.attr import FeatureAblation, Occlusion
 from captum.attr._utils.attribution import PerturbationAttribution
-from tiny import VIEWS, WINDOWS, Counting, Net, images, two_inputs
+from tiny import VIEWS, WINDOWS, Net, images, two_inputs
 from torch import Tensor
 
 from captum_infomask import ArgumentError, InfoMap, InfoMask, grid

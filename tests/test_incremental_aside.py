@@ -93,6 +93,9 @@ RUNS = {
     "channels mixed by a product": lambda: network(lambda a: torch.einsum("bchw,bdhw->bchw", a, a)),
     "a list of maps": lambda: network(lambda a: torch.cat(a.split(2, 1)[::-1], 1)),
     "as many channels as needed": lambda: network(lambda a: a * a[:, :1]),
+    "a gate for all channels": lambda: network(
+        lambda a, gate: gate(a).sigmoid() * a.tanh(), nn.Conv2d(4, 1, 3, padding=1)
+    ),
     "an argument with a default": WithMask,
     "a table made at first": Remembering,
     "numbers on the left": lambda: network(lambda a: 1 / (2 + abs(1 - a).exp())),
@@ -236,7 +239,7 @@ def test_auto_takes_what_saves_enough():
 
 @pytest.mark.parametrize(("make", "size"), [(models.efficientnet_b0, 16), (models.resnet18, 200)])
 def test_auto_leaves_what_saves_too_little(make, size):
-    """A squeeze-excitation reads the whole map; a window of most of the picture changes most of it."""
+    """Squeeze-excitations read whole maps; windows of most of a picture change most of them."""
     x = torch.randn(1, 3, 224, 224)
     boxes = [[at, at, at + size, at + size] for at in range(0, 24, 3)]
     net = make(num_classes=10).eval()

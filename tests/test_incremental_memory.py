@@ -1,4 +1,4 @@
-# The incremental engine's memory: the base's activations and one chunk, however many windows there are.
+# The incremental engine's memory: a base's activations and a chunk, however many windows there are.
 import pytest
 import torch
 from test_engine_memory import LiveBytes

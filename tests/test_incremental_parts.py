@@ -1,4 +1,4 @@
-# The incremental engine's parts against loops: what changes, boxes, windows of them, pools, chunks.
+# The incremental engine's parts against loops: what changes, boxes, windows of them, pools.
 import itertools
 
 import numpy as np
@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from captum_infomask.engines.incremental.boxes import Box, Table, window_of
-from captum_infomask.engines.incremental.chunks import chunks_of
-from captum_infomask.engines.incremental.costs import CostModel
 from captum_infomask.engines.incremental.pools import average_pool
 from captum_infomask.engines.incremental.spans import (
     Frame,
@@ -46,10 +44,8 @@ def outputs_that_change(start, stop, length, windows, kernel, stride, padding, d
 )
 def test_what_changes_behind_a_window(kernel, stride, padding, dilation, data):
     shape = Shape(kernel, stride, padding, dilation)
-    before = tuple(
-        data.draw(st.integers(max(1, r - 2 * p), 16))
-        for r, p in zip(shape.reach, padding, strict=True)
-    )
+    least = [max(1, r - 2 * p) for r, p in zip(shape.reach, padding, strict=True)]
+    before = [data.draw(st.integers(length, 16)) for length in least]
     after = tuple(
         (n + 2 * p - r) // s + 1
         for n, p, r, s in zip(before, padding, shape.reach, stride, strict=True)
@@ -122,11 +118,9 @@ def test_frames_hold_what_changes(spans, height, width):
 
 
 @QUICK
-@given(
-    pair=spans_of_a_map.flatmap(lambda one: st.tuples(st.just(one), st.permutations(one.tolist())))
-)
-def test_unions(pair):
-    one, other = pair[0], np.array(pair[1])
+@given(one=spans_of_a_map, data=st.data())
+def test_unions(one, data):
+    other = np.array(data.draw(st.permutations(one.tolist())))
     for made, a, b in zip(union([one, other, one]), one, other, strict=True):
         both = [
             (y, x)
@@ -163,12 +157,8 @@ def boxes_and_windows(draw):
     beyond = (2, 3)
 
     def places(least, most):
-        return np.array(
-            [
-                [draw(st.integers(a, b)) for a, b in zip(least, most, strict=True)]
-                for _ in range(views)
-            ]
-        )
+        place = st.tuples(*map(st.integers, least, most))
+        return np.array([draw(place) for _ in range(views)])
 
     last = [n + e - (k - 1) * s - 1 for n, e, k, s in zip(size, beyond, shape, step, strict=True)]
     origin = places([-p for p in padding], last)
@@ -245,82 +235,3 @@ def test_average_pools_by_position(kernel, stride, padded, ceil_mode, include, d
     elif divisor:
         assert divisor == kernel[0] * kernel[1]
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-14)
-
-
-def cost_model(steps=4, fixed=1e4):
-    sizes = np.array([[40 >> k, 44 >> k] for k in range(steps)])
-    return CostModel(
-        nodes=(),
-        sizes=sizes,
-        channels=np.array([3 << k for k in range(steps)]),
-        per_position=np.array([7.0 * 3**k for k in range(steps)]),
-        rest=100.0,
-        fixed=fixed,
-    )
-
-
-def lengths_of(views, model, seed):
-    """Heights and widths of what changes, which grow relative to the maps."""
-    at = np.random.default_rng(seed).integers(1, 12, (views, 1, 2))
-    grown = (
-        at // 2 ** np.arange(len(model.sizes))[:, None] + 1 + np.arange(len(model.sizes))[:, None]
-    )
-    return np.minimum(grown, model.sizes)
-
-
-@QUICK
-@given(
-    views=st.integers(1, 70),
-    most=st.integers(1, 40),
-    seed=st.integers(0, 999),
-    fixed=st.sampled_from([1e3, 1e5, 1e7]),
-)
-def test_chunks(views, most, seed, fixed):
-    model = cost_model(fixed=fixed)
-    lengths = lengths_of(views, model, seed)
-    chunks = chunks_of(model, lengths, most)
-    assert sorted(np.concatenate(chunks).tolist()) == list(range(views))
-    assert all(1 <= len(chunk) <= most for chunk in chunks)
-    assert chunks_cost(model, lengths, chunks) <= chunks_cost(
-        model, lengths, np.array_split(np.arange(views), -(-views // most))
-    )
-    if fixed >= 1e5:
-        alone = [np.array([view]) for view in range(views)]
-        assert chunks_cost(model, lengths, chunks) <= chunks_cost(model, lengths, alone)
-
-
-def chunks_cost(model, lengths, chunks):
-    """The same cost as the model's, box by box."""
-    total = 0.0
-    for chunk in chunks:
-        total += model.fixed
-        for _ in chunk:
-            total += model.rest
-            for step, (height, width) in enumerate(model.sizes):
-                rows, columns = lengths[chunk, step].max(0)
-                area = rows * columns
-                positions = height * width if area >= 0.85 * height * width else area
-                total += positions * model.per_position[step]
-    return total
-
-
-def test_views_that_differ_run_apart_and_those_that_do_not_together():
-    model = cost_model(fixed=1.0)
-    small, large = np.full((1, 4, 2), 2), np.minimum(np.full((1, 4, 2), 30), model.sizes)
-    lengths = np.concatenate([small, large] * 10)
-    chunks = chunks_of(model, lengths, 32)
-    assert sorted(map(list, chunks)) == [list(range(0, 20, 2)), list(range(1, 20, 2))]
-    assert len(chunks_of(cost_model(fixed=1e9), lengths, 32)) == 1
-
-
-def test_what_views_cost():
-    model = cost_model()
-    lengths = lengths_of(20, model, 1)
-    assert model.per_view(model.sizes) == pytest.approx(model.whole)
-    costs = model.per_view(lengths)
-    assert (costs < model.whole).all()
-    assert (model.per_view(np.minimum(lengths + 1, model.sizes)) > costs).all()
-    assert model.chunk(lengths) == pytest.approx(chunks_cost(model, lengths, [np.arange(20)]))
-    assert model.chunk(lengths) > model.fixed + costs.sum()
-    rows, columns = lengths.max(0).T
-    assert model.elements(lengths) == max(rows * columns * model.channels)

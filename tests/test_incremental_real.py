@@ -1,7 +1,7 @@
 # Real architectures in single precision against plain forward passes in double precision.
 #
-# Their weights are random and their batch norms calibrated, so that what a window changes reaches the
-# outputs; with statistics that do not fit, effects die out on the way and any error looks small.
+# Their weights are random and their batch norms calibrated, so that what a window changes reaches
+# the outputs: with statistics that do not fit, effects die out and any error looks small.
 import copy
 
 import pytest

@@ -1,4 +1,4 @@
-# The incremental engine leaves the user's network, pictures and random state as they were, whatever happens.
+# The incremental engine leaves the user's network, pictures and random state as they were.
 import pytest
 import torch
 from incremental_networks import scatter

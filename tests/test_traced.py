@@ -1,4 +1,4 @@
-# Traced networks: the same numbers, no writes, the user's own parameters, and a reason where it cannot be.
+# Traced networks: the same numbers, no writes, the user's own parameters, or a reason why not.
 import pytest
 import torch
 from incremental_networks import DTYPE, Layer, scatter
@@ -146,7 +146,7 @@ def test_folding(block):
     made = folded(traced(block))
     torch.testing.assert_close(made(x), wanted, rtol=0, atol=1e-12)
     left = [type(each) for each in made.modules()]
-    # `one` is also read without its norm; `two` is folded where `other` follows, and once it is not.
+    # `one` is also read without its norm; `two` is folded into `other`, and once runs without.
     assert left.count(nn.BatchNorm2d) == 2
     assert left.count(nn.Conv2d) == 3
     assert wanted.std() > 0.1
