@@ -15,7 +15,14 @@ from torch.nn import functional as F
 from torchvision.ops import stochastic_depth
 
 from captum_infomask.engines.incremental.convolution import Convolution
-from captum_infomask.engines.incremental.known import TO_FIRST, TO_LAST, Found, Known, pointwise
+from captum_infomask.engines.incremental.known import (
+    EXPONENTIAL,
+    TO_FIRST,
+    TO_LAST,
+    Found,
+    Known,
+    pointwise,
+)
 from captum_infomask.engines.incremental.operations import GlobalMean, Join, Pointwise
 from captum_infomask.engines.incremental.pools import average_pool, max_pool
 from captum_infomask.engines.incremental.spans import Pair, Shape
@@ -120,7 +127,7 @@ def _layer_norm(
     if not known.maps[input] or len(normalized_shape) != 1 or _has_nodes((weight, bias)):
         return None
     return pointwise(
-        known, input, lambda maps: F.layer_norm(maps, normalized_shape, weight, bias, eps), cost=4
+        known, input, lambda maps: F.layer_norm(maps, normalized_shape, weight, bias, eps), cost=20
     )
 
 
@@ -186,7 +193,8 @@ def _elementwise(
     if any(isinstance(each, fx.Node | Tensor) for each in given) or options.get("training"):
         return None
     in_place = None if over is None else lambda maps: over(maps, *args, **options)
-    return pointwise(known, input, lambda maps: function(maps, *args, **options), in_place)
+    cost = EXPONENTIAL if function in _EXPONENTIALS else 0.0
+    return pointwise(known, input, lambda maps: function(maps, *args, **options), in_place, cost)
 
 
 def _dropout(
@@ -212,6 +220,11 @@ def _is_the_same_everywhere(value: object, known: Known, x: fx.Node) -> bool:
     spatial = shape[1:3] if known.maps[x] else shape[2:]
     return len(shape) == 4 and shape[0] == 1 and spatial == (1, 1)
 
+
+_EXPONENTIALS = {
+    F.elu, F.selu, F.celu, F.silu, F.mish, F.gelu, F.softplus, F.tanh, F.sigmoid, torch.sigmoid,
+    torch.tanh, torch.exp,
+}  # fmt: skip
 
 HANDLERS: dict[object, Handler] = {
     F.conv2d: _conv2d,

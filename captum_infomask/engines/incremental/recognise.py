@@ -9,7 +9,7 @@ from torch import fx, nn
 
 from captum_infomask.engines.incremental.calls import FunctionCall, function_call
 from captum_infomask.engines.incremental.handlers import HANDLERS
-from captum_infomask.engines.incremental.known import Found, Known, pointwise
+from captum_infomask.engines.incremental.known import EXPONENTIAL, Found, Known, pointwise
 
 _IN_PLACE = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.SiLU, nn.Mish, nn.Hardswish,
@@ -18,6 +18,9 @@ _IN_PLACE = (
 _OTHERS = (
     nn.GELU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Identity, nn.Dropout, nn.Dropout2d,
     nn.AlphaDropout, nn.FeatureAlphaDropout,
+)  # fmt: skip
+_EXPONENTIALS = (
+    nn.ELU, nn.SELU, nn.CELU, nn.SiLU, nn.Mish, nn.GELU, nn.Sigmoid, nn.Tanh, nn.Softplus,
 )  # fmt: skip
 
 
@@ -54,8 +57,9 @@ def _takes_others(call: FunctionCall, known: Known) -> bool:
 
 
 def _module(module: Any, x: fx.Node, known: Known) -> Found | None:
+    cost = EXPONENTIAL if type(module) in _EXPONENTIALS else 0.0
     if type(module) in _IN_PLACE:
         over = copy.copy(module)
         over.inplace = True
-        return pointwise(known, x, module, over)
-    return pointwise(known, x, module) if type(module) in _OTHERS else None
+        return pointwise(known, x, module, over, cost)
+    return pointwise(known, x, module, cost=cost) if type(module) in _OTHERS else None
