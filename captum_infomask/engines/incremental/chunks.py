@@ -51,7 +51,7 @@ def _classes(model: CostModel, lengths: Rows) -> Iterator[Rows]:
 
     .. math::
 
-        C_{k, j} = \min_{i < j} \\; C_{k - 1, i} + n_{ij}\\, c(\max_{i \le v < j} s_v),
+        C_{k, j} = \min_{i < j} \; C_{k - 1, i} + n_{ij}\, c(\max_{i \le v < j} s_v),
 
     with :math:`n_{ij}` the views from i to j and c the cost of boxes as long as s.
     """
