@@ -30,6 +30,24 @@ class Tokens:
     With :class:`RemoveTokens`, pictures are embedded once, and a view runs only the tokens that it
     keeps. With other imputers, views run whole, but for the last block, which is asked for the
     class token alone where nothing reads the others.
+
+    Raises:
+        ArgumentError: In the call: the network is none of torchvision's or timm's vision
+            transformers, or takes further arguments.
+
+    Example:
+        >>> import torch
+        >>> from torchvision.models import VisionTransformer
+        >>> from captum_infomask import InfoMask, Tokens, grid
+        >>> model = VisionTransformer(32, 8, num_layers=2, num_heads=2, hidden_dim=16,
+        ...                           mlp_dim=32, num_classes=5).eval()
+        >>> x = torch.rand(1, 3, 32, 32)
+        >>> infomap = InfoMask(model).score_regions(x, target=1, view="drop",
+        ...                                         regions=grid(x, 4, 4), engine=Tokens())
+        >>> infomap.engine
+        'tokens'
+
+    Source: Jain et al., arXiv 2204.08945 (removing tokens).
     """
 
     def start(self, call: Call) -> RunningTokens:
