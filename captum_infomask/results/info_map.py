@@ -39,7 +39,7 @@ class InfoMap:
         unit: ``bits`` or ``nats``.
         view: ``crop``, ``keep``, ``drop``, ``chain`` or ``features``.
         overlap: How regions that overlap combine: ``mean``, ``mixture`` or ``max``.
-        engine: The engine that ran.
+        engine: The engine that ran and, where another one stood aside, why.
         is_tuple: Whether the inputs were a tuple, and so the attributions are.
         n_samples: Samples of a stochastic network, draws of a random imputer, or orders of
             ``chain``; None for a single pass.
