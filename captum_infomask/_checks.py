@@ -55,6 +55,13 @@ def _is_integer(given: object) -> TypeGuard[int]:
     return isinstance(given, numbers.Integral) and not isinstance(given, bool)
 
 
+def boolean(argument: str, given: object) -> bool:
+    """Return ``given`` if it is True or False."""
+    if not isinstance(given, bool):
+        raise ArgumentError(f"Expected `{argument}` to be True or False; got {describe(given)}.")
+    return given
+
+
 def finite_number(
     argument: str, given: object, *, above: float = -math.inf, least: float = -math.inf
 ) -> float:

@@ -10,7 +10,7 @@ from torch import nn
 
 from captum_infomask._checks import (
     ArgumentError,
-    describe,
+    boolean,
     finite_number,
     positive_int,
     random_seed,
@@ -135,9 +135,7 @@ def fit_critic(
     divisor = Score.checked("logits", None, "cross_entropy", temperature, "bits").temperature
     steps, seed = positive_int("steps", steps), random_seed(seed)
     learning_rate = finite_number("learning_rate", learning_rate, above=0)
-    for name, value in (("autocast", autocast), ("show_progress", show_progress)):
-        if not isinstance(value, bool):
-            raise ArgumentError(f"Expected `{name}` to be True or False; got {describe(value)}.")
+    autocast, show_progress = boolean("autocast", autocast), boolean("show_progress", show_progress)
     path = None if checkpoint is None else check_path("checkpoint", checkpoint)
     fit_to, judged_on = fit_and_held_out(loader, held_out, seed)
 

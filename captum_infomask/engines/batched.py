@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import ArgumentError, boolean, describe
 from captum_infomask._types import Tensors
 from captum_infomask.engines.base import Call
 from captum_infomask.engines.chunks import PICTURE, default_views, elements_shown, of_one_size
@@ -67,10 +67,7 @@ class Batched:
     autocast: torch.dtype | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.folded, bool):
-            raise ArgumentError(
-                f"Expected `folded` to be True or False; got {describe(self.folded)}."
-            )
+        boolean("folded", self.folded)
         if self.autocast not in (None, torch.bfloat16, torch.float16):
             raise ArgumentError(
                 f"Expected `autocast` to be torch.bfloat16, torch.float16 or None; got "

@@ -11,12 +11,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from captum_infomask._types import Tensors
+from captum_infomask.engines.agreement import TOLERANCE, check_agreement
 from captum_infomask.engines.chunks import MOST_VIEWS_ON_CPU
 from captum_infomask.engines.memory import LARGEST_BLOCK, MOST_ALIVE, Measured
 from captum_infomask.engines.traced import StandsAside, folded, traced
-
-# How far a copy's outputs may lie from the network's own, as a share of the largest of them.
-TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,21 +73,9 @@ def fast_copy(
             raise StandsAside(f"its graph raised {type(error).__name__}: {error}") from error
         if not torch.equal(before, _random_state(device)):
             raise StandsAside("it draws random numbers")
-    _compare(answer, output)
+    check_agreement(answer, output)
     elements = sum(x.numel() for x in shown)
     return FastCopy(network, measured.largest / elements, measured.alive / elements)
-
-
-def _compare(answer: object, output: Tensor) -> None:
-    if (
-        not isinstance(answer, Tensor)
-        or (answer.shape, answer.dtype) != (output.shape, output.dtype)
-        or not bool(output.isfinite().all())
-    ):
-        raise StandsAside("its graph returns something else, or outputs are not finite")
-    off, scale = (answer - output).abs().max(), output.abs().max()
-    if not bool(off <= TOLERANCE[output.dtype] * scale):
-        raise StandsAside(f"its graph is off by {float(off):.2g}, of {float(scale):.2g}")
 
 
 def _channels_last(value: Any) -> Any:

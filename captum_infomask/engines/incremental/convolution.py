@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -12,30 +13,34 @@ from captum_infomask.engines.incremental.winograd import Winograd, suits, wins
 
 @dataclass(frozen=True, eq=False)
 class Convolution:
-    """Fixed weights, and Winograd's form of them where there is one.
+    """Fixed weights, and Winograd's form of them where it wins.
 
     Attributes:
         weight: (C_out, C_in / groups, k, k).
         bias: (C_out,), or None.
         shape: How its window moves.
         groups: Groups of channels.
-        winograd: For 3 × 3 windows of stride 1 over many channels, else None.
+        may_winograd: Whether it has the shape for Winograd's form and is allowed to take it.
     """
 
     weight: Tensor
     bias: Tensor | None
     shape: Shape
     groups: int
-    winograd: Winograd | None
+    may_winograd: bool
 
     @classmethod
     def of(
         cls, weight: Tensor, bias: Tensor | None, shape: Shape, groups: int, *, winograd: bool
     ) -> Convolution:
-        """Prepare weights; ``winograd`` allows its form where it can win."""
+        """Hold weights; ``winograd`` allows its form where it can win."""
         fits = shape.kernel == shape.reach == (3, 3) and shape.stride == (1, 1) and groups == 1
-        made = Winograd.of(weight, bias) if winograd and fits and suits(weight) else None
-        return cls(weight, bias, shape, groups, made)
+        return cls(weight, bias, shape, groups, winograd and fits and suits(weight))
+
+    @cached_property
+    def winograd(self) -> Winograd | None:
+        """Winograd's form, made when it is first needed."""
+        return Winograd.of(self.weight, self.bias) if self.may_winograd else None
 
     @property
     def cost(self) -> float:
@@ -44,8 +49,9 @@ class Convolution:
 
     def apply(self, maps: Tensor, stride: Pair) -> Tensor:
         """Convolve maps that are padded already."""
-        if self.winograd is not None and wins(len(maps), maps.shape[2] - 2, maps.shape[3] - 2):
-            return self.winograd(maps)
+        fast = self._winograd_for(len(maps), maps.shape[2] - 2, maps.shape[3] - 2)
+        if fast is not None:
+            return fast(maps)
         dilation = self.shape.dilation
         return F.conv2d(maps, self.weight, self.bias, stride, 0, dilation, self.groups)
 
@@ -55,9 +61,13 @@ class Convolution:
         height, width = (
             n + 2 * p - 2 for n, p in zip(maps.shape[2:], self.shape.padding, strict=True)
         )
-        if self.winograd is not None and wins(len(maps), height, width):
-            return self.winograd(F.pad(maps, (left, left, top, top)))
+        fast = self._winograd_for(len(maps), height, width)
+        if fast is not None:
+            return fast(F.pad(maps, (left, left, top, top)))
         shape = self.shape
         return F.conv2d(
             maps, self.weight, self.bias, shape.stride, shape.padding, shape.dilation, self.groups
         )
+
+    def _winograd_for(self, views: int, height: int, width: int) -> Winograd | None:
+        return self.winograd if self.may_winograd and wins(views, height, width) else None

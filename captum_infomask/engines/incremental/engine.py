@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from captum_infomask._checks import boolean, finite_number
+from captum_infomask.engines.agreement import TOLERANCE, check_agreement
 from captum_infomask.engines.base import Call, Running
 from captum_infomask.engines.batched import Batched
 from captum_infomask.engines.chunks import PICTURE
@@ -20,10 +22,6 @@ from captum_infomask.engines.traced import StandsAside, folded, traced
 from captum_infomask.views.plan import ViewPlan
 
 _log = logging.getLogger("captum_infomask")
-
-# How far a traced network's outputs may be from its own, as a share of the largest.
-_TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}
-
 
 # Numbers that views must show for a gain to pay for tracing a network.
 _LEAST_NUMBERS = 8 * PICTURE
@@ -55,6 +53,9 @@ class Incremental:
         least_gain: Stand aside where less than this many times fewer operations are predicted; if
             it is not 0, also where a trial on another device than the CPU shows it slower.
 
+    Raises:
+        ArgumentError: A setting is of another type, or ``least_gain`` is below 0.
+
     Example:
         >>> import torch
         >>> from captum_infomask import Incremental, InfoMask
@@ -72,6 +73,10 @@ class Incremental:
 
     winograd: bool = True
     least_gain: float = 0.0
+
+    def __post_init__(self) -> None:
+        boolean("winograd", self.winograd)
+        finite_number("least_gain", self.least_gain, least=0)
 
     def start(self, call: Call) -> RunningIncremental:
         """Begin a call."""
@@ -127,7 +132,8 @@ class RunningIncremental:
         if work.gain < least_gain:
             raise StandsAside(f"its predicted gain is {work.gain:.2f}")
         if known is None:
-            self._compare(network.outcome, picture)
+            # The user's network may write to the picture that it is given.
+            check_agreement(network.outcome, self._call.forward_func(picture.clone()))
             self._network = network
         return work
 
@@ -139,20 +145,6 @@ class RunningIncremental:
         except (AttributeError, RuntimeError, TypeError, ValueError) as error:
             raise StandsAside(f"the traced network raises {type(error).__name__}") from error
 
-    def _compare(self, made: Tensor, picture: Tensor) -> None:
-        """Make sure that the traced network gives for a picture what the user's does."""
-        # The user's network may write to the picture that it is given.
-        own = self._call.forward_func(picture.clone())
-        if not isinstance(own, Tensor) or (own.shape, own.dtype) != (made.shape, made.dtype):
-            raise StandsAside("the traced network gives other outputs than the network")
-        if own.dtype not in _TOLERANCE:
-            raise StandsAside(f"the outputs are {own.dtype}")
-        off, scale = (own - made).abs().max(), own.abs().max()
-        if not bool(off <= _TOLERANCE[own.dtype] * scale):
-            raise StandsAside(
-                f"the traced network's outputs are off by {float(off):.2g}, of {float(scale):.2g}"
-            )
-
 
 def _check(plan: ViewPlan, call: Call) -> None:
     """Say why views have no base in common, or why the network is not to be traced."""
@@ -163,7 +155,7 @@ def _check(plan: ViewPlan, call: Call) -> None:
         raise StandsAside("the inputs are not images alone")
     if call.additional_forward_args:
         raise StandsAside("there are additional_forward_args")
-    if inputs[0].dtype not in _TOLERANCE:
+    if inputs[0].dtype not in TOLERANCE:
         raise StandsAside(f"the images are {inputs[0].dtype}")
     if torch.is_autocast_enabled(inputs[0].device.type):
         raise StandsAside("autocast is on")

@@ -40,7 +40,7 @@ class Known:
 
     def alike(self, values: Sequence[object]) -> tuple[fx.Node, ...] | None:
         """The values, if they are maps of one size and layout."""
-        nodes = tuple(v for v in values if isinstance(v, fx.Node) and v in self.maps)
+        nodes = tuple(v for v in values if isinstance(v, fx.Node) and self.is_map(v))
         kinds = {(self.maps[node], self.size(node)) for node in nodes}
         return nodes if len(nodes) == len(values) and len(kinds) == 1 else None
 
