@@ -24,6 +24,8 @@ def check_agreement(made: object, own: object) -> None:
         raise StandsAside("the traced network gives other outputs than the network")
     if own.dtype not in TOLERANCE:
         raise StandsAside(f"the outputs are {own.dtype}")
+    if not bool(own.isfinite().all()):
+        raise StandsAside("the outputs are not finite")
     off, scale = (own - made).abs().max(), own.abs().max()
     if not bool(off <= TOLERANCE[own.dtype] * scale):
         raise StandsAside(
