@@ -1,0 +1,84 @@
+# What a metric is: a number, or a walk through the picture, for one method's map of one picture.
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from captum_infomask.report.content import Better
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One method's map of one picture, with what a metric may ask about it.
+
+    Args:
+        forward: The network: (n, C, H, W) → logits (n, M).
+        inputs: The picture, (1, C, H, W).
+        target: Index of the class.
+        attributions: The method's answer, (1, C', H, W) with C' = C or 1.
+        plane: Its mean over channels, (H, W).
+        mask: What the threshold keeps, bool (H, W).
+        attribute: The method itself: (1, C, H, W) → attributions, for metrics that ask again.
+        fill: What hidden pixels become, (1, C, H, W): the same for all methods.
+        truth: The pixels that are known to be right, bool (H, W); None where nothing is known.
+        boxes: The boxes that are known to be right, (K, 4): x0, y0, x1, y1, half-open, or None.
+        seed: Of whatever the metric draws.
+    """
+
+    forward: Callable[[Tensor], Tensor]
+    inputs: Tensor
+    target: int
+    attributions: Tensor
+    plane: Tensor
+    mask: Tensor
+    attribute: Callable[[Tensor], Tensor]
+    fill: Tensor
+    truth: Tensor | None = None
+    boxes: Tensor | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What a metric found.
+
+    Args:
+        value: The number.
+        curve: For a walk through the picture, the K values on the way, at k / (K − 1) of it; (K,),
+            float64, on the CPU.
+    """
+
+    value: float
+    curve: Tensor | None = None
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """A metric and its settings."""
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        ...
+
+    @property
+    def better(self) -> Better:
+        """Which end is better."""
+        ...
+
+    @property
+    def note(self) -> str:
+        """What it is, with its settings and its source, in a sentence."""
+        ...
+
+    @property
+    def needs_truth(self) -> bool:
+        """Whether it can only be had where the right pixels are known."""
+        ...
+
+    def __call__(self, sample: Sample) -> Measured:
+        """Measure one map."""
+        ...
