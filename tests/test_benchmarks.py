@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import OrderedDict
 from functools import partial
 
 import cams
+import ceilings
 import exactness
 import interleave
 import networks
@@ -282,3 +284,20 @@ def test_cams_are_timed_on_a_network_that_stays_as_it_was(subject):
     assert all(each["seconds"][0] > 0 for each in found.values())
     assert {found[name]["views"] for name in ("ScoreCAM", "AblationCAM")} <= {4, 8}
     assert not any(module._forward_hooks for module in subject.network.modules())
+
+
+def test_ceilings_count_what_boxes_and_whole_pictures_take(small):
+    found = ceilings.ceiling("small", 8, 4, side=32)
+    # 3 × 3 convolutions of 3 → 8 channels on 32 × 32, and of 8 → 8 on 16 × 16.
+    assert found.whole == pytest.approx((32 * 32 * 8 * 27 + 16 * 16 * 8 * 72) / 1e6)
+    # A window of 8 becomes 10, or 9 at a border, of 32; then 6, or 5, of 16.
+    tight = [(min(y + 9, 32) - max(y - 1, 0)) for y in range(0, 25, 4)]
+    assert tight == [9, 10, 10, 10, 10, 10, 9]
+    first = sum(h * w for h in tight for w in tight) / 49 * 8 * 27
+    assert first / 1e6 < found.tight < found.run <= found.whole
+    assert math.isnan(found.rate)
+
+
+def test_ceilings_print_a_table(small, capsys):
+    ceilings.main(["--models", "small", "--window", "8", "--stride", "8"])
+    assert "| small |" in capsys.readouterr().out

@@ -25,7 +25,7 @@ def speed_table(records: Sequence[Record]) -> str:
             + [_auto(r)]
             for r in own
         ]
-        tables.append(f"Windows {window}/{stride}\n\n{_table(head, rows)}\n\n{_footnotes(own)}")
+        tables.append(f"Windows {window}/{stride}\n\n{markdown(head, rows)}\n\n{_footnotes(own)}")
     return "\n\n".join(tables)
 
 
@@ -38,7 +38,7 @@ def growth_table(records: Sequence[Record]) -> str:
         + [spread(r["contenders"][n]["seconds"], 2) if n in r["contenders"] else "" for n in names]
         for r in sorted(records, key=lambda r: (r["network"], r["picture"], r["windows"]))
     ]
-    return f"{_table(head, rows)}\n\n{_footnotes(records)}"
+    return f"{markdown(head, rows)}\n\n{_footnotes(records)}"
 
 
 def linear_table(records: Sequence[Record]) -> str:
@@ -51,7 +51,7 @@ def linear_table(records: Sequence[Record]) -> str:
             for passes, milliseconds in parts:
                 ratios = [a / b for a, b in zip(milliseconds, few, strict=True)]
                 rows.append([r["network"], name, passes, spread(milliseconds, 1), spread(ratios)])
-    return _table(head, rows)
+    return markdown(head, rows)
 
 
 def memory_table(records: Sequence[Record]) -> str:
@@ -79,7 +79,7 @@ def memory_table(records: Sequence[Record]) -> str:
                     *("" if part is None else _mebibytes(part) for part in shared),
                 ]
             )
-    return _table(head, rows)
+    return markdown(head, rows)
 
 
 def exactness_table(records: Sequence[Record]) -> str:
@@ -101,7 +101,7 @@ def exactness_table(records: Sequence[Record]) -> str:
             ran = _ran(name, m)
             numbers = [f"{r['scale']:.2f}", least, f"{relative:.1e}", f"{max(shares):.1e}"]
             rows.append([r["network"], ran, *numbers])
-    return _table(head, rows)
+    return markdown(head, rows)
 
 
 def cam_table(records: Sequence[Record]) -> str:
@@ -114,7 +114,7 @@ def cam_table(records: Sequence[Record]) -> str:
             ratios = [a / b for a, b in zip(m["seconds"], base, strict=True)]
             seconds = spread(m["seconds"])
             rows.append([name, str(m["views"] or ""), seconds, spread(ratios, 1)])
-    return _table(head, rows)
+    return markdown(head, rows)
 
 
 def _names(records: Sequence[Record]) -> list[str]:
@@ -172,7 +172,7 @@ def _mebibytes(amount: int) -> str:
     return f"{amount / _MEGABYTE:,.0f}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Words to the left, numbers to the right."""
     rule = ["---" if k == 0 else "---:" for k in range(len(head))]
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, rule, *rows])
