@@ -10,7 +10,7 @@ demo: $(VENV)/.demo
 	$(BIN)/captum-infomask demo --out infomask-demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html

@@ -1,8 +1,22 @@
 # The public names, nothing else.
 from captum_infomask._checks import ArgumentError
 from captum_infomask.attribution import InfoMask
+from captum_infomask.comparison.compare import compare
 from captum_infomask.comparison.localisation import max_box_acc
+from captum_infomask.comparison.methods import default_methods
+from captum_infomask.comparison.metrics.captums import Infidelity, Sensitivity
+from captum_infomask.comparison.metrics.curves import Deletion, Insertion
+from captum_infomask.comparison.metrics.localisation import (
+    AveragePrecision,
+    BestBoxIoU,
+    MaskIoU,
+    PointingGame,
+    RelevanceMass,
+    RelevanceRank,
+)
 from captum_infomask.comparison.missingness import FillDisagreement, fill_disagreement
+from captum_infomask.comparison.quantus_functions import infomask_explain_func
+from captum_infomask.comparison.randomisation import RandomisationCheck, randomisation_check
 from captum_infomask.critics.bounds import measure_bounds
 from captum_infomask.critics.calibration import FittedTemperature
 from captum_infomask.critics.fit import fit_critic
@@ -41,7 +55,7 @@ from captum_infomask.regions.mask_regions import from_masks
 from captum_infomask.regions.run_lengths import from_run_lengths
 from captum_infomask.regions.superpixels import superpixels
 from captum_infomask.regions.windows import grid, sliding_windows
-from captum_infomask.results import ClassMaps, InfoMap
+from captum_infomask.results import ClassMaps, Comparison, InfoMap
 from captum_infomask.scores.bounds import donsker_varadhan, log_softmax_sandwich
 from captum_infomask.scores.information import information
 from captum_infomask.scores.metric import ConditionalMutualInformation
@@ -53,33 +67,47 @@ __version__ = "0.1.0"
 __all__ = [
     "ArgumentError",
     "AtLeast",
+    "AveragePrecision",
     "Batched",
+    "BestBoxIoU",
     "Blur",
     "ClassMaps",
+    "Comparison",
     "ConditionalMutualInformation",
     "ConditionalPatches",
     "Constant",
+    "Deletion",
     "FillDisagreement",
     "FittedCritic",
     "FittedTemperature",
     "Hysteresis",
     "Incremental",
+    "Infidelity",
     "InfoMap",
     "InfoMask",
     "Inpaint",
+    "Insertion",
     "LocalMean",
     "MarginalPatches",
+    "MaskIoU",
     "MaxFraction",
     "NoisyLinear",
     "NormalNoise",
     "Otsu",
+    "PointingGame",
+    "RandomisationCheck",
+    "RelevanceMass",
+    "RelevanceRank",
     "RemoveTokens",
     "Sandwich",
+    "Sensitivity",
     "Tokens",
     "TopFraction",
     "UniformNoise",
     "bounding_boxes",
+    "compare",
     "contours",
+    "default_methods",
     "donsker_varadhan",
     "estimate_prior",
     "fill_disagreement",
@@ -91,12 +119,14 @@ __all__ = [
     "from_masks",
     "from_run_lengths",
     "grid",
+    "infomask_explain_func",
     "information",
     "keep_dropout",
     "log_softmax_sandwich",
     "max_box_acc",
     "measure_bounds",
     "pc_cross_entropy",
+    "randomisation_check",
     "sliding_windows",
     "superpixels",
     "threshold_mask",

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -30,9 +32,16 @@ def write(path: Path, kind: str, tensors: dict[str, Tensor], facts: dict[str, An
     """Write a file; an interrupt leaves the one that was there before."""
     # Copies, because safetensors refuses tensors that share memory.
     owned = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with whole_file(path) as beside:
+        save_file(owned, beside, metadata={"format": kind, "facts": json.dumps(facts)})
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A path beside this one to write to, which takes this one's place when all is written."""
     beside = path.with_name(f"{path.name}.part")
     try:
-        save_file(owned, beside, metadata={"format": kind, "facts": json.dumps(facts)})
+        yield beside
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 # The command line: what it writes, what it prints, and one clear line for every bad argument.
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import re
@@ -64,33 +65,37 @@ def error_of(arguments: list[str], capsys) -> str:
 
 
 def test_the_demo_shows_the_main_job(folder, capsys):
-    arguments = ["demo", "--photo", "coffee", "--window", "112", "--stride", "112", "--out", "made"]
-    assert main(arguments) == 0
+    arguments = ["--photo", "coffee", "--window", "112", "--stride", "112", "--out", "made"]
+    assert main(["demo", *arguments, "--metrics", "none"]) == 0
     printed = capsys.readouterr()
     for name, passes, unit in [
-        ("InfoMask crop", 5, "bits"),
+        ("InfoMask", 5, "bits"),
         ("InfoMask drop", 5, "bits"),
         ("Grad-CAM", 1, "a.u."),
         ("Occlusion", 5, "nats"),
     ]:
         assert re.search(rf"{name} +{passes} +\d+\.\d\d +-?\d+\.\d\d {unit} +\d+\.\d%", printed.out)
-    assert "espresso (class 967 of EfficientNet-Lite0, its prediction)" in printed.out
+    assert "Target: espresso (class 967, its prediction)" in printed.out
+    assert "Model: EfficientNet-Lite0" in printed.out
     assert "of at most log2 1000 = 9.97 bits" in printed.out
-    assert "Info Mask attribution: 100%" in printed.err
-    assert "Occlusion attribution: 100%" in printed.err
+    for bar in ("Comparison", "Info Mask attribution", "Occlusion attribution"):
+        assert f"{bar}: 100%" in printed.err
     figure, arrays = folder / "made" / "coffee.png", folder / "made" / "coffee.npz"
     assert width_of(figure) > 800
     with np.load(arrays, allow_pickle=False) as made:
-        assert made["photo"].shape == (224, 224, 3)
-        assert int(made["target"]) == 967
-        assert str(made["category"]) == "espresso"
-        for name in ("infomask_crop", "infomask_drop", "grad_cam", "occlusion"):
-            assert made[name].shape == made[f"{name}_mask"].shape == (224, 224)
+        assert made["pictures"].shape == (1, 224, 224, 3)
+        assert made["targets"].tolist() == [967]
+        assert made["labels"].tolist() == ["espresso"]
+        for name in ("infomask", "infomask_drop", "grad_cam", "occlusion", "blurred_noise_control"):
+            assert made[name].shape == made[f"{name}_mask"].shape == (1, 224, 224)
             assert made[f"{name}_mask"].any()
-        assert float(made["infomask_crop"].max()) <= np.log2(1000)
+        assert float(made["infomask"].max()) <= np.log2(1000)
         quarters = np.unique(made["infomask_drop"])
         assert len(quarters) == 4  # one value per window of 112 pixels
-    for path in (figure, arrays):
+    report = folder / "made" / "report.html"
+    assert "captum-infomask demo --photo coffee" in report.read_text(encoding="utf-8")
+    assert report.stat().st_size < 3e6
+    for path in (figure, arrays, report):
         assert str(path.relative_to(folder)) in printed.out
 
 
@@ -106,7 +111,10 @@ def test_a_picture_and_a_network_of_the_users_own(folder, capsys):
     before = list(sys.path)
     assert main([*MINE, "--target", "Dog", "--window", "12", "--stride", "12"]) == 0
     printed = capsys.readouterr().out
-    assert "Target: dog (class 1 of Mine" in printed
+    assert "Target: dog (class 1, " in printed
+    assert "Model: Mine" in printed
+    assert "deletion" not in printed
+    assert "control" not in printed
     assert "Windows: 12 x 12 pixels every 12, on 48 x 48 pixels" in printed
     assert (folder / "infomask-out" / "photo.png").is_file()
     assert sys.path == before
@@ -117,7 +125,7 @@ def test_names_layer_and_prediction(folder, capsys):
     arguments = [*MINE, "--categories", "names.txt", "--layer", "0", "--window", "24"]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
-    assert re.search(r"Target: (red|green|blue) \(class . of Mine, its prediction\)", printed)
+    assert re.search(r"Target: (red|green|blue) \(class ., its prediction\)", printed)
 
 
 def test_a_method_that_fails_is_a_row(folder, capsys):
@@ -130,6 +138,92 @@ def test_a_method_that_fails_is_a_row(folder, capsys):
     printed = capsys.readouterr().out
     assert re.search(r"Grad-CAM .*failed: ", printed)
     assert re.search(r"Occlusion .* nats", printed)
+
+
+COMPARE = ["compare", "photo.jpg", *MINE[2:], "--window", "24", "--stride", "24"]
+
+
+def test_pictures_are_compared_in_a_report(folder, capsys):
+    Image.fromarray(sample_photo("rocket")).save(folder / "rocket.png")
+    arguments = [
+        *COMPARE[:2], "rocket.png", *COMPARE[2:], "--target", "cat", "--target", "2",
+        "--methods", "InfoMask, Grad-CAM,centred blob (control)", "--metrics", "deletion",
+        "--out", "two.html", "--json", "two.json", "--csv", "two.csv",
+    ]  # fmt: skip
+    assert main(arguments) == 0
+    printed = capsys.readouterr()
+    assert "Picture 0: cat (class 0, " in printed.out
+    assert "Picture 1: cup (class 2, " in printed.out
+    assert "deletion (lower is better)" in printed.out
+    assert "insertion" not in printed.out
+    assert "Comparison: 100%" in printed.err
+    found = json.loads((folder / "two.json").read_text())
+    assert [method["name"] for method in found["methods"]] == [
+        "InfoMask", "Grad-CAM", "centred blob (control)",
+    ]  # fmt: skip
+    assert [picture["label"] for picture in found["pictures"]] == ["cat", "cup"]
+    assert found["call"].startswith("captum-infomask compare photo.jpg rocket.png --model")
+    assert "'InfoMask, Grad-CAM,centred blob (control)'" in found["call"]
+    assert len((folder / "two.csv").read_text().splitlines()) == 7
+    assert "captum-infomask compare" in (folder / "two.html").read_text(encoding="utf-8")
+    for name in ("two.html", "two.json", "two.csv"):
+        assert name in printed.out
+
+
+def test_one_target_for_all_pictures_and_the_predictions_by_default(folder, capsys):
+    quick = ["--methods", "centred blob (control)", "--metrics", "none", "--json", "a.json"]
+    two = ["compare", "photo.jpg", "photo.jpg", *MINE[2:], *quick]
+    assert main([*two, "--target", "dog"]) == 0
+    found = json.loads((folder / "a.json").read_text())
+    assert [picture["target"] for picture in found["pictures"]] == [1, 1]
+    assert main(two) == 0
+    found = json.loads((folder / "a.json").read_text())
+    assert all(picture["target"] == picture["prediction"] for picture in found["pictures"])
+    assert found["metrics"] == []
+    assert (folder / "infomask-report.html").is_file()
+
+
+def test_what_is_right_is_framed_as_the_picture_is(folder, capsys):
+    # 600 × 400 pixels, of which the network sees the middle 400 × 400: its right half.
+    mask = np.zeros((400, 600), np.uint8)
+    mask[:, 300:] = 255
+    Image.fromarray(mask).save(folder / "mask.png")
+    arguments = [*COMPARE, "--truth", "mask.png", "--metrics", "pointing_game,iou",
+                 "--methods", "centred blob (control)", "--json", "a.json"]  # fmt: skip
+    assert main(arguments) == 0
+    found = json.loads((folder / "a.json").read_text())
+    iou = found["methods"][0]["metrics"]["iou"][0]
+    height = width = 48
+    down = np.square(np.linspace(-2, 2, height))[:, None] + np.square(np.linspace(-2, 2, width))
+    blob = np.exp(-down / 2) >= 0.2 * np.exp(-down / 2).max()
+    right = np.zeros((height, width), bool)
+    right[:, 24:] = True
+    want = (blob & right).sum() / (blob | right).sum()
+    assert iou == pytest.approx(want, abs=0.01)
+
+
+def test_the_report_is_opened_if_asked_for(folder, monkeypatch, capsys):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", lambda address: bool(opened.append(address)))
+    quick = ["--methods", "centred blob (control)", "--metrics", "none", "--out", "a b.html"]
+    assert main([*COMPARE, *quick]) == 0
+    assert opened == []
+    assert main([*COMPARE, *quick, "--open"]) == 0
+    assert opened == [(folder / "a b.html").as_uri()]
+    assert "no browser could be opened" in capsys.readouterr().err
+
+
+def test_if_every_method_fails_the_exit_code_is_1(folder, capsys):
+    (folder / "my_network_for_cli.py").write_text(
+        NETWORK.replace(
+            "nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1)", "nn.AvgPool2d(48)"
+        ).replace("nn.Linear(4", "nn.Linear(3")
+    )
+    assert main([*COMPARE, "--methods", "Grad-CAM", "--metrics", "none"]) == 1
+    printed = capsys.readouterr()
+    assert printed.err.endswith("captum-infomask: every method failed\n")
+    assert "failed: Grad-CAM needs a convolutional feature map" in printed.out
+    assert (folder / "infomask-report.html").is_file()
 
 
 def test_bad_pictures(folder, capsys):
@@ -145,6 +239,8 @@ def test_bad_pictures(folder, capsys):
         error = error_of(["attribute", name], capsys)
         assert words in error
         assert name in error
+        # One bad picture among several is named, too.
+        assert name in error_of(["compare", "photo.jpg", name], capsys)
 
 
 @pytest.mark.parametrize(
@@ -165,6 +261,20 @@ def test_bad_pictures(folder, capsys):
         (["demo", "--photo", "cofee"], "Did you mean 'coffee'"),
         (["demo", "--out", "photo.jpg"], "photo.jpg is a file"),
         ([*MINE, "--out", "photo.jpg/deeper"], "photo.jpg is a file"),
+        ([*COMPARE, "--out", "missing/report.html"], "`--out`"),
+        ([*COMPARE, "--out", "."], "`--out`"),
+        ([*COMPARE, "--json", "missing/a.json"], "`--json`"),
+        ([*COMPARE, "--csv", "missing/a.csv"], "`--csv`"),
+        ([*COMPARE, "--methods", "InfoMsk"], "Did you mean 'InfoMask'"),
+        ([*COMPARE, "--methods", ","], "`methods`"),
+        ([*COMPARE, "--metrics", "deletoin"], "Did you mean 'deletion'"),
+        ([*COMPARE, "--metrics", "iou"], "`ground_truth`"),
+        ([*COMPARE, "--target", "0", "--target", "1"], "`--target` once per picture, 1 times"),
+        ([*COMPARE, "--target", "cart"], "Nearest: cat"),
+        ([*COMPARE, "--truth", "photo.jpg", "--truth", "photo.jpg"], "`--truth`"),
+        ([*COMPARE, "--truth", "missing.png"], "missing.png"),
+        ([*COMPARE, "--layer", "5"], "`layer`"),
+        (["compare"], "IMAGE"),
         (["demonstrate"], "demonstrate"),
         ([], "required"),
     ],
@@ -172,6 +282,18 @@ def test_bad_pictures(folder, capsys):
 def test_bad_arguments(arguments, words, folder, capsys):
     assert words in error_of(arguments, capsys)
     assert not (folder / "infomask-out").exists()
+    assert not list(folder.glob("*.html"))
+
+
+def test_a_mask_of_another_size_is_refused(folder, capsys):
+    Image.new("L", (30, 20), 255).save(folder / "small.png")
+    assert "600 x 400 pixels" in error_of([*COMPARE, "--truth", "small.png"], capsys)
+
+
+def test_a_report_that_cannot_be_written(folder, capsys, monkeypatch):
+    monkeypatch.setattr("captum_infomask.cli.places.os.access", lambda *how: False)
+    assert "`--out` to be writable" in error_of(COMPARE, capsys)
+    assert "`--out` to be writable" in error_of(MINE, capsys)
 
 
 class Payload:
@@ -196,11 +318,14 @@ def test_a_checkpoint_of_code_is_refused_and_not_run(plain, folder, capsys):
 
 def test_ctrl_c(folder, capsys):
     # An interrupt is not the network's failure, wherever it comes.
-    assert main(["attribute", "photo.jpg", "--model", "my_network_for_cli:interrupted"]) == 130
-    assert "interrupted" in capsys.readouterr().err
+    for command in ("attribute", "compare"):
+        assert main([command, "photo.jpg", "--model", "my_network_for_cli:interrupted"]) == 130
+        assert "interrupted" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["attribute", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["demo", "--help"], ["compare", "--help"], ["attribute", "--help"]]
+)
 def test_help(arguments, capsys):
     with pytest.raises(SystemExit) as left:
         main(arguments)

@@ -1,29 +1,27 @@
-# The comparison: which layer Grad-CAM looks at, what the four methods are, what they cost.
+# The comparison: which layer Grad-CAM looks at, the windows, and how the result shows itself.
 from __future__ import annotations
 
+import csv
+import dataclasses
+import json
 import math
 import re
+from pathlib import Path
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import torch
-from captum.attr import LayerGradCam, Occlusion
-from PIL import Image
+from conftest import SmallNet
 from state import unchanged
 from tiny import Net, images, randomise
 from torch import Tensor, nn
 from torchvision import models
 
+from captum_infomask import AtLeast, Comparison, InfoMask, Otsu, compare, superpixels
 from captum_infomask._checks import ArgumentError
-from captum_infomask.attribution import InfoMask
 from captum_infomask.comparison.layers import last_feature_map, named_layer
-from captum_infomask.comparison.measure import measure_methods
-from captum_infomask.comparison.methods import Method, photo_methods, square_windows
-from captum_infomask.comparison.photo import compare_on_photo
-from captum_infomask.datasets import sample_photo
-from captum_infomask.masks import MaxFraction, threshold_mask
-from captum_infomask.models.classifier import Classifier
-from captum_infomask.models.imagenet import efficientnet_lite0
-from captum_infomask.models.pictures import Preprocess
+from captum_infomask.comparison.windows import square_windows
 
 
 class Tokens(nn.Module):
@@ -81,6 +79,30 @@ def test_networks_without_a_last_feature_map_are_refused():
         last_feature_map(flat, images(1))
 
 
+class Branches(nn.Module):
+    """Two feature maps side by side, and one that nothing is made of."""
+
+    def __init__(self, side_by_side: bool) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
+        self.unused, self.head = nn.Conv2d(4, 4, 3), nn.Linear(4, 2)
+        self.side_by_side = side_by_side
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = self.first(x)
+        if self.side_by_side:
+            maps = maps.relu() + torch.tanh(self.second(x))
+        self.unused(maps)
+        return self.head(maps.mean((2, 3)))
+
+
+def test_feature_maps_side_by_side_are_named():
+    with pytest.raises(ArgumentError, match="several lie side by side: 'first', 'second'"):
+        last_feature_map(Branches(side_by_side=True), images(1))
+    alone = Branches(side_by_side=False)
+    assert last_feature_map(alone, images(1)) is alone.first
+
+
 def test_a_layer_by_name():
     network = models.resnet18()
     assert named_layer(network, "layer4.1.conv2") is network.layer4[1].conv2
@@ -93,10 +115,9 @@ def test_a_layer_by_name():
 
 def test_the_windows_of_a_photograph():
     inputs = torch.zeros(1, 3, 224, 300)
-    assert square_windows(inputs).shapes == (3, 56, 56)
-    assert square_windows(inputs).strides == (3, 14, 14)
-    assert square_windows(inputs, 40).strides == (3, 10, 10)
-    assert square_windows(torch.zeros(1, 1, 3, 3)).shapes == (1, 1, 1)
+    assert square_windows(inputs) == ((3, 56, 56), (3, 14, 14))
+    assert square_windows(inputs, 40) == ((3, 40, 40), (3, 10, 10))
+    assert square_windows(torch.zeros(1, 1, 3, 3))[0] == (1, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -108,144 +129,270 @@ def test_windows_that_do_not_fit_are_refused(side, stride, argument):
         square_windows(images(1), side, stride)
 
 
-# --- methods -----------------------------------------------------------------------------------
+# --- the result --------------------------------------------------------------------------------
+
+HOSTILE = "<img src=x onerror=alert(1)>"
 
 
-def test_the_four_methods_are_what_their_names_say():
-    network, inputs = randomise(Net(), scale=0.5), images(1)
-    windows = square_windows(inputs, 4, 2)
-    with unchanged(network, inputs):
-        rows = measure_methods(photo_methods(network, inputs, windows), network, inputs, 2)
-    crop, drop, grad_cam, occlusion = (torch.from_numpy(row.result.attribution) for row in rows)
-    sliding = {"sliding_window_shapes": windows.shapes, "strides": windows.strides}
-    ours = InfoMask(network)
-    for ours_row, view in ((crop, "crop"), (drop, "drop")):
-        expected = ours.attribute(inputs, target=2, view=view, **sliding)[0, 0]
-        torch.testing.assert_close(ours_row, expected)
-    # The identity that the table states: drop is Occlusion of log p, in bits instead of nats.
-    torch.testing.assert_close(drop * math.log(2), occlusion, rtol=1e-4, atol=1e-5)
-    nats = Occlusion(lambda x: network(x).log_softmax(1)).attribute(inputs, target=2, **sliding)
-    torch.testing.assert_close(occlusion, nats[0, 0])
-    assert min(crop.std(), drop.std(), grad_cam.max()) > 0.01
-    coarse = LayerGradCam(network, network.norm).attribute(inputs, 2, relu_attributions=True)
-    torch.testing.assert_close(grad_cam, coarse[0, 0].detach())  # a map of the input's own size
+def fails_second(model: nn.Module, inputs: Tensor, target: int) -> Tensor:
+    if target == 2:
+        raise RuntimeError("no answer")
+    return inputs
 
 
-def test_grad_cam_of_efficientnet_lite0_is_that_of_its_features():
-    # Its last layer is an activation: the feature map is what the batch norm before it gives.
-    classifier = efficientnet_lite0()
-    network, inputs = (
-        classifier.network,
-        classifier.preprocess(Image.fromarray(sample_photo("camera"))),
+@pytest.fixture(scope="module")
+def found() -> Comparison:
+    torch.manual_seed(0)
+    network = SmallNet(dtype=torch.float32).eval()
+    x = images(3)
+    windows = {"sliding_window_shapes": (3, 4, 4), "strides": (3, 2, 2)}
+    labels = torch.arange(16).reshape(4, 4).repeat_interleave(2, 0).repeat_interleave(2, 1)
+    labels[0, 0] = 1  # regions that are no rectangles
+    methods = {
+        "InfoMask": (InfoMask(network), windows),
+        "labels": (InfoMask(network), {"view": "drop", "feature_mask": labels}),
+        "part": fails_second,
+        "never": lambda model, inputs, target: 1 / 0,
+    }
+    truth = torch.zeros(3, 8, 8, dtype=torch.bool)
+    truth[:, 2:5, 3:6] = True
+    return compare(
+        network, x, [1, 2, 3], methods=methods, metrics=["deletion", "iou"], ground_truth=truth,
+        categories=("a", "b", HOSTILE, "d"), seed=11,
+    )  # fmt: skip
+
+
+def test_looking_a_method_up(found):
+    assert repr(found) == "Comparison(3 pictures × 4 methods)"
+    assert repr(found["part"]) == "MethodOutcome('part', 2 of 3 pictures, a.u.)"
+    assert found["part"].done.tolist() == [True, False, True]
+    with pytest.raises(ArgumentError, match="Did you mean 'InfoMask'"):
+        found["InfoMsk"]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found.seed = 1
+    assert found.probabilities == pytest.approx(np.exp(found.log_probabilities))
+    assert found.information == pytest.approx(found.log_probabilities / math.log(2) + 2)
+    assert set(found.versions) == {"python", "torch", "captum", "captum-infomask", "numpy"}
+    assert found.versions["torch"] == torch.__version__
+
+
+def test_means_are_over_the_pictures_that_have_one(found):
+    part = found["part"]
+    assert part.mean("deletion") == pytest.approx(part.metrics["deletion"][[0, 2]].mean())
+    assert math.isnan(found["never"].mean("deletion"))
+    assert part.share[1] != part.share[1]
+
+
+def test_the_text(found):
+    text = str(found)
+    assert text == found.text()
+    assert re.search(rf"Picture 1: {re.escape(HOSTILE)} \(class 2, ", text)
+    assert "Windows: 2 x 2 pixels every 1, on 8 x 8 pixels" in text
+    assert re.search(r"InfoMask +10 +\d+\.\d\d +-?\d+\.\d\d bits +\d+\.\d%", text)
+    assert re.search(r"never +- +-.*failed: ZeroDivisionError: division by zero", text)
+    assert "part failed on 1 of 3 pictures, first on picture 1: RuntimeError: no answer" in text
+    assert re.search(r"method +deletion \(lower is better\) +iou \(higher is better\)", text)
+    assert re.search(r"labels +\d\.\d+ \[[+-]\d\.\d+, [+-]\d\.\d+\]", text)
+    assert "[95% interval of the difference from InfoMask]" in text
+    single = dataclasses.replace(found, labels=("a",))
+    assert single.text().startswith("Target: a (class 1, ")
+
+
+def test_the_call_that_makes_it_again(found):
+    assert found.call == (
+        "compare(model, inputs, target=[1, 2, 3], methods={'InfoMask': ..., 'labels': ..., "
+        "'part': ..., 'never': ...}, metrics=['deletion', 'iou'], ground_truth=ground_truth, "
+        f"rule=MaxFraction(fraction=0.2), categories=('a', 'b', {HOSTILE!r}, 'd'), seed=11)"
+    ).replace(f"('a', 'b', {HOSTILE!r}, 'd')", "categories")
+    network = SmallNet(dtype=torch.float32).eval()
+    simple = compare(
+        network, images(1), methods=["Grad-CAM"], layer=network.second, baselines=0.5, metrics=[]
     )
-    grad_cam = photo_methods(network, inputs, square_windows(inputs))[2]
-    found = grad_cam.attribute(network, inputs, 872, False)
-    kept = []
-    with network._bn1.register_forward_hook(lambda module, args, output: kept.append(output)):
-        network(inputs)
-    features = kept[0].detach().requires_grad_(True)
-    logit = network._fc(network._avg_pooling(nn.functional.relu6(features)).flatten(1))[0, 872]
-    (gradient,) = torch.autograd.grad(logit, features)
-    coarse = (gradient.mean((2, 3), keepdim=True) * features).sum(1, keepdim=True).relu()
-    fine = nn.functional.interpolate(coarse.detach(), (224, 224), mode="bilinear")
-    assert float(fine.max()) > 0.1
-    torch.testing.assert_close(found, fine, rtol=1e-4, atol=1e-5)
+    assert simple.call == (
+        f"compare(model, inputs, target={simple.targets.tolist()}, methods=['Grad-CAM'], "
+        "layer='second', metrics=[], baselines=0.5, rule=MaxFraction(fraction=0.2), seed=0)"
+    )
+    again = eval(simple.call, {"compare": compare, "model": network, "inputs": images(1),
+                               "MaxFraction": type(simple.rule)})  # fmt: skip
+    assert np.array_equal(again.outcomes[0].planes, simple.outcomes[0].planes)
 
 
-def test_forward_passes_are_counted_in_pictures():
-    network, inputs = Net(), images(1)
-    seen = 0
-
-    def count(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        nonlocal seen
-        seen += len(args[0])
-
-    for method in photo_methods(network, inputs, square_windows(inputs, 4, 2)):
-        seen = 0
-        hook = network.register_forward_pre_hook(count)
-        row = measure_methods([method], network, inputs, 0)[0]
-        hook.remove()
-        assert row.forward_passes == seen
-        assert row.forward_passes == (1 if method.name == "Grad-CAM" else 10)  # 9 windows
+def test_the_figure(found):
+    figure, panels = found.figure(1)
+    assert len(panels) == 1 + 3 * 2  # two methods failed on this picture
+    assert (np.asarray(panels[0].images[0].get_array()) == found.pictures[1]).all()
+    words = "\n".join(text.get_text() for text in figure.texts)
+    assert "mask, 20% of the largest" in words
+    assert HOSTILE in words
+    assert "failed: RuntimeError: no answer" in words
+    assert plt.get_fignums() == []
+    for k in (3, -1, True, 0.0):
+        with pytest.raises(ArgumentError, match="`k` from 0 to 2"):
+            found.figure(k)
 
 
-def test_one_methods_failure_does_not_lose_the_others():
-    network, inputs = Tokens(), images(1)
-    methods = photo_methods(network, inputs, square_windows(inputs, 4, 4))
-    rows = measure_methods(methods, network, inputs, 0)
-    assert [row.result is None for row in rows] == [False, False, True, False]
-    assert "Grad-CAM needs a convolutional feature map" in rows[2].error
-    named = photo_methods(network, inputs, square_windows(inputs), layer="patches")
-    assert measure_methods(named[2:3], network, inputs, 0)[0].result is not None
+def test_what_the_page_shows(found):
+    page = found.content()
+    assert page.title == f"b, {HOSTILE}, d"
+    assert page.reference == "InfoMask"
+    assert page.call == found.call
+    assert ("seed", "11") in page.provenance
+    assert [column.name for column in page.columns] == [
+        "deletion", "iou", "share in mask", "forward passes", "seconds", "peak memory, MB",
+    ]  # fmt: skip
+    assert page.columns[0].better == "lower"
+    assert all(len(row.cells) == len(page.columns) for row in page.rows)
+    assert all(column.note for column in page.columns)
+    ours, labels, part, never = page.rows
+    assert ours.cells[0].value == pytest.approx(found["InfoMask"].metrics["deletion"].mean())
+    assert ours.cells[0].difference is None
+    gap = found["labels"].differences["deletion"]
+    assert labels.cells[0].difference == gap.mean
+    assert labels.cells[0].low == gap.low < gap.high == labels.cells[0].high
+    assert ours.cells[3].value == 10
+    assert part.error.startswith("on 1 of 3")
+    assert part.cells[3].value is None  # a function that used no network that we know of
+    assert all(cell.value is None for cell in never.cells)
+    assert [square.title for square in page.agreement] == [
+        "Spearman's rank correlation of maps", "IoU of masks",
+    ]  # fmt: skip
+    second = page.pictures[1]
+    assert second.title == HOSTILE
+    assert (second.truth == found.truth[1]).all()
+    boxes, areas = second.maps[0].regions, second.maps[1].regions
+    assert boxes.boxes.shape == (9 + 40, 4) or len(boxes.boxes) == len(boxes.scores)
+    infomap = found["InfoMask"].infomaps[1]
+    assert np.array_equal(boxes.scores, infomap.scores[0].double().numpy())
+    assert areas.boxes is None
+    assert areas.labels[0, 0] == 1
+    assert np.array_equal(areas.scores[areas.labels], found["labels"].planes[1])
+    assert second.maps[2].plane is None
+    assert second.maps[2].error == "RuntimeError: no answer"
+    assert second.maps[0].curves.keys() == {"deletion"}
+    assert page.threshold == ("max_fraction", 0.2)
 
 
-def test_interrupting_is_no_failure_of_a_method():
-    def interrupt(forward: object, inputs: Tensor, target: int, bar: bool) -> Tensor:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        measure_methods([Method("slow", "s", interrupt)], Net(), images(1), 0)
-
-
-def test_the_mask_is_the_fraction_of_the_maximum():
-    values = torch.linspace(-1, 1, 64).reshape(1, 1, 8, 8)
-    method = Method("given", "bits", lambda forward, inputs, target, bar: values)
-    result = measure_methods([method], Net(), images(1), 0, fraction=0.5)[0].result
-    assert (result.mask == threshold_mask(values, MaxFraction(0.5))[0, 0].numpy()).all()
-    assert result.largest == 1
-    assert result.share == 16 / 64
+def test_the_sliders_start_follows_the_rule(found):
+    other = dataclasses.replace(found, rule=AtLeast(1.5)).content()
+    assert other.threshold == ("at_least", 1.5)
+    otsu = dataclasses.replace(found, rule=Otsu()).content()
+    assert otsu.threshold == ("max_fraction", 0.2)
+    assert "cut by Otsu()" in otsu.notes[0]
 
 
-# --- the photograph ----------------------------------------------------------------------------
+def test_scales_have_no_regions_to_point_at():
+    network = SmallNet(dtype=torch.float32).eval()
+    x = images(1, height=16, width=16)
+    regions = superpixels(x, 6)
+    methods = {
+        "one": (InfoMask(network), {"view": "drop", "regions": regions}),
+        "two": (InfoMask(network), {"view": "drop", "regions": [regions, regions]}),
+    }
+    one, two = compare(network, x, 1, methods=methods, metrics=[]).content().pictures[0].maps
+    assert one.regions is not None
+    assert two.regions is None
+    np.testing.assert_allclose(one.plane, two.plane, rtol=1e-5)
 
 
-@pytest.fixture
-def tiny() -> Classifier:
-    return Classifier("tiny", Net(), tuple("abcde"), Preprocess(16, 16))
+def no_constants(word: str) -> None:
+    raise AssertionError(f"{word} is not JSON")
 
 
-def test_the_numbers_of_a_photograph(tiny):
-    photo = Image.fromarray(sample_photo("coffee"))
-    made = compare_on_photo(tiny, photo)
-    inputs = tiny.preprocess(photo)
-    log_p = tiny.network(inputs).detach().log_softmax(1)[0]
-    assert made.predicted
-    assert made.target == int(log_p.argmax())
-    assert made.bits == pytest.approx(float(log_p.max()) / math.log(2) + math.log2(5), abs=1e-5)
-    assert made.most_bits == math.log2(5)
-    other = compare_on_photo(tiny, photo, "c")
-    assert (other.target, other.category) == (2, "c")
-    assert other.predicted == (made.target == 2)
-    assert re.search(r"InfoMask drop +170 ", made.text())
+def test_json_comes_back(found, tmp_path):
+    path = tmp_path / "found.json"
+    found.to_json(path)
+    back = json.loads(path.read_text(encoding="utf-8"), parse_constant=no_constants)
+    assert back["pictures"][1]["label"] == HOSTILE
+    assert back["seed"] == 11
+    assert back["versions"] == found.versions
+    by_name = {method["name"]: method for method in back["methods"]}
+    for outcome in found.outcomes:
+        mine = by_name[outcome.name]
+        assert mine["errors"] == list(outcome.errors)
+        for name in ("seconds", "forward_passes", "share", "largest"):
+            want = outcome.values(name)
+            got = np.array([np.nan if value is None else value for value in mine[name]])
+            assert np.array_equal(got, want, equal_nan=True)
+        for name, values in outcome.metrics.items():
+            got = np.array([np.nan if v is None else v for v in mine["metrics"][name]])
+            assert np.array_equal(got, values, equal_nan=True)
+    assert by_name["part"]["metrics"]["iou"][1] is None
+    assert by_name["part"]["curves"]["deletion"][0] == found["part"].curves["deletion"][0].tolist()
+    gap = found["labels"].differences["deletion"]
+    assert by_name["labels"]["differences"]["deletion"] == dataclasses.asdict(gap)
+    np.testing.assert_array_equal(back["agreement"][0]["values"], found.agreement[0].values)
 
 
-def test_bad_arguments_come_before_any_pass(tiny, monkeypatch):
-    def never(*args: object) -> Tensor:
-        raise AssertionError("the network was run")
+def test_csv_comes_back(found, tmp_path):
+    path = tmp_path / "found.csv"
+    found.to_csv(path)
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12
+    for row in rows:
+        k, outcome = int(row["picture"]), found[row["method"]]
+        assert row["label"] == found.labels[k]
+        assert row["error"] == outcome.errors[k]
+        for name in ("deletion", "iou", "seconds", "share", "largest", "forward_passes"):
+            want = outcome.values(name)[k]
+            assert (row[name] == "") == math.isnan(want)
+            assert row[name] == "" or float(row[name]) == want
 
-    monkeypatch.setattr(tiny.network, "forward", never)
-    photo = Image.new("RGB", (20, 20))
-    for wrong, words in [
-        ({"target": "z"}, "`target`"),
-        ({"target": 5}, "`target`"),
-        ({"window": 17}, "`window`"),
-        ({"window": 4, "stride": 5}, "`stride`"),
-    ]:
-        with pytest.raises(ArgumentError, match=words):
-            compare_on_photo(tiny, photo, **wrong)
+
+def test_arrays_come_back(found, tmp_path):
+    path = tmp_path / "found.npz"
+    found.save_arrays(path)
+    with np.load(path, allow_pickle=False) as made:
+        assert (made["pictures"] == found.pictures).all()
+        assert made["labels"].tolist() == list(found.labels)
+        assert np.array_equal(made["part"], found["part"].planes, equal_nan=True)
+        assert (made["infomask_mask"] == found["InfoMask"].masks).all()
+        assert str(made["infomask_unit"]) == "bits"
+        assert "never" not in made
+        assert (made["truth"] == found.truth).all()
 
 
-def test_a_network_that_fails_every_method_is_an_error(tiny, monkeypatch):
-    calls = 0
-    forward = tiny.network.forward
+@pytest.mark.parametrize("write", ["to_html", "to_csv", "to_json", "save_arrays"])
+def test_files_are_written_whole_or_not_at_all(write, found, tmp_path, monkeypatch):
+    path = tmp_path / "made"
+    getattr(found, write)(path)
+    before = path.read_bytes()
+    assert len(before) > 500
+    for bad in (tmp_path / "none" / "made", tmp_path, 3):
+        with pytest.raises(ArgumentError, match="`path`"):
+            getattr(found, write)(bad)
 
-    def fails_later(inputs: Tensor) -> Tensor:
-        nonlocal calls
-        calls += 1
-        if calls > 2:  # the prediction and the search for Grad-CAM's layer
-            raise RuntimeError("out of memory")
-        return forward(inputs)
+    def full(self: Path, content: bytes) -> None:
+        with self.open("wb") as file:
+            file.write(content[:10])
+        raise OSError("no space left on device")
 
-    monkeypatch.setattr(tiny.network, "forward", fails_later)
-    with pytest.raises(ArgumentError, match=r"No method succeeded.*out of memory"):
-        compare_on_photo(tiny, Image.new("RGB", (20, 20)))
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(ArgumentError, match="no space left"):
+        getattr(found, write)(path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["made"]
+
+
+def test_the_report_and_the_static_pictures_escape_what_they_are_told(found, tmp_path):
+    found.to_html(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<img src=x" not in page
+    assert "ZeroDivisionError" in page
+    fragment = found._repr_html_()
+    assert "<img src=x" not in fragment
+    assert "<script" not in fragment
+    assert "&lt;img src=x" in fragment
+
+
+def test_outside_a_kernel_there_is_no_widget_to_show(found):
+    assert found._repr_mimebundle_() is None
+
+
+def test_in_a_kernel_the_widget_is_shown_with_its_fallbacks(found, monkeypatch):
+    pytest.importorskip("anywidget")
+    monkeypatch.setattr("captum_infomask.results.notebook.in_kernel", lambda: True)
+    data, _ = found._repr_mimebundle_(include=None, exclude=None)
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert data["text/plain"] == found.text()
+    assert data["text/html"] == found._repr_html_()

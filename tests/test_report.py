@@ -1,4 +1,4 @@
-# The report: the terminal's table and the figure, from plain arrays.
+# The report: the terminal's table and the figures, from plain arrays.
 from __future__ import annotations
 
 import matplotlib as mpl
@@ -8,8 +8,9 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from captum_infomask.report.figure import INK, Caption, methods_figure
+from captum_infomask.report.map_figure import map_figure
 from captum_infomask.report.rows import MethodResult, MethodRow
-from captum_infomask.report.table import methods_table
+from captum_infomask.report.table import text_table
 
 HEIGHT, WIDTH = 6, 9
 
@@ -17,7 +18,7 @@ HEIGHT, WIDTH = 6, 9
 def row(name: str, unit: str, values: np.ndarray) -> MethodRow:
     values = values.astype(np.float32)
     result = MethodResult(values, values >= 0.2 * values.max())
-    return MethodRow(name, unit, 1234, 1.5, result)
+    return MethodRow(name, unit, result)
 
 
 def ramp(largest: float, smallest: float = 0.0) -> np.ndarray:
@@ -34,7 +35,7 @@ def rows() -> list[MethodRow]:
     return [
         row("InfoMask crop", "bits", ramp(8.0, -2.0)),
         row("InfoMask drop", "bits", ramp(2.0)),
-        MethodRow("Grad-CAM", "a.u.", 1, 0.1, error="no feature map " * 20),
+        MethodRow("Grad-CAM", "a.u.", error="no feature map " * 20),
         row("Occlusion", "nats", ramp(2.0)),
     ]
 
@@ -43,16 +44,15 @@ def words(figure) -> str:
     return "\n".join(text.get_text() for text in figure.texts)
 
 
-def test_the_table_shows_cost_value_unit_and_share(rows):
-    head, rule, crop, drop, failed, occlusion = methods_table(rows).splitlines()
-    assert head.split("  ")[0] == "method"
-    assert head.endswith("forward passes  seconds  largest value  share in mask")
-    assert set(rule) == {"-", " "}
-    assert crop.split()[2:] == ["1,234", "1.50", "8.00", "bits", f"{rows[0].result.share:.1%}"]
-    assert "failed: no feature map" in failed
-    assert occlusion.split()[1:5] == ["1,234", "1.50", "2.00", "nats"]
-    assert len({len(head), len(rule), len(crop), len(drop), len(occlusion)}) == 1
-    assert methods_table(rows).isascii()
+def test_a_table_is_as_wide_as_its_words():
+    head = ["method", "seconds"]
+    rows = [["InfoMask crop", "1,234.50"], ["short", "2"]]
+    assert text_table(head, rows, ["", "  failed: no"]).splitlines() == [
+        "method          seconds",
+        "-------------  --------",
+        "InfoMask crop  1,234.50",
+        "short                 2  failed: no",
+    ]
 
 
 def test_the_panels_show_the_photograph_the_mask_and_what_it_keeps(photo, rows):
@@ -99,9 +99,16 @@ def test_colours_are_centred_at_zero(photo):
 
 
 def test_the_figure_names_what_it_shows(photo, rows):
-    caption = Caption("espresso", (("9.88 bits", "i(y; x)"),), ("A note.",))
+    caption = Caption("espresso", (("9.88 bits", "i(y; x)"),), ("A note.",), mask="mask by Otsu")
     figure, _ = methods_figure(photo, rows, caption)
-    for part in ("espresso", "9.88 bits", "i(y; x)", "A note.", "failed: no feature map"):
+    for part in (
+        "mask by Otsu",
+        "espresso",
+        "9.88 bits",
+        "i(y; x)",
+        "A note.",
+        "failed: no feature map",
+    ):
         assert part in words(figure)
     assert "largest 8.00 bits" in words(figure)
     assert all(row.name in words(figure) for row in rows)
@@ -125,7 +132,7 @@ def test_words_stay_on_the_page_and_panels_apart(photo, rows):
 @pytest.mark.parametrize("values", [np.zeros((HEIGHT, WIDTH)), ramp(-1.0, -2.0)])
 def test_values_that_are_nothing_or_negative_are_drawn(values, photo, tmp_path):
     empty = MethodResult(values.astype(np.float32), np.zeros((HEIGHT, WIDTH), dtype=bool))
-    rows = [MethodRow("InfoMask drop", "bits", 5, 0.1, empty)]
+    rows = [MethodRow("InfoMask drop", "bits", empty)]
     figure, _ = methods_figure(photo, rows, Caption("espresso"))
     figure.savefig(tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
@@ -136,3 +143,27 @@ def test_drawing_leaves_pyplot_alone(photo, rows):
     methods_figure(photo, rows, Caption("espresso"))
     assert plt.get_fignums() == []
     assert dict(mpl.rcParams) == before
+
+
+@pytest.mark.parametrize("with_photo", [True, False])
+def test_one_map_is_drawn_by_captum_and_its_bar_is_in_its_unit(with_photo, photo):
+    plane = ramp(3.0, -8.0).astype(np.float32)
+    figure, axes = map_figure(plane, "bits", "a title", photo if with_photo else None)
+    bar = figure.axes[1]
+    assert bar.get_ylabel() == "bits"
+    assert bar.get_ylim() == (-8, 8)
+    assert axes.get_title() == "a title"
+    drawn = axes.images[-1]
+    np.testing.assert_allclose(np.asarray(drawn.get_array()), plane / 8, atol=1e-6)
+    assert (drawn.norm.vmin, drawn.norm.vmax) == (-1, 1)
+    assert drawn.get_cmap().name == figure.axes[1]._colorbar.cmap.name
+    assert len(axes.images) == 1 + with_photo
+    assert plt.get_fignums() == []
+
+
+def test_a_map_of_nothing_is_drawn(photo):
+    figure, axes = map_figure(np.zeros((HEIGHT, WIDTH), np.float32), "bits", "", photo)
+    assert np.asarray(axes.images[-1].get_array()).max() == 0
+    tiny_figure, tiny_axes = map_figure(ramp(1e-9).astype(np.float32), "bits", "")
+    assert np.asarray(tiny_axes.images[-1].get_array()).max() == pytest.approx(1)
+    assert len(figure.axes) == len(tiny_figure.axes) == 2

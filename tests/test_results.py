@@ -1,10 +1,14 @@
 import dataclasses
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from captum_infomask import ArgumentError, AtLeast, InfoMap, InfoMask, grid
+from captum_infomask._files import read, write
 
 
 @pytest.fixture(params=["crop", "keep", "drop", "chain"])
@@ -85,3 +89,64 @@ def test_loading_what_is_no_infomap(tmp_path):
     for name in ("missing", "text", "other.safetensors"):
         with pytest.raises(ArgumentError, match=r"`path`.*captum_infomask\.InfoMap 1.*" + name):
             InfoMap.load(tmp_path / name)
+
+
+def test_what_was_shown_is_counted(infomap):
+    # Two images: the wholes, nine regions each, and the blanks that scores are counted from.
+    want = {"crop": 20, "drop": 20, "keep": 22}
+    assert infomap.views == want.get(infomap.view, infomap.views)
+    assert infomap.views >= 20
+
+
+def test_files_from_before_views_were_counted_are_read(infomap, tmp_path):
+    path = tmp_path / "map"
+    dataclasses.replace(infomap, views=None).save(path)
+    tensors, facts = read("path", path, "captum_infomask.InfoMap 1")
+    del facts["views"]
+    write(path, "captum_infomask.InfoMap 1", tensors, facts)
+    assert InfoMap.load(path).views is None
+
+
+def test_a_map_shows_itself(infomap):
+    picture = np.random.default_rng(0).integers(0, 256, (11, 9, 3), dtype=np.uint8)
+    figure, axes = infomap.figure(picture, 1)
+    assert figure.axes[1].get_ylabel() == "bits"
+    plane = infomap.attributions()[1].mean(0).float().numpy()
+    drawn = np.asarray(axes.images[-1].get_array())
+    np.testing.assert_allclose(drawn, plane / np.abs(plane).max(), atol=1e-6)
+    assert f"{infomap.total[1]:.2f} bits" in axes.get_title()
+    bare, _ = infomap.figure()
+    assert len(bare.axes[0].images) == 1
+    assert plt.get_fignums() == []
+    page = infomap.content(Image.fromarray(picture), 1)
+    shown = page.pictures[0].maps[0]
+    assert (page.pictures[0].pixels == picture).all()
+    np.testing.assert_array_equal(shown.regions.scores, infomap.scores[1].numpy())
+    assert shown.regions.boxes[8].tolist() == [7, 6, 11, 9]
+    fragment = infomap._repr_html_()
+    assert "<script" not in fragment
+    assert "data:image/png" in fragment
+    assert infomap._repr_mimebundle_() is None
+    for bad in ({"k": 2}, {"picture": picture[1:]}, {"picture": "photo.png"}):
+        with pytest.raises(ArgumentError, match=f"`{next(iter(bad))}`"):
+            infomap.figure(**bad)
+
+
+def test_a_map_is_a_widget(infomap):
+    pytest.importorskip("anywidget")
+    assert infomap.widget(k=1).threshold is not None
+
+
+def test_what_is_no_picture_shows_its_numbers_only():
+    model = torch.nn.Linear(4, 3)
+    infomap = InfoMask(model).score_regions(torch.rand(2, 4), target=1, view="drop")
+    assert infomap._repr_html_() is None
+    assert infomap._repr_mimebundle_() is None
+    with pytest.raises(ArgumentError, match=r"InfoMap of pictures.*\(4,\)"):
+        infomap.figure()
+
+
+def test_one_class_of_many_shows_itself(net, images):
+    maps = InfoMask(net).score_classes(images, top_k=2, view="drop", regions=grid(images, 3, 3))
+    assert maps.rank(1)._repr_html_() is not None
+    assert maps.stacked._repr_html_() is None

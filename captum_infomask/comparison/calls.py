@@ -50,9 +50,12 @@ def grad_cam(layer: nn.Module) -> Attribute:
 
 
 def occlusion(
-    shapes: tuple[int, ...], strides: tuple[int, ...], read: Callable[[Tensor], Tensor]
+    shapes: tuple[int, ...],
+    strides: int | tuple[int, ...],
+    read: Callable[[Tensor], Tensor],
+    fill: float | Tensor = 0.0,
 ) -> Attribute:
-    """Captum's Occlusion of what ``read`` makes of the logits."""
+    """Captum's Occlusion of what ``read`` makes of the logits; hidden pixels become ``fill``."""
 
     def attribute(forward: Forward, inputs: Tensor, target: int, show_progress: bool) -> Tensor:
         pictures = len(inputs) * (1 + len(sliding_windows(inputs, shapes, strides)))
@@ -68,6 +71,7 @@ def occlusion(
                 inputs,
                 shapes,
                 strides=strides,
+                baselines=fill,
                 target=target,
                 perturbations_per_eval=OCCLUSION_CHUNK,
             )

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 
@@ -14,3 +15,10 @@ def centred_blob(height: int, width: int) -> Tensor:
 def uniform_noise(*shape: int) -> Tensor:
     """Independent uniform noise per pixel, not blurred, always the same."""
     return torch.rand(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def blurred_noise(height: int, width: int) -> Tensor:
+    """Normal noise, blurred over a sixteenth of a picture's sides, at most 1: (H, W)."""
+    noise = torch.randn(height, width).double().numpy()
+    blurred = torch.from_numpy(gaussian_filter(noise, (height / 16, width / 16)))
+    return (blurred / blurred.abs().max()).float()

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from captum_infomask._checks import ArgumentError, describe
 
+_DRAWN_AT_ONCE = 1 << 14  # pictures
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -157,8 +159,15 @@ def bootstrap(values: Tensor, *, draws: int = 2000, seed: int = 0) -> Estimate:
     if values.ndim != 1 or len(values) == 0:
         raise ArgumentError(f"Expected `values` to be a vector (N,); got {describe(values)}.")
     generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randint(len(values), (draws, len(values)), generator=generator)
-    means = values.double().cpu()[chosen].mean(1)
+    own = values.double().cpu()
+    # In portions, so that memory does not grow with the draws.
+    portions = torch.arange(draws).split(max(1, _DRAWN_AT_ONCE // len(own)))
+    means = torch.cat(
+        [
+            own[torch.randint(len(own), (len(portion), len(own)), generator=generator)].mean(1)
+            for portion in portions
+        ]
+    )
     low, high = torch.quantile(means, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return Estimate(values.double().mean().item(), low, high)
 

@@ -191,7 +191,7 @@ def max_box_acc(
     truth = _truth(ground_truth_boxes, len(planes))
     overlaps = np.stack(
         [
-            _best_overlaps(normalised(plane), boxes, cuts, keep)
+            best_overlaps(normalised(plane), boxes, cuts, keep)
             for plane, boxes in zip(planes, truth, strict=True)
         ]
     )
@@ -218,6 +218,24 @@ def checked_boxes(argument: str, given: object) -> Tensor:
             f"{short_repr(given.tolist())}."
         )
     return boxes
+
+
+def best_overlaps(
+    plane: npt.NDArray[np.float64], truth: Tensor, cuts: tuple[float, ...], keep: str
+) -> npt.NDArray[np.float64]:
+    """For each threshold on one map in [0, 1], the largest IoU of a found box with a right one."""
+    levels = np.sort(plane, axis=None)
+    # The mask changes only where a threshold passes a value: maps of regions have few.
+    counts = levels.size - np.searchsorted(levels, np.asarray(cuts), side="left")
+    _, first, which = np.unique(counts, return_index=True, return_inverse=True)
+    found = [component_boxes(plane >= cuts[place], keep) for place in first]
+    best = np.zeros(len(found))
+    filled = [place for place, boxes in enumerate(found) if len(boxes)]
+    if filled:
+        overlaps = box_iou(torch.from_numpy(np.concatenate(found)), truth).amax(1).numpy()
+        starts = np.cumsum([0, *(len(found[place]) for place in filled)])[:-1]
+        best[filled] = np.maximum.reduceat(overlaps, starts)
+    return best[which]
 
 
 def _truth(given: Sequence[Tensor], count: int) -> list[Tensor]:
@@ -250,21 +268,3 @@ def _numbers(
             f"{short_repr(given)}."
         )
     return tuple(float(value) for value in values)
-
-
-def _best_overlaps(
-    plane: npt.NDArray[np.float64], truth: Tensor, cuts: tuple[float, ...], keep: str
-) -> npt.NDArray[np.float64]:
-    """For each threshold the largest IoU of any found box with any right one."""
-    levels = np.sort(plane, axis=None)
-    # The mask changes only where a threshold passes a value: maps of regions have few.
-    counts = levels.size - np.searchsorted(levels, np.asarray(cuts), side="left")
-    _, first, which = np.unique(counts, return_index=True, return_inverse=True)
-    found = [component_boxes(plane >= cuts[place], keep) for place in first]
-    best = np.zeros(len(found))
-    filled = [place for place, boxes in enumerate(found) if len(boxes)]
-    if filled:
-        overlaps = box_iou(torch.from_numpy(np.concatenate(found)), truth).amax(1).numpy()
-        starts = np.cumsum([0, *(len(found[place]) for place in filled)])[:-1]
-        best[filled] = np.maximum.reduceat(overlaps, starts)
-    return best[which]

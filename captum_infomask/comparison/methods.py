@@ -1,20 +1,29 @@
-# The four methods of the main job, each as a name, a unit, and one call.
+# The methods that a comparison runs unless it is told otherwise, by name.
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
+from captum.attr import InputXGradient, IntegratedGradients
 from torch import Tensor, nn
 
-from captum_infomask._checks import ArgumentError, positive_int
+from captum_infomask._checks import ArgumentError
+from captum_infomask._types import Shape
+from captum_infomask.attribution import InfoMask
+from captum_infomask.comparison.as_it_was import as_it_was
 from captum_infomask.comparison.calls import (
+    OCCLUSION_CHUNK,
     Attribute,
     Forward,
     grad_cam,
-    info_mask,
     log_probabilities,
     occlusion,
 )
-from captum_infomask.comparison.layers import last_feature_map, named_layer
+from captum_infomask.comparison.controls import blurred_noise, centred_blob
+from captum_infomask.comparison.fills import Fill, checked_fill
+from captum_infomask.comparison.layers import OnTokensError, last_feature_map, named_layer
+from captum_infomask.comparison.windows import Windows, chosen_windows
 
 
 @dataclass(frozen=True)
@@ -40,121 +49,183 @@ class Method:
     meaning: str = ""
 
 
+Made: TypeAlias = Method | tuple[InfoMask, dict[str, Any]]
+
+INFO_MASK, DROP, GRAD_CAM, OCCLUSION = "InfoMask", "InfoMask drop", "Grad-CAM", "Occlusion"
+NOISE, BLOB = "blurred noise (control)", "centred blob (control)"
+INPUT_GRADIENT, INTEGRATED = "Input x gradient", "Integrated gradients"
+DEFAULT_METHODS = (INFO_MASK, DROP, GRAD_CAM, OCCLUSION, NOISE, BLOB)
+METHOD_NAMES = (*DEFAULT_METHODS[:-2], INPUT_GRADIENT, INTEGRATED, NOISE, BLOB)
+
+_STEPS = 32  # of integrated gradients: Captum's 50 cost more than all other methods
+
+
 @dataclass(frozen=True)
-class Windows:
-    """Square windows over a picture, as Captum's Occlusion takes them.
+class Setting:
+    """What the default methods share.
 
-    Args:
-        side: Side of a window, in pixels.
-        stride: Step from one window to the next, in pixels.
-        channels: Channels of the picture; a window covers them all.
-
-    Example:
-        >>> from captum_infomask.comparison.methods import Windows
-        >>> Windows(side=56, stride=14, channels=3).shapes
-        (3, 56, 56)
+    Attributes:
+        model: The network.
+        inputs: (N, C, H, W): one pass of the first picture finds Grad-CAM's layer.
+        layer: Grad-CAM's layer, if it is given.
+        windows: InfoMask's and Occlusion's.
+        fill: What hidden pixels become.
     """
 
-    side: int
-    stride: int
-    channels: int
-
-    @property
-    def shapes(self) -> tuple[int, int, int]:
-        """Captum's ``sliding_window_shapes``."""
-        return (self.channels, self.side, self.side)
-
-    @property
-    def strides(self) -> tuple[int, int, int]:
-        """Captum's ``strides``."""
-        return (self.channels, self.stride, self.stride)
+    model: Callable[..., Any]
+    inputs: Tensor
+    layer: nn.Module | None
+    windows: Windows
+    fill: Fill
 
 
-def square_windows(inputs: Tensor, side: int | None = None, stride: int | None = None) -> Windows:
-    """Return windows of a quarter of a photograph's shorter side, at a quarter of their own.
+def default_methods(
+    model: Callable[..., Any],
+    inputs: Tensor,
+    *,
+    layer: str | nn.Module | None = None,
+    sliding_window_shapes: Shape | None = None,
+    strides: int | Shape | None = None,
+    baselines: Fill = 0.0,
+) -> dict[str, Any]:
+    """Return the methods that :func:`compare` runs by default, to which others can be added.
+
+    InfoMask (``crop``) and its view ``drop``, Captum's LayerGradCam and Occlusion, and two maps
+    that see no network, as controls. For a network that ends in tokens, which have no feature map
+    for Grad-CAM, Captum's InputXGradient and IntegratedGradients come beside Grad-CAM's error.
 
     Args:
-        inputs: (1, C, H, W).
-        side: Another side, in pixels.
-        stride: Another step, in pixels.
+        model: The network: images (N, C, H, W) → logits (N, M).
+        inputs: (N, C, H, W): one pass of the first picture finds Grad-CAM's layer.
+        layer: Grad-CAM's layer or its name; None takes the last feature map.
+        sliding_window_shapes: InfoMask's and Occlusion's windows (C, h, w), in pixels; None takes
+            a quarter of the sides, an eighth apart.
+        strides: Steps between windows.
+        baselines: What hidden pixels become: a number, or a picture (1, C, H, W).
 
     Returns:
-        The windows.
+        What :func:`compare` takes as ``methods``, by name.
 
     Raises:
-        ArgumentError: if a window is larger than the picture, or the step larger than the window,
-            which would leave pixels out.
+        ArgumentError: if the layer, the windows or the fill do not fit.
 
     Example:
         >>> import torch
-        >>> from captum_infomask.comparison.methods import square_windows
-        >>> square_windows(torch.zeros(1, 3, 224, 224))
-        Windows(side=56, stride=14, channels=3)
+        >>> from captum_infomask import default_methods
+        >>> net = torch.nn.Sequential(
+        ...     torch.nn.Conv2d(3, 2, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()).eval()
+        >>> list(default_methods(net, torch.rand(1, 3, 16, 16)))[:4]
+        ['InfoMask', 'InfoMask drop', 'Grad-CAM', 'Occlusion']
     """
-    shorter = min(inputs.shape[2:])
-    side = max(1, round(shorter / 4)) if side is None else positive_int("window", side)
-    if side > shorter:
-        raise ArgumentError(
-            f"Expected `window` to fit into the picture of {inputs.shape[2]} × {inputs.shape[3]} "
-            f"pixels that the network sees; got {side}."
-        )
-    stride = max(1, round(side / 4)) if stride is None else positive_int("stride", stride)
-    if stride > side:
-        raise ArgumentError(
-            f"Expected `stride` to be at most the window's side of {side}, so that every pixel is "
-            f"in a window; got {stride}."
-        )
-    return Windows(side, stride, inputs.shape[1])
+    setting = checked_setting(model, inputs, layer, sliding_window_shapes, strides, baselines)
+    return make_methods(setting, None)
 
 
-def photo_methods(
-    network: nn.Module, inputs: Tensor, windows: Windows, layer: str | None = None
-) -> tuple[Method, ...]:
-    """Return InfoMask's ``crop`` and ``drop``, Captum's LayerGradCam and Captum's Occlusion.
-
-    Args:
-        network: The network that ``forward`` will call.
-        inputs: (1, C, H, W): one pass of it finds Grad-CAM's layer.
-        windows: For InfoMask and Occlusion.
-        layer: Name of Grad-CAM's layer; None takes the last feature map. A network that has none
-            gets a Grad-CAM that fails and says why.
-
-    Returns:
-        The methods, in the order of the figure's rows.
-
-    Raises:
-        ArgumentError: if ``layer`` names no layer.
-
-    Example:
-        >>> import torch
-        >>> from torch import nn
-        >>> from captum_infomask.comparison.methods import photo_methods, square_windows
-        >>> net = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
-        >>> x = torch.rand(1, 3, 16, 16)
-        >>> [method.unit for method in photo_methods(net, x, square_windows(x))]
-        ['bits', 'bits', 'a.u.', 'nats']
-    """
-    sliding = {"sliding_window_shapes": windows.shapes, "strides": windows.strides}
-    crop, drop = info_mask(view="crop", **sliding), info_mask(view="drop", **sliding)
-    occluded = occlusion(windows.shapes, windows.strides, log_probabilities)
-    return (
-        Method("InfoMask crop", "bits", crop, "what a window says alone"),
-        Method("InfoMask drop", "bits", drop, "what only a window says"),
-        Method("Grad-CAM", "a.u.", _grad_cam(network, inputs, layer), "Captum's LayerGradCam"),
-        Method("Occlusion", "nats", occluded, "Captum's, of log p(y | x)"),
+def checked_setting(
+    model: Callable[..., Any],
+    inputs: Tensor,
+    layer: object,
+    sliding_window_shapes: Any,
+    strides: Any,
+    baselines: Any,
+) -> Setting:
+    """Check what default methods are made of; nothing runs yet."""
+    return Setting(
+        model,
+        inputs,
+        _checked_layer(model, layer),
+        chosen_windows(inputs, sliding_window_shapes, strides),
+        checked_fill(inputs, baselines),
     )
 
 
-def _grad_cam(network: nn.Module, inputs: Tensor, layer: str | None) -> Attribute:
-    """Grad-CAM at a named layer or the last feature map; where there is none, it fails when run."""
-    if layer is not None:
-        return grad_cam(named_layer(network, layer))
-    try:
-        return grad_cam(last_feature_map(network, inputs))
-    except ArgumentError as error:
-        reason = error
+def make_methods(setting: Setting, names: Iterable[str] | None) -> dict[str, Made]:
+    """Make default methods by name; None are the defaults that suit the network."""
+    made: dict[str, Made] = {}
+    for name in DEFAULT_METHODS if names is None else names:
+        if name != GRAD_CAM:
+            made[name] = _make(name, setting)
+            continue
+        attribute, on_tokens = _grad_cam(setting)
+        made[name] = Method(name, "a.u.", attribute, "Captum's LayerGradCam")
+        if on_tokens and names is None:
+            made |= {other: _make(other, setting) for other in (INPUT_GRADIENT, INTEGRATED)}
+    return made
 
-    def fail(forward: Forward, inputs: Tensor, target: int, show_progress: bool) -> Tensor:
+
+def _make(name: str, setting: Setting) -> Made:
+    shapes, strides = setting.windows
+    sliding = {"sliding_window_shapes": shapes, "strides": strides}
+    if name in (INFO_MASK, DROP):
+        view = {} if name == INFO_MASK else {"view": "drop", "baselines": setting.fill}
+        return InfoMask(setting.model), {**view, **sliding}
+    if name == OCCLUSION:
+        call = occlusion(shapes, strides, log_probabilities, setting.fill)
+        return Method(name, "nats", call, "Captum's, of log p(y | x)")
+    if name == INPUT_GRADIENT:
+        return Method(name, "a.u.", _input_gradient, "Captum's InputXGradient")
+    if name == INTEGRATED:
+        call = _integrated_gradients(setting.fill)
+        return Method(name, "a.u.", call, "Captum's IntegratedGradients")
+    make = blurred_noise if name == NOISE else centred_blob
+    return Method(name, "a.u.", _control(make), "sees no network")
+
+
+def _checked_layer(model: Callable[..., Any], layer: object) -> nn.Module | None:
+    if layer is None:
+        return None
+    if not isinstance(model, nn.Module):
+        raise ArgumentError("Expected `model` to be a torch.nn.Module along with `layer`.")
+    if isinstance(layer, str):
+        return named_layer(model, layer)
+    if not isinstance(layer, nn.Module) or all(layer is not part for part in model.modules()):
+        raise ArgumentError(
+            f"Expected `layer` to be a layer of `model` or its name; got {layer!r}."
+        )
+    return layer
+
+
+def _grad_cam(setting: Setting) -> tuple[Attribute, bool]:
+    """Grad-CAM, which fails when it is run where no layer is found; whether tokens are why."""
+    if setting.layer is not None:
+        return grad_cam(setting.layer), False
+    if not isinstance(setting.model, nn.Module):
+        reason = ArgumentError("Grad-CAM needs a torch.nn.Module, of which it takes a layer.")
+        return _failing(reason), False
+    first = setting.inputs[:1]
+    try:
+        with as_it_was(setting.model, first.device, seed=0):
+            return grad_cam(last_feature_map(setting.model, first)), False
+    except ArgumentError as error:
+        return _failing(error), isinstance(error, OnTokensError)
+
+
+def _failing(reason: ArgumentError) -> Attribute:
+    def attribute(forward: Forward, inputs: Tensor, target: int, show_progress: bool) -> Tensor:
         raise reason
 
-    return fail
+    return attribute
+
+
+def _input_gradient(forward: Forward, inputs: Tensor, target: int, show_progress: bool) -> Tensor:
+    found: Tensor = InputXGradient(forward).attribute(inputs, target=target)
+    return found
+
+
+def _integrated_gradients(fill: Fill) -> Attribute:
+    def attribute(forward: Forward, inputs: Tensor, target: int, show_progress: bool) -> Tensor:
+        found: Tensor = IntegratedGradients(forward).attribute(
+            inputs, fill, target, n_steps=_STEPS, internal_batch_size=OCCLUSION_CHUNK
+        )
+        return found
+
+    return attribute
+
+
+def _control(make: Callable[[int, int], Tensor]) -> Attribute:
+    """A map that is made without the network."""
+
+    def attribute(forward: Forward, inputs: Tensor, target: int, show_progress: bool) -> Tensor:
+        return make(*inputs.shape[2:])[None, None].to(inputs)
+
+    return attribute

@@ -72,6 +72,11 @@ class Passes:
         hidden = len(self.plan) + (0 if self.blank is None else len(self.blank.plan))
         return hidden * len(self._repeated(self.plan)) + len(self.whole) * self._whole_passes
 
+    @property
+    def shown(self) -> int:
+        """Pictures that the network is shown, whole or in part: of pooled features, the whole."""
+        return len(self.whole) if self.plan.hidden == "features" else self.count
+
     def read_whole(self, reader: Reader, table: Tensor | None, bar: Any) -> Reading:
         """i(y; x) of the whole images, (n, ...)."""
         account: Account = SinglePass(reader, len(self.whole))
@@ -121,6 +126,7 @@ class Passes:
             engine=self.engine.name,
             is_tuple=is_tuple,
             n_samples=self.view.n_samples if len(self.scenes) == 1 else len(self.scenes),
+            views=self.shown,
         )
 
     def _read(self, plan: ViewPlan, reader: Reader, table: Tensor | None, bar: Any) -> Reading:

@@ -105,14 +105,19 @@ def default_windows(inputs: TensorOrTensors) -> BoxRegions:
     that loses little at a quarter of the cost of finer ones (docs/results/defaults.md).
     Other inputs: every element by itself, as Captum's FeatureAblation.
     """
-    windows, strides = [], []
-    for shape in example_shapes(inputs):
-        steps = tuple(max(1, round(size / 8)) for size in shape[1:])
-        is_image = len(shape) == 3
-        strides.append((shape[0], *steps) if is_image else (1,) * len(shape))
-        window = tuple(min(size, 2 * step) for size, step in zip(shape[1:], steps, strict=True))
-        windows.append((shape[0], *window) if is_image else (1,) * len(shape))
-    return sliding_windows(inputs, tuple(windows), tuple(strides))
+    found = [
+        image_window(shape) if len(shape) == 3 else ((1,) * len(shape), (1,) * len(shape))
+        for shape in example_shapes(inputs)
+    ]
+    windows, strides = zip(*found, strict=True)
+    return sliding_windows(inputs, windows, strides)
+
+
+def image_window(shape: Shape) -> tuple[Shape, Shape]:
+    """The default window and strides of images (C, H, W)."""
+    steps = tuple(max(1, round(size / 8)) for size in shape[1:])
+    window = tuple(min(size, 2 * step) for size, step in zip(shape[1:], steps, strict=True))
+    return (shape[0], *window), (shape[0], *steps)
 
 
 def example_shapes(inputs: TensorOrTensors) -> tuple[Shape, ...]:

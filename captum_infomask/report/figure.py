@@ -21,7 +21,6 @@ from captum_infomask.report.rows import BoolArray, MethodRow, PhotoArray
 from captum_infomask.report.tints import RGB, pale_grey, tint
 
 INK, GREY, PAPER = "#1b1f24", "#69707a", "#e9ebee"
-COLUMNS = ("attribution", "mask, 20% of the largest", "what it keeps")
 
 # The page, in inches.
 MARGIN, TOP, HEAD, GAP = 0.25, 0.5, 0.5, 0.2
@@ -38,6 +37,7 @@ class Caption:
         title: The name of the target's category.
         facts: Pairs of a number with its unit, and what it is.
         notes: Paragraphs in small print.
+        mask: The head of the masks' column.
 
     Example:
         >>> from captum_infomask.report.figure import Caption
@@ -48,6 +48,7 @@ class Caption:
     title: str
     facts: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    mask: str = "mask, 20% of the largest"
 
 
 def methods_figure(
@@ -73,7 +74,7 @@ def methods_figure(
         >>> from captum_infomask.report.figure import Caption, methods_figure
         >>> from captum_infomask.report.rows import MethodResult, MethodRow
         >>> values = np.eye(8, dtype=np.float32)
-        >>> row = MethodRow("InfoMask crop", "bits", 5, 0.1, MethodResult(values, values > 0.2))
+        >>> row = MethodRow("InfoMask crop", "bits", MethodResult(values, values > 0.2))
         >>> fig, axes = methods_figure(np.zeros((8, 8, 3), np.uint8), [row], Caption("espresso"))
         >>> len(axes)
         4
@@ -83,7 +84,7 @@ def methods_figure(
     panels = [page.axes(MARGIN, TOP + HEAD, PHOTO, page.photo_height)]
     panels[0].imshow(photo)
     _write_caption(page, caption)
-    for column, title in enumerate(COLUMNS):
+    for column, title in enumerate(("attribution", caption.mask, "what it keeps")):
         page.text(page.column_left(column), TOP - 0.16, title, 10.5, color=GREY)
     limits = _limits(rows)
     grey = pale_grey(photo)

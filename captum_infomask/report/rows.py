@@ -1,4 +1,4 @@
-# What one method gave for one photograph, in plain arrays: the rows of the table and the figure.
+# What one method gave for one photograph, in plain arrays: the rows of the figure.
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -44,13 +44,11 @@ class MethodResult:
 
 @dataclass(frozen=True)
 class MethodRow:
-    """One method's row: what it is called, what it cost, and what it gave.
+    """One method's row: what it is called, and what it gave.
 
     Args:
         name: The method's name.
         unit: What its values are counted in.
-        forward_passes: Pictures sent through the network.
-        seconds: Wall-clock time.
         result: What it gave; None where it failed.
         error: Why it failed; empty where it did not.
         meaning: What its values say, in a few words.
@@ -59,15 +57,13 @@ class MethodRow:
         >>> import numpy as np
         >>> from captum_infomask.report.rows import MethodResult, MethodRow
         >>> values = np.eye(2, dtype=np.float32)
-        >>> row = MethodRow("InfoMask crop", "bits", 5, 0.1, MethodResult(values, values > 0.2))
+        >>> row = MethodRow("InfoMask crop", "bits", MethodResult(values, values > 0.2))
         >>> row.result.largest, row.result.share
         (1.0, 0.5)
     """
 
     name: str
     unit: str
-    forward_passes: int
-    seconds: float
     result: MethodResult | None = None
     error: str = ""
     meaning: str = ""

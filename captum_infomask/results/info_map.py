@@ -6,6 +6,8 @@ from os import PathLike
 from typing import Any, Literal
 
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from scipy.special import stdtrit
 from torch import Tensor
 
@@ -17,12 +19,18 @@ from captum_infomask.masks import MaxFraction, Rule, bounding_boxes, threshold_m
 from captum_infomask.regions.base import Regions
 from captum_infomask.regions.scales import Scales
 from captum_infomask.regions.stored import restore
+from captum_infomask.report.content import MapContent, PageContent, PictureContent
+from captum_infomask.report.map_figure import map_figure
+from captum_infomask.report.rows import FloatArray, PhotoArray
+from captum_infomask.results import notebook
+from captum_infomask.results.pictures import checked_pictures, checked_place
+from captum_infomask.results.region_content import plane_of, region_scores
 from captum_infomask.scores.information import NATS_PER_UNIT
 
 _FORMAT = "captum_infomask.InfoMap 1"
 PER_REGION = ("scores", "blank", "lower", "upper", "spread", "standard_errors")
 _TENSORS = (*PER_REGION, "total")
-_SETTINGS = ("unit", "view", "overlap", "engine", "is_tuple", "n_samples")
+_SETTINGS = ("unit", "view", "overlap", "engine", "is_tuple", "n_samples", "views")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -50,6 +58,8 @@ class InfoMap:
             NaN for a single draw; None for a fixed one.
         standard_errors: For ``chain``, the standard error of each score over pairs of orders,
             (N, R): 0 where all orders were taken, NaN for a single pair. None for other views.
+        views: Pictures that the network was shown, whole or in part, for all N images; None where
+            nobody counted.
 
     Example:
         >>> import torch
@@ -75,6 +85,7 @@ class InfoMap:
     upper: Tensor | None = None
     spread: Tensor | None = None
     standard_errors: Tensor | None = None
+    views: int | None = None
 
     def __repr__(self) -> str:
         """What a notebook or prompt shows: sizes and settings, not tensors."""
@@ -137,6 +148,13 @@ class InfoMap:
         width = torch.where(errors > 0, t * errors, errors)
         return self.scores - width, self.scores + width
 
+    def cpu(self) -> InfoMap:
+        """The same with its numbers on the CPU; regions stay where they are."""
+        parts: dict[str, Any] = {
+            name: tensor.cpu() for name in _TENSORS if (tensor := getattr(self, name)) is not None
+        }
+        return replace(self, **parts)
+
     def scales(self) -> tuple[InfoMap, ...]:
         """One InfoMap per scale, where several regions were given; else this one alone."""
         if not isinstance(self.regions, Scales):
@@ -174,6 +192,55 @@ class InfoMap:
         """``bounding_boxes`` of the mask."""
         return bounding_boxes(self.mask(rule, smooth=smooth, min_area=min_area), keep=keep)
 
+    def figure(self, picture: Any = None, k: int = 0) -> tuple[Figure, Axes]:
+        """Draw image k's map, by Captum's ``visualize_image_attr``, with a colour bar in the unit.
+
+        Args:
+            picture: What to draw it over: uint8 (H, W, 3) or Pillow's, of the input's size.
+            k: Which image.
+
+        Returns:
+            The figure, on an Agg canvas (no window, no pyplot state), and the map's axes.
+
+        Raises:
+            ArgumentError: The inputs were no pictures, ``picture`` has another size, or there is no
+                image k.
+        """
+        place = checked_place(k, len(self.scores))
+        plane = plane_of(self, place)
+        title = f"{self.view}, i(y; x) = {float(self.total[place]):.2f} {self.unit}"
+        return map_figure(plane, self.unit, title, _picture_or_none(picture, plane))
+
+    def content(self, picture: Any = None, k: int = 0) -> PageContent:
+        """Image k's map in the report's plain arrays and words; arguments as of ``figure``."""
+        place = checked_place(k, len(self.scores))
+        plane = plane_of(self, place)
+        name = f"InfoMask {self.view}"
+        shown = MapContent(name, self.unit, plane, regions=region_scores(self, place))
+        facts = ((f"{float(self.total[place]):.2f} {self.unit}", "i(y; x), the whole picture"),)
+        pixels = _picture_or_none(picture, plane)
+        return PageContent(name, (PictureContent(pixels, name, facts, (shown,)),))
+
+    def widget(self, picture: Any = None, k: int = 0) -> Any:
+        """Image k's map as a notebook widget, which the extra ``notebook`` brings.
+
+        Raises:
+            ArgumentError: As ``figure``, or the package anywidget is not installed.
+        """
+        return notebook.widget(self.content(picture, k))
+
+    def _repr_html_(self) -> str | None:
+        """The first image's map, of pictures."""
+        return notebook.static(self.content()) if self._is_of_pictures() else None
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        """The widget, where there are widgets."""
+        return notebook.mimebundle(self.content, repr(self)) if self._is_of_pictures() else None
+
+    def _is_of_pictures(self) -> bool:
+        """Whether there is something to see: one input (C, H, W), and one class."""
+        return [len(shape) for shape in self.regions.shapes] == [3] and self.scores.dim() == 2
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything to one safetensors file, to the bit."""
         tensors = {name: tensor for name in _TENSORS if (tensor := getattr(self, name)) is not None}
@@ -200,3 +267,12 @@ class InfoMap:
             **found,
             **settings,
         )
+
+
+def _picture_or_none(picture: Any, plane: FloatArray) -> PhotoArray | None:
+    """The picture to show a map over, if one is given."""
+    if picture is None:
+        return None
+    height, width = plane.shape
+    pixels: PhotoArray = checked_pictures("picture", [picture], 1, height, width)[0]
+    return pixels

@@ -1,0 +1,234 @@
+# What the commands do: read pictures and networks, compare, and write what was found.
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shlex
+import sys
+import webbrowser
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+
+from captum_infomask._checks import ArgumentError
+from captum_infomask._files import whole_file
+from captum_infomask.attribution import InfoMask
+from captum_infomask.cli.places import check_file, check_folder, make_folder
+from captum_infomask.comparison.compare import compare
+from captum_infomask.comparison.methods import DEFAULT_METHODS
+from captum_infomask.comparison.missingness import fill_disagreement
+from captum_infomask.comparison.two_digits import (
+    draw_two_digits,
+    two_digit_experiment,
+    two_digit_table,
+)
+from captum_infomask.comparison.windows import square_windows
+from captum_infomask.datasets import sample_photo, sklearn_digits, two_digits
+from captum_infomask.models.classifier import Classifier, read_categories, resolve_target
+from captum_infomask.models.imagenet import efficientnet_lite0
+from captum_infomask.models.loading import load_classifier
+from captum_infomask.models.pictures import Preprocess, read_image
+from captum_infomask.models.two_digits import load_two_digit_network
+from captum_infomask.results import Comparison
+
+TWO_DIGIT_COUNT = 100
+_FEW = list(DEFAULT_METHODS[:4])  # without the controls
+
+
+def run_demo(options: argparse.Namespace) -> bool:
+    """Show the main job on a photograph, or the paper's experiment; whether all methods failed."""
+    check_folder(options.out)
+    if options.two_digits:
+        _two_digits(options.out)
+        return False
+    photo = Image.fromarray(sample_photo(options.photo))
+    classifier = efficientnet_lite0()
+    found = _compare(classifier, [photo], options, metrics=_metrics(options.metrics))
+    folder = make_folder(options.out)
+    _show(found, classifier, photo, folder / options.photo)
+    report = folder / "report.html"
+    found.to_html(report)
+    print(f"report: {report}")
+    _open(report, options.open)
+    return _all_failed(found)
+
+
+def run_attribute(options: argparse.Namespace) -> bool:
+    """Draw the maps of the user's picture; whether all methods failed."""
+    check_folder(options.out)
+    image = read_image(options.image)
+    classifier = _classifier(options)
+    targets = None if options.target is None else [options.target]
+    found = _compare(classifier, [image], options, target=targets, methods=_FEW, metrics=[])
+    _show(found, classifier, image, make_folder(options.out) / Path(options.image).stem)
+    return _all_failed(found)
+
+
+def run_compare(options: argparse.Namespace) -> bool:
+    """Compare methods on the user's pictures, and write the report; whether all methods failed."""
+    outputs = {"--out": options.out, "--json": options.json, "--csv": options.csv}
+    for option, path in outputs.items():
+        if path is not None:
+            check_file(option, path)
+    images = [read_image(path) for path in options.images]
+    _check_count("--target", options.target, len(images), or_one=True)
+    _check_count("--truth", options.truth, len(images))
+    masks = None if options.truth is None else [read_image(path) for path in options.truth]
+    classifier = _classifier(options)
+    found = _compare(
+        classifier,
+        images,
+        options,
+        target=options.target,
+        methods=_names(options.methods),
+        metrics=_metrics(options.metrics),
+        ground_truth=None if masks is None else _truth(masks, images, classifier.preprocess),
+    )
+    print(found.text())
+    print()
+    found.to_html(options.out)
+    print(f"report: {options.out}")
+    if options.json is not None:
+        found.to_json(options.json)
+        print(f"numbers: {options.json}")
+    if options.csv is not None:
+        found.to_csv(options.csv)
+        print(f"table: {options.csv}")
+    _open(options.out, options.open)
+    return _all_failed(found)
+
+
+def _compare(
+    classifier: Classifier,
+    images: Sequence[Image.Image],
+    options: argparse.Namespace,
+    *,
+    target: list[str] | None = None,
+    **settings: Any,
+) -> Comparison:
+    """Compare methods on pictures of one network."""
+    targets = None if target is None else [resolve_target(t, classifier.categories) for t in target]
+    inputs = torch.cat([classifier.preprocess(image) for image in images])
+    shapes, strides = square_windows(inputs, options.window, options.stride)
+    found = compare(
+        classifier.network,
+        inputs,
+        targets if targets is None or len(targets) > 1 else targets[0],
+        layer=options.layer,
+        sliding_window_shapes=shapes,
+        strides=strides,
+        pictures=[classifier.preprocess.frame(image) for image in images],
+        categories=classifier.categories,
+        show_progress=True,
+        **settings,
+    )
+    named = tuple(
+        ("Model", classifier.name) if name == "Model" else (name, value)
+        for name, value in found.settings
+    )
+    return replace(found, settings=named, call=shlex.join(options.words))
+
+
+def _show(found: Comparison, classifier: Classifier, image: Image.Image, path: Path) -> None:
+    """Print the tables, and write the figure and the arrays of a single picture."""
+    print(found.text())
+    inputs, target = classifier.preprocess(image), int(found.targets[0])
+    print("\nInfoMask drop with other fills (windows of a quarter, an eighth apart):")
+    print(fill_disagreement(InfoMask(classifier.network), inputs, target))
+    figure, arrays = path.with_suffix(".png"), path.with_suffix(".npz")
+    _save_figure(found.figure()[0], figure)
+    found.save_arrays(arrays)
+    print(f"\nfigure: {figure}\narrays: {arrays}")
+
+
+def _save_figure(figure: Any, path: Path) -> None:
+    try:
+        with whole_file(path) as beside:
+            figure.savefig(beside, dpi=150, format="png")
+    except OSError as error:
+        raise ArgumentError(f"Expected `--out` to be writable; got {error}.") from error
+
+
+def _classifier(options: argparse.Namespace) -> Classifier:
+    """The network that the options name."""
+    categories = None if options.categories is None else read_categories(options.categories)
+    with _importable_from_here():
+        return load_classifier(options.model, options.weights, categories)
+
+
+def _names(given: str | None) -> list[str] | None:
+    """Names with commas between."""
+    return None if given is None else [name.strip() for name in given.split(",") if name.strip()]
+
+
+def _metrics(given: str | None) -> str | list[str] | None:
+    """Names of metrics; ``all`` and ``none`` are words."""
+    if given is None or given == "all":
+        return given
+    return [] if given == "none" else _names(given)
+
+
+def _truth(
+    masks: Sequence[Image.Image], images: Sequence[Image.Image], preprocess: Preprocess
+) -> Tensor:
+    """Masks as the network sees the pictures, bool (N, H, W): what is brighter than half."""
+    framing = replace(preprocess, interpolation=InterpolationMode.NEAREST)
+    made = []
+    for mask, image in zip(masks, images, strict=True):
+        if mask.size != image.size:
+            raise ArgumentError(
+                f"Expected `--truth` of the picture's {image.size[0]} x {image.size[1]} pixels; "
+                f"got {mask.size[0]} x {mask.size[1]}."
+            )
+        made.append(torch.from_numpy(np.asarray(framing.frame(mask).convert("L")) > 127))
+    return torch.stack(made)
+
+
+def _check_count(option: str, given: list[str] | None, n: int, *, or_one: bool = False) -> None:
+    """Refuse an option that was not given once per picture."""
+    if given is not None and len(given) != n and not (or_one and len(given) == 1):
+        raise ArgumentError(
+            f"Expected `{option}` once per picture, {n} times{' or once' * or_one}; got it "
+            f"{len(given)} times."
+        )
+
+
+def _all_failed(found: Comparison) -> bool:
+    return all(outcome.failed for outcome in found.outcomes)
+
+
+def _open(path: Path, wanted: bool) -> None:
+    """Open a page in the user's browser."""
+    if wanted and not webbrowser.open(path.resolve().as_uri()):
+        print(f"no browser could be opened; the report is {path}", file=sys.stderr)
+
+
+def _two_digits(out: Path) -> None:
+    """Show the paper's experiment from the packaged checkpoint, on scikit-learn's test digits."""
+    pictures = two_digits(*sklearn_digits(train=False), target=0, count=TWO_DIGIT_COUNT)
+    chosen = pictures.holding_target_beside_another()
+    rows = two_digit_experiment(load_two_digit_network(), chosen, show_progress=True)
+    print(f"{len(chosen.images)} pictures of two digits, one of them a 0; masks keep the 0.\n")
+    print(two_digit_table(rows))
+    title = "Does the picture hold a 0? What each mask keeps"
+    figure, _ = draw_two_digits(chosen, rows, title=title)
+    path = make_folder(out) / "two_digits.png"
+    _save_figure(figure, path)
+    print(f"\nfigure: {path}")
+
+
+@contextlib.contextmanager
+def _importable_from_here() -> Iterator[None]:
+    """Let ``module:function`` name a module in the working folder, as ``python -m`` does."""
+    sys.path.insert(0, "")
+    try:
+        yield
+    finally:
+        sys.path.remove("")

@@ -1,0 +1,61 @@
+# What compare() is given, checked: pictures, targets, names.
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from captum_infomask._checks import ArgumentError, check_inputs, describe
+from captum_infomask._types import Target
+from captum_infomask.scores.targets import target_table
+
+
+def checked_images(model: object, inputs: object) -> Tensor:
+    """Return finite images (N, C, H, W), without a graph."""
+    if not callable(model):
+        raise ArgumentError(f"Expected `model` to be a model or function; got {describe(model)}.")
+    if isinstance(inputs, tuple) or check_inputs(inputs)[0].dim() != 4:
+        raise ArgumentError(
+            f"Expected `inputs` to be one tensor of images (N, C, H, W); got {describe(inputs)}."
+        )
+    images = check_inputs(inputs)[0].detach()
+    if not bool(images.isfinite().all()):
+        raise ArgumentError("Expected `inputs` to be finite; got NaN or infinity.")
+    return images
+
+
+def checked_target(target: Target, n: int) -> list[int] | None:
+    """Return one class per picture; None where the network is asked."""
+    table = target_table(target, n)
+    if table is not None and table.shape[1] != 1:
+        raise ArgumentError(
+            f"Expected `target` with one class per picture, for logits (N, M); got "
+            f"{describe(target)}."
+        )
+    return None if table is None else [int(label) for label in table[:, 0]]
+
+
+def checked_categories(categories: object) -> tuple[str, ...]:
+    """Return the classes' names; nothing if None."""
+    if categories is None:
+        return ()
+    if isinstance(categories, str) or not isinstance(categories, Sequence) or not categories:
+        raise ArgumentError(
+            f"Expected `categories` to hold the classes' names; got {describe(categories)}."
+        )
+    return tuple(str(name) for name in categories)
+
+
+def targets_among(table: list[int] | None, answers: Tensor, names: tuple[str, ...]) -> list[int]:
+    """The targets, now that the network's answers (N, M) are there."""
+    classes = answers.shape[1]
+    if names and len(names) != classes:
+        raise ArgumentError(
+            f"Expected `categories` to hold {classes} names, one per class; got {len(names)}."
+        )
+    if table is None:
+        return [int(label) for label in answers.argmax(1)]
+    wrong = [label for label in table if label >= classes]
+    if wrong:
+        raise ArgumentError(f"Expected `target` from 0 to {classes - 1}; got {wrong[0]}.")
+    return table

@@ -1,0 +1,215 @@
+# compare(): methods side by side on the same pictures, measured. Checks and wiring only.
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from captum_infomask._checks import boolean, one_of, random_seed
+from captum_infomask._types import Shape, Target
+from captum_infomask.attribution import InfoMask
+from captum_infomask.comparison.arguments import (
+    checked_categories,
+    checked_images,
+    checked_target,
+    targets_among,
+)
+from captum_infomask.comparison.entries import Entry, made_entries, read_entries
+from captum_infomask.comparison.fills import Fill, fill_picture
+from captum_infomask.comparison.methods import METHOD_NAMES, Setting, checked_setting, make_methods
+from captum_infomask.comparison.metrics.choose import Metrics, choose_metrics
+from captum_infomask.comparison.metrics.truth import GroundTruth
+from captum_infomask.comparison.metrics.truth import ground_truth as read_truth
+from captum_infomask.comparison.outcomes import (
+    agreement_of,
+    metric_columns,
+    outcome_of,
+    troubles_of,
+    with_differences,
+)
+from captum_infomask.comparison.provenance import call_words, setting_words, versions
+from captum_infomask.comparison.runner import Task, network_answers, run_methods
+from captum_infomask.comparison.shown import shown_pictures
+from captum_infomask.masks import MaxFraction, Rule, check_rule
+from captum_infomask.results.comparison import Comparison
+from captum_infomask.results.pictures import Pictures
+
+
+def compare(
+    model: Callable[..., Any],
+    inputs: Tensor,
+    target: Target = None,
+    *,
+    methods: str | Sequence[str] | Mapping[str, Any] | None = None,
+    layer: str | nn.Module | None = None,
+    sliding_window_shapes: Shape | None = None,
+    strides: int | Shape | None = None,
+    metrics: Metrics = None,
+    ground_truth: GroundTruth | None = None,
+    baselines: Fill | None = None,
+    rule: Rule = MaxFraction(0.2),
+    pictures: Pictures | None = None,
+    categories: Sequence[str] | None = None,
+    seed: int = 0,
+    show_progress: bool = False,
+    reference: str | None = None,
+) -> Comparison:
+    """Run attribution methods side by side on the same pictures, and measure them.
+
+    Pictures are taken one after another, so that memory does not grow with their number but for
+    the maps. A method that fails on a picture gets its error as a row, and the others go on. The
+    model, the inputs and the random states are afterwards as they were.
+
+    Args:
+        model: The network: images (N, C, H, W) → logits (N, M).
+        inputs: Images, (N, C, H, W), as the network takes them.
+        target: The class, in any form that Captum accepts; each picture's prediction if None.
+        methods: Names of default methods; or a mapping from names to any of ``captum.attr``'s
+            methods or functions ``(model, inputs, target, **kwargs)`` → attributions, each alone or
+            in a pair with a dict of further arguments. Of tensors among these that have one entry
+            per picture each picture gets its own. :func:`default_methods` if None.
+        layer: Grad-CAM's layer or its name; None takes the last feature map.
+        sliding_window_shapes: InfoMask's and Occlusion's windows (C, h, w), in pixels; None takes a
+            quarter of the sides, an eighth apart.
+        strides: Steps between windows.
+        metrics: Names of metrics, metrics, or functions, as :func:`choose_metrics` takes them;
+            None takes deletion, insertion and, with ``ground_truth``, what that allows.
+        ground_truth: The pixels that are known to be right: masks (N, H, W), boxes, or label maps,
+            as :func:`ground_truth` takes them.
+        baselines: What hidden pixels become, for all methods and metrics alike: a number, or a
+            picture (1, C, H, W); 0 if None.
+        rule: Where attributions are cut into masks.
+        pictures: What to show: uint8 (N, H, W, 3), or Pillow's pictures, of the inputs' size; the
+            inputs, brought to 0..255, if None.
+        categories: The classes' M names.
+        seed: Of all that is drawn, for every method on every picture anew.
+        show_progress: Show progress bars on stderr.
+        reference: The method that differences are taken to; the first InfoMask if None.
+
+    Returns:
+        A :class:`Comparison`: maps, masks, metrics, costs; tables, figures, the report.
+
+    Raises:
+        ArgumentError: An argument is wrong (before any forward pass where it can be known by
+            then), or the network does not return finite logits.
+
+    Example:
+        >>> import torch
+        >>> from captum.attr import Saliency
+        >>> from captum_infomask import compare, default_methods
+        >>> net = torch.nn.Sequential(
+        ...     torch.nn.Conv2d(3, 2, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()).eval()
+        >>> x = torch.rand(1, 3, 16, 16)
+        >>> mine = {"Saliency": Saliency(net), "input": lambda model, x, target: x}
+        >>> compare(net, x, 1, methods={**default_methods(net, x), **mine})
+        Comparison(1 picture × 8 methods)
+    """
+    images = checked_images(model, inputs)
+    table = checked_target(target, len(images))
+    setting = checked_setting(model, images, layer, sliding_window_shapes, strides, baselines)
+    given = None if methods is None else read_entries(methods)
+    chosen = choose_metrics(metrics, has_truth=ground_truth is not None)
+    check_rule(rule)
+    boolean("show_progress", show_progress)
+    seed = random_seed(seed)
+    shown = shown_pictures(pictures, images)
+    names = checked_categories(categories)
+    if reference is not None:
+        known = METHOD_NAMES if given is None else [_name(entry) for entry in given]
+        one_of("reference", reference, known)
+    truths = None
+    if ground_truth is not None and table is not None:
+        truths = read_truth(ground_truth, images, table)
+
+    answers = network_answers(model, images, seed)
+    targets = targets_among(table, answers, names)
+    if ground_truth is not None and truths is None:
+        truths = read_truth(ground_truth, images, targets)
+    entries = _entries(setting, given)
+    against = _reference(entries, reference)
+    task = Task(
+        model=model,
+        entries=entries,
+        metrics=chosen,
+        rule=rule,
+        fill=fill_picture(images[:1], setting.fill),
+        pictures=len(images),
+        seed=seed,
+        show_progress=show_progress,
+    )
+    found = []
+    total = len(images) * len(entries)
+    with tqdm(total=total, desc="Comparison", unit="map", disable=not show_progress) as bar:
+        for k, (picture, label) in enumerate(zip(images.split(1), targets, strict=True)):
+            found.append(run_methods(task, picture, label, k, truths[k] if truths else None, bar))
+    size = (images.shape[2], images.shape[3])
+    outcomes = [
+        outcome_of(entry, [picture[m] for picture in found], list(chosen), size)
+        for m, entry in enumerate(entries)
+    ]
+    return Comparison(
+        pictures=shown,
+        targets=np.array(targets),
+        labels=tuple(names[label] if names else f"class {label}" for label in targets),
+        predictions=answers.argmax(1).numpy(),
+        log_probabilities=answers[torch.arange(len(targets)), targets].numpy(),
+        classes=answers.shape[1],
+        outcomes=with_differences(outcomes, against, seed),
+        rule=rule,
+        metrics=metric_columns(chosen),
+        reference=against,
+        truth=None if truths is None else np.stack([truth.mask.numpy() for truth in truths]),
+        agreement=agreement_of(outcomes),
+        troubles=troubles_of(entries, found),
+        settings=setting_words(setting),
+        seed=seed,
+        versions=versions(),
+        call=call_words(
+            model,
+            {
+                "target": targets,
+                "methods": methods,
+                "layer": layer,
+                "sliding_window_shapes": sliding_window_shapes,
+                "strides": strides,
+                "metrics": metrics,
+                "ground_truth": ground_truth,
+                "baselines": baselines,
+                "rule": rule,
+                "pictures": pictures,
+                "categories": categories,
+                "seed": seed,
+                "reference": reference,
+            },
+        ),
+    )
+
+
+def _name(entry: Entry | str) -> str:
+    return entry if isinstance(entry, str) else entry.name
+
+
+def _entries(
+    setting: Setting, given: tuple[Entry, ...] | tuple[str, ...] | None
+) -> tuple[Entry, ...]:
+    """The methods to run; names become the methods that they name."""
+    made: list[Entry] = []
+    if given is None:
+        return made_entries(make_methods(setting, None))
+    for entry in given:
+        made += (
+            [entry] if isinstance(entry, Entry) else made_entries(make_methods(setting, [entry]))
+        )
+    return tuple(made)
+
+
+def _reference(entries: Sequence[Entry], reference: str | None) -> str:
+    """The method that differences are taken to, if there is one."""
+    if reference is not None:
+        return one_of("reference", reference, [entry.name for entry in entries])
+    ours = (entry.name for entry in entries if isinstance(entry.given, InfoMask))
+    return next(ours, "")

@@ -1,0 +1,1 @@
+# What compare measures of maps: curves, Captum's metrics, the place of what is right, agreement.

@@ -1,0 +1,218 @@
+# Functions, and metrics of Quantus and of pytorch-grad-cam, as metrics of ours.
+#
+# Neither package is needed, imported or copied: their objects are recognised by their classes, and
+# called as their own documentation says.
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from captum_infomask._checks import ArgumentError, describe
+from captum_infomask.comparison.as_it_was import as_it_was
+from captum_infomask.comparison.metrics.base import Measured, Metric, Sample
+from captum_infomask.masks.planes import normalised
+from captum_infomask.report.content import Better
+
+_GRAD_CAM_BETTER: dict[str, Better] = {
+    "ROADMostRelevantFirst": "lower",
+    "ROADMostRelevantFirstAverage": "lower",
+    "ROADLeastRelevantFirst": "higher",
+    "ROADLeastRelevantFirstAverage": "higher",
+    "ROADCombined": "higher",
+    "DropInConfidence": "lower",
+    "IncreaseInConfidence": "higher",
+}
+
+
+def adapted(given: object) -> Metric | None:
+    """Return a metric of Quantus or pytorch-grad-cam as one of ours; None for anything else."""
+    if isinstance(given, type):
+        return None
+    modules = [kind.__module__ for kind in type(given).__mro__]
+    if any(module.split(".")[0] == "quantus" for module in modules):
+        return QuantusMetric(given)
+    if any(module.startswith("pytorch_grad_cam.metrics") for module in modules):
+        return GradCamMetric(given)
+    return None
+
+
+@dataclass(frozen=True, eq=False)
+class FunctionMetric:
+    """A function that measures a sample.
+
+    Args:
+        name: What tables call it.
+        function: :class:`Sample` → a number.
+        better: Which end is better, if either is.
+
+    Example:
+        >>> from captum_infomask.comparison.metrics.adapters import FunctionMetric
+        >>> FunctionMetric("largest", lambda sample: sample.plane.max()).needs_truth
+        False
+    """
+
+    name: str
+    function: Callable[[Sample], Any] = field(repr=False)
+    better: Better = ""
+
+    needs_truth: ClassVar[bool] = False
+
+    @property
+    def note(self) -> str:
+        """The first line of the function's own words."""
+        words = (getattr(self.function, "__doc__", None) or "").strip().splitlines()
+        return words[0] if words else "A function of the user's."
+
+    def __call__(self, sample: Sample) -> Measured:
+        """Ask the function."""
+        return Measured(_number(self.name, self.function(sample)))
+
+
+@dataclass(frozen=True, eq=False)
+class QuantusMetric:
+    """A metric of Quantus, with its own settings.
+
+    It is given the network as a module that returns logits, the picture, the map's mean over
+    channels, what is right, and the method. A copy of it runs, which draws by the sample's seed.
+
+    Args:
+        metric: An instance of a class of ``quantus``.
+
+    Source: Hedström et al., "Quantus", JMLR 24 (2023).
+    """
+
+    metric: Any
+
+    @property
+    def name(self) -> str:
+        """Its class."""
+        return type(self.metric).__name__
+
+    @property
+    def better(self) -> Better:
+        """What Quantus says."""
+        direction = getattr(getattr(self.metric, "score_direction", None), "value", "")
+        known: dict[str, Better] = {"higher": "higher", "lower": "lower"}
+        return known.get(direction, "")
+
+    @property
+    def note(self) -> str:
+        """Where it comes from."""
+        return f"{self.name} of Quantus, with the settings that it was given."
+
+    @property
+    def needs_truth(self) -> bool:
+        """Quantus's metrics of localisation do."""
+        category = getattr(self.metric, "evaluation_category", None)
+        return getattr(category, "name", "") == "LOCALISATION"
+
+    def __call__(self, sample: Sample) -> Measured:
+        """Call it on a batch of one."""
+        network = _Network(sample)
+
+        def explain(
+            model: nn.Module, inputs: Any, targets: Any, **options: Any
+        ) -> np.ndarray[Any, Any]:
+            if model is not network or bool((np.asarray(targets) != sample.target).any()):
+                raise ArgumentError(
+                    f"Expected `metrics` that leave the network and the target as they are; "
+                    f"{self.name} of Quantus changes them. captum_infomask.randomisation_check "
+                    "asks methods about other networks."
+                )
+            pictures = torch.as_tensor(np.asarray(inputs)).to(sample.inputs)
+            maps = [sample.attribute(picture[None]).detach() for picture in pictures]
+            return torch.cat(maps).mean(1, keepdim=True).cpu().numpy()
+
+        with as_it_was(sample.forward, sample.inputs.device, sample.seed), torch.no_grad():
+            found = copy.deepcopy(self.metric)(
+                model=network,
+                x_batch=sample.inputs.detach().cpu().numpy(),
+                y_batch=np.array([sample.target]),
+                a_batch=sample.plane.detach().cpu().numpy()[None, None],
+                s_batch=None if sample.truth is None else sample.truth.cpu().numpy()[None, None],
+                channel_first=True,
+                explain_func=explain,
+                device=str(sample.inputs.device),
+            )
+        if isinstance(found, Sequence | np.ndarray) and len(found) == 1:
+            found = found[0]
+        return Measured(_number(self.name, found))
+
+
+@dataclass(frozen=True, eq=False)
+class GradCamMetric:
+    """A metric of pytorch-grad-cam, such as ROAD, with its own settings.
+
+    It is given the map's mean over channels, brought to [0, 1], and measures the probability of the
+    target. It draws by the sample's seed.
+
+    Args:
+        metric: An instance of a class of ``pytorch_grad_cam.metrics``.
+
+    Source: Gildenblat et al., pytorch-grad-cam on GitHub; ROAD: Rong et al., arXiv 2202.00449.
+    """
+
+    metric: Any
+
+    needs_truth: ClassVar[bool] = False
+
+    @property
+    def name(self) -> str:
+        """Its class."""
+        return type(self.metric).__name__
+
+    @property
+    def better(self) -> Better:
+        """Which end its authors prefer."""
+        kinds = [kind.__name__ for kind in type(self.metric).__mro__]
+        return next((_GRAD_CAM_BETTER[kind] for kind in kinds if kind in _GRAD_CAM_BETTER), "")
+
+    @property
+    def note(self) -> str:
+        """Where it comes from."""
+        return f"{self.name} of pytorch-grad-cam, of p(target), with the settings it was given."
+
+    def __call__(self, sample: Sample) -> Measured:
+        """Call it on a batch of one."""
+        plane = normalised(sample.plane.detach().double().cpu().numpy()).astype(np.float32)
+
+        def probability(logits: Tensor) -> Tensor:
+            return logits.softmax(-1)[sample.target]
+
+        with as_it_was(sample.forward, sample.inputs.device, sample.seed), torch.no_grad():
+            # Its imputer writes float32 into a copy of the picture.
+            picture = sample.inputs.detach().float()
+            found = self.metric(picture, plane[None], [probability], _Network(sample))
+        return Measured(_number(self.name, found))
+
+
+class _Network(nn.Module):
+    """A sample's network as a module of its own, for pictures of any floating-point type."""
+
+    def __init__(self, sample: Sample) -> None:
+        super().__init__()
+        self._sample = sample  # not the user's network itself, whose mode would change with ours
+        self.eval()
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Return the logits."""
+        return self._sample.forward(pictures.to(self._sample.inputs))
+
+
+def _number(name: str, found: Any) -> float:
+    """What a metric returned, if it is one number."""
+    try:
+        value = np.asarray(found.detach().cpu() if isinstance(found, Tensor) else found)
+        if value.size != 1:
+            raise TypeError
+        return float(value.reshape(()))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArgumentError(
+            f"Expected `metrics` {name!r} to give one number per picture; got {describe(found)}."
+        ) from error

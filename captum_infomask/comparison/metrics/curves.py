@@ -1,0 +1,131 @@
+# Deletion and insertion: what the network says while the largest pixels go, or come.
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from captum_infomask._checks import positive_int
+from captum_infomask.comparison.metrics.base import Measured, Sample
+from captum_infomask.engines.chunks import default_views
+from captum_infomask.engines.untouched import untouched
+from captum_infomask.report.content import Better
+
+
+@dataclass(frozen=True)
+class _Walk(ABC):
+    """What deletion and insertion share: an order of pixels, and the network's word on the way."""
+
+    steps: int = 32
+
+    needs_truth: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        positive_int("steps", self.steps)
+
+    def __call__(self, sample: Sample) -> Measured:
+        """Walk from none of the pixels to all of them."""
+        before, after = self._ends(sample)
+        pixels = sample.plane.numel()
+        ranks = torch.empty(pixels, dtype=torch.long, device=sample.plane.device)
+        order = sample.plane.detach().flatten().argsort(descending=True, stable=True)
+        ranks[order] = torch.arange(pixels, device=order.device)
+        ranks = ranks.reshape(sample.plane.shape).to(sample.inputs.device)
+        counts = torch.arange(self.steps + 1, device=ranks.device) * pixels // self.steps
+        views = default_views(sample.inputs.numel(), sample.inputs.device)
+        said = []
+        with untouched(sample.forward, sample.inputs.device, sample.seed):
+            for count in counts.split(views):
+                changed = ranks < count[:, None, None, None]
+                logits = sample.forward(torch.where(changed, after, before))
+                said.append(logits.double().softmax(1)[:, sample.target].cpu())
+        curve = torch.cat(said)
+        return Measured(float(torch.trapezoid(curve)) / self.steps, curve)
+
+    @staticmethod
+    @abstractmethod
+    def _ends(sample: Sample) -> tuple[Tensor, Tensor]:
+        """The picture at the start of the walk and at its end."""
+
+
+@dataclass(frozen=True)
+class Deletion(_Walk):
+    r"""Area under the target's probability while the largest pixels are replaced by the fill.
+
+    .. math::
+
+        \frac{1}{S} \sum_{k=1}^{S} \frac{p_{k-1} + p_k}{2}, \qquad p_k = p_\theta(y \mid x_k),
+
+    where x_k has the ⌊k P / S⌋ pixels of the largest attribution replaced, of P, in all channels.
+    Pixels of equal attribution go in reading order. Lower is better.
+
+    Args:
+        steps: S; the network sees S + 1 pictures, from the whole one to the fill alone.
+
+    Raises:
+        ArgumentError: ``steps`` is no integer of at least 1.
+
+    Example:
+        >>> from captum_infomask.comparison.metrics.curves import Deletion
+        >>> Deletion().name, Deletion().better
+        ('deletion', 'lower')
+
+    Source: Petsiuk et al., "RISE", arXiv 1806.07421, Sec. 4.1, Algorithm 1.
+    """
+
+    name: ClassVar[str] = "deletion"
+    better: ClassVar[Better] = "lower"
+
+    @property
+    def note(self) -> str:
+        """What it is."""
+        return (
+            "Area under p(target) while the pixels of the largest attribution are replaced by the "
+            f"fill, in {self.steps} equal steps; the fill is the same for all methods (Petsiuk et "
+            "al., arXiv 1806.07421)."
+        )
+
+    @staticmethod
+    def _ends(sample: Sample) -> tuple[Tensor, Tensor]:
+        return sample.inputs, sample.fill
+
+
+@dataclass(frozen=True)
+class Insertion(_Walk):
+    """Area under the target's probability while the largest pixels are put back on the fill.
+
+    :class:`Deletion`'s walk the other way: x_k shows the ⌊k P / S⌋ pixels of the largest
+    attribution, and the fill everywhere else. Higher is better.
+
+    Args:
+        steps: S; the network sees S + 1 pictures, from the fill alone to the whole one.
+
+    Raises:
+        ArgumentError: ``steps`` is no integer of at least 1.
+
+    Example:
+        >>> from captum_infomask.comparison.metrics.curves import Insertion
+        >>> Insertion().name, Insertion().better
+        ('insertion', 'higher')
+
+    Source: Petsiuk et al., "RISE", arXiv 1806.07421, Sec. 4.1.
+    """
+
+    name: ClassVar[str] = "insertion"
+    better: ClassVar[Better] = "higher"
+
+    @property
+    def note(self) -> str:
+        """What it is."""
+        return (
+            "Area under p(target) while the pixels of the largest attribution are put back on the "
+            f"fill, in {self.steps} equal steps; the fill is the same for all methods (Petsiuk et "
+            "al., arXiv 1806.07421)."
+        )
+
+    @staticmethod
+    def _ends(sample: Sample) -> tuple[Tensor, Tensor]:
+        return sample.fill, sample.inputs

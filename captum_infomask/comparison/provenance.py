@@ -1,0 +1,73 @@
+# Where a comparison came from: the call that makes it again, and the versions that made it.
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import captum
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from captum_infomask.comparison.fills import fill_words
+from captum_infomask.comparison.methods import Setting
+
+
+def versions() -> dict[str, str]:
+    """Of Python and the packages that a comparison's numbers come from."""
+    try:
+        own = importlib.metadata.version("captum-infomask")
+    except importlib.metadata.PackageNotFoundError:
+        own = "not installed as a package"
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "captum": captum.__version__,
+        "captum-infomask": own,
+        "numpy": np.__version__,
+    }
+
+
+def call_words(model: object, arguments: Mapping[str, Any]) -> str:
+    """Write a call of compare: simple arguments as they are, others by the argument's name."""
+    words = ["model", "inputs"]
+    for name, value in arguments.items():
+        if value is not None:
+            words.append(f"{name}={_words(name, value, model)}")
+    return f"compare({', '.join(words)})"
+
+
+def _words(name: str, value: Any, model: object) -> str:
+    if isinstance(value, nn.Module) and isinstance(model, nn.Module):
+        # Before mappings: a module may be one.
+        names = {id(module): key for key, module in model.named_modules()}
+        return repr(names.get(id(value), name))
+    if isinstance(value, Tensor | np.ndarray):
+        return _short(name, repr(value.tolist())) if value.ndim < 2 else name
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key!r}: ..." for key in value) + "}"
+    return _short(name, repr(value))
+
+
+def _short(name: str, words: str) -> str:
+    """Python that can be typed, or the argument's name."""
+    return words if len(words) < 200 and "<" not in words and "\n" not in words else name
+
+
+def setting_words(setting: Setting) -> tuple[tuple[str, str], ...]:
+    """The settings of the default methods, in words."""
+    shapes, strides = setting.windows
+    height, width = setting.inputs.shape[2:]
+    across = strides if isinstance(strides, tuple) else (strides,) * len(shapes)
+    windows = f"{shapes[1]} x {shapes[2]} pixels every {across[1]}"
+    if across[1] != across[2]:
+        windows += f" x {across[2]}"
+    model = setting.model
+    name = type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", "")
+    return (
+        ("Model", name or type(model).__name__),
+        ("Windows", f"{windows}, on {width} x {height} pixels"),
+        ("Fill", fill_words(setting.fill)),
+    )

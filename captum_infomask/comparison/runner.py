@@ -1,0 +1,186 @@
+# Every method on one picture: asked, timed, cut into a mask, and measured.
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from captum_infomask._checks import ArgumentError, describe
+from captum_infomask.comparison.as_it_was import as_it_was
+from captum_infomask.comparison.costs import Cost, measured
+from captum_infomask.comparison.entries import Answer, Entry, Question
+from captum_infomask.comparison.metrics.base import Measured, Metric, Sample
+from captum_infomask.comparison.metrics.truth import Truth
+from captum_infomask.masks import Rule, threshold_mask
+from captum_infomask.results import InfoMap
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What all pictures share.
+
+    Attributes:
+        model: The network: (n, C, H, W) → logits (n, M).
+        entries: The methods.
+        metrics: By name.
+        rule: Where masks are cut.
+        fill: What hidden pixels become, (1, C, H, W).
+        pictures: How many there are.
+        seed: Of every method and metric on every picture.
+        show_progress: Whether methods show bars of their own.
+    """
+
+    model: Callable[..., Any]
+    entries: tuple[Entry, ...]
+    metrics: Mapping[str, Metric]
+    rule: Rule
+    fill: Tensor
+    pictures: int
+    seed: int
+    show_progress: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What one method gave for one picture; ``error`` says why it gave nothing.
+
+    Attributes:
+        plane: (H, W), float32, on the CPU.
+        mask: (H, W), boolean, on the CPU.
+        passes: Pictures sent through the network, where they could be counted.
+        cost: Seconds and memory.
+        infomap: The regions' scores, of an InfoMask.
+        measured: What each metric found.
+        troubles: Why a metric found nothing, by its name.
+    """
+
+    cost: Cost
+    plane: Tensor | None = None
+    mask: Tensor | None = None
+    passes: int | None = None
+    infomap: InfoMap | None = None
+    measured: Mapping[str, Measured] = field(default_factory=dict)
+    troubles: Mapping[str, str] = field(default_factory=dict)
+    error: str = ""
+
+
+def run_methods(
+    task: Task, inputs: Tensor, target: int, place: int, truth: Truth | None, bar: tqdm[Any]
+) -> list[Found]:
+    """Run every method on one picture, (1, C, H, W); a failure is that method's only."""
+    found = []
+    for entry in task.entries:
+        bar.set_postfix_str(entry.name)
+        question = Question(
+            task.model, inputs, target, place, task.pictures, task.seed, task.show_progress
+        )
+        found.append(_run(task, entry, question, truth))
+        bar.update()
+    return found
+
+
+def run_one(entry: Entry, question: Question) -> Answer:
+    """Ask a method about a picture of its own, and leave all of the user's as it was."""
+    with as_it_was(question.model, question.inputs.device, question.seed):
+        return entry.ask(replace(question, inputs=question.inputs.detach().clone()))
+
+
+def _run(task: Task, entry: Entry, question: Question, truth: Truth | None) -> Found:
+    cost = Cost()
+    try:
+        with measured(question.inputs.device) as cost:
+            answer = run_one(entry, question)
+        plane = answer.attributions.mean(1)[0].float()
+        mask = _mask(plane, task.rule)
+    except Exception as failure:  # one method's failure must not lose the others' work
+        return Found(cost, error=_words(failure))
+    measures, troubles = _measure(task, entry, question, answer.attributions, plane, mask, truth)
+    return Found(
+        cost=cost,
+        plane=plane.cpu(),
+        mask=mask.cpu(),
+        passes=answer.passes,
+        infomap=None if answer.infomap is None else answer.infomap.cpu(),
+        measured=measures,
+        troubles=troubles,
+    )
+
+
+def _measure(
+    task: Task,
+    entry: Entry,
+    question: Question,
+    attributions: Tensor,
+    plane: Tensor,
+    mask: Tensor,
+    truth: Truth | None,
+) -> tuple[dict[str, Measured], dict[str, str]]:
+    """Ask every metric; one that fails says why."""
+    quiet = replace(question, show_progress=False)
+
+    def attribute(inputs: Tensor) -> Tensor:
+        return run_one(entry, replace(quiet, inputs=inputs)).attributions
+
+    sample = Sample(
+        forward=task.model,
+        inputs=question.inputs,
+        target=question.target,
+        attributions=attributions,
+        plane=plane,
+        mask=mask,
+        attribute=attribute,
+        fill=task.fill,
+        truth=None if truth is None else truth.mask,
+        boxes=None if truth is None else truth.boxes,
+        seed=task.seed,
+    )
+    found: dict[str, Measured] = {}
+    troubles: dict[str, str] = {}
+    for name, metric in task.metrics.items():
+        try:
+            with as_it_was(task.model, question.inputs.device, task.seed):
+                found[name] = metric(sample)
+        except Exception as failure:  # as with methods
+            troubles[name] = _words(failure)
+    return found, troubles
+
+
+def _mask(plane: Tensor, rule: Rule) -> Tensor:
+    """What passes the rule; an empty mask is seen in its share and needs no warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The mask of example")
+        mask: Tensor = threshold_mask(plane[None, None], rule)
+    return mask[0, 0]
+
+
+def _words(failure: Exception) -> str:
+    """An exception on one line."""
+    kind = "" if isinstance(failure, ArgumentError) else f"{type(failure).__name__}: "
+    return kind + " ".join(str(failure).split())
+
+
+def network_answers(model: Callable[..., Any], inputs: Tensor, seed: int) -> Tensor:
+    """The log-probabilities of all pictures, one after another: (N, M), float64, on the CPU.
+
+    Raises:
+        ArgumentError: What comes back is no finite row of at least two logits for each picture.
+    """
+    rows: list[Tensor] = []
+    for picture in inputs.split(1):
+        with as_it_was(model, inputs.device, seed), torch.no_grad():
+            logits = model(picture.detach().clone())
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else ()
+        if len(shape) != 2 or shape[0] != 1 or shape[1] < 2:
+            raise ArgumentError(
+                f"Expected `model` to return logits (N, M) of at least two classes; got "
+                f"{describe(logits)} for one picture."
+            )
+        if not bool(logits.isfinite().all()):
+            raise ArgumentError("Expected `model` to return finite logits; got NaN or infinity.")
+        rows.append(logits[0].detach().double().cpu())
+    return torch.stack(rows).log_softmax(1)

@@ -1,0 +1,1198 @@
+// The viewer: pictures, what methods say about them, and a threshold to move.
+//
+// One plain module. The page inlines it and calls `mount`; anywidget loads it and calls `render`.
+// Text from outside only ever becomes text nodes and attributes, never markup.
+
+const SVG = "http://www.w3.org/2000/svg";
+const KEPT_FRACTION = "max_fraction";
+const AT_LEAST = "at_least";
+const DASHES = ["", "7 3", "2 3", "9 3 2 3", "4 2", "12 4", "1 5", "7 3 2 3 2 3"];
+const KEPT = [111, 123, 135]; // stands out from a light ground and from a dark one
+const MINUS = "\u2212";
+let viewers = 0;
+
+// ---- Numbers out of the payload -----------------------------------------------------------------
+
+function bytesOf(text) {
+  return Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
+}
+
+/** A plane's float32 values, row by row, to the bit. */
+export function decodePlane({ rows, columns, values }, height, width) {
+  const data = new DataView(bytesOf(values).buffer);
+  const across = columns.length;
+  const plane = new Float32Array(height * width);
+  rows.forEach((top, row) => {
+    const bottom = rows[row + 1] ?? height;
+    const line = plane.subarray(top * width, (top + 1) * width);
+    columns.forEach((left, column) => {
+      const value = data.getFloat32(4 * (row * across + column), true);
+      line.fill(value, left, columns[column + 1] ?? width);
+    });
+    for (let y = top + 1; y < bottom; y += 1) plane.set(line, y * width);
+  });
+  return plane;
+}
+
+/** Runs of equal values, row by row. */
+export function decodeRuns({ values, lengths }, size) {
+  const flat = new Int32Array(size);
+  let start = 0;
+  values.forEach((value, run) => {
+    flat.fill(value, start, start + lengths[run]);
+    start += lengths[run];
+  });
+  return flat;
+}
+
+// ---- Masks: the same as in Python, to the pixel -------------------------------------------------
+
+/** The largest value, NaN aside. */
+function largest(plane) {
+  let best = -Infinity;
+  for (const value of plane) if (value > best) best = value;
+  return best;
+}
+
+function smallest(plane) {
+  let least = Infinity;
+  for (const value of plane) if (value < least) least = value;
+  return least;
+}
+
+/** The smallest value that a rule keeps, as float32: a tensor is compared with it in float32. */
+export function smallestKept(maximum, rule, amount) {
+  return Math.fround(rule === KEPT_FRACTION ? amount * maximum : amount);
+}
+
+/** What a threshold keeps: 1 where a value is positive and reaches it. */
+export function keptPixels(plane, cut) {
+  const mask = new Uint8Array(plane.length);
+  for (let i = 0; i < plane.length; i += 1) mask[i] = plane[i] > 0 && plane[i] >= cut ? 1 : 0;
+  return mask;
+}
+
+/** The box x0, y0, x1, y1 around the connected part with the most pixels; null if there is none. */
+export function largestBox(mask, height, width) {
+  const parts = []; // one per run of a row's pixels, until runs that touch are joined
+  let above = [];
+  for (let y = 0; y < height; y += 1) {
+    const here = [];
+    let first = 0;
+    for (let x = 0; x < width; x += 1) {
+      if (!mask[y * width + x]) continue;
+      const start = x;
+      while (x < width && mask[y * width + x]) x += 1;
+      const run = newPart(start, y, x, width);
+      parts.push(run);
+      here.push(run);
+      while (first < above.length && above[first].end < start) first += 1;
+      for (let k = first; k < above.length && above[k].start <= x; k += 1) join(above[k], run);
+    }
+    above = here;
+  }
+  let best = null;
+  for (const part of parts) {
+    if (part.parent !== part) continue;
+    const more = best === null ? 1 : part.pixels - best.pixels || best.block - part.block;
+    if (more > 0) best = part;
+  }
+  return best && best.box;
+}
+
+/** A run of pixels. Of equally large parts OpenCV's first has the first block of 2 x 2 pixels. */
+function newPart(start, y, end, width) {
+  const block = Math.floor(y / 2) * width + Math.floor(start / 2);
+  const part = { start, end, pixels: end - start, box: [start, y, end, y + 1], block };
+  part.parent = part;
+  return part;
+}
+
+function rootOf(part) {
+  let root = part;
+  while (root.parent !== root) {
+    root.parent = root.parent.parent;
+    root = root.parent;
+  }
+  return root;
+}
+
+function join(one, other) {
+  const [root, child] = [rootOf(one), rootOf(other)];
+  if (root === child) return;
+  child.parent = root;
+  root.pixels += child.pixels;
+  root.block = Math.min(root.block, child.block);
+  const [x0, y0, x1, y1] = child.box;
+  const [u0, v0, u1, v1] = root.box;
+  root.box = [Math.min(x0, u0), Math.min(y0, v0), Math.max(x1, u1), Math.max(y1, v1)];
+}
+
+/** Intersection over union; two empty masks agree. */
+export function maskIou(mask, truth) {
+  let both = 0;
+  let either = 0;
+  for (let i = 0; i < mask.length; i += 1) {
+    both += mask[i] && truth[i] ? 1 : 0;
+    either += mask[i] || truth[i] ? 1 : 0;
+  }
+  return either ? both / either : 1;
+}
+
+// ---- Regions ------------------------------------------------------------------------------------
+
+/** The region under a pixel: of windows that overlap, the one whose middle is nearest. */
+export function regionAt(regions, x, y, width) {
+  if (regions.labels) {
+    const label = regions.labels[y * width + x];
+    return label < 0 ? null : label;
+  }
+  let best = null;
+  let nearest = Infinity;
+  (regions.boxes ?? []).forEach(([y0, x0, y1, x1], region) => {
+    if (x < x0 || x >= x1 || y < y0 || y >= y1 || regions.scores[region] === null) return;
+    const distance = Math.hypot((x0 + x1 - 1) / 2 - x, (y0 + y1 - 1) / 2 - y);
+    if (distance < nearest) [best, nearest] = [region, distance];
+  });
+  return best;
+}
+
+function rectanglePath([x0, y0, x1, y1]) {
+  return `M${x0} ${y0}H${x1}V${y1}H${x0}Z`;
+}
+
+/** The outline of the pixels for which `inside` holds. */
+function outlinePath(inside, height, width) {
+  const parts = [];
+  const at = (x, y) => x >= 0 && y >= 0 && x < width && y < height && inside(y * width + x);
+  for (let y = 0; y < height; y += 1) {
+    for (let x = 0; x < width; x += 1) {
+      if (!at(x, y)) continue;
+      if (!at(x, y - 1)) parts.push(`M${x} ${y}h1`);
+      if (!at(x, y + 1)) parts.push(`M${x} ${y + 1}h1`);
+      if (!at(x - 1, y)) parts.push(`M${x} ${y}v1`);
+      if (!at(x + 1, y)) parts.push(`M${x + 1} ${y}v1`);
+    }
+  }
+  return parts.join("");
+}
+
+function regionPath(regions, region, height, width) {
+  if (regions.labels) return outlinePath((i) => regions.labels[i] === region, height, width);
+  const [y0, x0, y1, x1] = regions.boxes[region];
+  return rectanglePath([x0, y0, x1, y1]);
+}
+
+// ---- Colours ------------------------------------------------------------------------------------
+
+/** The colour of a value on its scale, from -1 to 1, laid over a grey ground; written to `out`. */
+function tintPixel(out, place, scaled, grey, look) {
+  const shown = look.signed || scaled > 0 ? scaled : 0;
+  const alpha = look.opacity * Math.sqrt(Math.abs(shown));
+  const entry = 3 * Math.round(((shown + 1) / 2) * (look.table.length / 3 - 1));
+  for (let channel = 0; channel < 3; channel += 1) {
+    out[place + channel] = alpha * look.table[entry + channel] + (1 - alpha) * grey;
+  }
+  out[place + 3] = 255;
+}
+
+function paintOverlay(context, plane, limit, ground, look) {
+  const image = context.createImageData(context.canvas.width, context.canvas.height);
+  for (let i = 0; i < plane.length; i += 1) {
+    const scaled = Math.max(-1, Math.min(1, plane[i] / limit)) || 0;
+    tintPixel(image.data, 4 * i, scaled, ground ? ground[i] : 230, look);
+  }
+  context.putImageData(image, 0, 0);
+}
+
+function paintScale(canvas, look) {
+  canvas.width = 256;
+  canvas.height = 1;
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(256, 1);
+  for (let x = 0; x < 256; x += 1) tintPixel(image.data, 4 * x, x / 127.5 - 1, 218, look);
+  context.putImageData(image, 0, 0);
+}
+
+/** Kept pixels, plain or those of the photograph; others are see-through. */
+function paintMask(context, mask, photo) {
+  const image = context.createImageData(context.canvas.width, context.canvas.height);
+  const shown = new Uint32Array(image.data.buffer); // four bytes at once
+  const source = photo && new Uint32Array(photo.buffer);
+  const [ink] = new Uint32Array(Uint8Array.of(...KEPT, 255).buffer);
+  for (let i = 0; i < mask.length; i += 1) if (mask[i]) shown[i] = source ? source[i] : ink;
+  context.putImageData(image, 0, 0);
+}
+
+// ---- Words --------------------------------------------------------------------------------------
+
+/** Decimal places that tell values of this magnitude apart. */
+function placesFor(magnitude) {
+  return Math.max(0, Math.min(8, 2 - Math.floor(Math.log10(magnitude || 1) + 1e-9)));
+}
+
+function write(value, places) {
+  const text = Math.abs(value).toFixed(places);
+  return value < 0 && Number(text) !== 0 ? MINUS + text : text;
+}
+
+function percent(share) {
+  return `${(100 * share).toFixed(1)}%`;
+}
+
+// ---- Elements -----------------------------------------------------------------------------------
+
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== null && value !== false) element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.filter((child) => child !== null));
+  return element;
+}
+
+function draw(tag, attributes = {}, ...children) {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+function soft(words) {
+  return make("span", { class: "cim-soft" }, words);
+}
+
+/** A picture with lines over it: a box, a region's outline, the place that is looked at. */
+class Panel {
+  constructor(kind, height, width, label) {
+    this.canvas = make("canvas", {
+      width,
+      height,
+      "data-panel": kind,
+      role: "img",
+      "aria-label": label,
+    });
+    // Drawn pixel by pixel on the CPU: nothing is gained by a canvas on the graphics card.
+    this.context = this.canvas.getContext("2d", { willReadFrequently: true });
+    this.lines = draw("svg", {
+      viewBox: `0 0 ${width} ${height}`,
+      preserveAspectRatio: "none",
+      "aria-hidden": "true",
+    });
+    this.marks = {};
+    for (const name of ["truth", "region", "box", "place"]) {
+      this.marks[name] = [draw("path", { class: `cim-case cim-${name}` })];
+      this.marks[name].push(draw("path", { class: `cim-line cim-${name}` }));
+      this.lines.append(...this.marks[name]);
+    }
+    const fine = Math.max(height, width) < 128 ? " cim-fine" : "";
+    this.element = make(
+      "div",
+      { class: `cim-stage cim-stage-${kind}${fine}` },
+      this.canvas,
+      this.lines,
+    );
+    this.element.style.aspectRatio = `${width} / ${height}`;
+  }
+
+  mark(name, path) {
+    for (const line of this.marks[name]) line.setAttribute("d", path);
+  }
+}
+
+// ---- One method's card --------------------------------------------------------------------------
+
+class Card {
+  constructor(map, picture, number) {
+    this.map = map;
+    this.picture = picture;
+    const head = make(
+      "header",
+      {},
+      make("h3", {}, map.name),
+      make("p", { class: "cim-soft" }, map.meaning),
+    );
+    this.element = make(
+      "article",
+      { class: "cim-card", "aria-label": map.name, "data-card": number },
+      head,
+    );
+    this.panels = {};
+    const { height, width } = picture;
+    this.values = decodePlane(map.plane, height, width);
+    this.maximum = largest(this.values);
+    this.places = placesFor(map.limit);
+    this.regions = map.regions && {
+      scores: map.regions.scores,
+      boxes: map.regions.boxes,
+      labels: map.regions.labels && decodeRuns(map.regions.labels, height * width),
+    };
+    this.addAttribution(height, width);
+    this.addMask(height, width);
+    if (picture.photo) this.addKept(height, width);
+  }
+
+  addAttribution(height, width) {
+    const { map } = this;
+    this.panels.overlay = new Panel("overlay", height, width, `Attribution by ${map.name}`);
+    this.scale = make("canvas", { class: "cim-scale-bar", "aria-hidden": "true" });
+    this.cut = make("i", { class: "cim-cut", title: "the threshold" });
+    this.needle = make("i", { class: "cim-needle", hidden: true });
+    this.value = make("b", { class: "cim-value" });
+    this.most = make("span", { class: "cim-soft" });
+    this.region = make("span", { class: "cim-soft cim-region-score" });
+    const places = Math.max(0, this.places - 1);
+    const ends = [write(-map.limit, places), "0", write(map.limit, places)];
+    this.element.append(
+      this.panels.overlay.element,
+      make(
+        "div",
+        { class: "cim-scale" },
+        make("div", { class: "cim-scale-track" }, this.scale, this.cut, this.needle),
+        make(
+          "div",
+          { class: "cim-scale-ends cim-soft" },
+          ...ends.map((end) => make("span", {}, end)),
+        ),
+        make("p", { class: "cim-readout" }, this.value, this.most, this.region),
+      ),
+    );
+  }
+
+  addMask(height, width) {
+    this.panels.mask = new Panel("mask", height, width, `Mask by ${this.map.name}`);
+    this.share = make("b", { class: "cim-share" });
+    this.iou = make("span", { class: "cim-iou" });
+    this.element.append(
+      this.panels.mask.element,
+      make("p", { class: "cim-readout cim-mask-words" }, soft("mask "), this.share, " ", this.iou),
+    );
+  }
+
+  addKept(height, width) {
+    this.panels.kept = new Panel("kept", height, width, `What the mask of ${this.map.name} keeps`);
+    this.box = make("span", { class: "cim-box-text" });
+    this.element.append(
+      this.panels.kept.element,
+      make("p", { class: "cim-readout cim-kept-words" }, soft("box "), this.box),
+    );
+  }
+
+  drawColours(look) {
+    paintOverlay(this.panels.overlay.context, this.values, this.map.limit, this.picture.grey, look);
+    paintScale(this.scale, look);
+  }
+
+  /** Cut again: the mask, what it keeps, and all that is said of it. */
+  drawMask(rule, amount, showBox) {
+    const { height, width, photoData, truthMask } = this.picture;
+    const cut = smallestKept(this.maximum, rule, amount);
+    const mask = keptPixels(this.values, cut);
+    paintMask(this.panels.mask.context, mask, null);
+    if (this.panels.kept) paintMask(this.panels.kept.context, mask, photoData);
+    let kept = 0;
+    for (const pixel of mask) kept += pixel;
+    this.share.textContent = percent(kept / mask.length);
+    this.iou.textContent = truthMask ? `IoU ${maskIou(mask, truthMask).toFixed(3)}` : "";
+    const box = largestBox(mask, height, width);
+    if (this.box)
+      this.box.textContent = box ? `${box[0]}, ${box[1]} – ${box[2]}, ${box[3]}\u00a0px` : "none";
+    const path = box && showBox ? rectanglePath(box) : "";
+    for (const panel of Object.values(this.panels)) panel.mark("box", path);
+    this.place(this.cut, this.maximum > 0 ? cut : Infinity);
+  }
+
+  /** Say what the map holds at a place, or the most that it holds anywhere. */
+  look(at) {
+    const { height, width } = this.picture;
+    const unit = this.map.unit;
+    const value = at ? this.values[at.y * width + at.x] : this.maximum;
+    this.value.textContent = `${write(value, this.places)} ${unit}`;
+    this.most.textContent = at ? "" : " largest";
+    this.region.textContent = at ? "" : `${write(smallest(this.values), this.places)} smallest`;
+    const region = at && this.regions ? regionAt(this.regions, at.x, at.y, width) : null;
+    let outline = "";
+    if (region !== null) {
+      const score = this.regions.scores[region];
+      const said = score === null ? "absent" : `${write(score, this.places)} ${unit}`;
+      this.region.textContent = `region ${said}`;
+      outline = regionPath(this.regions, region, height, width);
+    }
+    const dot = at ? `M${at.x + 0.5} ${at.y + 0.5}h0` : "";
+    for (const panel of Object.values(this.panels)) {
+      panel.mark("region", outline);
+      panel.mark("place", dot);
+    }
+    this.place(this.needle, at ? value : Infinity);
+    return [this.map.name, this.value.textContent, this.region.textContent]
+      .filter(Boolean)
+      .join(" ");
+  }
+
+  /** Put a pointer on the colour scale, where the value is on it. */
+  place(pointer, value) {
+    const scaled = Math.max(-1, value / this.map.limit);
+    pointer.hidden = !(scaled <= 1);
+    if (!pointer.hidden) pointer.style.left = `${50 + 50 * scaled}%`;
+  }
+}
+
+// ---- Curves -------------------------------------------------------------------------------------
+
+/** A walk through the picture: a line per method, told apart by dashes and by names beside them. */
+function drawCurves(element, name, maps) {
+  const width = element.clientWidth || 480;
+  const narrow = width < 440;
+  const height = Math.max(230, Math.min(320, width * 0.55));
+  const margin = {
+    left: 34,
+    right: narrow ? 16 : Math.min(200, width * 0.36),
+    top: 12,
+    bottom: 34,
+  };
+  const right = width - margin.right;
+  const bottom = height - margin.bottom;
+  const x = (share) => margin.left + share * (right - margin.left);
+  const y = (p) => bottom - p * (bottom - margin.top);
+  const said = `${name}: probability of the target by share of pixels`;
+  const svg = draw("svg", { width, height, role: "img", "aria-label": said });
+  drawAxes(svg, name, { left: margin.left, right, bottom, height, x, y });
+  const ends = [];
+  maps.forEach((map, number) => {
+    const curve = map.curves[name];
+    if (!curve || curve.some((p) => p === null)) return;
+    const points = curve.map(
+      (p, k) => `${x(k / (curve.length - 1)).toFixed(1)} ${y(p).toFixed(1)}`,
+    );
+    svg.append(
+      draw(
+        "path",
+        { d: `M${points.join("L")}`, ...lineStyle(number) },
+        draw("title", {}, map.name),
+      ),
+    );
+    ends.push({ map, number, from: y(curve.at(-1)), to: y(curve.at(-1)) });
+  });
+  element.replaceChildren(svg);
+  if (narrow) element.append(curvesLegend(ends));
+  else labelEnds(svg, ends, { right, top: margin.top + 4, bottom, room: margin.right - 34 });
+}
+
+function lineStyle(number) {
+  return { class: `cim-curve cim-m${number % 8}`, "stroke-dasharray": DASHES[number % 8] };
+}
+
+function drawAxes(svg, name, { left, right, bottom, height, x, y }) {
+  const text = (place, words) => svg.append(draw("text", { class: "cim-tick", ...place }, words));
+  for (const tick of [0, 0.25, 0.5, 0.75, 1]) {
+    svg.append(draw("path", { class: "cim-grid", d: `M${left} ${y(tick)}H${right}` }));
+    if (tick % 0.5 === 0) text({ x: left - 6, y: y(tick) + 4, "text-anchor": "end" }, String(tick));
+    text({ x: x(tick), y: bottom + 15, "text-anchor": "middle" }, `${100 * tick}%`);
+  }
+  const done = { deletion: "of the pixels deleted", insertion: "of the pixels inserted" }[name];
+  const middle = { x: (left + right) / 2, y: height - 4, "text-anchor": "middle" };
+  text(middle, done ?? "of the pixels changed");
+}
+
+/** Names at the ends of their lines. */
+function labelEnds(svg, ends, { right, top, bottom, room }) {
+  spreadLabels(ends, top, bottom, 14);
+  const most = Math.floor(room / 6.4);
+  for (const { map, number, from, to } of ends) {
+    svg.append(draw("path", { class: "cim-leader", d: `M${right} ${from}L${right + 8} ${to}` }));
+    svg.append(draw("path", { d: `M${right + 8} ${to}h20`, ...lineStyle(number) }));
+    const short = map.name.length > most ? `${map.name.slice(0, most - 1)}…` : map.name;
+    const place = { x: right + 32, y: to + 4, class: "cim-label" };
+    svg.append(draw("text", place, short, draw("title", {}, map.name)));
+  }
+}
+
+/** Names under a drawing that is too narrow to have them inside. */
+function curvesLegend(ends) {
+  const items = ends.map(({ map, number }) => {
+    const sample = draw("svg", { width: 28, height: 8, "aria-hidden": "true" });
+    sample.append(draw("path", { d: "M0 4h28", ...lineStyle(number) }));
+    return make("li", {}, sample, map.name);
+  });
+  return make("ul", { class: "cim-legend" }, ...items);
+}
+
+/** Push labels apart, in the order of their lines' ends, within the drawing. */
+function spreadLabels(ends, top, bottom, step) {
+  ends.sort((a, b) => a.from - b.from);
+  let free = top;
+  for (const end of ends) {
+    end.to = Math.max(end.to, free);
+    free = end.to + step;
+  }
+  let floor = bottom;
+  for (const end of [...ends].reverse()) {
+    end.to = Math.min(end.to, floor);
+    floor = end.to - step;
+  }
+}
+
+function curvesSection(maps) {
+  const names = [...new Set(maps.flatMap((map) => Object.keys(map.curves)))];
+  const section = make("div", { class: "cim-curves" });
+  const drawings = names.map((name) => {
+    const area = make("div", { class: "cim-chart" });
+    const caption = { deletion: "Deletion", insertion: "Insertion" }[name] ?? name;
+    const better = { deletion: "lower is better", insertion: "higher is better" }[name] ?? "";
+    const head = make(
+      "figcaption",
+      {},
+      make("b", {}, caption),
+      make("span", { class: "cim-soft" }, ` p(target | picture)${better && `, ${better}`}`),
+    );
+    section.append(make("figure", {}, head, area));
+    return () => drawCurves(area, name, maps);
+  });
+  return { section: names.length ? section : null, redraw: () => drawings.forEach((d) => d()) };
+}
+
+// ---- Tables -------------------------------------------------------------------------------------
+
+/** The table of numbers; its heads sort it, best first, then the other way round. */
+function numbersTable({ columns, rows, reference }) {
+  const heads = [{ name: "Method", better: "", note: "", digits: 0 }, ...columns];
+  const keyOf = (row, column) => (column === 0 ? row.name : (row.cells[column - 1]?.value ?? null));
+  const best = columns.map((column, k) => {
+    const values = rows.map((row) => row.cells[k]?.value ?? null).filter((v) => v !== null);
+    if (!column.better || values.length < 2) return null;
+    return column.better === "lower" ? Math.min(...values) : Math.max(...values);
+  });
+  const body = make("tbody");
+  const lines = new Map(
+    rows.map((row) => [row, tableLine(row, columns, best, row.name === reference)]),
+  );
+  body.append(...lines.values());
+  const cells = heads.map((head, column) => {
+    const arrow = { lower: "lower is better", higher: "higher is better" }[head.better] ?? "";
+    const button = make(
+      "button",
+      { type: "button", title: head.note || null },
+      make("span", {}, head.name),
+      make("i", { class: "cim-sort", "aria-hidden": "true" }),
+    );
+    const cell = make("th", { scope: "col", "aria-sort": "none" }, button);
+    if (arrow) cell.append(make("small", {}, arrow));
+    button.addEventListener("click", () => {
+      const first = column === 0 || head.better === "lower" ? "ascending" : "descending";
+      const other = first === "ascending" ? "descending" : "ascending";
+      const order = cell.getAttribute("aria-sort") === first ? other : first;
+      cells.forEach((each) => each.setAttribute("aria-sort", each === cell ? order : "none"));
+      const sign = order === "ascending" ? 1 : -1;
+      const sorted = [...rows].sort((a, b) => {
+        const [left, right] = [keyOf(a, column), keyOf(b, column)];
+        if (left === null || right === null) return (left === null) - (right === null);
+        return left < right ? -sign : left > right ? sign : 0;
+      });
+      body.append(...sorted.map((row) => lines.get(row)));
+    });
+    return cell;
+  });
+  const table = make(
+    "table",
+    { class: "cim-numbers" },
+    make("thead", {}, make("tr", {}, ...cells)),
+    body,
+  );
+  return make(
+    "div",
+    { class: "cim-scroll", tabindex: "0", role: "region", "aria-label": "Measures" },
+    table,
+  );
+}
+
+function tableLine(row, columns, best, isReference) {
+  const line = make("tr", {}, make("th", { scope: "row" }, row.name));
+  if (isReference) line.firstChild.append(make("small", {}, "differences are to this"));
+  if (row.error && row.cells.every((cell) => cell.value === null)) {
+    line.append(make("td", { colspan: columns.length, class: "cim-error cim-reason" }, row.error));
+    return line;
+  }
+  if (row.error) line.firstChild.append(make("small", { class: "cim-error" }, row.error));
+  columns.forEach((column, k) => {
+    const { value = null, difference = null, low = null, high = null } = row.cells[k] ?? {};
+    const cell = make("td", {});
+    if (value === null) cell.append(make("span", { class: "cim-soft", "aria-label": "none" }, "–"));
+    else {
+      const top = best[k] !== null && value === best[k];
+      cell.append(
+        make(top ? "strong" : "span", { title: top ? "best" : null }, write(value, column.digits)),
+      );
+    }
+    if (difference !== null) {
+      const sign = difference > 0 ? "+" : "";
+      const range =
+        low !== null && high !== null
+          ? ` (${write(low, column.digits)} to ${write(high, column.digits)})`
+          : "";
+      cell.append(make("small", {}, `${sign}${write(difference, column.digits)}${range}`));
+    }
+    line.append(cell);
+  });
+  return line;
+}
+
+function columnNotes(columns) {
+  const noted = columns.filter((column) => column.note);
+  if (!noted.length) return null;
+  const list = make(
+    "dl",
+    {},
+    ...noted.flatMap((c) => [make("dt", {}, c.name), make("dd", {}, c.note)]),
+  );
+  return make("details", {}, make("summary", {}, "What the columns are"), list);
+}
+
+/** A square of numbers: a letter per method, so that it fits a phone. */
+function agreementSquare({ title, names, values }) {
+  const letter = (k) => (k < 26 ? String.fromCharCode(65 + k) : `M${k + 1}`);
+  const heads = names.map((name, k) => make("th", { scope: "col", title: name }, letter(k)));
+  const lines = values.map((line, i) => {
+    const cells = line.map((value, j) => {
+      const said = value === null ? "–" : write(value, 2);
+      const cell = make("td", { title: `${names[i]}, ${names[j]}: ${said}` }, said);
+      cell.style.setProperty(
+        "--strength",
+        value === null ? "0%" : `${(45 * Math.abs(value)).toFixed(1)}%`,
+      );
+      if (value < 0) cell.className = "cim-negative";
+      return cell;
+    });
+    const head = make("th", { scope: "row" }, make("b", {}, letter(i)), ` ${names[i]}`);
+    return make("tr", {}, head, ...cells);
+  });
+  const table = make(
+    "table",
+    { class: "cim-agreement" },
+    make("caption", {}, title),
+    make("thead", {}, make("tr", {}, make("td"), ...heads)),
+    make("tbody", {}, ...lines),
+  );
+  return make(
+    "div",
+    { class: "cim-scroll", tabindex: "0", role: "region", "aria-label": title },
+    table,
+  );
+}
+
+// ---- How it was made ----------------------------------------------------------------------------
+
+function callBlock(call) {
+  const code = make("pre", { tabindex: "0" }, make("code", {}, call));
+  const said = make("span", { role: "status", class: "cim-soft" });
+  const button = make("button", { type: "button", class: "cim-button" }, "Copy");
+  button.addEventListener("click", async () => {
+    said.textContent = (await copied(code, call)) ? "Copied." : "Selected: press Ctrl or ⌘ and C.";
+  });
+  return make(
+    "div",
+    { class: "cim-call" },
+    make("h3", {}, "The call that makes this again"),
+    code,
+    make("p", {}, button, said),
+  );
+}
+
+/** Copy text; where the browser forbids it, leave it selected. */
+async function copied(element, text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const range = document.createRange();
+    range.selectNodeContents(element);
+    getSelection().removeAllRanges();
+    getSelection().addRange(range);
+    return document.execCommand("copy");
+  }
+}
+
+function provenanceList(pairs) {
+  const list = pairs.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]);
+  return make(
+    "div",
+    {},
+    make("h3", {}, "Made with"),
+    make("dl", { class: "cim-provenance" }, ...list),
+  );
+}
+
+// ---- Controls -----------------------------------------------------------------------------------
+
+/** A step of 1, 2 or 5 times a power of ten, about 1/400 of a range. */
+function stepFor(range) {
+  const power = 10 ** Math.floor(Math.log10(range / 400));
+  const lead = range / 400 / power;
+  const factor = lead > 5 ? 10 : lead > 2 ? 5 : lead > 1 ? 2 : 1;
+  return Number((factor * power).toPrecision(1));
+}
+
+/** The threshold: a rule, a slider, and the same number to type. */
+class ThresholdControl {
+  constructor(payload, changed) {
+    const maps = payload.pictures.flatMap((picture) => picture.maps).filter((map) => map.plane);
+    const units = [...new Set(maps.map((map) => map.unit))];
+    const top = payload.largest > 0 ? payload.largest : 1;
+    const step = stepFor(top);
+    const end = Number((Math.ceil(top / step) * step).toPrecision(12));
+    this.rules = {
+      [KEPT_FRACTION]: {
+        min: 0.005,
+        max: 1,
+        step: 0.005,
+        value: 0.2,
+        after: maps.length === 1 ? "of the maximum" : "of each map’s maximum",
+      },
+      [AT_LEAST]: {
+        min: step,
+        max: end,
+        step,
+        value: Number((Math.max(1, Math.round((0.2 * top) / step)) * step).toPrecision(12)),
+        after: units.length === 1 ? units[0] : "of each map’s own unit",
+      },
+    };
+    [this.rule, this.rules[payload.threshold[0]].value] = payload.threshold;
+    this.changed = changed;
+    const name = `cim-rule-${viewers}`;
+    const radio = (rule, text) => {
+      const input = make("input", { type: "radio", name, value: rule });
+      input.addEventListener("change", () => this.set(rule, this.rules[rule].value));
+      return make("label", {}, input, make("span", {}, text));
+    };
+    this.slider = make("input", {
+      type: "range",
+      class: "cim-threshold",
+      "aria-label": "Threshold",
+    });
+    this.number = make("input", {
+      type: "number",
+      class: "cim-number",
+      "aria-label": "Threshold, as a number",
+    });
+    this.after = make("span", { class: "cim-soft cim-after" });
+    for (const input of [this.slider, this.number]) {
+      input.addEventListener("input", () => {
+        if (input.checkValidity() && input.value !== "")
+          this.set(this.rule, Number(input.value), input);
+      });
+    }
+    this.number.addEventListener("change", () => this.show());
+    const words = units.length === 1 ? `at least so many ${units[0]}` : "at least so much";
+    this.element = make(
+      "fieldset",
+      { class: "cim-control-threshold" },
+      make("legend", {}, "Threshold"),
+      make(
+        "div",
+        { class: "cim-fields" },
+        make(
+          "div",
+          { class: "cim-segments" },
+          radio(KEPT_FRACTION, "share of maximum"),
+          radio(AT_LEAST, words),
+        ),
+        make(
+          "div",
+          { class: "cim-slide" },
+          this.slider,
+          make("label", {}, this.number, this.after),
+        ),
+      ),
+    );
+    this.show();
+  }
+
+  get amount() {
+    return this.rules[this.rule].value;
+  }
+
+  /** Take a value, show it, and tell. */
+  set(rule, value, from = null) {
+    this.rule = rule;
+    this.rules[rule].value = value;
+    this.show(from);
+    this.changed();
+  }
+
+  show(from = null) {
+    const { min, max, step, value, after } = this.rules[this.rule];
+    Object.assign(this.slider, { min, max, step });
+    Object.assign(this.number, { min: 0, max: this.rule === KEPT_FRACTION ? 1 : "", step: "any" });
+    if (from !== this.slider) this.slider.value = value;
+    if (from !== this.number) this.number.value = value;
+    this.after.textContent = after;
+    this.slider.setAttribute("aria-valuetext", `${value} ${after}`);
+    for (const radio of this.element.querySelectorAll("input[type=radio]")) {
+      radio.checked = radio.value === this.rule;
+    }
+  }
+}
+
+/** How it is drawn: colours, their strength, boxes, the pixels known to be right. */
+class DisplayControl {
+  constructor(payload, changed) {
+    this.tables = payload.colours.map((colours) => ({ ...colours, table: bytesOf(colours.table) }));
+    this.colours = make(
+      "select",
+      {},
+      ...payload.colours.map((c, k) => make("option", { value: k }, c.name)),
+    );
+    this.opacity = make("input", {
+      type: "range",
+      min: 0,
+      max: 1,
+      step: 0.05,
+      value: payload.opacity,
+      class: "cim-opacity",
+    });
+    this.boxes = make("input", { type: "checkbox", checked: true, class: "cim-boxes" });
+    this.truth = make("input", { type: "checkbox", checked: true, class: "cim-truth-box" });
+    const labels = [
+      make("label", {}, make("span", {}, "Colours"), this.colours),
+      make("label", {}, make("span", {}, "Strength"), this.opacity),
+      make("label", { class: "cim-check" }, this.boxes, make("span", {}, "Boxes")),
+    ];
+    if (payload.pictures.some((picture) => picture.truth)) {
+      labels.push(make("label", { class: "cim-check" }, this.truth, make("span", {}, "Truth")));
+    }
+    for (const input of [this.colours, this.opacity, this.boxes, this.truth]) {
+      input.addEventListener("input", changed);
+    }
+    this.element = make(
+      "fieldset",
+      { class: "cim-control-display" },
+      make("legend", {}, "Display"),
+      make("div", { class: "cim-fields" }, ...labels),
+    );
+  }
+
+  get look() {
+    const { signed, table } = this.tables[Number(this.colours.value)];
+    return { signed, table, opacity: Number(this.opacity.value) };
+  }
+}
+
+// ---- One picture --------------------------------------------------------------------------------
+
+/** The methods that have no map, and why. */
+function failures(maps) {
+  return maps
+    .filter((map) => !map.plane)
+    .map((map) => {
+      const name = make("strong", {}, `${map.name} failed. `);
+      return make("p", { class: "cim-error cim-failure" }, name, map.error);
+    });
+}
+
+/** Which maps' colours may be compared. */
+function scalesNote(maps) {
+  const shown = maps.filter((map) => map.plane);
+  const units = [...new Set(shown.map((map) => map.unit))];
+  const parts = units.map((unit) => {
+    const limits = [...new Set(shown.filter((map) => map.unit === unit).map((map) => map.limit))];
+    if (limits.length > 1) return `each map in ${unit} has a colour scale of its own`;
+    return `full colour is ${write(limits[0], placesFor(limits[0]))} ${unit}`;
+  });
+  const words = parts.join("; ");
+  return words && `${words[0].toUpperCase()}${words.slice(1)}.`;
+}
+
+async function pixelsOf(uri, height, width) {
+  const image = new Image();
+  image.src = uri;
+  await image.decode();
+  const canvas = make("canvas", { width, height });
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(image, 0, 0, width, height);
+  return { canvas, data: context.getImageData(0, 0, width, height).data };
+}
+
+/** A photograph as a ground for colours: grey, and never black. */
+function paleGrey(data) {
+  const grey = new Float32Array(data.length / 4);
+  for (let i = 0; i < grey.length; i += 1) {
+    grey[i] = 76.5 + 0.7 * ((data[4 * i] + data[4 * i + 1] + data[4 * i + 2]) / 3);
+  }
+  return grey;
+}
+
+/** One picture's photograph, facts and cards. */
+class PictureView {
+  constructor(data, pixels, threshold, display) {
+    const { height, width } = data;
+    this.threshold = threshold;
+    this.display = display;
+    this.data = data;
+    const picture = {
+      height,
+      width,
+      photo: Boolean(pixels),
+      photoData: pixels?.data ?? null,
+      grey: pixels ? paleGrey(pixels.data) : null,
+      truthMask: data.truth ? decodeRuns(data.truth, height * width) : null,
+    };
+    this.cards = data.maps.flatMap((map, number) =>
+      map.plane ? [new Card(map, picture, number)] : [],
+    );
+    this.panels = this.cards.flatMap((card) => Object.values(card.panels));
+    this.spot = make("p", { class: "cim-soft cim-spot" });
+    this.spoken = make("p", { class: "cim-hidden", role: "status" });
+    const facts = data.facts.map(([value, what]) =>
+      make("div", {}, make("dt", {}, value), make("dd", {}, what)),
+    );
+    const side = make("aside", { class: "cim-side" }, make("h2", {}, data.title));
+    if (pixels) {
+      this.photo = new Panel("photo", height, width, `Picture: ${data.title}`);
+      this.photo.context.drawImage(pixels.canvas, 0, 0);
+      this.panels.push(this.photo);
+      side.append(this.photo.element);
+    }
+    side.append(this.spot, make("dl", { class: "cim-facts" }, ...facts));
+    const grid = make("div", { class: "cim-cards" }, ...this.cards.map((card) => card.element));
+    grid.style.setProperty("--methods", this.cards.length);
+    if (!pixels) grid.classList.add("cim-no-photo");
+    if (this.cards.length < 4) grid.classList.add("cim-few");
+    this.curves = curvesSection(data.maps);
+    this.truthPath = picture.truthMask
+      ? outlinePath((i) => picture.truthMask[i] === 1, height, width)
+      : "";
+    this.main = make(
+      "div",
+      {},
+      grid,
+      ...failures(data.maps),
+      make("p", { class: "cim-soft" }, scalesNote(data.maps)),
+    );
+    this.side = side;
+    side.append(this.spoken);
+    this.listen();
+    this.look(null);
+  }
+
+  listen() {
+    for (const panel of this.panels) {
+      const { element } = panel;
+      element.addEventListener("pointermove", (event) =>
+        this.look(this.pixelUnder(event, element)),
+      );
+      element.addEventListener("pointerdown", (event) =>
+        this.look(this.pixelUnder(event, element)),
+      );
+      element.addEventListener("pointerleave", (event) => {
+        if (event.pointerType === "mouse") this.look(null);
+      });
+    }
+    const probe = this.photo ?? this.panels[0];
+    if (!probe) return;
+    probe.element.setAttribute("tabindex", "0");
+    probe.element.setAttribute("role", "application");
+    probe.element.setAttribute(
+      "aria-label",
+      "Picture. Arrow keys move over it and read what every method says there; with Shift by one pixel; Escape leaves.",
+    );
+    probe.element.addEventListener("keydown", (event) => this.step(event));
+  }
+
+  pixelUnder(event, element) {
+    const { left, top, width, height } = element.getBoundingClientRect();
+    const inside = (share, size) => Math.max(0, Math.min(size - 1, Math.floor(share * size)));
+    return {
+      x: inside((event.clientX - left) / width, this.data.width),
+      y: inside((event.clientY - top) / height, this.data.height),
+    };
+  }
+
+  step(event) {
+    const { width, height } = this.data;
+    const [dx, dy] = {
+      ArrowLeft: [-1, 0],
+      ArrowRight: [1, 0],
+      ArrowUp: [0, -1],
+      ArrowDown: [0, 1],
+    }[event.key] ?? [0, 0];
+    if (event.key === "Escape") this.look(null);
+    if (!dx && !dy) return;
+    event.preventDefault();
+    const stride = event.shiftKey ? 1 : Math.max(1, Math.round(Math.max(width, height) / 32));
+    const from = this.at ?? {
+      x: Math.floor(width / 2) - dx * stride,
+      y: Math.floor(height / 2) - dy * stride,
+    };
+    const at = {
+      x: Math.max(0, Math.min(width - 1, from.x + dx * stride)),
+      y: Math.max(0, Math.min(height - 1, from.y + dy * stride)),
+    };
+    this.spoken.textContent = `x ${at.x}, y ${at.y}: ${this.look(at).join("; ")}`;
+  }
+
+  /** Show what every method says at a place. */
+  look(at) {
+    this.at = at;
+    const said = this.cards.map((card) => card.look(at));
+    this.photo?.mark("place", at ? `M${at.x + 0.5} ${at.y + 0.5}h0` : "");
+    const idle = `${this.data.width} × ${this.data.height} pixels`;
+    this.spot.textContent = at ? `x ${at.x}, y ${at.y}` : idle;
+    return said;
+  }
+
+  drawMasks() {
+    const { rule, amount } = this.threshold;
+    for (const card of this.cards) card.drawMask(rule, amount, this.display.boxes.checked);
+  }
+
+  draw() {
+    const look = this.display.look;
+    for (const card of this.cards) card.drawColours(look);
+    const outline = this.display.truth.checked ? this.truthPath : "";
+    for (const panel of this.panels) panel.mark("truth", outline);
+    this.drawMasks();
+  }
+}
+
+// ---- The whole ----------------------------------------------------------------------------------
+
+function pictureChooser(pictures, choose) {
+  if (pictures.length < 2) return null;
+  const buttons = pictures.map((picture, k) => {
+    const button = make("button", { type: "button", "aria-pressed": k === 0 ? "true" : "false" });
+    if (picture.photo) button.append(make("img", { src: picture.photo, alt: "" }));
+    button.append(make("span", {}, picture.title));
+    button.addEventListener("click", () => {
+      buttons.forEach((each) => each.setAttribute("aria-pressed", String(each === button)));
+      choose(k);
+    });
+    return button;
+  });
+  return make("nav", { class: "cim-pictures", "aria-label": "Pictures" }, ...buttons);
+}
+
+/**
+ * Show a payload in an element.
+ *
+ * @param element Where; what it holds is replaced.
+ * @param payload What report/payload.py makes of a page's content.
+ * @param onThreshold Called with [rule, value] when somebody moves the threshold.
+ * @returns ready: a promise; setThreshold([rule, value]); destroy().
+ */
+export function mount(element, payload, { onThreshold = () => {} } = {}) {
+  viewers += 1;
+  let view = null;
+  let alive = true;
+  const waiting = new Set();
+  const soon = (redraw) => {
+    if (!waiting.size) {
+      requestAnimationFrame(() => {
+        const redraws = [...waiting];
+        waiting.clear();
+        if (alive && view) redraws.forEach((each) => each());
+      });
+    }
+    waiting.add(redraw);
+  };
+  const drawMasks = () => view.drawMasks();
+  const drawAll = () => view.draw();
+  const drawCharts = () => view.curves.redraw();
+  const threshold = new ThresholdControl(payload, () => {
+    soon(drawMasks);
+    onThreshold([threshold.rule, threshold.amount]);
+  });
+  const display = new DisplayControl(payload, () => soon(drawAll));
+  const side = make("div", { class: "cim-side-place" });
+  const main = make("div", { class: "cim-main" });
+  const curves = make("section", { class: "cim-section cim-curves-place" });
+  const choose = async (k) => {
+    const data = payload.pictures[k];
+    const pixels = data.photo ? await pixelsOf(data.photo, data.height, data.width) : null;
+    if (!alive) return;
+    view = new PictureView(data, pixels, threshold, display);
+    side.replaceChildren(view.side);
+    main.replaceChildren(view.main);
+    curves.hidden = !view.curves.section;
+    if (view.curves.section) {
+      curves.replaceChildren(make("h2", {}, "Deletion and insertion"), view.curves.section);
+    }
+    view.draw();
+    view.curves.redraw();
+  };
+  const chooser = pictureChooser(payload.pictures, choose);
+  const root = make(
+    "div",
+    { class: "cim" },
+    chooser,
+    make(
+      "section",
+      { class: "cim-bench", "aria-label": "Attributions" },
+      side,
+      make(
+        "div",
+        { class: "cim-right" },
+        make("form", { class: "cim-controls" }, threshold.element, display.element),
+        main,
+      ),
+    ),
+    curves,
+    ...closingSections(payload),
+  );
+  root.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
+  element.replaceChildren(root);
+  const resized = new ResizeObserver(() => soon(drawCharts));
+  resized.observe(curves);
+  return {
+    ready: choose(0),
+    setThreshold([rule, value]) {
+      if (rule !== threshold.rule || value !== threshold.amount) threshold.set(rule, value);
+    },
+    destroy() {
+      alive = false;
+      resized.disconnect();
+      element.replaceChildren();
+    },
+  };
+}
+
+/** What does not change with the threshold: the table, agreement, notes, how it was made. */
+function closingSections(payload) {
+  const sections = [];
+  const add = (title, ...parts) => {
+    const kept = parts.filter((part) => part !== null);
+    if (kept.length)
+      sections.push(make("section", { class: "cim-section" }, make("h2", {}, title), ...kept));
+  };
+  if (payload.rows.length) add("Measures", numbersTable(payload), columnNotes(payload.columns));
+  if (payload.agreement.length) {
+    add(
+      "Agreement",
+      make("div", { class: "cim-squares" }, ...payload.agreement.map(agreementSquare)),
+    );
+  }
+  if (payload.notes.length)
+    add("Notes", ...payload.notes.map((note) => make("p", { class: "cim-note" }, note)));
+  const made = [
+    payload.call ? callBlock(payload.call) : null,
+    payload.provenance.length ? provenanceList(payload.provenance) : null,
+  ].filter((part) => part !== null);
+  if (made.length) add("How it was made", make("div", { class: "cim-made" }, ...made));
+  return sections;
+}
+
+function render({ model, el }) {
+  const viewer = mount(el, model.get("payload"), {
+    onThreshold: (threshold) => {
+      model.set("threshold", threshold);
+      model.save_changes();
+    },
+  });
+  const follow = () => viewer.setThreshold(model.get("threshold"));
+  model.on("change:threshold", follow);
+  follow();
+  return () => {
+    model.off("change:threshold", follow);
+    viewer.destroy();
+  };
+}
+
+export default { render };

@@ -1,0 +1,193 @@
+# A comparison in the report's plain arrays and words: pictures with their maps, the table, notes.
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+from captum_infomask.masks import AtLeast, MaxFraction, Rule
+from captum_infomask.report.content import (
+    Cell,
+    Column,
+    MapContent,
+    PageContent,
+    PictureContent,
+    TableRow,
+)
+from captum_infomask.report.figure import Caption
+from captum_infomask.report.rows import MethodResult, MethodRow
+from captum_infomask.results.outcome import MethodOutcome
+from captum_infomask.results.region_content import region_scores
+
+if TYPE_CHECKING:
+    from captum_infomask.results.comparison import Comparison
+
+MEGABYTE = 1e6
+SHARE, PASSES, SECONDS, MEMORY = "share in mask", "forward passes", "seconds", "peak memory, MB"
+_SCALES = (
+    "Maps of one unit have one scale: their colours can be compared. Maps in arbitrary units "
+    "(a.u.) have scales of their own."
+)
+_VIEWS = (
+    "InfoMask shows the network a region and nothing else. InfoMask drop shows it everything but "
+    "the region, and so counts only what the rest of the picture does not say too."
+)
+_CONTROLS = "Controls see no network: a method that does no better tells nothing of it."
+
+
+def page_content(comparison: Comparison) -> PageContent:
+    """All that a page or a widget shows."""
+    labels = list(dict.fromkeys(comparison.labels))
+    title = ", ".join(labels[:3]) + (", …" if len(labels) > 3 else "")
+    notes = [*_notes(comparison), *comparison.troubles]
+    threshold, note = _threshold(comparison.rule)
+    return PageContent(
+        title=title,
+        pictures=tuple(_picture(comparison, k) for k in range(len(comparison.pictures))),
+        threshold=threshold,
+        columns=columns(comparison),
+        rows=table_rows(comparison),
+        reference=comparison.reference,
+        agreement=comparison.agreement,
+        notes=tuple([note, *notes] if note else notes),
+        call=comparison.call,
+        provenance=(
+            ("seed", str(comparison.seed)),
+            ("masks", str(comparison.rule)),
+            *comparison.settings,
+            *comparison.versions.items(),
+        ),
+    )
+
+
+def columns(comparison: Comparison) -> tuple[Column, ...]:
+    """The table's columns: metrics, what the mask keeps, costs."""
+    rule = comparison.rule
+    return (
+        *comparison.metrics,
+        Column(SHARE, "", f"The share of the picture that {rule} keeps."),
+        Column(PASSES, "lower", "Pictures sent through the network, whole or in part.", 0),
+        Column(
+            SECONDS, "lower", "Wall-clock time of one picture, on the machine that ran this.", 2
+        ),
+        Column(
+            MEMORY,
+            "lower",
+            "The most memory held beyond what was held before: PyTorch's on CUDA, the process's on "
+            "Linux, where memory that was freed earlier and is used again is not seen.",
+            0,
+        ),
+    )
+
+
+def table_rows(comparison: Comparison) -> tuple[TableRow, ...]:
+    """A row per method: means over the pictures that it did not fail on."""
+    return tuple(
+        TableRow(outcome.name, _cells(comparison, outcome), outcome.error)
+        for outcome in comparison.outcomes
+    )
+
+
+def facts(comparison: Comparison, k: int) -> tuple[tuple[str, str], ...]:
+    """What is known of picture k whatever the method."""
+    predicted = comparison.targets[k] == comparison.predictions[k]
+    whose = "the network's answer" if predicted else "not the network's answer"
+    return (
+        (f"{comparison.probabilities[k]:.1%}", f"p(y | x), {whose}"),
+        (f"{comparison.information[k]:.2f} bits", "i(y; x), what the whole picture says"),
+        (f"{comparison.most_bits:.2f} bits", f"log₂ {comparison.classes}, the most it could say"),
+    )
+
+
+def caption(comparison: Comparison, k: int) -> Caption:
+    """The words of the figure of picture k."""
+    return Caption(
+        comparison.labels[k],
+        facts(comparison, k),
+        _notes(comparison),
+        mask=f"mask, {_rule(comparison.rule)}",
+    )
+
+
+def method_rows(comparison: Comparison, k: int) -> tuple[MethodRow, ...]:
+    """The rows of the figure of picture k."""
+    return tuple(
+        MethodRow(
+            name=outcome.name,
+            unit=outcome.unit,
+            result=None if outcome.errors[k] else MethodResult(outcome.planes[k], outcome.masks[k]),
+            error=outcome.errors[k],
+            meaning=outcome.meaning,
+        )
+        for outcome in comparison.outcomes
+    )
+
+
+def _notes(comparison: Comparison) -> tuple[str, ...]:
+    """What a reader of these methods' maps should know."""
+    has_views = {"InfoMask", "InfoMask drop"} <= set(comparison.names)
+    has_controls = any(name.endswith("(control)") for name in comparison.names)
+    return (_SCALES, *[_VIEWS] * has_views, *[_CONTROLS] * has_controls)
+
+
+def _picture(comparison: Comparison, k: int) -> PictureContent:
+    return PictureContent(
+        pixels=comparison.pictures[k],
+        title=comparison.labels[k],
+        facts=facts(comparison, k),
+        maps=tuple(_map(outcome, k) for outcome in comparison.outcomes),
+        truth=None if comparison.truth is None else comparison.truth[k],
+    )
+
+
+def _map(outcome: MethodOutcome, k: int) -> MapContent:
+    infomap = outcome.infomaps[k]
+    curves = {name: found[k] for name, found in outcome.curves.items()}
+    return MapContent(
+        name=outcome.name,
+        unit=outcome.unit,
+        plane=None if outcome.errors[k] else outcome.planes[k],
+        meaning=outcome.meaning,
+        regions=None if infomap is None else region_scores(infomap, 0),
+        error=outcome.errors[k],
+        curves={name: curve for name, curve in curves.items() if curve is not None},
+    )
+
+
+def _cells(comparison: Comparison, outcome: MethodOutcome) -> tuple[Cell, ...]:
+    compared = comparison.reference not in ("", outcome.name)
+    cells = []
+    for column in comparison.metrics:
+        found = outcome.differences.get(column.name)
+        value = number(outcome.mean(column.name))
+        cells.append(
+            Cell(value, found.mean, found.low, found.high) if compared and found else Cell(value)
+        )
+    plain = (
+        outcome.mean("share"),
+        outcome.mean("forward_passes"),
+        outcome.mean("seconds"),
+        outcome.mean("peak_bytes") / MEGABYTE,
+    )
+    return (*cells, *(Cell(number(value)) for value in plain))
+
+
+def number(value: float) -> float | None:
+    """A number, or None for what is not finite."""
+    return float(value) if math.isfinite(value) else None
+
+
+def _threshold(rule: Rule) -> tuple[tuple[Literal["max_fraction", "at_least"], float], str]:
+    """Where the viewer's slider starts, and what to say where it cannot follow the rule."""
+    if isinstance(rule, MaxFraction):
+        return ("max_fraction", float(rule.fraction)), ""
+    if isinstance(rule, AtLeast):
+        return ("at_least", float(rule.bits)), ""
+    note = f"The table's masks are cut by {rule}; the slider cuts at a share of each maximum."
+    return ("max_fraction", 0.2), note
+
+
+def _rule(rule: Rule) -> str:
+    """A rule in a few words, for the head of a column."""
+    if isinstance(rule, MaxFraction):
+        return f"{rule.fraction:.0%} of the largest"
+    return str(rule)

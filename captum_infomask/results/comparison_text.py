@@ -1,0 +1,92 @@
+# A comparison in plain text, for a terminal.
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from captum_infomask.report.table import text_table
+from captum_infomask.results.comparison_content import number, table_rows
+
+if TYPE_CHECKING:
+    from captum_infomask.results.comparison import Comparison
+
+_SHOWN = 8  # pictures whose targets are listed
+_SAME = "With the same windows and fill, Occlusion of log p(y | x) is InfoMask drop in nats."
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """Targets, what the methods cost and gave, and what the metrics say."""
+    lines = [*_targets(comparison), *(f"{name}: {value}" for name, value in comparison.settings)]
+    lines += ["", _costs(comparison)]
+    if comparison.metrics:
+        lines += ["", _metrics(comparison)]
+    lines += [
+        f"{outcome.name} failed {outcome.error}"
+        for outcome in comparison.outcomes
+        if outcome.error and not outcome.failed
+    ]
+    lines += comparison.troubles
+    if {"InfoMask drop", "Occlusion"} <= set(comparison.names):
+        lines += ["", _SAME]
+    return "\n".join(lines)
+
+
+def _targets(comparison: Comparison) -> list[str]:
+    """A line per picture: its target and what the whole picture says of it."""
+    most = f"log2 {comparison.classes} = {comparison.most_bits:.2f} bits"
+    lines = []
+    for k, label in enumerate(comparison.labels[:_SHOWN]):
+        predicted = comparison.targets[k] == comparison.predictions[k]
+        kind = "its prediction" if predicted else "not its prediction"
+        which = "Target" if len(comparison.labels) == 1 else f"Picture {k}"
+        lines.append(
+            f"{which}: {label} (class {comparison.targets[k]}, {kind}), "
+            f"p(y | x) = {comparison.probabilities[k]:.3f}, "
+            f"i(y; x) = {comparison.information[k]:.2f} bits of at most {most}"
+        )
+    left = len(comparison.labels) - _SHOWN
+    return [*lines, f"and {left} more pictures"] if left > 0 else lines
+
+
+def _costs(comparison: Comparison) -> str:
+    """What each method cost and gave."""
+    head = ("method", "forward passes", "seconds", "largest value", "share in mask")
+    rows = []
+    for outcome in comparison.outcomes:
+        passes, seconds = outcome.mean("forward_passes"), outcome.mean("seconds")
+        fields = [outcome.name, _text(passes, ",.0f"), _text(seconds, ".2f")]
+        if outcome.failed:
+            rows.append([*fields, "", ""])
+            continue
+        largest = f"{outcome.mean('largest'):.2f} {outcome.unit}"
+        rows.append([*fields, largest, _text(outcome.mean("share"), ".1%")])
+    ends = [
+        f"  failed: {outcome.errors[0]}" if outcome.failed else ""
+        for outcome in comparison.outcomes
+    ]
+    return text_table(head, rows, ends)
+
+
+def _metrics(comparison: Comparison) -> str:
+    """What the metrics say of each method, and by how much it differs from the reference."""
+    head = ["method"]
+    for column in comparison.metrics:
+        arrow = f" ({column.better} is better)" if column.better else ""
+        head.append(f"{column.name}{arrow}")
+    rows = []
+    for outcome, row in zip(comparison.outcomes, table_rows(comparison), strict=True):
+        fields = [outcome.name]
+        for column, cell in zip(comparison.metrics, row.cells, strict=False):
+            text = "-" if cell.value is None else f"{cell.value:.{column.digits}f}"
+            if cell.low is not None and cell.high is not None:
+                text += f" [{cell.low:+.{column.digits}f}, {cell.high:+.{column.digits}f}]"
+            fields.append(text)
+        rows.append(fields)
+    table = text_table(head, rows, [""] * len(rows))
+    if "[" not in table:
+        return table
+    return f"{table}\n[95% interval of the difference from {comparison.reference}]"
+
+
+def _text(value: float, form: str) -> str:
+    """A number, or a dash where there is none."""
+    return "-" if number(value) is None else format(value, form)

@@ -1,0 +1,51 @@
+# What an InfoMap says of one picture's regions, in the report's plain arrays.
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from captum_infomask._checks import ArgumentError
+from captum_infomask.regions.labels import LabelRegions
+from captum_infomask.regions.scales import Scales
+from captum_infomask.report.content import RegionScores
+from captum_infomask.report.rows import FloatArray
+
+if TYPE_CHECKING:
+    from captum_infomask.results.info_map import InfoMap
+
+
+def region_scores(infomap: InfoMap, k: int) -> RegionScores | None:
+    """Picture k's regions and scores; None where regions are neither boxes nor one label a pixel.
+
+    Several scales are means over regions of different kinds, none of which a pixel shows alone.
+    """
+    if isinstance(infomap.regions, Scales):
+        return None
+    scores = infomap.scores[k].detach().double().cpu().numpy()
+    rectangles = infomap.regions.rectangles()
+    if rectangles is not None:
+        boxes = rectangles[k if len(rectangles) > 1 else 0].cpu().numpy().astype(np.int64)
+        return RegionScores(scores, boxes=boxes)
+    labels = infomap.regions.labels[0] if isinstance(infomap.regions, LabelRegions) else None
+    if labels is None or labels.dim() != 4 or bool((labels != labels[:, :1]).any()):
+        return None
+    own = labels[k if len(labels) > 1 else 0, 0].expand(infomap.regions.shapes[0][1:])
+    return RegionScores(scores, labels=own.cpu().numpy().astype(np.int64))
+
+
+def plane_of(infomap: InfoMap, k: int) -> FloatArray:
+    """Picture k's attributions, (H, W), the mean over channels.
+
+    Raises:
+        ArgumentError: The inputs were no pictures.
+    """
+    attributions = infomap.attributions()
+    tensor = attributions[0] if infomap.is_tuple else attributions
+    if len(infomap.regions.shapes) != 1 or tensor.dim() != 4:
+        raise ArgumentError(
+            f"Expected an InfoMap of pictures (C, H, W) to show; got one of "
+            f"{', '.join(map(str, infomap.regions.shapes))}."
+        )
+    plane: FloatArray = tensor[k].detach().mean(0).float().cpu().numpy()
+    return plane

@@ -1,0 +1,214 @@
+# The page in a real browser: hostile text, tables, the call, and screens of all sizes.
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from browser import Offline, chromium_fixture
+from page_content import HOSTILE, HOSTILE_END, hostile_content, page_content, picture
+
+from captum_infomask.report.content import MapContent, PageContent, PictureContent
+from captum_infomask.report.page import page_html
+
+chromium = chromium_fixture()
+
+
+@pytest.fixture
+def open_page(chromium, tmp_path):
+    """Open a page of some content; afterwards nothing may have been asked for or complained of."""
+    made = []
+
+    def open_content(content, **screen):
+        path = tmp_path / "report <b> &amp; 'ünï'.html"
+        path.write_text(page_html(content), encoding="utf-8")
+        made.append(Offline(chromium, **screen))
+        return made[-1].open(path)
+
+    yield open_content
+    for opened in made:
+        assert opened.complaints == []
+        assert all(url.startswith(("file:", "data:", "blob:")) for url in opened.requests)
+        opened.close()
+
+
+def test_hostile_text_is_shown_as_text(open_page):
+    page = open_page(hostile_content())
+    assert page.locator("img[src=x], [onerror]").count() == 0
+    assert page.locator("script").count() == 2
+    assert page.locator("h1").text_content() == HOSTILE_END
+    assert page.locator(".cim-side h2").text_content() == HOSTILE
+    assert page.locator(".cim-card h3").text_content() == HOSTILE
+    assert page.locator(".cim-numbers tbody th").first.inner_text().startswith(HOSTILE)
+    assert page.locator(".cim-call code").text_content() == HOSTILE_END
+    assert HOSTILE in page.locator(".cim-value").text_content()
+    box = page.locator(".cim-stage-overlay").bounding_box()
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.get_by_role("button", name=re.escape("</script>")).first.click()
+    page.wait_for_function("document.querySelector('.cim-side h2').textContent[1] === '/'")
+    assert page.locator("img[src=x], [onerror]").count() == 0
+
+
+def names(page):
+    return page.locator(".cim-numbers tbody tr > th").evaluate_all(
+        "(heads) => heads.map((head) => head.firstChild.textContent)"
+    )
+
+
+def orders(page):
+    return page.locator(".cim-numbers thead th").evaluate_all(
+        "(heads) => heads.map((head) => head.getAttribute('aria-sort'))"
+    )
+
+
+def test_heads_sort_the_table_best_first(open_page):
+    page = open_page(page_content())
+    assert names(page) == ["windows", "labels", "smooth", "broken"]
+    assert orders(page) == ["none"] * 4
+    lower = page.get_by_role("button", name="Deletion AUC")
+    lower.click()
+    assert names(page) == ["labels", "windows", "smooth", "broken"]
+    assert orders(page) == ["none", "ascending", "none", "none"]
+    lower.click()
+    assert names(page) == ["smooth", "windows", "labels", "broken"]
+    assert orders(page) == ["none", "descending", "none", "none"]
+    page.get_by_role("button", name="Insertion AUC").focus()
+    page.keyboard.press("Enter")  # by keyboard, and a missing number stays last
+    assert names(page) == ["labels", "windows", "smooth", "broken"]
+    assert orders(page) == ["none", "none", "descending", "none"]
+    page.get_by_role("button", name="Method").click()
+    assert names(page) == ["broken", "labels", "smooth", "windows"]
+
+
+def test_the_table_shows_differences_intervals_and_the_best(open_page):
+    page = open_page(page_content())
+    cells = page.locator(".cim-numbers tbody tr").nth(1).locator("td")
+    assert cells.first.inner_text().split("\n") == [
+        "0.100",
+        "\u22120.100 (\u22120.150 to \u22120.050)",
+    ]
+    assert cells.nth(1).inner_text().split("\n") == ["0.70", "+0.20"]
+    best = page.locator(".cim-numbers td strong").all_text_contents()
+    assert best == ["0.100", "0.70"]
+    assert page.locator(".cim-reason").text_content() == "RuntimeError: sizes differ"
+    square = page.locator(".cim-agreement tbody td").all_text_contents()
+    assert square == ["1.00", "\u22120.50", "\u22120.50", "1.00"]
+
+
+def test_curves_are_told_apart_without_colour(open_page):
+    page = open_page(page_content(), viewport={"width": 1300, "height": 900})
+    figures = page.locator(".cim-curves figure")
+    assert figures.count() == 2
+    lines = figures.first.locator("path.cim-curve").evaluate_all(
+        "(paths) => paths.map((path) => path.getAttribute('stroke-dasharray'))"
+    )
+    assert len(set(lines)) == 2
+    assert len(lines) == 4  # two curves, and a sample of each beside its name
+    labels = figures.first.locator("text.cim-label").evaluate_all(
+        "(texts) => texts.map((text) => text.firstChild.textContent)"
+    )
+    assert sorted(labels) == ["noise", "smooth"]
+
+
+def test_the_call_is_copied_or_selected(open_page, chromium):
+    page = open_page(page_content())
+    page.get_by_role("button", name="Copy").click()
+    said = page.locator(".cim-call [role=status]")
+    page.wait_for_function("document.querySelector('.cim-call [role=status]').textContent")
+    assert said.text_content().startswith(("Copied", "Selected"))
+    page.evaluate(
+        """() => {
+          Object.defineProperty(navigator, "clipboard", { value: undefined });
+          document.execCommand = () => false;
+        }"""
+    )
+    page.get_by_role("button", name="Copy").click()
+    page.wait_for_function(
+        "document.querySelector('.cim-call [role=status]').textContent.startsWith('Selected')"
+    )
+    assert page.evaluate("getSelection().toString()") == page_content().call
+
+
+LUMINANCE = """(colour) => {
+  const canvas = document.createElement("canvas");
+  const context = canvas.getContext("2d");
+  context.fillStyle = colour;
+  context.fillRect(0, 0, 1, 1);
+  const parts = [...context.getImageData(0, 0, 1, 1).data].slice(0, 3).map((c) => c / 255);
+  const linear = parts.map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read_in_light_and_dark(open_page, scheme):
+    page = open_page(page_content(), color_scheme=scheme)
+
+    def luminance(selector, of):
+        colour = page.locator(selector).first.evaluate(f"(e) => getComputedStyle(e).{of}")
+        return page.evaluate(LUMINANCE, colour)
+
+    paper = luminance("body", "backgroundColor")
+    assert paper > 0.9 if scheme == "light" else paper < 0.02
+    for selector in (
+        ".cim h2",
+        ".cim-soft",
+        ".cim-error",
+        ".cim summary",
+        ".cim-number",
+        ".cim th",
+    ):
+        text = luminance(selector, "color")
+        contrast = (max(text, paper) + 0.05) / (min(text, paper) + 0.05)
+        assert contrast > 4.5, (selector, contrast)
+    ground = luminance(".cim-stage-mask", "backgroundColor")
+    kept = page.locator(".cim-stage-mask canvas").first.evaluate(
+        """(canvas) => {
+          const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+          const place = data.findIndex((part, i) => i % 4 === 3 && part === 255);
+          return `rgb(${data.slice(place - 3, place).join(" ")})`;
+        }"""
+    )
+    mask = page.evaluate(LUMINANCE, kept)
+    assert (max(mask, ground) + 0.05) / (min(mask, ground) + 0.05) > 3
+    for number in range(8):
+        page.evaluate(f"document.querySelector('.cim-curve').className.baseVal = 'cim-m{number}'")
+        line = luminance(f".cim-m{number}", "stroke")
+        contrast = (max(line, paper) + 0.05) / (min(line, paper) + 0.05)
+        page.evaluate(
+            f"document.querySelector('.cim-m{number}').setAttribute('class', 'cim-curve')"
+        )
+        assert contrast > 3, (number, contrast)
+
+
+@pytest.mark.parametrize("width", [360, 768, 1100, 1920])
+def test_screens_of_all_sizes_need_no_scrolling_sideways(open_page, width):
+    long_name = "AnAttributionMethodWithAVeryLongNameAndNoSpaces" * 2
+    renamed = MapContent(long_name, "bits", picture().maps[0].plane, "m" * 60)
+    shown = PictureContent(picture().pixels, "p" * 90, (("9.91 bits", "w" * 60),), (renamed,) * 6)
+    page = open_page(page_content(pictures=(shown,)), viewport={"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    stages = page.locator(".cim-stage-overlay").evaluate_all(
+        "(all) => all.map((one) => one.getBoundingClientRect().toJSON())"
+    )
+    for box in stages:
+        assert box["left"] >= 0
+        assert box["right"] <= width
+        assert box["width"] >= 130
+        assert box["width"] / box["height"] == pytest.approx(56 / 40, rel=0.02)
+    rows = {round(box["top"]) for box in stages}
+    assert len(rows) == {360: 3, 768: 2, 1100: 2, 1920: 1}[width]
+
+
+def test_a_map_without_a_picture_is_shown_alone(open_page):
+    plane = np.linspace(-1, 3, 63, dtype=np.float32).reshape(7, 9)
+    shown = PictureContent(None, "one map", (), (MapContent("InfoMask crop", "bits", plane),))
+    page = open_page(PageContent("one map", (shown,)))
+    assert page.locator("canvas[data-panel=photo], canvas[data-panel=kept]").count() == 0
+    page.locator(".cim-stage-overlay").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.locator(".cim-spot").text_content() == "x 4, y 3"
+    assert page.locator(".cim-value").text_content() == f"{plane[3, 4]:.2f} bits"
+    assert page.locator(".cim-after").text_content() == "of the maximum"
+    page.get_by_label("at least so many bits").check()
+    assert page.locator(".cim-after").text_content() == "bits"

@@ -1,0 +1,144 @@
+# The viewer's arithmetic, in a browser without a page: planes, masks and boxes against Python's.
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import pytest
+import torch
+from browser import Offline, chromium_fixture
+from page_content import label_map, windows_map
+
+from captum_infomask.comparison.localisation import mask_iou
+from captum_infomask.masks import AtLeast, MaxFraction, threshold_mask
+from captum_infomask.masks.boxes import component_boxes
+from captum_infomask.report.content import MapContent, PageContent, PictureContent
+from captum_infomask.report.payload import page_payload
+from captum_infomask.report.templating import viewer_script
+
+chromium = chromium_fixture()
+
+
+@pytest.fixture(scope="module")
+def module(chromium):
+    """Call an exported function of viewer.js: what it gives is made of numbers."""
+    opened = Offline(chromium)
+    source = base64.b64encode(viewer_script().encode()).decode()
+    opened.page.evaluate(
+        """async (source) => {
+          window.viewer = await import(`data:text/javascript;base64,${source}`);
+        }""",
+        source,
+    )
+    yield opened.page
+    assert opened.complaints == []
+    opened.close()
+
+
+def bits_in_browser(page, plane):
+    made = MapContent("any", "bits", plane)
+    content = PageContent("", (PictureContent(None, "", (), (made,)),))
+    packed = page_payload(content)["pictures"][0]["maps"][0]["plane"]
+    text = page.evaluate(
+        """([packed, height, width]) => {
+          const plane = viewer.decodePlane(packed, height, width);
+          return btoa(String.fromCharCode(...new Uint8Array(plane.buffer)));
+        }""",
+        [packed, *plane.shape],
+    )
+    return np.frombuffer(base64.b64decode(text), "<u4").reshape(plane.shape), packed
+
+
+def special():
+    plane = np.zeros((5, 7), np.float32)
+    plane[0] = [-0.0, np.nan, np.inf, -np.inf, 1e-45, -1e-45, np.finfo(np.float32).max]
+    plane[3, 2:5] = 0.1
+    return plane
+
+
+@pytest.mark.parametrize(
+    ("plane", "cells"),
+    [
+        (windows_map().plane, 5 * 7),
+        (label_map().plane, None),
+        (special(), None),
+        (np.full((9, 4), 0.3, np.float32), 1),
+        (np.zeros((1, 1), np.float32), 1),
+        (np.random.default_rng(0).normal(size=(11, 6)).astype(np.float32), 66),
+    ],
+)
+def test_planes_arrive_to_the_bit(module, plane, cells):
+    bits, packed = bits_in_browser(module, plane)
+    assert (bits == np.ascontiguousarray(plane).view(np.uint32)).all()
+    if cells is not None:
+        assert len(packed["rows"]) * len(packed["columns"]) == cells
+
+
+def masks_in_browser(page, plane, cuts):
+    return page.evaluate(
+        """([values, cuts]) => {
+          const plane = Float32Array.from(values);
+          const maximum = plane.reduce((a, b) => Math.max(a, b));
+          return cuts.map(([rule, amount]) =>
+            [...viewer.keptPixels(plane, viewer.smallestKept(maximum, rule, amount))]);
+        }""",
+        [plane.ravel().tolist(), cuts],
+    )
+
+
+@pytest.mark.filterwarnings("ignore:The mask of example")
+@pytest.mark.parametrize("seed", range(3))
+def test_a_value_at_the_threshold_falls_on_pythons_side(module, seed):
+    """Thresholds right at, just below and just above values, where a comparison in float64 errs."""
+    rng = np.random.default_rng(seed)
+    plane = np.round(rng.normal(0, 1, (6, 10)), 2).astype(np.float32)
+    maximum = float(plane.max())
+    positive = plane[plane > 0].astype(np.float64)
+    fractions = [f for value in positive for f in (value / maximum, round(value / maximum, 2))]
+    fractions = [fraction for fraction in fractions if 0 < fraction <= 1]
+    amounts = [
+        a for v in positive for a in (v, round(v, 2), np.nextafter(v, 0), np.nextafter(v, 9))
+    ]
+    cuts = [("max_fraction", f) for f in fractions] + [("at_least", float(a)) for a in amounts]
+    rules = [MaxFraction(f) for f in fractions] + [AtLeast(float(a)) for a in amounts]
+    in_double = 0
+    masks = masks_in_browser(module, plane, cuts)
+    for drawn, (kind, amount), rule in zip(masks, cuts, rules, strict=True):
+        expected = threshold_mask(torch.from_numpy(plane)[None], rule).numpy().ravel()
+        assert (np.array(drawn, bool) == expected).all(), (kind, amount)
+        naive = plane.astype(np.float64) >= (amount * maximum if kind == "max_fraction" else amount)
+        in_double += int((naive.ravel() & (plane.ravel() > 0)).tolist() != expected.tolist())
+    assert in_double > 10  # the difference is real, so that the test can fail
+
+
+def test_boxes_are_opencvs_also_where_parts_are_equally_large(module):
+    rng = np.random.default_rng(0)
+    masks = []
+    ties = 0
+    for number in range(400):
+        height, width = rng.integers(1, 14, 2)
+        mask = rng.random((height, width)) < (0.15, 0.3, 0.5)[number % 3]
+        masks.append(mask)
+        every = component_boxes(mask, "all")
+        ties += len(every) > 1
+    drawn = module.evaluate(
+        """(masks) => masks.map(([flat, height, width]) =>
+          viewer.largestBox(Uint8Array.from(flat), height, width))""",
+        [[mask.ravel().astype(int).tolist(), *mask.shape] for mask in masks],
+    )
+    for mask, box in zip(masks, drawn, strict=True):
+        expected = component_boxes(mask, "largest").tolist()
+        assert ([] if box is None else [box]) == expected, mask.astype(int)
+    assert ties > 200
+
+
+def test_iou_is_pythons(module):
+    rng = np.random.default_rng(1)
+    for share in (0.0, 0.2, 0.9):
+        mask, truth = rng.random((2, 8, 9)) < share
+        found = module.evaluate(
+            "([mask, truth]) => viewer.maskIou(mask, truth)",
+            [mask.ravel().astype(int).tolist(), truth.ravel().astype(int).tolist()],
+        )
+        pair = (torch.from_numpy(part)[None, None] for part in (mask, truth))
+        assert found == pytest.approx(float(mask_iou(*pair)), abs=1e-12)

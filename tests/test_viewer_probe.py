@@ -1,0 +1,226 @@
+# The viewer in a real browser: what is read off under the pointer, and how things are drawn.
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import pytest
+from browser import Offline, chromium_fixture, set_slider
+from page_content import HEIGHT, WIDTH, maps, page_content, picture
+
+from captum_infomask.report.page import page_html
+from captum_infomask.report.planes import colour_limits
+from captum_infomask.report.tints import pale_grey, tint
+
+chromium = chromium_fixture()
+
+READ = """() => ({
+  spot: document.querySelector(".cim-spot").textContent,
+  spoken: document.querySelector(".cim-side [role=status]").textContent,
+  cards: Object.fromEntries([...document.querySelectorAll(".cim-card")].map((card) => [
+    card.querySelector("h3").textContent,
+    {
+      value: card.querySelector(".cim-value").textContent,
+      region: card.querySelector(".cim-region-score").textContent,
+      outlines: [...card.querySelectorAll(".cim-line.cim-region")].map((p) => p.getAttribute("d")),
+      places: [...card.querySelectorAll(".cim-line.cim-place")].map((p) => p.getAttribute("d")),
+    },
+  ])),
+})"""
+
+SHOWN = {made.name: made for made in maps() if made.plane is not None}
+PLACES = [(0, 0), (WIDTH - 1, HEIGHT - 1), (17, 9), (30, 22), (41, 2), (8, 31)]
+
+
+@pytest.fixture(scope="module")
+def viewer(chromium, tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(page_html(page_content()), encoding="utf-8")
+    opened = Offline(chromium, viewport={"width": 1300, "height": 1000})
+    opened.path = path
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def page(viewer):
+    yield viewer.open(viewer.path)
+    assert viewer.complaints == []
+
+
+def number(text):
+    value, unit = text.split(" ")
+    return float(value.replace("\u2212", "-")), unit
+
+
+def point_at(page, x, y, selector=".cim-stage-photo"):
+    """Rest the pointer on a pixel's middle."""
+    box = page.locator(selector).first.bounding_box()
+    page.mouse.move(
+        box["x"] + (x + 0.5) / WIDTH * box["width"], box["y"] + (y + 0.5) / HEIGHT * box["height"]
+    )
+    return page.evaluate(READ)
+
+
+def window_under(made, x, y):
+    """The window around a pixel whose middle is nearest, the first of several: slowly."""
+    best = None
+    for region, (y0, x0, y1, x1) in enumerate(made.regions.boxes):
+        if y0 <= y < y1 and x0 <= x < x1:
+            distance = np.hypot((x0 + x1 - 1) / 2 - x, (y0 + y1 - 1) / 2 - y)
+            if best is None or distance < best[0]:
+                best = distance, region
+    return best[1]
+
+
+@pytest.mark.parametrize("kind", ["photo", "overlay", "mask", "kept"])
+def test_the_pointer_reads_every_map_at_once(page, kind):
+    for x, y in PLACES:
+        read = point_at(page, x, y, f".cim-stage-{kind}")
+        assert read["spot"] == f"x {x}, y {y}"
+        for name, made in SHOWN.items():
+            value, unit = number(read["cards"][name]["value"])
+            assert unit == made.unit
+            limit = float(np.abs(made.plane).max()) or 1.0
+            assert abs(value - float(made.plane[y, x])) <= 0.006 * max(limit, abs(value))
+            assert read["cards"][name]["places"] == [f"M{x + 0.5} {y + 0.5}h0"] * 3
+
+
+def test_the_pointer_reads_the_window_and_draws_it(page):
+    made = SHOWN["windows"]
+    regions = set()
+    for x, y in PLACES:
+        read = point_at(page, x, y)["cards"]["windows"]
+        region = window_under(made, x, y)
+        regions.add(region)
+        word, score = read["region"].split(" ", 1)
+        assert word == "region"
+        assert number(score)[0] == pytest.approx(made.regions.scores[region], abs=0.006)
+        y0, x0, y1, x1 = made.regions.boxes[region]
+        assert read["outlines"] == [f"M{x0} {y0}H{x1}V{y1}H{x0}Z"] * 3
+    assert len(regions) == len(PLACES)
+
+
+def test_the_pointer_reads_the_labelled_region_and_draws_its_outline(page):
+    made = SHOWN["labels"]
+    for x, y in PLACES:
+        read = point_at(page, x, y)["cards"]["labels"]
+        label = made.regions.labels[y, x]
+        if label < 0:
+            assert (read["region"], set(read["outlines"])) == ("", {""})
+            continue
+        score = number(read["region"].removeprefix("region "))[0]
+        assert score == pytest.approx(made.regions.scores[label], abs=0.006)
+        edges = set(read["outlines"][0].replace("M", " M").split(" M")[1:])
+        assert edges == outline(made.regions.labels == label)
+
+
+def outline(inside):
+    """The edges between pixels that are inside and pixels that are not, slowly."""
+    padded = np.pad(inside, 1)
+    edges = set()
+    for y, x in np.argwhere(inside):
+        up, down = padded[y, x + 1], padded[y + 2, x + 1]
+        left, right = padded[y + 1, x], padded[y + 1, x + 2]
+        edges |= {f"{x} {y}h1"} if not up else set()
+        edges |= {f"{x} {y + 1}h1"} if not down else set()
+        edges |= {f"{x} {y}v1"} if not left else set()
+        edges |= {f"{x + 1} {y}v1"} if not right else set()
+    return edges
+
+
+def test_without_a_pointer_the_extremes_are_said(page):
+    point_at(page, 3, 3)
+    page.mouse.move(2, 2)
+    read = page.evaluate(READ)
+    assert read["spot"] == f"{WIDTH} × {HEIGHT} pixels"
+    for name, made in SHOWN.items():
+        card = read["cards"][name]
+        assert number(card["value"])[0] == pytest.approx(float(made.plane.max()), abs=0.006)
+        low = card["region"].removesuffix(" smallest").replace("\u2212", "-")
+        assert float(low) == pytest.approx(float(made.plane.min()), abs=0.006)
+        assert set(card["outlines"] + card["places"]) == {""}
+
+
+def test_arrow_keys_read_the_maps_aloud(page):
+    page.locator(".cim-stage-photo").focus()
+    page.keyboard.press("ArrowRight")
+    first = page.evaluate(READ)
+    assert first["spot"] == f"x {WIDTH // 2}, y {HEIGHT // 2}"
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Shift+ArrowLeft")
+    x, y = WIDTH // 2 - 1, HEIGHT // 2 + 2  # a step is 1/32 of the longer side
+    read = page.evaluate(READ)
+    assert read["spot"] == f"x {x}, y {y}"
+    assert number(read["cards"]["noise"]["value"])[0] == pytest.approx(
+        float(SHOWN["noise"].plane[y, x]), abs=0.006
+    )
+    assert read["spoken"].startswith(f"x {x}, y {y}: windows ")
+    assert f"noise {read['cards']['noise']['value']}" in read["spoken"]
+    for _ in range(60):
+        page.keyboard.press("Shift+ArrowUp")
+    assert page.evaluate(READ)["spot"] == f"x {x}, y 0"
+    page.keyboard.press("Escape")
+    assert page.evaluate(READ)["spot"] == f"{WIDTH} × {HEIGHT} pixels"
+
+
+def overlays(page):
+    read = page.evaluate(
+        """() => [...document.querySelectorAll("canvas[data-panel=overlay]")].map((canvas) =>
+          btoa(String.fromCharCode(
+            ...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data)))"""
+    )
+    return [
+        np.frombuffer(base64.b64decode(text), np.uint8).reshape(HEIGHT, WIDTH, 4)[..., :3]
+        for text in read
+    ]
+
+
+def test_overlays_are_tinted_as_in_python_on_one_scale_per_unit(page):
+    ground = pale_grey(picture().pixels)
+    limits = colour_limits(page_content())[0]
+    assert limits[0] == limits[1] == limits[4]
+    assert limits[2] != limits[6]
+    shown = [made for made in maps() if made.plane is not None]
+    for made, limit, drawn in zip(shown, limits[:7], overlays(page), strict=True):
+        expected = 255 * tint(made.plane, limit, ground)
+        # 256 colours here, as many as matplotlib's table; its places lie half a step beside ours.
+        assert np.abs(drawn - expected).max() < 4, made.name
+
+
+def test_strength_and_colours_change_the_overlay(page, viewer):
+    ground = 255 * pale_grey(picture().pixels)
+    before = overlays(page)
+    assert np.abs(before[0] - ground).max() > 60
+    set_slider(page, ".cim-opacity", 0)
+    viewer.settle()
+    for plain in overlays(page):
+        assert np.abs(plain - ground).max() <= 1
+    set_slider(page, ".cim-opacity", 1)
+    page.get_by_label("Colours").select_option(label="cividis, positive only")
+    viewer.settle()
+    negative = SHOWN["windows"].plane < 0
+    sequential = overlays(page)[0]
+    assert 100 < negative.sum() < negative.size - 100
+    assert np.abs(sequential - ground)[negative].max() <= 1
+    assert np.abs(sequential - before[0])[~negative].max() > 60
+    page.get_by_label("Colours").select_option(label="purple, white, orange")
+    viewer.settle()
+    largest = np.unravel_index(SHOWN["windows"].plane.argmax(), (HEIGHT, WIDTH))
+    red, green, blue = (int(part) for part in overlays(page)[0][largest])
+    assert red > green > blue
+
+
+def test_boxes_and_truth_can_be_taken_off(page, viewer):
+    def paths(name):
+        return page.locator(f".cim-line.cim-{name}").evaluate_all(
+            "(lines) => lines.map((line) => line.getAttribute('d')).filter(Boolean).length"
+        )
+
+    assert paths("box") > 10
+    assert paths("truth") == 3 * len(SHOWN) + 1
+    page.get_by_label("Boxes").uncheck()
+    page.get_by_label("Truth").uncheck()
+    viewer.settle()
+    assert paths("box") == paths("truth") == 0
+    assert "px" in page.locator(".cim-box-text").first.text_content()
