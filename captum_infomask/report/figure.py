@@ -115,7 +115,7 @@ class _Page:
         self.width = self.column_left(2) + PANEL + MARGIN
         rows_end = self.row_top(rows - 1) + panel_height
         self.height = max(rows_end, TOP + HEAD + photo_height + CAPTION) + MARGIN
-        self.figure = Figure(figsize=(self.width, self.height), facecolor="white")
+        self.figure = Figure(figsize=(self.width, self.height), facecolor="white", layout="none")
         FigureCanvasAgg(self.figure)
 
     def column_left(self, column: int) -> float:
