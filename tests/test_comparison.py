@@ -202,7 +202,7 @@ def test_the_call_that_makes_it_again(found):
     assert found.call == (
         "compare(model, inputs, target=[1, 2, 3], methods={'InfoMask': ..., 'labels': ..., "
         "'part': ..., 'never': ...}, metrics=['deletion', 'iou'], ground_truth=ground_truth, "
-        f"rule=MaxFraction(fraction=0.2), categories=('a', 'b', {HOSTILE!r}, 'd'), seed=11)"
+        f"categories=('a', 'b', {HOSTILE!r}, 'd'), seed=11)"
     ).replace(f"('a', 'b', {HOSTILE!r}, 'd')", "categories")
     network = SmallNet(dtype=torch.float32).eval()
     simple = compare(
@@ -210,7 +210,7 @@ def test_the_call_that_makes_it_again(found):
     )
     assert simple.call == (
         f"compare(model, inputs, target={simple.targets.tolist()}, methods=['Grad-CAM'], "
-        "layer='second', metrics=[], baselines=0.5, rule=MaxFraction(fraction=0.2), seed=0)"
+        "layer='second', metrics=[], baselines=0.5, seed=0)"
     )
     again = eval(simple.call, {"compare": compare, "model": network, "inputs": images(1),
                                "MaxFraction": type(simple.rule)})  # fmt: skip

@@ -179,7 +179,7 @@ def compare(
                 "metrics": metrics,
                 "ground_truth": ground_truth,
                 "baselines": baselines,
-                "rule": rule,
+                "rule": None if rule == MaxFraction(0.2) else rule,
                 "pictures": pictures,
                 "categories": categories,
                 "seed": seed,

@@ -51,9 +51,9 @@ def page_content(comparison: Comparison) -> PageContent:
         notes=tuple([note, *notes] if note else notes),
         call=comparison.call,
         provenance=(
-            ("seed", str(comparison.seed)),
+            *((name.lower(), value) for name, value in comparison.settings),
             ("masks", str(comparison.rule)),
-            *comparison.settings,
+            ("seed", str(comparison.seed)),
             *comparison.versions.items(),
         ),
     )
@@ -65,13 +65,11 @@ def columns(comparison: Comparison) -> tuple[Column, ...]:
     return (
         *comparison.metrics,
         Column(SHARE, "", f"The share of the picture that {rule} keeps."),
-        Column(PASSES, "lower", "Pictures sent through the network, whole or in part.", 0),
-        Column(
-            SECONDS, "lower", "Wall-clock time of one picture, on the machine that ran this.", 2
-        ),
+        Column(PASSES, "", "Pictures sent through the network, whole or in part.", 0),
+        Column(SECONDS, "", "Wall-clock time of one picture, on the machine that ran this.", 2),
         Column(
             MEMORY,
-            "lower",
+            "",
             "The most memory held beyond what was held before: PyTorch's on CUDA, the process's on "
             "Linux, where memory that was freed earlier and is used again is not seen.",
             0,
