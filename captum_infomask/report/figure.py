@@ -115,7 +115,8 @@ class _Page:
         self.width = self.column_left(2) + PANEL + MARGIN
         rows_end = self.row_top(rows - 1) + panel_height
         self.height = max(rows_end, TOP + HEAD + photo_height + CAPTION) + MARGIN
-        self.figure = Figure(figsize=(self.width, self.height), facecolor="white", layout="none")
+        self.figure = Figure(figsize=(self.width, self.height), facecolor="white")
+        self.figure.set_layout_engine("none")  # whatever the user's own figures are laid out by
         FigureCanvasAgg(self.figure)
 
     def column_left(self, column: int) -> float:
