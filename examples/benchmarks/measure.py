@@ -115,7 +115,7 @@ def _timing(subject: Subject, contender: Contender, views: int | None, effort: E
     count = affordable(subject, contender, views, effort.budget)
     if count == total:
         return _Timing((of(subject),), total, lambda seconds: seconds)
-    few = count // 4
+    few = count - _PROBE
 
     def whole(seconds_of_few: float, seconds: float) -> float:
         # What a call costs however many its windows are is counted once.
@@ -125,10 +125,14 @@ def _timing(subject: Subject, contender: Contender, views: int | None, effort: E
 
 
 def affordable(subject: Subject, contender: Contender, views: int | None, budget: float) -> int:
-    """Windows that fit a budget in seconds: all of them, or a multiple of the probe's."""
+    """Windows that fit a budget in seconds: all of them, or a multiple of the probe's, at least 2.
+
+    With fewer than a probe's windows an engine may do without what it makes for many, such as a
+    copy of the network.
+    """
     total = len(subject.windows)
     wall, _ = timed(contender.call(subject.part(min(_PROBE, total)), views))
-    chunks = max(math.floor(budget / wall), 1)
+    chunks = max(math.floor(budget / wall), 2)
     return min(chunks * _PROBE, total)
 
 
