@@ -165,7 +165,9 @@ def compare(
         truth=None if truths is None else np.stack([truth.mask.numpy() for truth in truths]),
         agreement=agreement_of(outcomes),
         troubles=troubles_of(entries, found),
-        settings=setting_words(setting),
+        settings=setting_words(
+            setting, made=given is None or any(isinstance(entry, str) for entry in given)
+        ),
         seed=seed,
         versions=versions(),
         call=call_words(

@@ -56,8 +56,8 @@ def _short(name: str, words: str) -> str:
     return words if len(words) < 200 and "<" not in words and "\n" not in words else name
 
 
-def setting_words(setting: Setting) -> tuple[tuple[str, str], ...]:
-    """The settings of the default methods, in words."""
+def setting_words(setting: Setting, *, made: bool) -> tuple[tuple[str, str], ...]:
+    """The settings in words; those of windows only where default methods were ``made`` by them."""
     shapes, strides = setting.windows
     height, width = setting.inputs.shape[2:]
     across = strides if isinstance(strides, tuple) else (strides,) * len(shapes)
@@ -68,6 +68,6 @@ def setting_words(setting: Setting) -> tuple[tuple[str, str], ...]:
     name = type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", "")
     return (
         ("Model", name or type(model).__name__),
-        ("Windows", f"{windows}, on {width} x {height} pixels"),
+        *[("Windows", f"{windows}, on {width} x {height} pixels")] * made,
         ("Fill", fill_words(setting.fill)),
     )
