@@ -47,9 +47,11 @@ def draw_speed(records: Sequence[Record], file: Path) -> None:
         panel.grid(axis="x", color=_PALE, linewidth=0.6)
         for row in range(1, len(networks)):
             panel.axhline(row - 0.5, color=_PALE, linewidth=0.6)
+    limits = [panel.get_xlim() for panel in panels]
+    for panel in panels:
+        panel.set_xlim(min(low for low, _ in limits), max(high for _, high in limits))
     for panel in panels[1:]:
         panel.set_yticklabels([])
-        panel.sharex(panels[0])
     _finish(figure, panels, file)
 
 
