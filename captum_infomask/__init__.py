@@ -4,11 +4,11 @@ from captum_infomask.attribution import InfoMask
 from captum_infomask.comparison.compare import compare
 from captum_infomask.comparison.localisation import max_box_acc
 from captum_infomask.comparison.methods import default_methods
+from captum_infomask.comparison.metrics.boxes import BestBoxIoU, MaxBoxAcc
 from captum_infomask.comparison.metrics.captums import Infidelity, Sensitivity
 from captum_infomask.comparison.metrics.curves import Deletion, Insertion
 from captum_infomask.comparison.metrics.localisation import (
     AveragePrecision,
-    BestBoxIoU,
     MaskIoU,
     PointingGame,
     RelevanceMass,
@@ -90,6 +90,7 @@ __all__ = [
     "LocalMean",
     "MarginalPatches",
     "MaskIoU",
+    "MaxBoxAcc",
     "MaxFraction",
     "NoisyLinear",
     "NormalNoise",

@@ -19,6 +19,7 @@ from captum_infomask import (
     MaxFraction,
     compare,
     default_methods,
+    max_box_acc,
     threshold_mask,
 )
 
@@ -484,3 +485,29 @@ def test_what_only_the_network_can_tell(network):
         compare(network, images(1), 0, reference="Integrated gradients", **QUICK)
     with pytest.raises(ArgumentError, match="Did you mean 'InfoMask drop'"):
         compare(network, images(1), 0, methods="InfoMask drop", **QUICK)["InfoMask drp"]
+
+
+def test_max_box_acc_takes_one_threshold_for_all_pictures_that_a_method_answered():
+    network = SmallNet(dtype=torch.float32).eval()
+    pictures = images(5)
+    boxes = [torch.tensor([[1 + k % 2, 1, 5 + k % 3, 6]]) for k in range(5)]
+
+    def part(model, inputs, target):
+        if target == 3:
+            raise RuntimeError("no answer")
+        return inputs.abs()
+
+    found = compare(
+        network,
+        pictures,
+        [0, 1, 2, 3, 0],
+        methods={"part": part},
+        metrics=["max_box_acc"],
+        ground_truth=boxes,
+    )
+    answered = [0, 1, 2, 4]
+    planes = pictures[answered].abs().mean(1, keepdim=True)
+    expected = max_box_acc(planes, [boxes[k] for k in answered])
+    assert found["part"].mean("max_box_acc") == pytest.approx(expected.mean, abs=1e-12)
+    assert math.isnan(found["part"].metrics["max_box_acc"][3])
+    assert 0 < expected.mean < 1

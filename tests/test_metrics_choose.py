@@ -18,6 +18,7 @@ PLACES = (
     "relevance_rank",
     "average_precision",
     "box_iou",
+    "max_box_acc",
 )
 
 

@@ -12,17 +12,26 @@ from metric_samples import sample
 from reference_shapes import box, box_overlap, parts
 from refused import refused
 
+from captum_infomask.comparison.localisation import max_box_acc
 from captum_infomask.comparison.metrics.base import Metric
+from captum_infomask.comparison.metrics.boxes import BestBoxIoU, MaxBoxAcc
 from captum_infomask.comparison.metrics.localisation import (
     AveragePrecision,
-    BestBoxIoU,
     MaskIoU,
     PointingGame,
     RelevanceMass,
     RelevanceRank,
 )
 
-KINDS = (AveragePrecision, BestBoxIoU, MaskIoU, PointingGame, RelevanceMass, RelevanceRank)
+KINDS = (
+    AveragePrecision,
+    BestBoxIoU,
+    MaxBoxAcc,
+    MaskIoU,
+    PointingGame,
+    RelevanceMass,
+    RelevanceRank,
+)
 SHAPE = (4, 5)
 # Few different values, so that ties are many.
 PLANES = arrays("float64", SHAPE, elements=st.sampled_from([-2.0, -0.5, 0.0, 1.0, 3.0]))
@@ -159,3 +168,20 @@ def test_settings():
         refused(("`thresholds`",), lambda count=count: BestBoxIoU(count))
     assert "15 pixels" in PointingGame(15).note
     assert "50 thresholds" in BestBoxIoU(50).note
+
+
+def test_max_box_acc_is_that_of_all_pictures_together():
+    generator = torch.Generator().manual_seed(5)
+    planes = torch.randn(6, 1, 12, 12, generator=generator, dtype=torch.float64)
+    planes = torch.nn.functional.avg_pool2d(planes, 3, 1, 1)
+    boxes = [torch.tensor([[2 + k % 3, 1, 8 + k % 4, 9 + k % 2]]) for k in range(6)]
+    metric = MaxBoxAcc()
+    found = [metric(sample(plane[0], boxes=box)) for plane, box in zip(planes, boxes, strict=True)]
+    values = metric.over(torch.stack([each.overlaps for each in found]))
+    expected = max_box_acc(planes, boxes)
+    assert float(values.mean()) == pytest.approx(expected.mean, abs=1e-12)
+    assert 0.2 < expected.mean < 0.9
+    # Alone, a picture has the best thresholds to itself.
+    alone = [max_box_acc(plane[None], [box]).mean for plane, box in zip(planes, boxes, strict=True)]
+    assert [each.value for each in found] == pytest.approx(alone, abs=1e-12)
+    assert sum(alone) / 6 > expected.mean + 0.05

@@ -148,7 +148,7 @@ def compare(
             found.append(run_methods(task, picture, label, k, truths[k] if truths else None, bar))
     size = (images.shape[2], images.shape[3])
     outcomes = [
-        outcome_of(entry, [picture[m] for picture in found], list(chosen), size)
+        outcome_of(entry, [picture[m] for picture in found], chosen, size)
         for m, entry in enumerate(entries)
     ]
     return Comparison(

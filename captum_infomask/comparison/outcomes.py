@@ -11,7 +11,7 @@ from torch import Tensor
 
 from captum_infomask.comparison.entries import Entry
 from captum_infomask.comparison.metrics.agreement import mask_iou_matrix, spearman
-from captum_infomask.comparison.metrics.base import Metric
+from captum_infomask.comparison.metrics.base import CommonThreshold, Metric
 from captum_infomask.comparison.metrics.bootstrap import paired_difference
 from captum_infomask.comparison.runner import Found
 from captum_infomask.report.content import Agreement, Column
@@ -20,7 +20,7 @@ from captum_infomask.results.outcome import Difference, MethodOutcome, Numbers
 
 
 def outcome_of(
-    entry: Entry, found: Sequence[Found], metrics: Sequence[str], size: tuple[int, int]
+    entry: Entry, found: Sequence[Found], metrics: Mapping[str, Metric], size: tuple[int, int]
 ) -> MethodOutcome:
     """One method's findings as arrays; NaN stands for what there is not."""
     planes: FloatArray = np.full((len(found), *size), np.nan, dtype=np.float32)
@@ -28,10 +28,7 @@ def outcome_of(
     for k, one in enumerate(found):
         if one.plane is not None and one.mask is not None:
             planes[k], masks[k] = one.plane.numpy(), one.mask.numpy()
-    values = {
-        name: _numbers(one.measured[name].value if name in one.measured else None for one in found)
-        for name in metrics
-    }
+    values = {name: _values(name, metric, found) for name, metric in metrics.items()}
     curves = {name: tuple(_curve(one, name) for one in found) for name in metrics}
     return MethodOutcome(
         name=entry.name,
@@ -116,6 +113,16 @@ def _curve(found: Found, name: str) -> Numbers | None:
     """What a metric found on its way, if it walks."""
     curve = found.measured[name].curve if name in found.measured else None
     return None if curve is None else curve.double().numpy()
+
+
+def _values(name: str, metric: Metric, found: Sequence[Found]) -> Numbers:
+    """A metric's value for each picture, NaN where there is none."""
+    values = _numbers(one.measured[name].value if name in one.measured else None for one in found)
+    measured = [one.measured[name].overlaps for one in found if name in one.measured]
+    overlaps = [each for each in measured if each is not None]
+    if isinstance(metric, CommonThreshold) and overlaps:
+        values[~np.isnan(values)] = metric.over(torch.stack(overlaps)).numpy()
+    return values
 
 
 def _numbers(values: Iterable[float | None]) -> Numbers:

@@ -49,10 +49,13 @@ class Measured:
         value: The number.
         curve: For a walk through the picture, the K values on the way, at k / (K − 1) of it; (K,),
             float64, on the CPU.
+        overlaps: For a metric with a threshold common to all pictures, (T,), the best overlap of a
+            box at each of T thresholds, float64, on the CPU.
     """
 
     value: float
     curve: Tensor | None = None
+    overlaps: Tensor | None = None
 
 
 @runtime_checkable
@@ -81,4 +84,13 @@ class Metric(Protocol):
 
     def __call__(self, sample: Sample) -> Measured:
         """Measure one map."""
+        ...
+
+
+@runtime_checkable
+class CommonThreshold(Metric, Protocol):
+    """A metric whose threshold is one for all pictures, and so is chosen when all are measured."""
+
+    def over(self, overlaps: Tensor) -> Tensor:
+        """Each picture's value, (n,), from the overlaps of n pictures, (n, T)."""
         ...

@@ -7,11 +7,11 @@ from typing import Any, TypeAlias
 from captum_infomask._checks import ArgumentError, describe, one_of
 from captum_infomask.comparison.metrics.adapters import FunctionMetric, adapted
 from captum_infomask.comparison.metrics.base import Metric
+from captum_infomask.comparison.metrics.boxes import BestBoxIoU, MaxBoxAcc
 from captum_infomask.comparison.metrics.captums import Infidelity, Sensitivity
 from captum_infomask.comparison.metrics.curves import Deletion, Insertion
 from captum_infomask.comparison.metrics.localisation import (
     AveragePrecision,
-    BestBoxIoU,
     MaskIoU,
     PointingGame,
     RelevanceMass,
@@ -31,6 +31,7 @@ METRICS: dict[str, Callable[[], Metric]] = {
     "relevance_rank": RelevanceRank,
     "average_precision": AveragePrecision,
     "box_iou": BestBoxIoU,
+    "max_box_acc": MaxBoxAcc,
 }
 # They ask the network, or the method itself, many times more.
 _ONLY_IF_ASKED_FOR = ("infidelity", "sensitivity")

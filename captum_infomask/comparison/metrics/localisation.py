@@ -8,11 +8,10 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, finite_number, positive_int
+from captum_infomask._checks import ArgumentError, finite_number
 from captum_infomask.comparison.ground_truth import average_precision, positive_share
-from captum_infomask.comparison.localisation import best_overlaps, mask_iou
+from captum_infomask.comparison.localisation import mask_iou
 from captum_infomask.comparison.metrics.base import Measured, Sample
-from captum_infomask.masks.planes import normalised
 from captum_infomask.report.content import Better
 
 
@@ -177,61 +176,6 @@ class AveragePrecision:
         return Measured(float(average_precision(_plane(sample), _truth(sample))))
 
 
-@dataclass(frozen=True)
-class BestBoxIoU:
-    r"""The largest overlap of a box around large attributions with a right box, at any threshold.
-
-    .. math::
-
-        \max_\tau \max_{b, g} \mathrm{IoU}\bigl(b, g\bigr)
-
-    over the boxes b around the connected parts of :math:`\{s \ge \tau\}` and the right boxes g; s
-    is the attribution, brought to [0, 1] by its own minimum and maximum. The picture counts as
-    found by MaxBoxAcc at an overlap δ, with a threshold of its own, if this is at least δ.
-
-    Args:
-        thresholds: How many τ are tried: 0, 1/T, …, (T − 1)/T.
-
-    Raises:
-        ArgumentError: ``thresholds`` is no integer of at least 1.
-
-    Example:
-        >>> from captum_infomask.comparison.metrics.localisation import BestBoxIoU
-        >>> BestBoxIoU().name
-        'box_iou'
-
-    Source: after MaxBoxAcc of Choe et al., CVPR 2020, Sec. 3.2, which looks for one threshold for
-    all pictures: :func:`captum_infomask.comparison.localisation.max_box_acc`.
-    """
-
-    thresholds: int = 100
-
-    name: ClassVar[str] = "box_iou"
-    better: ClassVar[Better] = "higher"
-    needs_truth: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        positive_int("thresholds", self.thresholds)
-
-    @property
-    def note(self) -> str:
-        """What it is."""
-        return (
-            "Best box IoU: the largest overlap of a box around large attributions with a right "
-            f"box, at the best of {self.thresholds} thresholds for each picture (after MaxBoxAcc, "
-            "Choe et al., CVPR 2020)."
-        )
-
-    def __call__(self, sample: Sample) -> Measured:
-        """Try the thresholds."""
-        if sample.boxes is None:
-            raise _unknown(self.name)
-        cuts = tuple(step / self.thresholds for step in range(self.thresholds))
-        plane = normalised(_plane(sample)[0].numpy())
-        overlaps = best_overlaps(plane, sample.boxes.double().cpu(), cuts, "all")
-        return Measured(float(overlaps.max()))
-
-
 def _plane(sample: Sample) -> Tensor:
     """The attribution as a batch of one, (1, H, W), float64, on the CPU."""
     return sample.plane.detach().double().cpu()[None]
@@ -240,11 +184,11 @@ def _plane(sample: Sample) -> Tensor:
 def _truth(sample: Sample) -> Tensor:
     """The right pixels as a batch of one, (1, H, W), on the CPU."""
     if sample.truth is None or not sample.truth.any():
-        raise _unknown("this metric")
+        raise unknown("this metric")
     return sample.truth.cpu()[None]
 
 
-def _unknown(name: str) -> ArgumentError:
+def unknown(name: str) -> ArgumentError:
     """Nothing is known to be right."""
     return ArgumentError(
         f"Expected a sample of which the right pixels are known; {name} cannot be had without."
