@@ -15,13 +15,15 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from digit_pictures import save_two_digits
 from PIL import Image
 from torch import nn
 from torchvision import models
 from torchvision.models import EfficientNet_B0_Weights, ResNet18_Weights
+from torchvision.transforms import functional as F
 
 from captum_infomask._checks import ArgumentError
-from captum_infomask.datasets import sample_photo
+from captum_infomask.datasets import sample_photo, sklearn_digits, two_digits
 from captum_infomask.models.checkpoints import fit_state_dict, read_state_dict
 from captum_infomask.models.classifier import (
     Classifier,
@@ -30,8 +32,9 @@ from captum_infomask.models.classifier import (
     resolve_target,
 )
 from captum_infomask.models.imagenet import efficientnet_lite0, imagenet_categories
-from captum_infomask.models.loading import load_classifier
-from captum_infomask.models.pictures import Preprocess, read_image
+from captum_infomask.models.loading import as_classifier, load_classifier
+from captum_infomask.models.pictures import Preprocess, decode_image, read_image
+from captum_infomask.models.two_digits import load_two_digit_network
 
 NAMES = ("cat", "Dog", "dog house", "7")
 
@@ -118,6 +121,62 @@ def test_what_is_no_image_is_refused(tmp_path):
         with pytest.raises(ArgumentError, match=words) as caught:
             read_image(path)
         assert str(path) in str(caught.value)
+
+
+def test_what_cannot_be_opened_is_refused(tmp_path, monkeypatch):
+    def denied(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    noise().save(tmp_path / "closed.png")
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    with pytest.raises(ArgumentError, match=r"can be read; got .*closed\.png.*Permission denied"):
+        read_image(tmp_path / "closed.png")
+
+
+def test_bytes_are_decoded_as_a_file_is(tmp_path):
+    noise().save(tmp_path / "noise.png")
+    content = (tmp_path / "noise.png").read_bytes()
+    decoded = decode_image(content, "it")
+    assert np.array_equal(decoded, read_image(tmp_path / "noise.png"))
+    assert np.array_equal(decoded, noise())
+    with pytest.raises(ArgumentError, match="whole picture file; it cannot be read"):
+        decode_image(content[:-1000], "it")
+
+
+@pytest.mark.parametrize("crop", [(28, 56), (30, 20), (56, 28)])
+def test_a_crop_may_be_any_rectangle(crop):
+    preprocess = Preprocess(resize=28, crop=crop, mean=(0, 0, 0), std=(1, 1, 1))
+    assert preprocess.shape == (3, *crop)
+    image = noise(56, 28)
+    expected = F.to_tensor(F.center_crop(image, list(crop)))[None]
+    assert expected.shape == (1, *preprocess.shape)
+    assert torch.equal(preprocess(image), expected)
+    assert preprocess.frame(image).size == crop[::-1]
+
+
+def test_a_square_crop_may_be_its_side():
+    assert Preprocess(crop=30).shape == (3, 30, 30)
+    assert torch.equal(Preprocess(crop=30)(noise()), Preprocess(crop=(30, 30))(noise()))
+
+
+def test_one_mean_makes_the_picture_grey():
+    preprocess = Preprocess(resize=28, crop=(28, 56), mean=(0.5,), std=(0.25,))
+    image = noise(56, 28)
+    grey = np.array(image.convert("L"))
+    assert preprocess.shape == (1, 28, 56)
+    expected = (torch.from_numpy(grey)[None, None] / 255 - 0.5) / 0.25
+    torch.testing.assert_close(preprocess(image), expected, rtol=0, atol=1e-6)
+    shown = preprocess.frame(image)
+    assert shown.mode == "RGB"
+    assert np.array_equal(shown, grey[:, :, None].repeat(3, 2))
+
+
+def test_a_thin_picture_is_not_blown_up():
+    """Its shorter side of one pixel would become 256, and its longer side 51 million."""
+    with pytest.raises(ArgumentError, match="shorter side is 256; got 1 × 200000"):
+        Preprocess()(Image.new("RGB", (1, 200_000)))
+    limit = Image.MAX_IMAGE_PIXELS // 256**2
+    assert Preprocess()(Image.new("RGB", (limit, 1))).shape == (1, 3, 224, 224)
 
 
 # --- targets and categories --------------------------------------------------------------------
@@ -268,6 +327,80 @@ def test_a_network_whose_answers_do_not_fit_is_refused():
         log_probabilities(Classifier("tiny", tiny_network(3), ("a", "b")), inputs)
     with pytest.raises(ArgumentError, match="finite"):
         log_probabilities(Classifier("tiny", tiny_network(1), ("a",)), inputs * float("nan"))
+
+
+def test_the_two_digit_network_is_known_by_its_name():
+    classifier = load_classifier("two_digits")
+    assert classifier.categories == ("no 0", "a 0")
+    assert not classifier.network.training
+    own = load_two_digit_network().state_dict()
+    assert all(torch.equal(own[k], v) for k, v in classifier.network.state_dict().items())
+    with pytest.raises(ArgumentError, match="Nearest: two_digits"):
+        load_classifier("two_digit")
+
+
+def test_the_two_digit_network_reads_pictures_from_files(tmp_path):
+    """Files change a pixel by half of 1 / 255, and the network knows 19 of 20 pictures."""
+    classifier = load_classifier("two_digits")
+    made = two_digits(*sklearn_digits(train=False), target=0, count=40, seed=3)
+    save_two_digits(tmp_path / "flat", 40, seed=3)
+    save_two_digits(tmp_path / "classes", 40, seed=3, in_classes=True)
+    flat = sorted((tmp_path / "flat").iterdir())
+    assert [path.name for path in flat] == [f"{i:05}.png" for i in range(40)]
+    right = 0
+    for path, image, label in zip(flat, made.images, made.labels.tolist(), strict=True):
+        seen = classifier.preprocess(read_image(path))
+        torch.testing.assert_close(seen, image[None], rtol=0, atol=0.5 / 255 + 1e-6)
+        right += int(classifier.network(seen).argmax()) == label
+        again = tmp_path / "classes" / classifier.categories[label] / path.name
+        assert again.read_bytes() == path.read_bytes()
+    assert right >= 38
+    assert len(list((tmp_path / "classes").rglob("*.png"))) == 40
+
+
+def test_a_packaged_network_may_be_filled_from_a_file(tmp_path):
+    path = tmp_path / "blank.safetensors"
+    state = {k: torch.zeros_like(v) for k, v in load_two_digit_network().state_dict().items()}
+    safetensors.torch.save_file(state, path)
+    classifier = load_classifier("two_digits", path, categories=["a", "b"])
+    assert (classifier.weights, classifier.categories) == (str(path), ("a", "b"))
+    assert not any(bool(value.any()) for value in classifier.network.state_dict().values())
+    with pytest.raises(ArgumentError, match="2 names"):
+        load_classifier("two_digits", categories=["a"])
+
+
+def test_a_model_may_be_a_name_a_module_or_a_classifier(tmp_path):
+    assert as_classifier("two_digits", categories=["n", "y"]).categories == ("n", "y")
+    network = tiny_network(4).train()
+    made = as_classifier(network)
+    assert made.network is network
+    assert not network.training
+    assert (made.name, made.categories) == ("Sequential", ("0", "1", "2", "3"))
+    assert made.preprocess == Preprocess()
+    own = Classifier("mine", network, ("a", "b", "c", "d"), Preprocess(32, 28))
+    assert as_classifier(own) is own
+    assert as_classifier(own, categories="wxyz").categories == tuple("wxyz")
+    torch.save(tiny_network(4).state_dict(), tmp_path / "other.pt")
+    for model in (network, own):
+        filled = as_classifier(model, tmp_path / "other.pt")
+        assert filled.weights == str(tmp_path / "other.pt")
+    other = torch.load(tmp_path / "other.pt")
+    assert all(torch.equal(other[k], v) for k, v in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (None, "got None"),
+        (nn.Linear, "Module or a Classifier"),
+        (lambda x: x, "Module or a Classifier"),
+        (nn.Linear(5, 2), r"`model` Linear to take inputs of shape \(1, 3, 224, 224\)"),
+        ("resnet81", "Nearest: resnet18"),
+    ],
+)
+def test_what_is_no_model_is_refused(model, words):
+    with pytest.raises(ArgumentError, match=words):
+        as_classifier(model)
 
 
 # --- weight files ------------------------------------------------------------------------------

@@ -12,14 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._checks import ArgumentError, describe
 from captum_infomask.models.checkpoints import fit_state_dict, read_state_dict
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.models.imagenet import default_categories, efficientnet_lite0
 from captum_infomask.models.pictures import Preprocess
 from captum_infomask.models.torchvision_models import torchvision_classifier, torchvision_names
+from captum_infomask.models.two_digits import load_two_digit_network
 
 LITE0 = "efficientnet_lite0"
+TWO_DIGITS = "two_digits"
 
 
 def load_classifier(
@@ -30,7 +32,8 @@ def load_classifier(
     """Load a classifier by the name of a model, or by the function that makes it.
 
     Args:
-        spec: ``"efficientnet_lite0"``; the name of a torchvision classifier, such as
+        spec: ``"efficientnet_lite0"``; ``"two_digits"``, the packaged network that finds the digit
+            0 in pictures of 28 × 56; the name of a torchvision classifier, such as
             ``"resnet18"``; or ``"package.module:function"``, which is called without arguments
             and returns an ``nn.Module`` (preprocessed as for ImageNet, at 224 pixels) or a
             ``Classifier`` (with a preprocessing of its own).
@@ -55,13 +58,76 @@ def load_classifier(
     """
     if ":" in spec:
         classifier = _from_function(spec, weights)
-    elif _one_of_many("a model", spec, [LITE0, *torchvision_names()]) == LITE0:
-        classifier = efficientnet_lite0()
-        if weights is not None:
-            fit_state_dict(classifier.network, read_state_dict(weights), weights)
-            classifier = replace(classifier, weights=str(weights))
+    elif _one_of_many("a model", spec, [LITE0, TWO_DIGITS, *torchvision_names()]) in _PACKAGED:
+        classifier = _filled(_PACKAGED[spec](), weights)
     else:
         classifier = torchvision_classifier(spec, "DEFAULT" if weights is None else weights)
+    return _named(classifier, categories)
+
+
+def as_classifier(
+    model: str | nn.Module | Classifier,
+    weights: str | Path | None = None,
+    categories: Sequence[str] | None = None,
+) -> Classifier:
+    """Make a classifier of whatever a user calls a model.
+
+    Args:
+        model: What ``load_classifier`` loads; an ``nn.Module``, which is put into eval mode and
+            preprocessed as for ImageNet, at 224 pixels; or a ``Classifier``.
+        weights: As for ``load_classifier``. A module or classifier is filled in place.
+        categories: Names of the categories, as for ``load_classifier``.
+
+    Returns:
+        The classifier, in eval mode.
+
+    Raises:
+        ArgumentError: if ``model`` is something else, or ``load_classifier`` would refuse it.
+
+    Example:
+        >>> from torch import nn
+        >>> from captum_infomask.models.loading import as_classifier
+        >>> network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+        >>> as_classifier(network, categories=["cat", "dog"]).categories
+        ('cat', 'dog')
+    """
+    if isinstance(model, str):
+        return load_classifier(model, weights, categories)
+    if isinstance(model, nn.Module):
+        name = type(model).__name__
+        return _named(_of_module(model, name, weights, name), categories)
+    if isinstance(model, Classifier):
+        return _named(_filled(model, weights), categories)
+    raise ArgumentError(
+        "Expected `model` to be the name of a model, module:function, a torch.nn.Module or a "
+        f"Classifier; got {describe(model)}."
+    )
+
+
+def _two_digits() -> Classifier:
+    """The packaged two-digit network; its pictures are grey, and not normalised."""
+    return Classifier(
+        name="two-digit network",
+        network=load_two_digit_network(),
+        categories=("no 0", "a 0"),
+        preprocess=Preprocess(resize=28, crop=(28, 56), mean=(0.0,), std=(1.0,)),
+        weights="captum-infomask",
+    )
+
+
+_PACKAGED = {LITE0: efficientnet_lite0, TWO_DIGITS: _two_digits}
+
+
+def _filled(classifier: Classifier, weights: str | Path | None) -> Classifier:
+    """Fill a classifier's network from a file, if one is given."""
+    if weights is None:
+        return classifier
+    fit_state_dict(classifier.network, read_state_dict(weights), weights)
+    return replace(classifier, weights=str(weights))
+
+
+def _named(classifier: Classifier, categories: Sequence[str] | None) -> Classifier:
+    """Give a classifier the categories' names, if they are given."""
     if categories is None:
         return classifier
     if len(categories) != len(classifier.categories):
@@ -88,14 +154,20 @@ def _from_function(spec: str, weights: str | Path | None) -> Classifier:
             f"Expected `model` {spec} to return a torch.nn.Module or a Classifier; "
             f"got {type(made).__name__}."
         )
-    network = made.network if isinstance(made, Classifier) else made.eval()
+    if isinstance(made, Classifier):
+        return _filled(replace(made, weights=spec), weights)
+    return _of_module(made, spec.rpartition(":")[2], weights, spec)
+
+
+def _of_module(
+    network: nn.Module, name: str, weights: str | Path | None, source: str
+) -> Classifier:
+    """Fill in the weights and count the classes; pictures are preprocessed as for ImageNet."""
+    network.eval()
     if weights is not None:
         fit_state_dict(network, read_state_dict(weights), weights)
-    source = spec if weights is None else str(weights)
-    if isinstance(made, Classifier):
-        return replace(made, weights=source)
-    names = default_categories(_count_classes(network, spec))
-    return Classifier(spec.rpartition(":")[2], network, names, weights=source)
+    names = default_categories(_count_classes(network, source))
+    return Classifier(name, network, names, weights=str(weights or source))
 
 
 def _find_function(spec: str) -> Callable[[], Any]:
@@ -128,15 +200,20 @@ def _one_of_many(what: str, given: str, names: Sequence[str]) -> str:
 @torch.no_grad()
 def _count_classes(network: nn.Module, spec: str) -> int:
     """Return the number of logits for a picture of ImageNet's size."""
-    side = Preprocess().crop
+    shape = (1, *Preprocess().shape)
     try:
-        logits = network(torch.zeros(1, 3, side, side))
+        logits = network(torch.zeros(shape, device=_device_of(network)))
     except Exception as error:
         raise ArgumentError(
-            f"Expected `model` {spec} to take inputs of shape (1, 3, {side}, {side}); it raised "
+            f"Expected `model` {spec} to take inputs of shape {shape}; it raised "
             f"{type(error).__name__}: {error}. Return a Classifier to set its preprocessing."
         ) from error
     if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[0] != 1:
         given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ArgumentError(f"Expected `model` {spec} to return logits (1, M); got {given}.")
     return int(logits.shape[1])
+
+
+def _device_of(network: nn.Module) -> torch.device:
+    """Where a network's parameters are."""
+    return next((parameter.device for parameter in network.parameters()), torch.device("cpu"))

@@ -1,6 +1,8 @@
 # Picture files, and their way from pixels to what a network was trained on.
 from __future__ import annotations
 
+import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +14,6 @@ from torchvision.transforms import functional as F
 
 from captum_infomask._checks import ArgumentError
 
-# Pillow reports a damaged file as any of these, depending on its format.
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-
 
 def read_image(path: str | Path) -> Image.Image:
     """Read a picture file as 8-bit RGB, turned upright as its EXIF orientation says.
@@ -23,11 +22,10 @@ def read_image(path: str | Path) -> Image.Image:
         path: A file in any format that Pillow reads.
 
     Returns:
-        The picture.
+        The picture, as ``decode_image`` makes it.
 
     Raises:
-        ArgumentError: if the file is missing, a folder, no picture, truncated, or has more than
-            8 bits per channel (which a conversion would clip silently).
+        ArgumentError: if the file is missing, a folder, or nothing that ``decode_image`` takes.
 
     Example:
         >>> import tempfile, os
@@ -44,36 +42,99 @@ def read_image(path: str | Path) -> Image.Image:
     if not path.exists():
         raise ArgumentError(f"Expected the image to be a file; {path} does not exist.")
     try:
-        with Image.open(path) as file:
-            file.load()
-            image = ImageOps.exif_transpose(file)
+        content = path.read_bytes()
+    except OSError as error:
+        raise ArgumentError(
+            f"Expected the image to be a file that can be read; got {path}: {error}."
+        ) from error
+    return decode_image(content, str(path))
+
+
+def decode_image(content: bytes, name: str) -> Image.Image:
+    """Decode a picture file's bytes as 8-bit RGB, turned upright as its EXIF orientation says.
+
+    Of an animation it is the first frame. Transparency is left out, and the colours that lie
+    beneath it are shown, as torchvision's ``ImageFolder`` shows them to networks in training. Of
+    16 bits per colour Pillow keeps the upper 8. An EXIF block that cannot be read turns nothing.
+
+    Args:
+        content: The bytes of a file in any format that Pillow reads, but PostScript, which is a
+            program.
+        name: What an error message calls the file.
+
+    Returns:
+        The picture. No warning is given.
+
+    Raises:
+        ArgumentError: if the bytes are no picture, are truncated or damaged, have more than 8 bits
+            of grey (which a conversion would clip silently), or hold more pixels than Pillow's
+            ``MAX_IMAGE_PIXELS``, which is seen before a pixel is decoded.
+
+    Example:
+        >>> import io
+        >>> from PIL import Image
+        >>> from captum_infomask.models.pictures import decode_image
+        >>> file = io.BytesIO()
+        >>> Image.new("CMYK", (1, 1), (0, 255, 255, 0)).save(file, "TIFF")
+        >>> decode_image(file.getvalue(), "ink.tif").getpixel((0, 0))
+        (255, 0, 0)
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # Between once and twice its limit Pillow only warns.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content)) as file:
+                if file.format == "EPS":  # would have Ghostscript run the file's program
+                    raise UnidentifiedImageError
+                file.load()
+                image = _upright(file)
+                deep = image.mode in ("I", "F") or image.mode.startswith("I;")
+                shown = image if deep else image.convert("RGB")
     except UnidentifiedImageError:
         raise ArgumentError(
-            f"Expected the image to be a picture file such as PNG or JPEG; {path} is not one."
+            f"Expected the image to be a picture file such as PNG or JPEG; {name} is not one."
         ) from None
-    except _UNREADABLE as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ArgumentError(
-            f"Expected the image to be a whole picture file; {path} cannot be read: {error}."
+            f"Expected the image to have at most {Image.MAX_IMAGE_PIXELS} pixels (Pillow's "
+            f"MAX_IMAGE_PIXELS); {name} has more."
+        ) from None
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow reports damage by whatever its formats' readers raise
+        raise ArgumentError(
+            f"Expected the image to be a whole picture file; {name} cannot be read: {error}."
         ) from error
-    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+    if deep:
         raise ArgumentError(
-            f"Expected the image to have 8 bits per channel; {path} has Pillow mode {image.mode!r}."
+            f"Expected the image to have 8 bits per channel; {name} has Pillow mode {shown.mode!r}."
         )
-    return image.convert("RGB")
+    return shown
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn a picture as its EXIF orientation says, if that can be read."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except MemoryError:
+        raise
+    except Exception:
+        return image
 
 
 @dataclass(frozen=True)
 class Preprocess:
     """From a photograph to the tensor that a network was trained on.
 
-    The shorter side is resized to ``resize``, the centre ``crop`` × ``crop`` is cut out, and every
-    channel becomes ``(p / 255 − mean) / std``. The two steps are methods of their own so that a
-    figure can show exactly the pixels that the network saw.
+    The shorter side is resized to ``resize``, the centre ``crop`` is cut out (what lies outside the
+    picture is black), and every channel becomes ``(p / 255 − mean) / std``. The two steps are
+    methods of their own so that a figure can show exactly the pixels that the network saw.
 
     Args:
         resize: Shorter side after resizing, in pixels.
-        crop: Side of the square that is cut from the centre, in pixels.
-        mean: Per channel, subtracted from pixels in [0, 1].
+        crop: What is cut from the centre, in pixels: (height, width), or the side of a square.
+        mean: Per channel, subtracted from pixels in [0, 1]. One entry makes the picture grey.
         std: Per channel, divides the result.
         interpolation: How pixels are resampled.
 
@@ -88,17 +149,39 @@ class Preprocess:
     """
 
     resize: int = 256
-    crop: int = 224
+    crop: int | tuple[int, int] = 224
     mean: Sequence[float] = (0.485, 0.456, 0.406)
     std: Sequence[float] = (0.229, 0.224, 0.225)
     interpolation: InterpolationMode = InterpolationMode.BILINEAR
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of what the network sees."""
+        height, width = self.crop if isinstance(self.crop, tuple) else (self.crop, self.crop)
+        return len(self.mean), height, width
+
     def frame(self, image: Image.Image) -> Image.Image:
-        """Return the resized and cropped picture, in the 8-bit pixels that the network sees."""
+        """Return the resized and cropped picture, in the 8-bit pixels that the network sees.
+
+        It is RGB; where the network sees grey, the three channels are equal.
+
+        Raises:
+            ArgumentError: if the resized picture would have more pixels than Pillow's
+                ``MAX_IMAGE_PIXELS``, because one side is very much shorter than the other.
+        """
+        short, long = sorted(image.size)
+        limit = Image.MAX_IMAGE_PIXELS
+        if limit is not None and self.resize * (self.resize * long // short) > limit:
+            raise ArgumentError(
+                f"Expected the image to have at most {limit} pixels (Pillow's MAX_IMAGE_PIXELS) "
+                f"when its shorter side is {self.resize}; got {image.width} × {image.height}."
+            )
+        if len(self.mean) == 1:
+            image = image.convert("L").convert("RGB")
         resized = F.resize(image, [self.resize], self.interpolation)
-        return F.center_crop(resized, [self.crop, self.crop])  # type: ignore[no-any-return]
+        return F.center_crop(resized, list(self.shape[1:]))  # type: ignore[no-any-return]
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Return the picture as a normalised float tensor of shape (1, C, H, W)."""
-        pixels = F.to_tensor(self.frame(image))
+        pixels = F.to_tensor(self.frame(image))[: len(self.mean)]
         return F.normalize(pixels, list(self.mean), list(self.std))[None]  # type: ignore[no-any-return]
