@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from browser import Offline, chromium_fixture
+from browser import LUMINANCE, Offline, chromium_fixture
 from page_content import HOSTILE, HOSTILE_END, hostile_content, page_content, picture
 
 from captum_infomask.report.content import MapContent, PageContent, PictureContent
@@ -127,17 +127,6 @@ def test_the_call_is_copied_or_selected(open_page, chromium):
         "document.querySelector('.cim-call [role=status]').textContent.startsWith('Selected')"
     )
     assert page.evaluate("getSelection().toString()") == page_content().call
-
-
-LUMINANCE = """(colour) => {
-  const canvas = document.createElement("canvas");
-  const context = canvas.getContext("2d");
-  context.fillStyle = colour;
-  context.fillRect(0, 0, 1, 1);
-  const parts = [...context.getImageData(0, 0, 1, 1).data].slice(0, 3).map((c) => c / 255);
-  const linear = parts.map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
-  return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
-}"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -74,6 +74,8 @@ class PictureContent:
         facts: Pairs of a number with its unit, and what it is.
         maps: One per method, all pictures in one order.
         truth: (H, W), boolean, the pixels that are known to be right, if they are.
+        group: What it is an example of, where pictures are sorted into groups; those of one group
+            follow each other.
 
     Example:
         >>> from captum_infomask.report.content import PictureContent
@@ -86,6 +88,7 @@ class PictureContent:
     facts: tuple[tuple[str, str], ...]
     maps: tuple[MapContent, ...]
     truth: BoolArray | None = None
+    group: str = ""
 
 
 @dataclass(frozen=True)

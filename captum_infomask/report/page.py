@@ -42,6 +42,7 @@ def page_html(content: PageContent) -> str:
         .get_template("page.html")
         .render(
             content=content,
+            title=content.title,
             summary=_summary(content),
             style=Markup(viewer_style()),
             script=Markup(viewer_script() + _START),

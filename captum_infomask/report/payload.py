@@ -99,6 +99,7 @@ def _picture(picture: PictureContent, limits: list[float]) -> dict[str, Any]:
     height, width = picture_size(picture)
     return {
         "title": picture.title,
+        "group": picture.group,
         "height": height,
         "width": width,
         "photo": None if picture.pixels is None else picture_uri(picture.pixels),

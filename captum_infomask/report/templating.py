@@ -8,6 +8,7 @@ from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from captum_infomask.report import words
 from captum_infomask.report.content import Cell, Column
 
 
@@ -23,6 +24,7 @@ def environment() -> Environment:
     )
     made.filters["sha256"] = _hash
     made.filters["number"] = _number
+    made.filters |= words.FILTERS
     return made
 
 
@@ -36,6 +38,18 @@ def viewer_script() -> str:
 def viewer_style() -> str:
     """The viewer's style sheet."""
     return _text("viewer.css")
+
+
+@functools.cache
+def run_script() -> str:
+    """What the summary of a run adds to the viewer's module."""
+    return _text("run.js")
+
+
+@functools.cache
+def run_style() -> str:
+    """What the summary of a run adds to the viewer's style sheet."""
+    return _text("run.css")
 
 
 def _text(name: str) -> str:

@@ -1067,7 +1067,15 @@ function pictureChooser(pictures, choose) {
     });
     return button;
   });
-  return make("nav", { class: "cim-pictures", "aria-label": "Pictures" }, ...buttons);
+  const groups = [...new Set(pictures.map((picture) => picture.group))];
+  const rows = groups.map((group) => {
+    const own = buttons.filter((button, k) => pictures[k].group === group);
+    const row = make("div", { class: "cim-pictures" }, ...own);
+    if (!group) return row;
+    const head = make("h3", {}, group);
+    return make("section", { class: "cim-group", "aria-label": group }, head, row);
+  });
+  return make("nav", { class: "cim-chooser", "aria-label": "Pictures" }, ...rows);
 }
 
 /**

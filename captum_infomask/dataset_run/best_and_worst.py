@@ -1,0 +1,61 @@
+# The pictures that a run's summary shows: those the network was told most by, and least.
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from captum_infomask.dataset_run.class_names import class_names
+from captum_infomask.dataset_run.statistics import PictureNumbers
+from captum_infomask.report.content import PictureContent
+from captum_infomask.report.words import decimals, percent
+
+if TYPE_CHECKING:
+    from captum_infomask.dataset_run.loaded import DatasetRun
+
+EXAMPLES = 6  # of either kind
+_BEST, _WORST = "Highest i(y; x)", "Lowest i(y; x)"
+
+
+def best_and_worst(run: DatasetRun, numbers: PictureNumbers) -> tuple[PictureContent, ...]:
+    """The pictures with the highest and the lowest i(y; x), in two groups; none is in both.
+
+    Args:
+        run: Where maps and pictures are loaded from.
+        numbers: Of its pictures that did not fail; those without a finite i(y; x) are left out.
+
+    Returns:
+        At most 6 of either kind with their maps, the most extreme first. Of equal ones, that which
+        comes first in the run.
+    """
+    places = np.flatnonzero(np.isfinite(numbers.totals))
+    totals = numbers.totals[places]
+    best = places[np.argsort(-totals, kind="stable")][: min(EXAMPLES, -(-len(places) // 2))]
+    worst = places[np.argsort(totals, kind="stable")]
+    worst = worst[~np.isin(worst, best)][:EXAMPLES]
+    return tuple(
+        _example(run, numbers, int(k), group)
+        for group, chosen in ((_BEST, best), (_WORST, worst))
+        for k in chosen
+    )
+
+
+def _example(run: DatasetRun, numbers: PictureNumbers, k: int, group: str) -> PictureContent:
+    """One picture with its map and what is known of it."""
+    key = run.table["key"][int(numbers.places[k])].as_py()
+    unit = run.manifest["settings"]["unit"]
+    target, predicted = int(numbers.targets[k]), int(numbers.predicted[k])
+    named, answered = class_names(run.categories, [target, predicted])
+    bits = f"{decimals(float(numbers.totals[k]))} {unit}"
+    (shown,) = run[key].content(run.picture(key)).pictures
+    hit = "the target" if predicted == target else "not the target"
+    facts = [
+        (bits, "i(y; x), the whole picture"),
+        (f"{decimals(float(numbers.best[k]))} {unit}", "score of the best region"),
+        (percent(float(numbers.shares[k])), "of the picture is kept by the run's mask"),
+        (answered, f"predicted, {hit}"),
+        (key, "key"),
+    ]
+    title = f"{named}, {bits}"
+    return replace(shown, title=title, facts=tuple(facts), group=group)
