@@ -22,6 +22,9 @@ from captum_infomask.critics.calibration import FittedTemperature
 from captum_infomask.critics.fit import fit_critic
 from captum_infomask.critics.fitted import FittedCritic
 from captum_infomask.critics.temperature import fit_temperature
+from captum_infomask.dataset_run.errors import RunStopped
+from captum_infomask.dataset_run.loaded import DatasetRun, load_run
+from captum_infomask.dataset_run.run import run_dataset
 from captum_infomask.engines.batched import Batched
 from captum_infomask.engines.dropout import keep_dropout
 from captum_infomask.engines.incremental.engine import Incremental
@@ -76,6 +79,7 @@ __all__ = [
     "ConditionalMutualInformation",
     "ConditionalPatches",
     "Constant",
+    "DatasetRun",
     "Deletion",
     "FillDisagreement",
     "FittedCritic",
@@ -100,6 +104,7 @@ __all__ = [
     "RelevanceMass",
     "RelevanceRank",
     "RemoveTokens",
+    "RunStopped",
     "Sandwich",
     "Sensitivity",
     "Tokens",
@@ -123,11 +128,13 @@ __all__ = [
     "infomask_explain_func",
     "information",
     "keep_dropout",
+    "load_run",
     "log_softmax_sandwich",
     "max_box_acc",
     "measure_bounds",
     "pc_cross_entropy",
     "randomisation_check",
+    "run_dataset",
     "sliding_windows",
     "superpixels",
     "threshold_mask",

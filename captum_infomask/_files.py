@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -10,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from captum_infomask._checks import ArgumentError, describe
+
+PART = ".part"
 
 
 def check_path(argument: str, path: object) -> Path:
@@ -33,18 +36,33 @@ def write(path: Path, kind: str, tensors: dict[str, Tensor], facts: dict[str, An
     # Copies, because safetensors refuses tensors that share memory.
     owned = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with whole_file(path) as beside:
-        save_file(owned, beside, metadata={"format": kind, "facts": json.dumps(facts)})
+        # Not by `save_file`, whose errors do not say that a disk is full in a way to catch.
+        beside.write_bytes(save(owned, metadata={"format": kind, "facts": json.dumps(facts)}))
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A path beside this one to write to, which takes this one's place when all is written."""
-    beside = path.with_name(f"{path.name}.part")
+    """A path beside this one to write to, which takes this one's place when all is on the disk.
+
+    No two writers share it. A process that is killed leaves it behind, under ``PART``'s suffix.
+    """
+    beside = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{PART}")
     try:
         yield beside
+        _to_disk(beside)
         os.replace(beside, path)
+        _to_disk(path.parent)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file or a folder is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def read(argument: str, path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -21,7 +21,7 @@ from captum_infomask.engines.traced import StandsAside, traced
 
 @pytest.fixture(autouse=True)
 def _worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batched, "_WORTH_A_COPY", 0)
+    monkeypatch.setattr(batched, "WORTH_A_COPY", 0)
 
 
 @pytest.fixture
@@ -117,10 +117,10 @@ def test_little_work_and_single_chunks_are_not_worth_a_copy(
     net, x = Block(), images()
     with caplog.at_level(logging.DEBUG, logger="captum_infomask"):
         bits(net, x, engine=Batched(), perturbations_per_eval=100)
-        monkeypatch.setattr(batched, "_WORTH_A_COPY", 4 * x.numel() + 1)
+        monkeypatch.setattr(batched, "WORTH_A_COPY", 4 * x.numel() + 1)
         bits(net, x, engine=Batched())
         assert runs_of_copies == []
-        monkeypatch.setattr(batched, "_WORTH_A_COPY", 4 * x.numel())
+        monkeypatch.setattr(batched, "WORTH_A_COPY", 4 * x.numel())
         bits(net, x, engine=Batched())
     assert len(runs_of_copies) == 3
     assert caplog.text == ""

@@ -56,7 +56,7 @@ def run_demo(options: argparse.Namespace) -> bool:
     report = folder / "report.html"
     found.to_html(report)
     print(f"report: {report}")
-    _open(report, options.open)
+    open_page(report, options.open)
     return _all_failed(found)
 
 
@@ -64,7 +64,7 @@ def run_attribute(options: argparse.Namespace) -> bool:
     """Draw the maps of the user's picture; whether all methods failed."""
     check_folder(options.out)
     image = read_image(options.image)
-    classifier = _classifier(options)
+    classifier = classifier_of(options)
     targets = None if options.target is None else [options.target]
     found = _compare(classifier, [image], options, target=targets, methods=_FEW, metrics=[])
     _show(found, classifier, image, make_folder(options.out) / Path(options.image).stem)
@@ -81,7 +81,7 @@ def run_compare(options: argparse.Namespace) -> bool:
     _check_count("--target", options.target, len(images), or_one=True)
     _check_count("--truth", options.truth, len(images))
     masks = None if options.truth is None else [read_image(path) for path in options.truth]
-    classifier = _classifier(options)
+    classifier = classifier_of(options)
     found = _compare(
         classifier,
         images,
@@ -101,7 +101,7 @@ def run_compare(options: argparse.Namespace) -> bool:
     if options.csv is not None:
         found.to_csv(options.csv)
         print(f"table: {options.csv}")
-    _open(options.out, options.open)
+    open_page(options.out, options.open)
     return _all_failed(found)
 
 
@@ -156,7 +156,7 @@ def _save_figure(figure: Any, path: Path) -> None:
         raise ArgumentError(f"Expected `--out` to be writable; got {error}.") from error
 
 
-def _classifier(options: argparse.Namespace) -> Classifier:
+def classifier_of(options: argparse.Namespace) -> Classifier:
     """The network that the options name."""
     categories = None if options.categories is None else read_categories(options.categories)
     with _importable_from_here():
@@ -204,7 +204,7 @@ def _all_failed(found: Comparison) -> bool:
     return all(outcome.failed for outcome in found.outcomes)
 
 
-def _open(path: Path, wanted: bool) -> None:
+def open_page(path: Path, wanted: bool) -> None:
     """Open a page in the user's browser."""
     if wanted and not webbrowser.open(path.resolve().as_uri()):
         print(f"no browser could be opened; the report is {path}", file=sys.stderr)

@@ -13,7 +13,12 @@ from torch import Tensor
 from captum_infomask._checks import ArgumentError, boolean, describe
 from captum_infomask._types import Tensors
 from captum_infomask.engines.base import Call
-from captum_infomask.engines.chunks import PICTURE, default_views, elements_shown, of_one_size
+from captum_infomask.engines.chunks import (
+    WORTH_A_COPY,
+    default_views,
+    elements_shown,
+    of_one_size,
+)
 from captum_infomask.engines.copies import FastCopy, fast_copy
 from captum_infomask.engines.memory import (
     free_cached,
@@ -28,9 +33,6 @@ from captum_infomask.views.plan import ViewPlan
 
 _log = logging.getLogger("captum_infomask")
 
-# The numbers that a plan's views show from which a copy saves more than it costs: measured
-# (docs/engines.md).
-_WORTH_A_COPY = 64 * PICTURE
 _COMPARED = 2  # the views that a copy is compared on
 
 
@@ -106,7 +108,7 @@ class RunningBatched:
                     self._fitting = len(rows) // 2
                     free_cached()
                     continue
-                if self._may_copy and elements >= _WORTH_A_COPY and len(rows) < len(plan):
+                if self._may_copy and elements >= WORTH_A_COPY and len(rows) < len(plan):
                     self._make_copy(plan, rows[:_COMPARED], output[:_COMPARED])
                 left = left[len(rows) :]
                 yield rows, output

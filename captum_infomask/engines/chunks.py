@@ -9,6 +9,10 @@ from captum_infomask.views.plan import ViewPlan
 PICTURE = 3 * 224 * 224  # the numbers of a picture that sizes are measured in
 MOST_VIEWS_ON_CPU = 128
 
+# The numbers that a plan's views show from which a faster copy of the network saves more than it
+# costs: measured (docs/engines.md).
+WORTH_A_COPY = 64 * PICTURE
+
 # Measured with one and two CPU threads, where larger chunks lose (docs/results/speed.md); a guess
 # for more, and elsewhere.
 _PICTURES_PER_THREAD, _PICTURES_ON_CPU = 2, (4, 32)

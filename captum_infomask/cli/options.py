@@ -1,0 +1,142 @@
+# Groups of options that commands share.
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from captum_infomask.comparison.metrics.choose import METRICS
+from captum_infomask.models.loading import LITE0
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which pictures, and where the results go."""
+    parser.add_argument(
+        "--data",
+        required=True,
+        metavar="DIR|PARQUET|GLOB",
+        help="a folder of pictures, .parquet files with pictures, or a glob; also remote",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help="folder for the results: new, empty, or that of the run to go on with",
+    )
+    parser.add_argument(
+        "--target",
+        default="prediction",
+        metavar="WHAT",
+        help="prediction, label (the sub-folder, or Parquet's column of that name), or another "
+        "Parquet column (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-errors", type=int, metavar="N", help="stop after more bad pictures (default: never)"
+    )
+    parser.add_argument(
+        "--shard-size",
+        type=int,
+        metavar="N",
+        help="pictures of a file of results (default: 64, or a batch)",
+    )
+
+
+def add_scores(parser: argparse.ArgumentParser) -> None:
+    """Add the options of what is scored."""
+    parser.add_argument("--view", help="crop, keep, drop, chain or features (default: crop)")
+    parser.add_argument(
+        "--window", type=int, metavar="PIXELS", help="side of the windows (default: a quarter)"
+    )
+    parser.add_argument(
+        "--stride",
+        type=int,
+        metavar="PIXELS",
+        help="step between windows (default: half a window)",
+    )
+    parser.add_argument(
+        "--temperature", type=float, default=1.0, help="divides logits (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--keep",
+        type=float,
+        default=0.2,
+        metavar="FRACTION",
+        help="of the maximum that the mask keeps (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where a run computes."""
+    parser.add_argument(
+        "--engine",
+        default="local",
+        help="local, or ray: a cluster, or all CPUs of this machine (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--address", help="of a Ray cluster, or auto (default: Ray starts on this machine)"
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes that decode (local) or compute (ray) (default: one per CPU, or GPU)",
+    )
+    parser.add_argument("--device", help="where the network runs (default: cuda if it is there)")
+    parser.add_argument(
+        "--batch-size", type=int, metavar="N", help="pictures that share forward passes"
+    )
+
+
+def add_network(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which network."""
+    parser.add_argument(
+        "--model",
+        default=LITE0,
+        metavar="NAME",
+        help="a torchvision classifier, or module:function (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--weights", help="name of torchvision's weights, or a file (.safetensors, state dict)"
+    )
+    parser.add_argument("--categories", metavar="FILE", help="category names, one a line")
+
+
+def add_layer(parser: argparse.ArgumentParser) -> None:
+    """Add the option of Grad-CAM's layer."""
+    parser.add_argument("--layer", metavar="NAME", help="Grad-CAM's layer (default: the last)")
+
+
+def add_metrics(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says what is measured."""
+    parser.add_argument(
+        "--metrics",
+        metavar="NAMES",
+        help=f"with commas between, of: {', '.join(METRICS)}; or all, or none",
+    )
+
+
+def add_windows(parser: argparse.ArgumentParser) -> None:
+    """Add the options of InfoMask's and Occlusion's windows."""
+    parser.add_argument(
+        "--window", type=int, metavar="PIXELS", help="side of the windows (default: a quarter)"
+    )
+    parser.add_argument(
+        "--stride", type=int, metavar="PIXELS", help="step between windows (default: a quarter)"
+    )
+
+
+def add_folder(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add the option that says where files go."""
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("infomask-out"),
+        metavar="DIR",
+        help=f"folder for {what} (default: %(default)s)",
+    )
+
+
+def add_open(parser: argparse.ArgumentParser) -> None:
+    """Add the option that shows the page."""
+    parser.add_argument("--open", action="store_true", help="open the report in the browser")

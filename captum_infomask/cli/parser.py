@@ -1,0 +1,147 @@
+# The commands and their options, described for argparse.
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import NoReturn
+
+from captum_infomask import __version__
+from captum_infomask._checks import ArgumentError
+from captum_infomask.cli.commands import run_attribute, run_compare, run_demo
+from captum_infomask.cli.options import (
+    add_data,
+    add_engine,
+    add_folder,
+    add_layer,
+    add_metrics,
+    add_network,
+    add_open,
+    add_scores,
+    add_windows,
+)
+from captum_infomask.cli.runs import report_run, run_whole
+from captum_infomask.comparison.methods import METHOD_NAMES
+
+PROGRAM = "captum-infomask"
+PHOTO = "camera"
+
+EXAMPLES = """\
+examples:
+  captum-infomask demo
+  captum-infomask demo --photo rocket --out build/demo
+  captum-infomask demo --two-digits
+  captum-infomask compare cat.jpg
+  captum-infomask compare cat.jpg dog.jpg --model resnet50 --out pets.html --open
+  captum-infomask compare cat.jpg --target "tiger cat" --methods "InfoMask,Grad-CAM" \\
+      --metrics deletion,insertion,infidelity --json cat.json --csv cat.csv
+  captum-infomask compare cat.jpg --truth cat-mask.png
+  captum-infomask attribute cat.jpg --model resnet50 --weights IMAGENET1K_V2 --target "tiger cat"
+  captum-infomask attribute leaf.png --model resnet18 --weights leaves.safetensors \\
+      --categories leaves.txt --target 3
+  captum-infomask attribute scan.png --model mypackage.networks:make --window 40 --stride 10
+  captum-infomask run --data photos/ --model resnet50 --out bits/
+  captum-infomask run --data "s3://bucket/train/*.parquet" --target label --model resnet50 \
+      --out /shared/bits --engine ray --address auto
+  captum-infomask report bits/ --open
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports its errors like all others: one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave the reporting to main."""
+        raise ArgumentError(f"{message} (see {self.prog} --help)")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = _Parser(
+        prog=PROGRAM,
+        description="What each part of a picture told a network, in bits, beside Grad-CAM and "
+        "Occlusion.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="{demo,compare,attribute,run,report}")
+    parser.set_defaults(failure="every method failed")
+
+    demo = commands.add_parser("demo", help="EfficientNet-Lite0 on a photograph; no download")
+    demo.set_defaults(run=run_demo, layer=None)
+    demo.add_argument(
+        "--photo", default=PHOTO, help="a photograph of scikit-image's (default: %(default)s)"
+    )
+    demo.add_argument("--two-digits", action="store_true", help="the paper's digits instead")
+    add_metrics(demo)
+    add_windows(demo)
+    add_folder(demo, "the report, the figure and the arrays")
+    add_open(demo)
+
+    compare = commands.add_parser(
+        "compare",
+        help="methods side by side on your own pictures, measured, in a report",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    compare.set_defaults(run=run_compare)
+    compare.add_argument("images", metavar="IMAGE", nargs="+", help="picture files")
+    add_network(compare)
+    add_layer(compare)
+    compare.add_argument(
+        "--target",
+        action="append",
+        metavar="CLASS",
+        help="index or category name, once or once per picture (default: the predictions)",
+    )
+    compare.add_argument(
+        "--methods", metavar="NAMES", help=f"with commas between, of: {', '.join(METHOD_NAMES)}"
+    )
+    add_metrics(compare)
+    compare.add_argument(
+        "--truth",
+        action="append",
+        metavar="MASK.png",
+        help="the right pixels, white on black, once per picture",
+    )
+    add_windows(compare)
+    compare.add_argument(
+        "--out",
+        type=Path,
+        default=Path("infomask-report.html"),
+        metavar="FILE",
+        help="the report (default: %(default)s)",
+    )
+    compare.add_argument("--json", type=Path, metavar="FILE", help="all numbers as JSON")
+    compare.add_argument("--csv", type=Path, metavar="FILE", help="a line per method and picture")
+    add_open(compare)
+
+    attribute = commands.add_parser("attribute", help="a figure and arrays of your own picture")
+    attribute.set_defaults(run=run_attribute)
+    attribute.add_argument("image", metavar="IMAGE", help="a picture file")
+    add_network(attribute)
+    add_layer(attribute)
+    attribute.add_argument("--target", help="index or category name (default: the prediction)")
+    add_windows(attribute)
+    add_folder(attribute, "the figure and the arrays")
+
+    run = commands.add_parser(
+        "run",
+        help="every picture of a data set, on this machine or on Ray; goes on where it stopped",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    run.set_defaults(run=run_whole, failure="every picture is bad")
+    add_data(run)
+    add_network(run)
+    add_scores(run)
+    add_engine(run)
+
+    report = commands.add_parser("report", help="a page that sums up a run over a data set")
+    report.set_defaults(run=report_run)
+    report.add_argument("run_folder", type=Path, metavar="OUT", help="the run's folder")
+    report.add_argument(
+        "--out", type=Path, metavar="FILE", help="the page (default: OUT/report.html)"
+    )
+    add_open(report)
+    return parser

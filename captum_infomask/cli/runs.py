@@ -1,0 +1,78 @@
+# The commands over whole data sets: run, and the report of a run.
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from PIL import Image
+
+from captum_infomask._checks import ArgumentError
+from captum_infomask._files import whole_file
+from captum_infomask.cli.commands import classifier_of, open_page
+from captum_infomask.cli.places import check_file
+from captum_infomask.dataset_run.loaded import load_run
+from captum_infomask.dataset_run.run import run_dataset
+from captum_infomask.dataset_run.summary import run_content
+from captum_infomask.masks import MaxFraction
+from captum_infomask.models.classifier import Classifier
+from captum_infomask.report.run_summary import run_html
+
+_SHOWN = 5  # bad pictures
+
+
+def run_whole(options: argparse.Namespace) -> bool:
+    """Score a data set, or what is missing of it; whether all pictures are bad."""
+    if options.stride is not None and options.window is None:
+        raise ArgumentError("Expected `--window` along with `--stride`; got `--stride` alone.")
+    classifier = classifier_of(options)
+    settings: dict[str, Any] = {} if options.view is None else {"view": options.view}
+    if options.window is not None:
+        channels = _channels(classifier)
+        stride = max(options.window // 2, 1) if options.stride is None else options.stride
+        settings["sliding_window_shapes"] = (channels, options.window, options.window)
+        settings["strides"] = (channels, stride, stride)
+    run = run_dataset(
+        options.data,
+        classifier,
+        options.out,
+        target=options.target,
+        engine=options.engine,
+        address=options.address,
+        workers=options.workers,
+        temperature=options.temperature,
+        rule=MaxFraction(options.keep),
+        batch_size=options.batch_size,
+        shard_size=options.shard_size,
+        max_errors=options.max_errors,
+        device=options.device,
+        seed=options.seed,
+        show_progress=True,
+        **settings,
+    )
+    bad = len(run.errors)
+    print(f"{len(run)} pictures scored, {bad} bad: {options.out}")
+    for key, error in list(run.errors.items())[:_SHOWN]:
+        print(f"  {key}: {error}", file=sys.stderr)
+    if bad > _SHOWN:
+        print(f"  and {bad - _SHOWN} more: see the report", file=sys.stderr)
+    print(f"summary: captum-infomask report {options.out}")
+    return not len(run)
+
+
+def report_run(options: argparse.Namespace) -> bool:
+    """Write the summary of a run, whether it has ended or not."""
+    run = load_run(options.run_folder)
+    path = options.run_folder / "report.html" if options.out is None else options.out
+    check_file("--out", path)
+    page = run_html(run_content(run))
+    with whole_file(path) as beside:
+        beside.write_text(page, encoding="utf-8")
+    print(f"report: {path}")
+    open_page(path, options.open)
+    return False
+
+
+def _channels(classifier: Classifier) -> int:
+    """How many channels the network's inputs have, whatever makes them."""
+    return classifier.preprocess(Image.new("RGB", (64, 64))).shape[1]

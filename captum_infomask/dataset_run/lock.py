@@ -1,0 +1,65 @@
+# One run at a time: a lock on the output folder, which dies with its process.
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from captum_infomask._checks import ArgumentError
+from captum_infomask.dataset_run.shards import stops_without_space
+
+_held: set[int] = set()
+
+
+@contextmanager
+def only_run(folder: Path) -> Iterator[None]:
+    """Make the folder, and hold its lock; refuse if another run holds it.
+
+    The system lets go of it when the process ends, however it ends.
+    """
+    import fcntl  # noqa: PLC0415 - of POSIX systems; the rest of the package needs none
+
+    path = folder / ".lock"
+    try:
+        with stops_without_space(path):
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise ArgumentError(f"Expected `out` to be writable; got {error}.") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(handle, 200).decode(errors="replace") or "another process"
+            raise ArgumentError(
+                f"Expected `out` to be a folder that no other run writes to; {folder} is held by "
+                f"{holder}."
+            ) from None
+        except OSError as error:
+            raise ArgumentError(
+                f"Expected `out` to be on a file system whose files can be locked; got {error}."
+            ) from error
+        _held.add(handle)
+        since = datetime.now().astimezone().isoformat(timespec="seconds")
+        holder = f"process {os.getpid()} on {socket.gethostname()} since {since}"
+        with stops_without_space(path):
+            os.ftruncate(handle, 0)
+            os.write(handle, holder.encode())
+        yield
+    finally:
+        _held.discard(handle)
+        os.close(handle)
+
+
+def _let_go() -> None:
+    """A forked child would keep the lock of a parent that was killed."""
+    for handle in _held:
+        os.close(handle)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)

@@ -1,0 +1,184 @@
+# The engine of a cluster: Ray Data hands shards to actors, and replaces those that die.
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import traceback
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import torch
+
+from captum_infomask._checks import ArgumentError
+from captum_infomask.dataset_run.errors import RunStopped
+from captum_infomask.dataset_run.ray_session import import_ray, one_line, ray_session
+
+if TYPE_CHECKING:
+    from captum_infomask.dataset_run.job import Job, ShardDone, Worker
+
+
+def run_on_ray(
+    job: Job,
+    shards: Sequence[int],
+    *,
+    address: str | None,
+    workers: int | None,
+    done: Callable[[ShardDone], None],
+) -> None:
+    """Compute shards on a cluster, in any order.
+
+    The model is loaded once by each worker. A worker whose process or machine dies is replaced,
+    and its shard done again from its beginning.
+
+    Args:
+        job: What to do.
+        shards: Which shards.
+        address: Of a cluster; None for that of RAY_ADDRESS, or else a Ray of this machine, which
+            ends with the run. A Ray that is initialised already is used, and goes on.
+        workers: How many at once; None for one per CPU of the cluster, or per GPU where the
+            network runs on one.
+        done: Called after each shard, as they finish. What it raises ends the run.
+
+    Raises:
+        ArgumentError: Ray is not installed, nothing answers at the address, or there is no GPU.
+        RunStopped: Ray did not start, or gave up; or a worker ran out of space.
+    """
+    if not shards:
+        return
+    on_gpu = job.settings.device.startswith("cuda")
+    with ray_session(address, None if on_gpu else workers) as ray:
+        if workers is None:
+            workers = _places(ray, "GPU" if on_gpu else "CPU")
+        workers = min(workers, len(shards))
+        try:
+            with closing(_outcomes(ray, job, shards, workers, on_gpu)) as outcomes:
+                for found in outcomes:
+                    if isinstance(found, _Failure):
+                        raise found.error from _InWorker(found.trace)
+                    done(found)
+        except ray.exceptions.RayError as error:
+            raise RunStopped(
+                f"Ray stopped ({type(error).__name__}: {one_line(error)}). What is done stays, and "
+                f"the same call goes on."
+            ) from error
+
+
+def _outcomes(
+    ray: Any, job: Job, shards: Sequence[int], workers: int, on_gpu: bool
+) -> Generator[ShardDone | _Failure, None, None]:
+    """What became of each shard, as they finish; closing it ends what still runs."""
+    path = [os.path.abspath(entry) for entry in sys.path]
+    held = ray.put(ray.cloudpickle.dumps(job))
+    with _context(ray):
+        results = ray.data.from_items(
+            [{"shard": shard} for shard in shards], override_num_blocks=len(shards)
+        ).map_batches(
+            _ShardWorker,
+            fn_constructor_kwargs={"held": [held], "folder": os.getcwd(), "path": path},
+            compute=ray.data.ActorPoolStrategy(size=workers),
+            batch_size=1,
+            batch_format="pyarrow",
+            **({"num_gpus": 1} if on_gpu else {"num_cpus": 1}),
+        )
+        # Without prefetching, a result is seen when it is there, not when the next one is.
+        batches = iter(
+            results.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow")
+        )
+        with closing(batches):
+            for batch in batches:
+                yield from map(pickle.loads, batch["outcome"].to_pylist())
+
+
+class _ShardWorker:
+    """An actor: loads the model when the first shard comes, and computes one after another.
+
+    Args:
+        held: The pickled job, in the object store; in a list, so that Ray leaves it there.
+        folder: The caller's, which relative paths start from.
+        path: The caller's ``sys.path``, where the model's module may be.
+    """
+
+    def __init__(self, held: list[Any], folder: str, path: list[str]) -> None:
+        if os.path.isdir(folder):
+            os.chdir(folder)
+        sys.path[:] = dict.fromkeys([*filter(os.path.exists, path), *sys.path])
+        torch.set_num_threads(1)  # as many as the actor has CPUs
+        self._held = held
+        self._worker: Worker | None = None
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        outcomes = [self._outcome(shard) for shard in batch["shard"].to_pylist()]
+        return pa.table({"outcome": pa.array(outcomes, pa.binary())})
+
+    def _outcome(self, shard: int) -> bytes:
+        """A pickled ShardDone or _Failure: exceptions of ours are no business of Ray's."""
+        try:
+            return pickle.dumps(self._loaded().run(shard))
+        except Exception as error:
+            return _Failure(error, traceback.format_exc()).pickled()
+
+    def _loaded(self) -> Worker:
+        if self._worker is None:
+            [job] = import_ray().get(self._held)
+            self._worker = pickle.loads(job).start()
+        return self._worker
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """What a worker raised, on its way to the caller."""
+
+    error: Exception
+    trace: str
+
+    def pickled(self) -> bytes:
+        """The exception itself where it can travel, or else what it says."""
+        try:
+            data = pickle.dumps(self)
+            pickle.loads(data)
+        except Exception:
+            said = RuntimeError(f"{type(self.error).__name__}: {self.error}")
+            return pickle.dumps(_Failure(said, self.trace))
+        return data
+
+
+class _InWorker(Exception):  # noqa: N818 - a traceback in words, shown as the cause
+    """Where in the worker it was raised."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+def _places(ray: Any, kind: str) -> int:
+    """How many CPUs or GPUs the cluster has."""
+    found = int(ray.cluster_resources().get(kind, 0))
+    if not found:
+        raise ArgumentError(
+            f"Expected a Ray cluster with {kind}s, or `workers` for one that is to get them; "
+            f"got a cluster with none."
+        )
+    return found
+
+
+@contextmanager
+def _context(ray: Any) -> Iterator[None]:
+    """Ray Data's settings for a run, and then the user's again."""
+    wanted = {
+        "enable_progress_bars": False,
+        "execution_no_progress_timeout_s": -1,  # a shard may take an hour
+        "max_consecutive_actor_init_deaths": -1,  # machines may be lost while they start, too
+        "wait_for_min_actors_s": -1,  # those that are there begin
+    }
+    context = ray.data.DataContext.get_current()
+    before = {name: getattr(context, name) for name in wanted if hasattr(context, name)}
+    for name in before:
+        setattr(context, name, wanted[name])
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(context, name, value)

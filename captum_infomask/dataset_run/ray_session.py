@@ -1,0 +1,156 @@
+# Ray, started here or joined, without a word on stderr, and left as it was found.
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from captum_infomask._checks import ArgumentError, short_repr
+from captum_infomask.dataset_run.errors import RunStopped
+
+_PATIENCE = 5.0  # seconds for a cluster to answer
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray Data's own actors make Ray's core print an error that is none, once per process.
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # tomorrow's default; today's comes with a warning
+}
+
+
+def import_ray() -> Any:
+    """Ray with Ray Data, or an error that says how to get them."""
+    try:
+        import ray  # noqa: PLC0415 - an extra
+        import ray.data  # noqa: PLC0415
+    except ImportError as error:
+        raise ArgumentError(
+            f'Expected Ray Data for `engine` "ray"; it cannot be imported ({error}). '
+            f"pip install 'captum-infomask[ray]' installs it."
+        ) from error
+    return ray
+
+
+@contextlib.contextmanager
+def ray_session(address: str | None, cpus: int | None) -> Iterator[Any]:
+    """Ray, connected. The user's own is used and goes on; another ends with the session.
+
+    Args:
+        address: Of a cluster; None for that of RAY_ADDRESS, or else a Ray of this machine only.
+        cpus: That a Ray of this machine may take; all if None.
+    """
+    ray = import_ray()
+    if ray.is_initialized():
+        with _quiet_data():
+            yield ray
+        return
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        _connect(ray, address, cpus)
+        with _quiet_data():
+            yield ray
+    finally:
+        ray.shutdown()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)  # Ray has set its own
+
+
+def _connect(ray: Any, address: str, cpus: int | None) -> None:
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address == "local":
+        options |= {"include_dashboard": False, "num_cpus": cpus}
+    elif address != "auto":
+        _check_answers(address)
+    for tries_left in (2, 1, 0):
+        try:
+            with _environment(_QUIET), _without_stderr():
+                ray.init(address, **options)
+            return
+        except Exception as error:
+            ray.shutdown()
+            said = f"{type(error).__name__}: {one_line(error)}"
+            if address != "local":
+                raise ArgumentError(
+                    f"Expected `address` to be that of a Ray cluster with this version of Ray and "
+                    f"of Python; {short_repr(address)} cannot be joined ({said})."
+                ) from error
+            # It gives each of its processes 15 seconds to start, which a busy machine may take.
+            if not tries_left:
+                raise RunStopped(f"Ray does not start on this machine ({said}).") from error
+
+
+def one_line(error: Exception) -> str:
+    """What an exception says, on one line of at most 200 characters."""
+    words = " ".join(str(error).split())
+    return words if len(words) <= 200 else f"{words[:197]}..."
+
+
+def _check_answers(address: str) -> None:
+    """Refuse an address where nothing answers; Ray itself would try for minutes."""
+    try:
+        parts = urlsplit(f"//{address}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if host is None or port is None:
+        raise ArgumentError(
+            f"Expected `address` to be host:port of a Ray cluster, or auto; got "
+            f"{short_repr(address)}."
+        )
+    try:
+        socket.create_connection((host, port), timeout=_PATIENCE).close()
+    except OSError as error:
+        raise ArgumentError(
+            f"Expected `address` to be that of a Ray cluster; nothing answers at "
+            f"{short_repr(address)} ({error})."
+        ) from error
+
+
+@contextlib.contextmanager
+def _environment(wanted: dict[str, str]) -> Iterator[None]:
+    """Set what the user has not set; processes that start meanwhile inherit it."""
+    mine = {name: value for name, value in wanted.items() if name not in os.environ}
+    os.environ.update(mine)
+    try:
+        yield
+    finally:
+        for name in mine:
+            os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Drop what native code prints on stderr; Ray's announces the level of its own log there."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+@contextlib.contextmanager
+def _quiet_data() -> Iterator[None]:
+    """Keep Ray Data's lines to its log file."""
+    screens = [
+        (handler, handler.level)
+        for handler in logging.getLogger("ray.data").handlers
+        if isinstance(handler, logging.StreamHandler)
+    ]
+    for handler, _ in screens:
+        handler.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for handler, level in screens:
+            handler.setLevel(level)

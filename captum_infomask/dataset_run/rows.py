@@ -1,0 +1,122 @@
+# A picture's row: what of an InfoMap goes to Parquet, and how it comes back.
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from captum_infomask.results import InfoMap
+from captum_infomask.results.info_map import PER_REGION
+
+_TYPES = {torch.float32: pa.float32(), torch.float64: pa.float64()}
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """What a run says of one picture.
+
+    Attributes:
+        key: The picture's name in its data set.
+        sha256: Of the file's bytes; None where they could not be read.
+        error: Why there are no numbers; empty where there are.
+        target: The class that is scored.
+        predicted: The class of the largest output.
+        infomap: Of this picture alone; None in an error's row.
+        mask: In COCO's compressed run lengths.
+        boxes: (K, 4): x0, y0, x1, y1, half-open.
+        seconds: This picture's share of its batch's time.
+    """
+
+    key: str
+    sha256: str | None
+    error: str = ""
+    target: int | None = None
+    predicted: int | None = None
+    infomap: InfoMap | None = None
+    mask: Mapping[str, Any] | None = None
+    boxes: Sequence[Sequence[int]] | None = None
+    seconds: float = 0.0
+
+
+def schema(dtype: torch.dtype) -> pa.Schema:
+    """The columns, for scores of this type."""
+    number = _TYPES[dtype]
+    mask = pa.struct([("size", pa.list_(pa.int32())), ("counts", pa.string())])
+    return pa.schema(
+        [
+            pa.field("key", pa.string(), nullable=False),
+            ("sha256", pa.string()),
+            ("target", pa.int32()),
+            ("predicted", pa.int32()),
+            ("total", number),
+            *[(name, pa.list_(number)) for name in PER_REGION],
+            ("mask", mask),
+            ("boxes", pa.list_(pa.list_(pa.int32()))),
+            ("seconds", pa.float64()),
+            ("engine", pa.string()),
+            ("error", pa.string()),
+        ]
+    )
+
+
+def table_of(rows: Sequence[Row], dtype: torch.dtype) -> pa.Table:
+    """Rows as a Parquet table."""
+    return pa.Table.from_pylist([_plain(row) for row in rows], schema=schema(dtype))
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    """A row in what pyarrow takes."""
+    found: dict[str, Any] = {
+        "key": row.key,
+        "sha256": row.sha256,
+        "target": row.target,
+        "predicted": row.predicted,
+        "seconds": row.seconds,
+        "error": row.error or None,
+    }
+    if row.infomap is not None:
+        tensors = {name: getattr(row.infomap, name) for name in PER_REGION}
+        found |= {name: _values(tensor) for name, tensor in tensors.items() if tensor is not None}
+        found |= {
+            "total": row.infomap.total.numpy()[0],
+            "engine": row.infomap.engine,
+            "mask": row.mask,
+            "boxes": row.boxes,
+        }
+    return found
+
+
+def _values(tensor: Tensor) -> Any:
+    return tensor.numpy()[0]
+
+
+def infomap_of(template: InfoMap, row: Mapping[str, Any]) -> InfoMap:
+    """The InfoMap whose numbers a row holds; the template gives regions and settings."""
+    dtype = template.scores.dtype
+    per_region = {
+        name: None if row[name] is None else _tensor(row[name], dtype) for name in PER_REGION
+    }
+    found: dict[str, Any] = {**per_region, "total": _tensor(row["total"], dtype)}
+    return replace(template, engine=row["engine"], **found)
+
+
+def _tensor(values: Any, dtype: torch.dtype) -> Tensor:
+    """One value or many as a tensor of one picture, (1, ...)."""
+    return torch.from_numpy(np.asarray(values, np.float64)).to(dtype)[None]
+
+
+def one_picture(infomap: InfoMap, k: int) -> InfoMap:
+    """Picture k of a batch that was scored together, on the CPU."""
+    tensors = {
+        name: getattr(infomap, name)[k : k + 1].cpu()
+        for name in (*PER_REGION, "total")
+        if getattr(infomap, name) is not None
+    }
+    n = len(infomap.total)
+    views = None if infomap.views is None else infomap.views // n
+    return replace(infomap, views=views, **tensors)

@@ -1,0 +1,212 @@
+# run_dataset: check everything, then compute what is missing.
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import nn
+
+from captum_infomask._checks import ArgumentError, one_of, positive_int, short_repr
+from captum_infomask.dataset_run.errors import in_one_line
+from captum_infomask.dataset_run.job import ModelSource
+from captum_infomask.dataset_run.loaded import DatasetRun, load_run
+from captum_infomask.dataset_run.local import run_locally
+from captum_infomask.dataset_run.lock import only_run
+from captum_infomask.dataset_run.on_ray import run_on_ray
+from captum_infomask.dataset_run.parquet import ParquetPictures
+from captum_infomask.dataset_run.pictures import Pictures, find_pictures
+from captum_infomask.dataset_run.planning import begin, checked_folder, plan_run
+from captum_infomask.dataset_run.progress import Progress
+from captum_infomask.dataset_run.settings import RunSettings, score_options
+from captum_infomask.dataset_run.shards import errors_in, shards_done
+from captum_infomask.engines.base import Engine
+from captum_infomask.engines.choose import EngineName
+from captum_infomask.masks import MaxFraction, Rule, check_rule
+from captum_infomask.models.classifier import Classifier
+from captum_infomask.scores.heads import Head
+from captum_infomask.scores.information import Prior, TrainedWith, Unit
+
+RunEngine = Literal["local", "ray"]
+
+
+def run_dataset(
+    data: str | Path,
+    model: str | nn.Module | Classifier,
+    out: str | Path,
+    *,
+    target: str = "prediction",
+    weights: str | Path | None = None,
+    categories: Sequence[str] | None = None,
+    engine: RunEngine = "local",
+    address: str | None = None,
+    workers: int | None = None,
+    head: Head = "logits",
+    prior: Prior = None,
+    trained_with: TrainedWith = "cross_entropy",
+    temperature: float = 1.0,
+    unit: Unit = "bits",
+    rule: Rule = MaxFraction(0.2),
+    view_engine: EngineName | Engine | None = None,
+    batch_size: int | None = None,
+    shard_size: int | None = None,
+    max_errors: int | None = None,
+    device: str | None = None,
+    show_progress: bool = False,
+    **options: Any,
+) -> DatasetRun:
+    r"""Score every picture of a data set; go on where an earlier call stopped.
+
+    Each picture gets the numbers of :meth:`InfoMask.score_regions`: i(y; x), and every region's
+    information about the target. Pictures that are bad get an error in their place. The results of
+    ``shard_size`` pictures become visible together, as one Parquet file that is whole; whatever
+    kills a run, the same call goes on after the last of them, and ends with the scores, to the bit,
+    of a run that nothing stopped.
+
+    Args:
+        data: A folder of pictures, with or without sub-folders of classes; a glob of them; or
+            Parquet with pictures as bytes. Remote ones by any of fsspec's protocols.
+        model: The name of a model, ``module:function``, an ``nn.Module`` or a ``Classifier``. What
+            runs is a copy in eval mode, with no dropout but what the network itself keeps on.
+        out: The folder of the results: new, empty, or that of a run to go on with. With a cluster,
+            a folder that all its machines share.
+        target: ``prediction``; ``label``, the sub-folder or Parquet's column of that name; or
+            another Parquet column.
+        weights: Of a named model, as the command line's ``--weights``.
+        categories: Names of the classes, if not the model's own.
+        engine: ``local``, this machine, or ``ray``, a cluster (or the CPUs of this machine).
+        address: Of a Ray cluster; None starts Ray here.
+        workers: For ``local``, processes that decode pictures while this one computes; for
+            ``ray``, processes that compute. As many as there are CPUs if None, or GPUs.
+        head: As for :class:`InfoMask`, and so the four that follow.
+        prior: p(y).
+        trained_with: ``cross_entropy`` or ``pc_softmax``.
+        temperature: τ.
+        unit: ``bits`` or ``nats``.
+        rule: Which pixels the mask keeps.
+        view_engine: ``engine`` of :meth:`InfoMask.score_regions`; if None, ``auto`` on a CPU, and
+            ``batched`` elsewhere, where ``auto`` would choose by the clock.
+        batch_size: Pictures that share forward passes; what suits the device if None.
+        shard_size: Pictures of a file of results, all lost if a run is killed before it is
+            written; at least 64, and a batch, if None.
+        max_errors: Stop when more pictures than this are bad; never if None.
+        device: Where the network runs; CUDA if it is there, if None.
+        show_progress: Show a progress bar on stderr, with pictures per second and the time left.
+        **options: The other keyword arguments of :meth:`InfoMask.attribute`, such as ``view``,
+            ``sliding_window_shapes`` and ``strides``, or ``seed``.
+
+    Returns:
+        The run, a mapping from keys to InfoMaps.
+
+    Raises:
+        ArgumentError: An argument is wrong; there are no pictures; the run in ``out`` was begun
+            with other settings, another network or other pictures (the message shows the
+            difference); or another run writes to ``out``.
+        RunStopped: There is no space or memory left, or there are too many bad pictures.
+
+    Example:
+        >>> import os, tempfile
+        >>> from PIL import Image
+        >>> from captum_infomask import run_dataset
+        >>> folder = tempfile.mkdtemp()
+        >>> for name in ("a.png", "b.png"):
+        ...     Image.new("L", (56, 28)).save(os.path.join(folder, name))
+        >>> run = run_dataset(folder, "two_digits", os.path.join(folder, "out"), workers=0)
+        >>> list(run), run["a.png"].scores.shape
+        (['a.png', 'b.png'], torch.Size([1, 49]))
+
+    Source: the scores are those of arXiv 1910.02629, Sec. 5.
+    """
+    _check_numbers(batch_size=batch_size, shard_size=shard_size)
+    _check_engine(engine, address, workers)
+    _check_max_errors(max_errors)
+    check_rule(rule)
+    asked = RunSettings(
+        target=target,
+        head=head,
+        prior=prior,
+        trained_with=trained_with,
+        temperature=temperature,
+        unit=unit,
+        rule=rule,
+        options=score_options(options, view_engine),
+        batch_size=batch_size or 0,
+        shard_size=shard_size or 0,
+        device=_checked_device(device),
+    )
+    folder = checked_folder(out)
+    pictures = find_pictures(data, target)
+    _check_apart(folder, data, pictures)
+    source = ModelSource(model, weights, categories)
+    with ExitStack() as lock:
+        is_new = not folder.exists()
+        if not is_new:
+            lock.enter_context(only_run(folder))
+        job, manifest, template = plan_run(folder, pictures, source, asked)
+        if is_new:  # and made only when all arguments are known to be good
+            lock.enter_context(only_run(folder))
+        begin(folder, {**manifest, "data": _from_anywhere(data)}, template)
+        done = shards_done(folder)
+        shards = [shard for shard in job.shards() if shard not in done]
+        progress = Progress(job, done, errors_in(folder, done), max_errors, show=show_progress)
+        with progress:
+            if engine == "ray":
+                run_on_ray(job, shards, address=address, workers=workers, done=progress.whole_shard)
+            else:
+                run_locally(
+                    job, shards, workers=workers, progress=progress.pictures, done=progress.shard
+                )
+    return load_run(folder)
+
+
+def _check_numbers(**given: int | None) -> None:
+    for name, number in given.items():
+        if number is not None:
+            positive_int(name, number)
+
+
+def _check_engine(engine: object, address: str | None, workers: int | None) -> None:
+    one_of("engine", engine, get_args(RunEngine))
+    if engine == "local" and address is not None:
+        raise ArgumentError(
+            f"Expected `address` with engine='ray' only; got {address!r} with engine='local'."
+        )
+    if workers is not None and not (engine == "local" and workers == 0):
+        positive_int("workers", workers)
+
+
+def _check_max_errors(max_errors: object) -> None:
+    if max_errors is not None and max_errors != 0:
+        positive_int("max_errors", max_errors)
+
+
+def _check_apart(folder: Path, data: str | Path, pictures: Pictures) -> None:
+    """Refuse results that would be found among the data when the run goes on."""
+    parent = Path(_from_anywhere(data)).resolve()
+    if isinstance(pictures, ParquetPictures) and parent in folder.resolve().parents:
+        raise ArgumentError(
+            f"Expected `out` outside of `data`, whose .parquet files hold the pictures; got "
+            f"{folder}."
+        )
+
+
+def _checked_device(device: object) -> str:
+    """The name of a device that is there."""
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return str(torch.empty(0, device=device).device)  # type: ignore[call-overload]
+    except Exception as error:
+        raise ArgumentError(
+            f"Expected `device` to be one that PyTorch has here, such as 'cpu' or 'cuda'; got "
+            f"{short_repr(device)} ({in_one_line(error)})."
+        ) from error
+
+
+def _from_anywhere(data: str | Path) -> str:
+    """Where the data lie, for whoever reads the manifest in another folder."""
+    words = str(data)
+    return words if "://" in words or "::" in words else os.path.abspath(os.path.expanduser(words))

@@ -1,0 +1,151 @@
+# A batch of pictures → their rows, by one call of score_regions of a shape that never changes.
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_infomask._checks import ArgumentError
+from captum_infomask.attribution import InfoMask
+from captum_infomask.dataset_run.errors import RunStopped, in_one_line
+from captum_infomask.dataset_run.rows import Row, one_picture
+from captum_infomask.dataset_run.settings import RunSettings
+from captum_infomask.engines.memory import is_out_of_memory
+from captum_infomask.engines.untouched import untouched
+from captum_infomask.masks import bounding_boxes
+from captum_infomask.masks.run_lengths import masks_to_run_length
+from captum_infomask.models.classifier import Classifier
+from captum_infomask.results import InfoMap
+from captum_infomask.scores.classes import ClassScore, choose_classes
+
+
+class Scorer:
+    """A network and what a run asks of it.
+
+    Args:
+        classifier: On the device of the settings.
+        settings: The run's.
+    """
+
+    def __init__(self, classifier: Classifier, settings: RunSettings) -> None:
+        self._network = classifier.network
+        self._settings = settings
+        self._infomask = InfoMask(
+            classifier.network,
+            head=settings.head,  # type: ignore[arg-type]
+            prior=settings.prior,
+            trained_with=settings.trained_with,  # type: ignore[arg-type]
+            temperature=settings.temperature,
+            unit=settings.unit,  # type: ignore[arg-type]
+        )
+
+    def infomap(self, pictures: Tensor, targets: Tensor) -> InfoMap:
+        """Score pictures, (N, C, H, W)."""
+        return self._infomask.score_regions(pictures, target=targets, **self._settings.options)
+
+    def outputs(self, pictures: Tensor) -> Tensor:
+        """What the network says of pictures, (N, M); one that draws does so by the seed."""
+        seed = self._settings.options["seed"]
+        with untouched(self._network, pictures.device, seed):
+            output = self._network(pictures)
+        if not isinstance(output, Tensor) or output.dim() != 2:
+            given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise ArgumentError(f"Expected `model` to return outputs (N, M); got {given}.")
+        return output
+
+    def rows(
+        self,
+        pictures: Tensor,
+        targets: Sequence[int] | None,
+        names: Sequence[tuple[str, str | None]],
+        slots: Sequence[int],
+    ) -> list[Row]:
+        """Score good pictures, at most a batch of them.
+
+        Every call shows the network a whole batch, each picture in its own place: the first one
+        stands in the places that are left, so that no picture's numbers depend on which others
+        are good.
+
+        Args:
+            pictures: (N, C, H, W), N ≥ 1.
+            targets: Their classes; None for the predictions.
+            names: Key and hash of each.
+            slots: The place of each in the batch.
+        """
+        try:
+            return self._score(pictures, targets, names, slots)
+        except Exception as error:
+            stop_without_memory(error)
+            if len(pictures) == 1:
+                return [Row(*names[0], in_one_line(error))]
+        # One of them is to blame: each alone, and the others have what they would have had.
+        return [
+            self.rows(pictures[one], targets and targets[one], names[one], slots[one])[0]
+            for one in (slice(k, k + 1) for k in range(len(pictures)))
+        ]
+
+    def _score(
+        self,
+        pictures: Tensor,
+        targets: Sequence[int] | None,
+        names: Sequence[tuple[str, str | None]],
+        slots: Sequence[int],
+    ) -> list[Row]:
+        start = time.perf_counter()
+        count = len(pictures)
+        filled = torch.zeros(self._settings.batch_size, dtype=torch.long)
+        filled[slots] = torch.arange(count)
+        shown = pictures[filled].to(self._settings.device)
+        predicted, classes, infomap = self._read(
+            shown, None if targets is None else torch.tensor(targets)[filled]
+        )
+        made = self._masks(infomap, slots)
+        seconds = (time.perf_counter() - start) / count
+        return [
+            Row(
+                key,
+                sha256,
+                target=int(classes[slot]),
+                predicted=int(predicted[slot]),
+                infomap=one_picture(infomap, slot),
+                seconds=seconds,
+                **found,
+            )
+            for slot, (key, sha256), found in zip(slots, names, made, strict=True)
+        ]
+
+    def _read(self, shown: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor, InfoMap]:
+        """The likeliest classes, the targets, and what regions say of these."""
+        if targets is None:
+            maps = self._infomask.score_classes(shown, top_k=1, **self._settings.options)
+            predicted = maps.classes[:, 0]
+            return predicted, predicted, maps.rank(0)
+        score = self._infomask.score
+        totals = ClassScore(score)(self.outputs(shown), None)
+        predicted = choose_classes(1, totals, score)[:, 0]
+        return predicted, targets, self.infomap(shown, targets)
+
+    def _masks(self, infomap: InfoMap, slots: Sequence[int]) -> list[dict[str, Any]]:
+        """Mask and boxes of the pictures in these places."""
+        with warnings.catch_warnings():
+            # That nothing speaks for a target is a result, which the row holds.
+            warnings.filterwarnings("ignore", "The mask of example")
+            masks = infomap.mask(self._settings.rule)[slots]
+        boxes = bounding_boxes(masks, keep="all")
+        return [
+            {"mask": run_length, "boxes": box.tolist()}
+            for run_length, box in zip(masks_to_run_length(masks), boxes, strict=True)
+        ]
+
+
+def stop_without_memory(error: Exception) -> None:
+    """Raise RunStopped if there was too little memory, which is no fault of a picture."""
+    if is_out_of_memory(error):
+        raise RunStopped(
+            f"The run stopped ({in_one_line(error)}). A smaller `batch_size` or "
+            f"`perturbations_per_eval` takes less memory, and begins a new run."
+        ) from error

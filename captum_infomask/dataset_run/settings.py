@@ -1,0 +1,114 @@
+# What a run does to every picture, and the same in words that a manifest can hold.
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from captum_infomask._checks import ArgumentError, one_of
+from captum_infomask.attribution import InfoMask
+from captum_infomask.engines.base import Engine
+from captum_infomask.engines.choose import EngineName
+from captum_infomask.masks import Rule
+from captum_infomask.regions.base import Regions
+
+
+@dataclass(frozen=True, eq=False)
+class RunSettings:
+    """All that the numbers of a run depend on, but the pictures and the network.
+
+    Attributes:
+        target: ``prediction``, ``label``, or the Parquet column of the labels.
+        head: As InfoMask's, as the four that follow.
+        prior: p(y), or None.
+        trained_with: ``cross_entropy`` or ``pc_softmax``.
+        temperature: τ.
+        unit: ``bits`` or ``nats``.
+        rule: What masks keep.
+        options: The keyword arguments of ``score_regions``, with ``perturbations_per_eval``.
+        batch_size: Pictures of a call; 0 until it is known what suits the pictures.
+        shard_size: Pictures of a file; 0 until it is known.
+        device: Where the network runs.
+    """
+
+    target: str
+    head: str
+    prior: Any
+    trained_with: str
+    temperature: float
+    unit: str
+    rule: Rule
+    options: Mapping[str, Any]
+    batch_size: int
+    shard_size: int
+    device: str
+
+    def words(self) -> dict[str, Any]:
+        """The settings as JSON values, equal where the settings are."""
+        named = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        options = named.pop("options")
+        return {name: in_words(name, value) for name, value in {**named, **options}.items()}
+
+
+# Of score_regions' arguments, what a run gives by itself or cannot give to every picture.
+_TAKEN = ("self", "inputs", "target", "additional_forward_args", "engine", "show_progress")
+
+
+def score_options(options: Mapping[str, Any], view_engine: object) -> dict[str, Any]:
+    """The keyword arguments of ``score_regions``, all of them; refuse unknown ones."""
+    known = inspect.signature(InfoMask.score_regions).parameters.items()
+    usual = {name: parameter.default for name, parameter in known if name not in _TAKEN}
+    for name in options:
+        one_of("options", name, usual)
+    if view_engine is not None and not isinstance(view_engine, Engine):
+        one_of("view_engine", view_engine, get_args(EngineName))
+    return {**usual, **options, "engine": view_engine}
+
+
+def in_words(name: str, value: Any) -> Any:  # noqa: PLR0911 - a case for each kind of value
+    """A setting as a JSON value; large ones by a hash of what they hold."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, tuple | list):
+        return [in_words(name, entry) for entry in value]
+    if isinstance(value, Mapping):
+        return {str(key): in_words(name, entry) for key, entry in value.items()}
+    kind = type(value).__name__
+    if isinstance(value, np.ndarray):
+        value = torch.from_numpy(value)  # whose hash tells all digits, as its repr does not
+    if isinstance(value, Tensor):
+        return f"{kind}{tuple(value.shape)} {tensors_hash({'': value})[:16]}"
+    if isinstance(value, Regions):
+        return f"{len(value)} {kind} {tensors_hash(value.state())[:16]}"
+    if isinstance(value, torch.dtype):
+        return str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        held = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        inside = ", ".join(f"{key}={in_words(name, entry)}" for key, entry in held.items())
+        return f"{kind}({inside})"
+    if inspect.isroutine(value) or isinstance(value, type):
+        return f"{value.__module__}.{value.__qualname__}"
+    words = repr(value)
+    if " at 0x" in words:
+        raise ArgumentError(
+            f"Expected `{name}` to be something that a manifest can tell from others: a number, "
+            f"words, a tensor, regions or a dataclass; got {kind}, whose repr is an address."
+        )
+    return words
+
+
+def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors: names, types, shapes, and every byte."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

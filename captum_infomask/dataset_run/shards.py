@@ -1,0 +1,72 @@
+# The files of a run: which shards are done, and how one becomes visible whole.
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from captum_infomask._files import PART, whole_file
+from captum_infomask.dataset_run.errors import RunStopped
+
+TEMPLATE = "map.safetensors"  # a blank picture's InfoMap: the regions and settings of all others
+
+_NAME = re.compile(r"part-(\d{5,})\.parquet")
+_LEFTOVER = re.compile(rf".+\.[0-9a-f]{{12}}{re.escape(PART)}")
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def shard_path(folder: Path, shard: int) -> Path:
+    """The file of a shard."""
+    return folder / f"part-{shard:05d}.parquet"
+
+
+def shards_done(folder: Path) -> set[int]:
+    """The shards whose files are there, and so are whole."""
+    return {int(found[1]) for name in os.listdir(folder) if (found := _NAME.fullmatch(name))}
+
+
+def write_shard(folder: Path, shard: int, table: pa.Table) -> None:
+    """Write a shard's rows; nobody sees the file before all of it is on the disk."""
+    path = shard_path(folder, shard)
+    with stops_without_space(path), whole_file(path) as beside:
+        pq.write_table(table, beside, compression="zstd")
+
+
+@contextmanager
+def stops_without_space(path: Path) -> Iterator[None]:
+    """A full disk stops a run, which goes on when there is space."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_SPACE:
+            raise
+        raise RunStopped(
+            f"No space for {path}: {os.strerror(error.errno)}. What is done stays; make space, and "
+            f"the same call goes on."
+        ) from error
+
+
+def errors_in(folder: Path, shards: set[int]) -> int:
+    """How many pictures have an error instead of numbers."""
+    return sum(
+        len(column) - column.null_count
+        for shard in shards
+        for column in [pq.read_table(shard_path(folder, shard), columns=["error"])["error"]]
+    )
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file is what a writer that was killed left."""
+    return _LEFTOVER.fullmatch(name) is not None
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what writers that were killed left; only the holder of the lock may."""
+    for name in filter(is_leftover, os.listdir(folder)):
+        (folder / name).unlink(missing_ok=True)

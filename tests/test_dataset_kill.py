@@ -1,0 +1,135 @@
+# A run that is killed at any moment goes on, and ends as one that was not.
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from digit_pictures import save_two_digits
+
+from captum_infomask import load_run
+
+COUNT, KILLS = 96, 20
+SETTINGS = ["--model", "two_digits", "--window", "20", "--stride", "8", "--shard-size", "8"]
+SETTINGS += ["--batch-size", "4", "--workers", "1"]
+
+
+class Runs:
+    """Starts runs in processes of their own."""
+
+    def __init__(self) -> None:
+        script = Path(__file__).with_name("killed_runs.py")
+        self.process = subprocess.Popen(
+            [sys.executable, script],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        self.order(["report", "no-such-folder"])  # has imported everything when this is answered
+
+    def run(self, data: Path, out: Path, kill_after: float | None = None, by: int = 9) -> int:
+        """Run, and return os.waitpid's status."""
+        words = ["run", "--data", str(data), "--out", str(out), *SETTINGS]
+        return self.order(words, kill_after, by)
+
+    def order(self, words: list[str], kill_after: float | None = None, by: int = 9) -> int:
+        """Call the command line, and return os.waitpid's status."""
+        order = {"arguments": words, "kill_after": kill_after, "signal": by}
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        # main() prints too: the answer is the last line that is JSON.
+        while not (line := self.process.stdout.readline()).startswith('{"status"'):
+            assert line, "the process that starts runs has ended"
+        return json.loads(line)["status"]
+
+
+@pytest.fixture(scope="module")
+def runs():
+    made = Runs()
+    yield made
+    made.process.stdin.close()
+    made.process.stdout.close()
+    made.process.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("digits")
+    save_two_digits(folder, COUNT)
+    (folder / "00040.png").write_bytes(b"not a picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unbroken(runs, data, tmp_path_factory) -> tuple[pa.Table, float]:
+    """What a run gives that nothing stops, and the seconds it takes."""
+    out = tmp_path_factory.mktemp("unbroken")
+    start = time.monotonic()
+    assert runs.run(data, out) == 0
+    return table_of(out), time.monotonic() - start
+
+
+def table_of(out: Path) -> pa.Table:
+    """All rows, but for how long they took; every file must be whole."""
+    for path in out.glob("part-*.parquet"):
+        assert pq.read_table(path).num_rows == 8
+    return load_run(out).table.drop_columns(["seconds"])
+
+
+def test_killed_at_twenty_moments_and_nothing_lost_twice_or_different(
+    runs, data, unbroken, tmp_path
+):
+    wanted, seconds = unbroken
+    random_moments = random.Random(0)
+    kills, rows, moments, out = 0, [], [], tmp_path / "out"
+    while kills < KILLS:
+        by = random_moments.choice([signal.SIGKILL] * 4 + [signal.SIGTERM])
+        # From before the folder is made to the last file: a run is killed several times before it
+        # ends, and a run that ended is followed by a new one.
+        moment = random_moments.uniform(0, 0.6 * seconds)
+        status = runs.run(data, out, moment, by)
+        if os.WIFSIGNALED(status):
+            assert os.WTERMSIG(status) == by
+            kills += 1
+            moments.append(len(list(out.glob("part-*.parquet"))))
+            continue
+        assert status == 0, "it had ended before"
+        assert table_of(out).equals(wanted)
+        rows.append(len(wanted))
+        out = tmp_path / f"out{kills}"
+    assert runs.run(data, out) == 0
+    assert table_of(out).equals(wanted)
+    keys = table_of(out)["key"].to_pylist()
+    assert len(keys) == len(set(keys)) == COUNT
+    assert not list(out.glob("*.part"))
+    assert len(set(moments)) > 3, f"they were killed at the same place: {moments}"
+
+
+def test_a_killed_writer_leaves_no_shard_that_is_not_whole(runs, data, unbroken, tmp_path):
+    wanted, _ = unbroken
+    out = tmp_path / "out"
+    assert runs.run(data, out) == 0
+    # As a kill between writing and renaming leaves it.
+    whole = out / "part-00003.parquet"
+    (out / "part-00003.parquet.0123456789ab.part").write_bytes(whole.read_bytes()[:100])
+    whole.unlink()
+    assert len(load_run(out).table) == COUNT - 8
+    assert runs.run(data, out) == 0
+    assert table_of(out).equals(wanted)
+    assert not list(out.glob("*.part"))
+
+
+def test_a_row_of_a_bad_picture_is_there_once(unbroken):
+    wanted, _ = unbroken
+    assert wanted["error"].null_count == COUNT - 1
+    assert wanted["key"].to_pylist() == [f"{k:05d}.png" for k in range(COUNT)]

@@ -1,0 +1,145 @@
+# Data set runs on Ray: the numbers of a local run to the bit, whatever happens on the way.
+import json
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+from ray_jobs import NoSpaceError, StubJob, processes, wait_for
+from refused import refused
+
+from captum_infomask import load_run
+from captum_infomask.dataset_run import ray_session
+from captum_infomask.dataset_run.on_ray import _Failure, run_on_ray
+
+pytest.importorskip("ray.data")
+_TESTS = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("ray")
+
+
+@pytest.fixture(scope="module")
+def found(folder):
+    """What a process of its own found; it leaves no other process."""
+    if not Path("/proc/self/environ").exists():
+        pytest.skip("processes are found by their environment in /proc")
+    # jsonschema, which each of Ray's processes imports, takes seconds for this where it is there.
+    (folder / "absent").mkdir()
+    (folder / "absent" / "rfc3987_syntax.py").write_text("raise ImportError\n")
+    path = [folder / "absent", _TESTS, _TESTS.parent / "examples" / "benchmarks"]
+    mark = uuid.uuid4().hex
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path)), "MARK": mark}
+    environment.pop("RAY_ADDRESS", None)
+    ended = subprocess.run(
+        [sys.executable, str(_TESTS / "ray_runs.py"), str(folder), mark],
+        env=environment,
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        check=False,
+    )
+    # Of Ray Data's own actors; the Ray that we start is kept from saying so.
+    usual = "constructor arguments in the object store"
+    assert [line for line in ended.stderr.splitlines() if usual not in line] == []
+    assert ended.returncode == 0
+    wait_for(lambda: not processes(mark), 20)
+    return json.loads((folder / "found.json").read_text())
+
+
+def rows(folder):
+    """Every column but the seconds."""
+    return load_run(folder).table.drop_columns(["seconds"])
+
+
+def test_a_run_whose_worker_is_killed_ends_with_the_bytes_of_a_local_one(found, folder):
+    local, ray = rows(folder / "local"), rows(folder / "ray")
+    assert len(local) == 60
+    assert len(set(local.column("total").to_pylist())) > 50
+    assert local.column("error").null_count == 60
+    assert ray.equals(local)
+    assert sorted(file.name for file in (folder / "ray").glob("part-*.parquet")) == [
+        f"part-{shard:05}.parquet" for shard in range(15)
+    ]
+    assert found["killed"]["loaded"] == 3  # two workers, and the one in the killed one's place
+
+
+@pytest.mark.parametrize("how", ["killed", "interrupted"])
+def test_a_ray_that_started_by_itself_ends_with_the_run(found, how):
+    assert found[how]["processes"] == 0
+    assert found[how]["initialised"] is False
+    assert found[how]["environment"] == []
+    assert found[how]["sigterm"] is True
+
+
+def test_an_interrupt_arrives_and_stops_the_workers(found, folder):
+    assert found["interrupted"]["caught"] is True
+    assert found["interrupted"]["running"] > 3
+    assert 0 < len(list((folder / "interrupted").glob("shard-*"))) < 20
+
+
+def test_a_run_moves_to_a_cluster_and_survives_the_death_of_its_process(found, folder):
+    assert 3 < found["moved"]["parts"] < 15
+    assert rows(folder / "shared").equals(rows(folder / "local"))
+
+
+def test_an_exception_in_a_worker_arrives_as_itself(found):
+    assert found["failed"]["words"] == "[Errno 28] no space for shard 3"
+    assert found["failed"]["needed"] == 17
+    assert "raise NoSpaceError(shard, needed=17)" in found["failed"]["cause"]
+
+
+def test_shards_are_told_as_they_finish_and_none_begins_after_a_failure(found):
+    assert found["failed"]["done"] == [0, 1, 2]
+    assert min(found["failed"]["gaps"]) > 0.2
+    assert found["failed"]["written"] < 10  # of 20: what a worker had been given, it may end
+
+
+def test_the_users_ray_goes_on_as_it_was(found):
+    assert found["users"] == {"initialised": True, "bars": True, "answers": 5}
+
+
+def test_nothing_to_do_starts_nothing(monkeypatch):
+    monkeypatch.setattr(ray_session, "import_ray", None)
+    run_on_ray(StubJob(Path(), 0), [], address=None, workers=None, done=print)
+
+
+@pytest.mark.parametrize("address", ["nowhere", "ray://host:10001", "host:port", "host:99999"])
+def test_an_address_is_host_and_port(address):
+    refused(("`address`", "host:port", address), lambda: _run(address))
+
+
+def test_an_address_where_nothing_answers_is_refused_at_once():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        start = time.monotonic()
+        refused(("`address`", "nothing answers", address), lambda: _run(address))
+    assert time.monotonic() - start < 10
+
+
+def test_ray_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray.data", None)
+    refused(("`engine`", "pip install 'captum-infomask[ray]'"), lambda: _run(None))
+
+
+def _run(address):
+    run_on_ray(StubJob(Path(), 0), [0], address=address, workers=1, done=print)
+
+
+def test_an_exception_that_cannot_travel_comes_as_what_it_says():
+    class LocalError(Exception):
+        pass
+
+    travels = pickle.loads(_Failure(NoSpaceError(4, needed=2), "where").pickled())
+    assert (type(travels.error), travels.error.needed) == (NoSpaceError, 2)
+    stays = pickle.loads(_Failure(LocalError("too far"), "where").pickled())
+    assert (type(stays.error), str(stays.error)) == (RuntimeError, "LocalError: too far")
+    assert stays.trace == "where"
