@@ -58,8 +58,7 @@ def main() -> None:
         log_to_driver=False,
         logging_level=logging.ERROR,
     )
-    found["moved"] = moved(folder)
-    found["failed"] = failed(folder)
+    found["moved"], found["failed"] = moved(folder)
     found["users"] = {
         "initialised": ray.is_initialized(),
         "bars": ray.data.DataContext.get_current().enable_progress_bars,
@@ -130,20 +129,32 @@ def left() -> dict[str, object]:
     }
 
 
-def moved(folder: Path) -> dict[str, object]:
-    """Begun locally, gone on with by another process, which is killed, and finished here."""
+def moved(folder: Path) -> tuple[dict[str, object], dict[str, object]]:
+    """Begun locally, gone on with by another process, which is killed, and finished here.
+
+    The other process takes its time to start; meanwhile, here a run fails.
+    """
     shared = folder / "shared"
     shutil.copytree(folder / "local", shared)
     for file in sorted(shared.glob("part-*.parquet"))[3:]:
         file.unlink()
+    parts: list[Path] = []
+    meanwhile = threading.Thread(target=go_on_elsewhere, args=(shared, parts))
+    meanwhile.start()
+    failure = failed(folder)
+    meanwhile.join()
+    run("shared", "ray", workers=1)
+    return {"parts": len(parts)}, failure
+
+
+def go_on_elsewhere(shared: Path, parts: list[Path]) -> None:
+    """Kill a process that goes on with a run on this Ray, after its first shard."""
     address = ray.get_runtime_context().gcs_address
     other = subprocess.Popen([sys.executable, *sys.argv, address])
     wait_for(lambda: len(list(shared.glob("part-*.parquet"))) > 3)
     other.kill()
     other.wait()
-    parts = len(list(shared.glob("part-*.parquet")))
-    run("shared", "ray", workers=1)
-    return {"parts": parts}
+    parts += shared.glob("part-*.parquet")
 
 
 def failed(folder: Path) -> dict[str, object]:

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from captum_infomask._checks import ArgumentError
-from captum_infomask.dataset_run.labels import label_classes, label_error
+from captum_infomask.dataset_run.data.labels import label_classes, label_error
 from captum_infomask.models.imagenet import imagenet_categories
 
 NAMES = ["cat", "Dog", "7"]

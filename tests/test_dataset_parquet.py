@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from captum_infomask._checks import ArgumentError
-from captum_infomask.dataset_run import parquet
-from captum_infomask.dataset_run.pictures import Pictures, find_pictures
+from captum_infomask.dataset_run.data import parquet
+from captum_infomask.dataset_run.data.pictures import Pictures, find_pictures
 
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 

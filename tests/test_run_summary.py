@@ -15,13 +15,13 @@ from page_content import HOSTILE, HOSTILE_END
 from run_folders import CATEGORIES, bad, good, many_classes, template, write_run
 
 from captum_infomask._run_length import encode
-from captum_infomask.dataset_run.best_and_worst import EXAMPLES
-from captum_infomask.dataset_run.failures import KEYS, MESSAGES, group_failures
 from captum_infomask.dataset_run.loaded import DatasetRun
-from captum_infomask.dataset_run.mask_areas import mask_areas
-from captum_infomask.dataset_run.run_words import bound_of, summary_words, threshold_of
-from captum_infomask.dataset_run.statistics import distributions, shared_axis
-from captum_infomask.dataset_run.summary import run_content
+from captum_infomask.dataset_run.summary.best_and_worst import EXAMPLES
+from captum_infomask.dataset_run.summary.content import run_content
+from captum_infomask.dataset_run.summary.failures import KEYS, MESSAGES, group_failures
+from captum_infomask.dataset_run.summary.mask_areas import mask_areas
+from captum_infomask.dataset_run.summary.statistics import distributions, shared_axis
+from captum_infomask.dataset_run.summary.words import bound_of, summary_words, threshold_of
 from captum_infomask.report.run_content import LEVELS, Axis, RunContent
 from captum_infomask.report.run_strips import BINS, FEW_VALUES, class_groups, figure, strip
 from captum_infomask.report.run_summary import run_html

@@ -13,7 +13,7 @@ from captum_infomask.cli.commands import classifier_of, open_page
 from captum_infomask.cli.places import check_file
 from captum_infomask.dataset_run.loaded import load_run
 from captum_infomask.dataset_run.run import run_dataset
-from captum_infomask.dataset_run.summary import run_content
+from captum_infomask.dataset_run.summary.content import run_content
 from captum_infomask.masks import MaxFraction
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.report.run_summary import run_html

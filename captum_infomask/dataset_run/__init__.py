@@ -1,0 +1,1 @@
+# Whole data sets: resumable, exact, on one machine or on Ray.

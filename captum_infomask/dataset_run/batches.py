@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from captum_infomask.dataset_run.decode import Decoded, decode
+from captum_infomask.dataset_run.data.decode import Decoded, decode
+from captum_infomask.dataset_run.data.pictures import Pictures
 from captum_infomask.dataset_run.errors import RunStopped
-from captum_infomask.dataset_run.pictures import Pictures
 from captum_infomask.models.pictures import Preprocess
 
 _AHEAD = 2  # batches that each decoding process may be ahead

@@ -4,7 +4,7 @@ from __future__ import annotations
 import re
 
 from captum_infomask._checks import ArgumentError
-from captum_infomask.dataset_run.files import readable
+from captum_infomask.dataset_run.data.files import readable
 
 _LONGEST = 500
 

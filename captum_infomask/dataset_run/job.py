@@ -14,8 +14,8 @@ from torch import nn
 
 from captum_infomask._checks import ArgumentError
 from captum_infomask.dataset_run.batches import Batch, read_batches
-from captum_infomask.dataset_run.labels import label_error
-from captum_infomask.dataset_run.pictures import Pictures
+from captum_infomask.dataset_run.data.labels import label_error
+from captum_infomask.dataset_run.data.pictures import Pictures
 from captum_infomask.dataset_run.rows import Row, table_of
 from captum_infomask.dataset_run.scoring import Scorer
 from captum_infomask.dataset_run.settings import RunSettings, tensors_hash

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from captum_infomask._checks import ArgumentError, describe
+from captum_infomask.dataset_run.data.pictures import Pictures, find_pictures
 from captum_infomask.dataset_run.manifest import preprocess_of, read_manifest
-from captum_infomask.dataset_run.pictures import Pictures, find_pictures
 from captum_infomask.dataset_run.rows import infomap_of, schema
 from captum_infomask.dataset_run.shards import TEMPLATE, shard_path, shards_done
 from captum_infomask.models.pictures import Preprocess, decode_image

@@ -13,16 +13,16 @@ from PIL import Image
 from torch import Tensor
 
 from captum_infomask._checks import ArgumentError, describe
+from captum_infomask.dataset_run.data.labels import label_classes
+from captum_infomask.dataset_run.data.pictures import Pictures
 from captum_infomask.dataset_run.errors import in_one_line
 from captum_infomask.dataset_run.job import Job, ModelSource, model_hash
-from captum_infomask.dataset_run.labels import label_classes
 from captum_infomask.dataset_run.manifest import (
     check_same,
     new_manifest,
     read_manifest,
     write_manifest,
 )
-from captum_infomask.dataset_run.pictures import Pictures
 from captum_infomask.dataset_run.rows import one_picture
 from captum_infomask.dataset_run.scoring import Scorer, stop_without_memory
 from captum_infomask.dataset_run.settings import RunSettings

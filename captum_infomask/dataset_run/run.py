@@ -11,14 +11,14 @@ import torch
 from torch import nn
 
 from captum_infomask._checks import ArgumentError, one_of, positive_int, short_repr
+from captum_infomask.dataset_run.data.parquet import ParquetPictures
+from captum_infomask.dataset_run.data.pictures import Pictures, find_pictures
 from captum_infomask.dataset_run.errors import in_one_line
 from captum_infomask.dataset_run.job import ModelSource
 from captum_infomask.dataset_run.loaded import DatasetRun, load_run
 from captum_infomask.dataset_run.local import run_locally
 from captum_infomask.dataset_run.lock import only_run
 from captum_infomask.dataset_run.on_ray import run_on_ray
-from captum_infomask.dataset_run.parquet import ParquetPictures
-from captum_infomask.dataset_run.pictures import Pictures, find_pictures
 from captum_infomask.dataset_run.planning import begin, checked_folder, plan_run
 from captum_infomask.dataset_run.progress import Progress
 from captum_infomask.dataset_run.settings import RunSettings, score_options
@@ -116,7 +116,7 @@ def run_dataset(
         ...     Image.new("L", (56, 28)).save(os.path.join(folder, name))
         >>> run = run_dataset(folder, "two_digits", os.path.join(folder, "out"), workers=0)
         >>> list(run), run["a.png"].scores.shape
-        (['a.png', 'b.png'], torch.Size([1, 49]))
+        (['a.png', 'b.png'], torch.Size([1, 42]))
 
     Source: the scores are those of arXiv 1910.02629, Sec. 5.
     """

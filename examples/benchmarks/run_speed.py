@@ -20,8 +20,8 @@ from machine import machine
 from torch import Tensor
 
 from captum_infomask import InfoMask, run_dataset
-from captum_infomask.dataset_run.decode import decode
-from captum_infomask.dataset_run.pictures import find_pictures
+from captum_infomask.dataset_run.data.decode import decode
+from captum_infomask.dataset_run.data.pictures import find_pictures
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.models.loading import load_classifier
 

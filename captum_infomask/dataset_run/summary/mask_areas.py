@@ -32,7 +32,7 @@ def mask_areas(counts: pa.StringArray) -> Counts:
 
     Example:
         >>> import pyarrow as pa
-        >>> from captum_infomask.dataset_run.mask_areas import mask_areas
+        >>> from captum_infomask.dataset_run.summary.mask_areas import mask_areas
         >>> mask_areas(pa.array(["13", "04", "4"])).tolist()  # of 2 × 2 pixels
         [3, 4, 0]
 

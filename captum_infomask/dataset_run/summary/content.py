@@ -10,21 +10,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from captum_infomask.dataset_run.best_and_worst import best_and_worst
-from captum_infomask.dataset_run.class_names import UNKNOWN, class_names
-from captum_infomask.dataset_run.failures import group_failures
-from captum_infomask.dataset_run.run_words import (
+from captum_infomask.dataset_run.summary.best_and_worst import best_and_worst
+from captum_infomask.dataset_run.summary.class_names import UNKNOWN, class_names
+from captum_infomask.dataset_run.summary.failures import group_failures
+from captum_infomask.dataset_run.summary.statistics import (
+    PictureNumbers,
+    distributions,
+    picture_numbers,
+    shared_axis,
+)
+from captum_infomask.dataset_run.summary.words import (
     bound_of,
     has_labels,
     provenance,
     summary_words,
     threshold_of,
-)
-from captum_infomask.dataset_run.statistics import (
-    PictureNumbers,
-    distributions,
-    picture_numbers,
-    shared_axis,
 )
 from captum_infomask.report.rows import BoolArray
 from captum_infomask.report.run_content import (
@@ -59,7 +59,7 @@ def run_content(run: DatasetRun) -> RunContent:
         >>> import os, tempfile
         >>> from PIL import Image
         >>> from captum_infomask import run_dataset
-        >>> from captum_infomask.dataset_run.summary import run_content
+        >>> from captum_infomask.dataset_run.summary.content import run_content
         >>> folder = tempfile.mkdtemp()
         >>> Image.new("L", (56, 28)).save(os.path.join(folder, "a.png"))
         >>> run = run_dataset(folder, "two_digits", os.path.join(folder, "out"), workers=0)

@@ -15,7 +15,7 @@ def class_names(categories: Sequence[str], classes: Sequence[int]) -> list[str]:
         classes: Indices, or −1 for an unknown one.
 
     Example:
-        >>> from captum_infomask.dataset_run.class_names import class_names
+        >>> from captum_infomask.dataset_run.summary.class_names import class_names
         >>> class_names(["crane", "ibis", "crane"], [0, 1, -1, 5])
         ['crane (0)', 'ibis', 'unknown', 'class 5']
     """

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from captum_infomask.dataset_run.class_names import UNKNOWN
-from captum_infomask.dataset_run.mask_areas import mask_areas
+from captum_infomask.dataset_run.summary.class_names import UNKNOWN
+from captum_infomask.dataset_run.summary.mask_areas import mask_areas
 from captum_infomask.report.run_content import LEVELS, Axis, Counts, Distribution, Numbers
 from captum_infomask.report.run_strips import BINS, FEW_VALUES
 
@@ -47,7 +47,7 @@ def picture_numbers(table: pa.Table) -> PictureNumbers:
 
     Example:
         >>> import pyarrow as pa
-        >>> from captum_infomask.dataset_run.statistics import picture_numbers
+        >>> from captum_infomask.dataset_run.summary.statistics import picture_numbers
         >>> mask = {"size": [2, 2], "counts": "13"}
         >>> good = {"target": 1, "predicted": 0, "total": 2.0, "scores": [0.5, 1.5], "mask": mask,
         ...         "seconds": 0.25, "error": None}
@@ -154,7 +154,7 @@ def distributions(
 
     Example:
         >>> import numpy as np
-        >>> from captum_infomask.dataset_run.statistics import distributions
+        >>> from captum_infomask.dataset_run.summary.statistics import distributions
         >>> from captum_infomask.report.run_content import Axis
         >>> groups, values = np.array([0, 0, 1]), np.array([1.0, 3.0, 2.0])
         >>> found = distributions(["a", "b"], groups, values, Axis(0, 4))

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from captum_infomask.dataset_run.class_names import class_names
-from captum_infomask.dataset_run.statistics import PictureNumbers
+from captum_infomask.dataset_run.summary.class_names import class_names
+from captum_infomask.dataset_run.summary.statistics import PictureNumbers
 from captum_infomask.report.content import PictureContent
 from captum_infomask.report.words import decimals, percent
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from captum_infomask._checks import ArgumentError, describe
-from captum_infomask.dataset_run.finding import find_files, is_parquet
-from captum_infomask.dataset_run.folders import FolderPictures
-from captum_infomask.dataset_run.parquet import ParquetPictures
+from captum_infomask.dataset_run.data.finding import find_files, is_parquet
+from captum_infomask.dataset_run.data.folders import FolderPictures
+from captum_infomask.dataset_run.data.parquet import ParquetPictures
 
 
 @runtime_checkable
@@ -65,7 +65,7 @@ def find_pictures(data: str | Path, target: str = "prediction") -> Pictures:
     Example:
         >>> import os, tempfile
         >>> from PIL import Image
-        >>> from captum_infomask.dataset_run.pictures import find_pictures
+        >>> from captum_infomask.dataset_run.data.pictures import find_pictures
         >>> folder = tempfile.mkdtemp()
         >>> os.mkdir(os.path.join(folder, "cat"))
         >>> Image.new("RGB", (4, 4)).save(os.path.join(folder, "cat", "1.png"))

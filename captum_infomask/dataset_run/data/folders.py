@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from captum_infomask._checks import ArgumentError, short_repr
-from captum_infomask.dataset_run.files import Files, readable
+from captum_infomask.dataset_run.data.files import Files, readable
 
 
 @dataclass(frozen=True, repr=False, eq=False)

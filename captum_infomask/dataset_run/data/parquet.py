@@ -10,8 +10,13 @@ from typing import IO, Any
 import pyarrow.parquet as pq
 
 from captum_infomask._checks import ArgumentError
-from captum_infomask.dataset_run.files import Files, readable
-from captum_infomask.dataset_run.parquet_columns import Table, label_column, read_table, row_keys
+from captum_infomask.dataset_run.data.files import Files, readable
+from captum_infomask.dataset_run.data.parquet_columns import (
+    Table,
+    label_column,
+    read_table,
+    row_keys,
+)
 
 _ROWS = 16  # are decoded at once
 _BYTES = 2**20  # are read at once

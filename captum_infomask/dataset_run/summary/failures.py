@@ -26,7 +26,7 @@ def group_failures(
         are left.
 
     Example:
-        >>> from captum_infomask.dataset_run.failures import group_failures
+        >>> from captum_infomask.dataset_run.summary.failures import group_failures
         >>> errors = [("a.jpg", "truncated after 5 bytes"), ("b.jpg", "truncated after 7 bytes")]
         >>> group_failures(errors)[0][0].message
         'truncated after … bytes'

@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from captum_infomask._checks import ArgumentError, describe
-from captum_infomask.dataset_run.files import readable
-from captum_infomask.dataset_run.pictures import Pictures
+from captum_infomask.dataset_run.data.files import readable
+from captum_infomask.dataset_run.data.pictures import Pictures
 from captum_infomask.models.pictures import decode_image
 
 _LONGEST_ERROR = 500
@@ -58,8 +58,8 @@ def decode(
 
     Example:
         >>> import os, tempfile
-        >>> from captum_infomask.dataset_run.decode import decode
-        >>> from captum_infomask.dataset_run.pictures import find_pictures
+        >>> from captum_infomask.dataset_run.data.decode import decode
+        >>> from captum_infomask.dataset_run.data.pictures import find_pictures
         >>> from captum_infomask.models.pictures import Preprocess
         >>> path = os.path.join(tempfile.mkdtemp(), "notes.jpg")
         >>> with open(path, "w") as file:

@@ -32,7 +32,7 @@ def label_classes(
         ArgumentError: if ``folders`` and the words are neither.
 
     Example:
-        >>> from captum_infomask.dataset_run.labels import label_classes
+        >>> from captum_infomask.dataset_run.data.labels import label_classes
         >>> label_classes(["n02", "n01", "n02"], ["cat", "dog"])
         (1, 0, 1)
         >>> label_classes(["dog", "0", 1, None, "cow", 2], ["cat", "dog"])
@@ -59,7 +59,7 @@ def label_error(label: Label, categories: Sequence[str]) -> str:
     """Say why a label stands for no class.
 
     Example:
-        >>> from captum_infomask.dataset_run.labels import label_error
+        >>> from captum_infomask.dataset_run.data.labels import label_error
         >>> label_error(7, ["cat", "dog"])
         'Expected the label to be an index from 0 to 1 or a category name; got 7.'
     """

@@ -10,7 +10,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from captum_infomask._checks import ArgumentError, describe
-from captum_infomask.dataset_run.files import Files, readable
+from captum_infomask.dataset_run.data.files import Files, readable
 
 # What torchvision's ImageFolder takes for a picture, and two more that Pillow reads.
 _PICTURES = (

@@ -34,7 +34,7 @@ def summary_words(manifest: Mapping[str, Any]) -> str:
     """What was run on what, in a line.
 
     Example:
-        >>> from captum_infomask.dataset_run.run_words import summary_words
+        >>> from captum_infomask.dataset_run.summary.words import summary_words
         >>> summary_words({"settings": {"model": "resnet50"}, "pictures": 2000})
         "InfoMask crop with resnet50 on 2,000 pictures; target: the network's own answer"
     """
@@ -55,7 +55,7 @@ def bound_of(manifest: Mapping[str, Any], classes: int) -> tuple[float | None, s
     With a uniform prior over M classes i(y; x) = log p(y | x) + log M ≤ log M.
 
     Example:
-        >>> from captum_infomask.dataset_run.run_words import bound_of
+        >>> from captum_infomask.dataset_run.summary.words import bound_of
         >>> bound_of({"settings": {}}, 1000)[1]
         'log₂ 1,000 = 9.97 bits'
     """
@@ -76,7 +76,7 @@ def threshold_of(
     """Where the viewer's slider starts, and what to say where it cannot follow the run's rule.
 
     Example:
-        >>> from captum_infomask.dataset_run.run_words import threshold_of
+        >>> from captum_infomask.dataset_run.summary.words import threshold_of
         >>> threshold_of({"settings": {"rule": "AtLeast(bits=2.5)"}})
         (('at_least', 2.5), '')
     """
@@ -94,7 +94,7 @@ def provenance(
     """Settings, versions, and where the numbers come from.
 
     Example:
-        >>> from captum_infomask.dataset_run.run_words import provenance
+        >>> from captum_infomask.dataset_run.summary.words import provenance
         >>> provenance({"settings": {"seed": 0}, "versions": {}, "pictures": 9})[::2]
         (('Settings', (('seed', '0'),)), ('Data and machine', (('pictures', '9'),)))
     """
