@@ -17,10 +17,11 @@ class StubJob:
     folder: Path
     seconds: float
     fails: int = -1
+    device: str = "cpu"
 
     @property
     def settings(self):
-        return SimpleNamespace(device="cpu")
+        return SimpleNamespace(device=self.device)
 
     def start(self):
         (self.folder / f"started-{os.getpid()}").touch()

@@ -5,6 +5,7 @@ import pickle
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -116,13 +117,28 @@ def test_an_address_is_host_and_port(address):
     refused(("`address`", "host:port", address), lambda: _run(address))
 
 
-def test_an_address_where_nothing_answers_is_refused_at_once():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+@pytest.mark.parametrize(("listens", "says"), [(False, b""), (True, b""), (True, b"HTTP/1.1 ")])
+def test_an_address_where_no_ray_answers_is_refused_soon(monkeypatch, listens, says):
+    monkeypatch.setattr(ray_session, "_PATIENCE", 0.5)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        if listens:
+            other.listen()
+        if says:
+            threading.Thread(target=_say, args=(other, says)).start()
+        address = f"127.0.0.1:{other.getsockname()[1]}"
         start = time.monotonic()
-        refused(("`address`", "nothing answers", address), lambda: _run(address))
+        refused(("`address`", "no Ray answers", address), lambda: _run(address))
     assert time.monotonic() - start < 10
+
+
+def _say(server, words):
+    with server.accept()[0] as line:
+        line.sendall(words)
+
+
+def test_workers_have_a_gpu_each_and_no_numbered_one():
+    refused(("`device` cuda", "'cuda:1'"), lambda: _run(None, device="cuda:1"))
 
 
 def test_ray_that_is_not_installed_is_named(monkeypatch):
@@ -130,8 +146,9 @@ def test_ray_that_is_not_installed_is_named(monkeypatch):
     refused(("`engine`", "pip install 'captum-infomask[ray]'"), lambda: _run(None))
 
 
-def _run(address):
-    run_on_ray(StubJob(Path(), 0), [0], address=address, workers=1, done=print)
+def _run(address, device="cpu"):
+    job = StubJob(Path(), 0, device=device)
+    run_on_ray(job, [0], address=address, workers=1, done=print)
 
 
 def test_an_exception_that_cannot_travel_comes_as_what_it_says():

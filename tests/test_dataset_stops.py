@@ -127,6 +127,37 @@ def test_an_interrupt_at_any_moment(folder, unbroken, tmp_path, monkeypatch, dec
     assert all(after[name] == before[name] for name in before if name.startswith("part-"))
 
 
+def test_a_shard_is_seen_when_it_is_whole(folder, unbroken, tmp_path, monkeypatch):
+    write, fsync = pq.write_table, os.fsync
+    seen = []
+
+    def write_half(table: pa.Table, path: Path, **settings: str) -> None:
+        write(table, path, **settings)
+        os.truncate(path, path.stat().st_size // 2)
+        seen.append([name for name in shards_in(tmp_path) if not name.endswith(".part")])
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        write(table, path, **settings)
+
+    def sync(handle: int) -> None:
+        name = Path(os.readlink(f"/proc/self/fd/{handle}")).name
+        seen.append(name.split(".")[0] if name.endswith(".part") else name)
+        fsync(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pq, "write_table", write_half)
+        with pytest.raises(KeyboardInterrupt):
+            run_tiny(folder, tmp_path)
+    assert seen == [[], ["part-00000.parquet"]]
+    assert shards_in(tmp_path) == ["part-00000.parquet"]
+    seen.clear()
+    monkeypatch.setattr(os, "fsync", sync)
+    assert plain(run_tiny(folder, tmp_path).table) == unbroken
+    # Each file is on the disk before it is renamed, and then its new name.
+    written = ["manifest", "map", "part-00001", "part-00002"]
+    assert seen == [name for file in written for name in (file, tmp_path.name)]
+
+
 def test_what_killed_writers_left_is_removed_and_nothing_else(folder, unbroken, tmp_path):
     left = ["part-00001.parquet.0123456789ab.part", "manifest.json.ba9876543210.part"]
     for name in left:
@@ -163,10 +194,12 @@ def test_a_killed_decoder_stops_the_run(folder, unbroken, tmp_path):
         return SEEN(image)
 
     def run():
-        return run_tiny(folder, tmp_path / "out", tiny(preprocess=preprocess), workers=1)
+        return run_tiny(folder, tmp_path / "out", tiny(preprocess=preprocess), workers=2)
 
-    with pytest.raises(RunStopped, match=r"not be decoded \(RuntimeError: DataLoader worker"):
+    with pytest.raises(RunStopped, match=r"decoded \(RuntimeError: DataLoader worker") as caught:
         run()
+    assert caught.tb is not None  # which holds on to frames, but
+    assert multiprocessing.active_children() == []
     assert plain(run().table) == unbroken
 
 

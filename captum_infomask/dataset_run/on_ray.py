@@ -44,12 +44,18 @@ def run_on_ray(
         done: Called after each shard, as they finish. What it raises ends the run.
 
     Raises:
-        ArgumentError: Ray is not installed, nothing answers at the address, or there is no GPU.
+        ArgumentError: Ray is not installed, nothing answers at the address, or there is no GPU
+            where the network is to run on one, or a numbered one.
         RunStopped: Ray did not start, or gave up; or a worker ran out of space.
     """
     if not shards:
         return
     on_gpu = job.settings.device.startswith("cuda")
+    if on_gpu and job.settings.device != "cuda":
+        raise ArgumentError(
+            f"Expected `device` cuda with engine='ray', where each worker has a GPU of its own; "
+            f"got {job.settings.device!r}."
+        )
     with ray_session(address, None if on_gpu else workers) as ray:
         if workers is None:
             workers = _places(ray, "GPU" if on_gpu else "CPU")

@@ -16,6 +16,9 @@ from captum_infomask._checks import ArgumentError, short_repr
 from captum_infomask.dataset_run.errors import RunStopped
 
 _PATIENCE = 5.0  # seconds for a cluster to answer
+_GREETING = (
+    b"\x04"  # fourth byte of HTTP/2's SETTINGS; HTTP/1, as of a dashboard, waits to be asked
+)
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Ray Data's own actors make Ray's core print an error that is none, once per process.
@@ -93,7 +96,7 @@ def one_line(error: Exception) -> str:
 
 
 def _check_answers(address: str) -> None:
-    """Refuse an address where nothing answers; Ray itself would try for minutes."""
+    """Refuse an address where no Ray answers; Ray itself would try for minutes."""
     try:
         parts = urlsplit(f"//{address}")
         host, port = parts.hostname, parts.port
@@ -105,11 +108,14 @@ def _check_answers(address: str) -> None:
             f"{short_repr(address)}."
         )
     try:
-        socket.create_connection((host, port), timeout=_PATIENCE).close()
+        with socket.create_connection((host, port), timeout=_PATIENCE) as line:
+            encrypted = os.environ.get("RAY_USE_TLS", "0") != "0"
+            if not encrypted and line.recv(4)[3:] != _GREETING:
+                raise ConnectionError("what is there speaks otherwise")
     except OSError as error:
         raise ArgumentError(
-            f"Expected `address` to be that of a Ray cluster; nothing answers at "
-            f"{short_repr(address)} ({error})."
+            f"Expected `address` to be that of a Ray cluster, such as host:6379 (not its "
+            f"dashboard's); no Ray answers at {short_repr(address)} ({error})."
         ) from error
 
 
