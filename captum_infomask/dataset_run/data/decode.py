@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,11 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from captum_infomask._checks import ArgumentError, describe
-from captum_infomask.dataset_run.data.files import readable
 from captum_infomask.dataset_run.data.pictures import Pictures
+from captum_infomask.dataset_run.errors import in_one_line
 from captum_infomask.models.pictures import decode_image
-
-_LONGEST_ERROR = 500
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,8 @@ def decode(
     Example:
         >>> import os, tempfile
         >>> from captum_infomask.dataset_run.data.decode import decode
-        >>> from captum_infomask.dataset_run.data.pictures import find_pictures
+        >>> from captum_infomask.dataset_run.errors import in_one_line
+    from captum_infomask.dataset_run.data.pictures import find_pictures
         >>> from captum_infomask.models.pictures import Preprocess
         >>> path = os.path.join(tempfile.mkdtemp(), "notes.jpg")
         >>> with open(path, "w") as file:
@@ -77,7 +75,7 @@ def decode(
     except MemoryError:
         raise
     except Exception as error:
-        return Decoded(k, sha256, None, _in_words(error))
+        return Decoded(k, sha256, None, in_one_line(error))
     return Decoded(k, sha256, tensor, "")
 
 
@@ -92,10 +90,3 @@ def _checked(made: object, shape: tuple[int, ...]) -> Tensor:
     if not bool(picture.isfinite().all()):
         raise ArgumentError("Expected the preprocessed picture to be finite; got NaN or infinity.")
     return picture.contiguous()
-
-
-def _in_words(error: Exception) -> str:
-    """An error in one line, without what differs from process to process."""
-    words = str(error) if isinstance(error, ArgumentError) else f"{type(error).__name__}: {error}"
-    words = re.sub(r" at 0x[0-9a-fA-F]+", "", readable(" ".join(words.split())))
-    return words if len(words) <= _LONGEST_ERROR else words[: _LONGEST_ERROR - 3] + "..."
