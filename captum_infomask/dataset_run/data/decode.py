@@ -56,8 +56,7 @@ def decode(
     Example:
         >>> import os, tempfile
         >>> from captum_infomask.dataset_run.data.decode import decode
-        >>> from captum_infomask.dataset_run.errors import in_one_line
-    from captum_infomask.dataset_run.data.pictures import find_pictures
+        >>> from captum_infomask.dataset_run.data.pictures import find_pictures
         >>> from captum_infomask.models.pictures import Preprocess
         >>> path = os.path.join(tempfile.mkdtemp(), "notes.jpg")
         >>> with open(path, "w") as file:
