@@ -49,7 +49,7 @@ def checked_folder(out: object) -> Path:
             f"Expected `out` to be a folder of this machine or of a file system that is mounted, "
             f"where files can be renamed; got {out}."
         )
-    folder = Path(out)
+    folder = Path(out).absolute()  # workers may be elsewhere
     try:
         place = next(place for place in (folder, *folder.parents) if place.exists())
     except OSError as error:

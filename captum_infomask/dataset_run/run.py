@@ -22,7 +22,7 @@ from captum_infomask.dataset_run.on_ray import run_on_ray
 from captum_infomask.dataset_run.planning import begin, checked_folder, plan_run
 from captum_infomask.dataset_run.progress import Progress
 from captum_infomask.dataset_run.settings import RunSettings, score_options
-from captum_infomask.dataset_run.shards import errors_in, shards_done
+from captum_infomask.dataset_run.shards import errors_in, remove_leftovers, shards_done
 from captum_infomask.engines.base import Engine
 from captum_infomask.engines.choose import EngineName
 from captum_infomask.masks import MaxFraction, Rule, check_rule
@@ -159,6 +159,7 @@ def run_dataset(
                 run_locally(
                     job, shards, workers=workers, progress=progress.pictures, done=progress.shard
                 )
+        remove_leftovers(folder)  # of workers that were lost
     return load_run(folder)
 
 
