@@ -14,8 +14,8 @@ import pyarrow as pa
 import torch
 
 from captum_infomask._checks import ArgumentError
-from captum_infomask.dataset_run.errors import RunStopped
-from captum_infomask.dataset_run.ray_session import import_ray, one_line, ray_session
+from captum_infomask.dataset_run.errors import RunStopped, in_one_line
+from captum_infomask.dataset_run.ray_session import import_ray, ray_session
 
 if TYPE_CHECKING:
     from captum_infomask.dataset_run.job import Job, ShardDone, Worker
@@ -68,8 +68,8 @@ def run_on_ray(
                     done(found)
         except ray.exceptions.RayError as error:
             raise RunStopped(
-                f"Ray stopped ({type(error).__name__}: {one_line(error)}). What is done stays, and "
-                f"the same call goes on."
+                f"Ray stopped ({in_one_line(error)}). What is done stays, and the same call goes "
+                f"on."
             ) from error
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from captum_infomask._checks import ArgumentError, short_repr
-from captum_infomask.dataset_run.errors import RunStopped
+from captum_infomask.dataset_run.errors import RunStopped, in_one_line
 
 _PATIENCE = 5.0  # seconds for a cluster to answer
 _GREETING = (
@@ -78,7 +78,7 @@ def _connect(ray: Any, address: str, cpus: int | None) -> None:
             return
         except Exception as error:
             ray.shutdown()
-            said = f"{type(error).__name__}: {one_line(error)}"
+            said = in_one_line(error)
             if address != "local":
                 raise ArgumentError(
                     f"Expected `address` to be that of a Ray cluster with this version of Ray and "
@@ -87,12 +87,6 @@ def _connect(ray: Any, address: str, cpus: int | None) -> None:
             # It gives each of its processes 15 seconds to start, which a busy machine may take.
             if not tries_left:
                 raise RunStopped(f"Ray does not start on this machine ({said}).") from error
-
-
-def one_line(error: Exception) -> str:
-    """What an exception says, on one line of at most 200 characters."""
-    words = " ".join(str(error).split())
-    return words if len(words) <= 200 else f"{words[:197]}..."
 
 
 def _check_answers(address: str) -> None:
