@@ -12,8 +12,8 @@ from torch import Tensor
 from captum_infomask._checks import ArgumentError, describe
 
 # A character holds 5 bits of a number, a bit that says that more follow, and this offset.
-_FIRST, _LAST = 48, 48 + 63
-_BITS, _SIGN, _MORE = 5, 0x10, 0x20
+FIRST, BITS, SIGN, MORE = 48, 5, 0x10, 0x20
+_LAST = FIRST + 63
 
 
 def encode(mask: Tensor) -> dict[str, Any]:
@@ -116,18 +116,18 @@ def _checked_counts(given: Any, name: str) -> list[int]:
             f"compressed form; got {describe(given)}."
         )
     codes = given if isinstance(given, bytes) else [ord(character) for character in given]
-    wrong = [place for place, code in enumerate(codes) if not _FIRST <= code <= _LAST]
+    wrong = [place for place, code in enumerate(codes) if not FIRST <= code <= _LAST]
     if wrong:
         raise ArgumentError(
             f"Expected the counts of `{name}` in COCO's characters, '0' to 'o'; got "
             f"{given[wrong[0] : wrong[0] + 1]!r} at place {wrong[0]}."
         )
-    if codes and (codes[-1] - _FIRST) & _MORE:
+    if codes and (codes[-1] - FIRST) & MORE:
         raise ArgumentError(
             f"Expected the counts of `{name}` to end with a whole number; the string is cut off "
             f"after {len(codes)} characters."
         )
-    return _decompressed([code - _FIRST for code in codes])
+    return _decompressed([code - FIRST for code in codes])
 
 
 def _is_integer(value: object) -> bool:
@@ -140,11 +140,11 @@ def _compressed(counts: list[int]) -> str:
         number = count - counts[k - 2] if k > 2 else count
         more = True
         while more:
-            low = number & (_MORE - 1)
-            number >>= _BITS
+            low = number & (MORE - 1)
+            number >>= BITS
             # The highest bit written is the sign, so a number ends when only copies of it are left.
-            more = number != (-1 if low & _SIGN else 0)
-            codes.append(_FIRST + low + (_MORE if more else 0))
+            more = number != (-1 if low & SIGN else 0)
+            codes.append(FIRST + low + (MORE if more else 0))
     return bytes(codes).decode("ascii")
 
 
@@ -152,11 +152,11 @@ def _decompressed(codes: list[int]) -> list[int]:
     counts: list[int] = []
     number = shift = 0
     for code in codes:
-        number |= (code & (_MORE - 1)) << shift
-        shift += _BITS
-        if code & _MORE:
+        number |= (code & (MORE - 1)) << shift
+        shift += BITS
+        if code & MORE:
             continue
-        if code & _SIGN:
+        if code & SIGN:
             number -= 1 << shift
         counts.append(number + counts[-2] if len(counts) > 2 else number)
         number = shift = 0

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,20 @@ from captum_infomask.dataset_run.job import ShardDone
 
 @dataclass(frozen=True)
 class StubJob:
-    """Shards that wait, write a file of their own, and fail where that is asked."""
+    """Shards that wait, write a file of their own, and fail or kill where that is asked."""
 
     folder: Path
-    seconds: float
+    seconds: float = 0.0
     fails: int = -1
+    kills: int = -1
     device: str = "cpu"
+
+    @property
+    def pictures(self):
+        return SimpleNamespace(keys=[f"{k}.png" for k in range(100)])
+
+    def places(self, shard):
+        return range(2 * shard, 2 * shard + 2)
 
     @property
     def settings(self):
@@ -34,6 +43,8 @@ class StubWorker:
 
     def run(self, shard):
         time.sleep(self.job.seconds)
+        if shard == self.job.kills:
+            os.kill(os.getpid(), signal.SIGKILL)
         if shard == self.job.fails:
             raise NoSpaceError(shard, needed=17)
         (self.job.folder / f"shard-{shard}").touch()

@@ -16,9 +16,10 @@ from pathlib import Path
 import ray
 import ray.data
 from digit_pictures import save_two_digits
-from ray_jobs import NoSpaceError, StubJob, is_alive, processes, wait_for
+from ray_jobs import StubJob, is_alive, processes, wait_for
 
-from captum_infomask import run_dataset
+from captum_infomask import RunStopped, run_dataset
+from captum_infomask.dataset_run import on_ray
 from captum_infomask.dataset_run.on_ray import run_on_ray
 from captum_infomask.dataset_run.ray_session import _QUIET
 
@@ -58,7 +59,7 @@ def main() -> None:
         log_to_driver=False,
         logging_level=logging.ERROR,
     )
-    found["moved"], found["failed"] = moved(folder)
+    found["moved"], found["deadly"] = moved(folder)
     found["users"] = {
         "initialised": ray.is_initialized(),
         "bars": ray.data.DataContext.get_current().enable_progress_bars,
@@ -132,7 +133,7 @@ def left() -> dict[str, object]:
 def moved(folder: Path) -> tuple[dict[str, object], dict[str, object]]:
     """Begun locally, gone on with by another process, which is killed, and finished here.
 
-    The other process takes its time to start; meanwhile, here a run fails.
+    The other process takes its time to start; meanwhile, here another run has to stop.
     """
     shared = folder / "shared"
     shutil.copytree(folder / "local", shared)
@@ -141,10 +142,10 @@ def moved(folder: Path) -> tuple[dict[str, object], dict[str, object]]:
     parts: list[Path] = []
     meanwhile = threading.Thread(target=go_on_elsewhere, args=(shared, parts))
     meanwhile.start()
-    failure = failed(folder)
+    stopped = deadly(folder)
     meanwhile.join()
     run("shared", "ray", workers=1)
-    return {"parts": len(parts)}, failure
+    return {"parts": len(parts)}, stopped
 
 
 def go_on_elsewhere(shared: Path, parts: list[Path]) -> None:
@@ -157,30 +158,30 @@ def go_on_elsewhere(shared: Path, parts: list[Path]) -> None:
     parts += shared.glob("part-*.parquet")
 
 
-def failed(folder: Path) -> dict[str, object]:
-    """A worker's exception, on the user's Ray."""
-    stubs = folder / "failed"
+def deadly(folder: Path) -> dict[str, object]:
+    """A shard that kills every worker, on the user's Ray."""
+    stubs = folder / "deadly"
     stubs.mkdir()
     done: list[int] = []
     times: list[float] = []
+    on_ray._MOST_BEGINNINGS = 1
     try:
         run_on_ray(
-            StubJob(stubs, 0.4, fails=3),
+            StubJob(stubs, 0.4, kills=3),
             range(20),
             address=None,
             workers=1,
             done=lambda found: (done.append(found.shard), times.append(time.monotonic())),
         )
-    except NoSpaceError as error:
-        words, needed, cause = str(error), error.needed, str(error.__cause__)
-    [worker] = [int(file.name.partition("-")[2]) for file in stubs.glob("started-*")]
-    wait_for(lambda: not is_alive(worker))
+    except RunStopped as error:
+        words = str(error)
+    started = [int(file.name.partition("-")[2]) for file in stubs.glob("started-*")]
+    wait_for(lambda: not any(map(is_alive, started)))
     return {
         "words": words,
-        "needed": needed,
-        "cause": cause,
         "done": done,
         "gaps": [later - earlier for earlier, later in pairwise(times)],
+        "begun": [file.name for file in stubs.glob("*.begun")],
         "written": len(list(stubs.glob("shard-*"))),
     }
 

@@ -8,15 +8,19 @@ import sys
 import threading
 import time
 import uuid
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
+import pyarrow as pa
 import pytest
 from ray_jobs import NoSpaceError, StubJob, processes, wait_for
 from refused import refused
 
 from captum_infomask import load_run
-from captum_infomask.dataset_run import ray_session
-from captum_infomask.dataset_run.on_ray import _Failure, run_on_ray
+from captum_infomask.dataset_run import on_ray, ray_session
+from captum_infomask.dataset_run.on_ray import _Deadly, _Failure, _ShardWorker, run_on_ray
+from captum_infomask.dataset_run.shards import begin_shard, remove_leftovers
 
 pytest.importorskip("ray.data")
 _TESTS = Path(__file__).parent
@@ -91,25 +95,69 @@ def test_a_run_moves_to_a_cluster_and_survives_the_death_of_its_process(found, f
     assert rows(folder / "shared").equals(rows(folder / "local"))
 
 
-def test_an_exception_in_a_worker_arrives_as_itself(found):
-    assert found["failed"]["words"] == "[Errno 28] no space for shard 3"
-    assert found["failed"]["needed"] == 17
-    assert "raise NoSpaceError(shard, needed=17)" in found["failed"]["cause"]
+def test_a_shard_that_kills_its_workers_stops_the_run(found):
+    told = "Every worker that began the pictures '6.png' to '7.png' died of it (tried: 1)."
+    assert found["deadly"]["words"].startswith(told)
+    assert "part-00003.begun" in found["deadly"]["begun"]
 
 
-def test_shards_are_told_as_they_finish_and_none_begins_after_a_failure(found):
-    assert found["failed"]["done"] == [0, 1, 2]
-    assert min(found["failed"]["gaps"]) > 0.2
-    assert found["failed"]["written"] < 10  # of 20: what a worker had been given, it may end
+def test_shards_are_told_as_they_finish_and_none_begins_after_the_end(found):
+    assert found["deadly"]["done"] == [0, 1, 2]
+    assert min(found["deadly"]["gaps"]) > 0.2
+    assert found["deadly"]["written"] < 10  # of 20: what a worker had been given, it may end
 
 
 def test_the_users_ray_goes_on_as_it_was(found):
     assert found["users"] == {"initialised": True, "bars": True, "answers": 5}
 
 
+@pytest.fixture
+def worker(tmp_path, monkeypatch):
+    """An actor of a job, without Ray: from a shard to what became of it."""
+    store = SimpleNamespace(get=lambda held: held)
+    monkeypatch.setattr(on_ray, "import_ray", lambda: store)
+    held = [pickle.dumps(StubJob(tmp_path, fails=3))]
+    # It changes them, in a process of its own.
+    monkeypatch.setattr(on_ray.sys, "path", list(sys.path))
+    monkeypatch.setattr(on_ray.torch, "set_num_threads", lambda _: None)
+    actor = _ShardWorker(held, tmp_path, most=2, folder=os.getcwd(), path=sys.path)
+    return lambda shard: pickle.loads(actor(pa.table({"shard": [shard]}))["outcome"][0].as_py())
+
+
+def test_a_shard_is_begun_so_many_times_and_no_more(worker, tmp_path):
+    begin_shard(tmp_path, 1)
+    assert worker(1).shard == 1
+    assert not list(tmp_path.glob("*.begun"))
+    for _ in range(2):
+        begin_shard(tmp_path, 1)
+    assert worker(1) == _Deadly(1, 2)
+    remove_leftovers(tmp_path)
+    assert worker(1).pictures == 1
+
+
+def test_an_exception_in_a_worker_arrives_as_itself(worker, monkeypatch):
+    fakes = SimpleNamespace(
+        cluster_resources=lambda: {"CPU": 1}, exceptions=SimpleNamespace(RayError=KeyError)
+    )
+    monkeypatch.setattr(on_ray, "ray_session", lambda *_: nullcontext(fakes))
+    monkeypatch.setattr(on_ray, "_outcomes", lambda *_: (worker(shard) for shard in range(5)))
+    done = []
+    with pytest.raises(NoSpaceError, match="no space for shard 3") as caught:
+        run_on_ray(
+            StubJob(Path()),
+            range(5),
+            address=None,
+            workers=None,
+            done=lambda found: done.append(found.shard),
+        )
+    assert done == [0, 1, 2]
+    assert caught.value.needed == 17
+    assert "raise NoSpaceError(shard, needed=17)" in str(caught.value.__cause__)
+
+
 def test_nothing_to_do_starts_nothing(monkeypatch):
     monkeypatch.setattr(ray_session, "import_ray", None)
-    run_on_ray(StubJob(Path(), 0), [], address=None, workers=None, done=print)
+    run_on_ray(StubJob(Path()), [], address=None, workers=None, done=print)
 
 
 @pytest.mark.parametrize("address", ["nowhere", "ray://host:10001", "host:port", "host:99999"])
@@ -147,7 +195,7 @@ def test_ray_that_is_not_installed_is_named(monkeypatch):
 
 
 def _run(address, device="cpu"):
-    job = StubJob(Path(), 0, device=device)
+    job = StubJob(Path(), device=device)
     run_on_ray(job, [0], address=address, workers=1, done=print)
 
 

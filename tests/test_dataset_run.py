@@ -292,6 +292,20 @@ def test_the_batch_size_changes_last_bits_only_and_is_kept(folder, usual, tmp_pa
     assert run_tiny(folder, usual.folder, batch_size=None).is_complete  # that of the run
 
 
+def test_threads_change_nothing_of_the_packaged_network(tmp_path):
+    save_two_digits(tmp_path / "digits", 3)
+    before = torch.get_num_threads()
+    tables = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            run = run_dataset(tmp_path / "digits", "two_digits", tmp_path / str(threads), workers=0)
+            tables.append(plain(run.table))
+    finally:
+        torch.set_num_threads(before)
+    assert tables[0] == tables[1]
+
+
 # --- bad pictures, and bad networks ------------------------------------------------------------
 
 

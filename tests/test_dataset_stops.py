@@ -160,11 +160,12 @@ def test_a_shard_is_seen_when_it_is_whole(folder, unbroken, tmp_path, monkeypatc
 
 def test_what_killed_writers_left_is_removed_and_nothing_else(folder, unbroken, tmp_path):
     left = ["part-00001.parquet.0123456789ab.part", "manifest.json.ba9876543210.part"]
+    (tmp_path / "part-00000.begun").write_bytes(b"...")
     for name in left:
         (tmp_path / name).write_bytes(b"half")
     run = run_tiny(folder, tmp_path)
     assert plain(run.table) == unbroken
-    assert not any(name.endswith(".part") for name in names_in(tmp_path))
+    assert not any(name.endswith((".part", ".begun")) for name in names_in(tmp_path))
     (tmp_path / "part-00001.parquet").unlink()
     (tmp_path / "film.part").write_bytes(b"of the user's")
     (tmp_path / left[0]).write_bytes(b"half")
@@ -618,6 +619,27 @@ def test_a_network_may_be_made_of_random_numbers(folder, tmp_path, monkeypatch):
     with nothing_changed(Net()):
         run = run_tiny(folder, tmp_path / "out", "network_of_a_run:made", **windows)
     assert run.manifest["settings"]["weights"] == "network_of_a_run:made"
+
+
+class Noted(Net):
+    """A network whose state holds something else than tensors."""
+
+    note: object = ("a note", None, torch.float16)
+
+    def get_extra_state(self):
+        return self.note
+
+    def set_extra_state(self, state):
+        self.note = state
+
+
+def test_all_that_a_network_holds_tells_it_from_others(folder, tmp_path):
+    network = Noted()
+    run_tiny(folder, tmp_path, tiny(network))
+    network.note = ("another note", None, torch.float16)
+    refused(("model_sha256",), lambda: run_tiny(folder, tmp_path, tiny(network)))
+    network.note = object()
+    refused(("`model`", "object", "address"), lambda: run_tiny(folder, tmp_path, tiny(network)))
 
 
 # --- bad arguments ------------------------------------------------------------------------------

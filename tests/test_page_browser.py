@@ -45,7 +45,7 @@ def test_hostile_text_is_shown_as_text(open_page):
     box = page.locator(".cim-stage-overlay").bounding_box()
     page.mouse.move(box["x"] + 20, box["y"] + 20)
     page.get_by_role("button", name=re.escape("</script>")).first.click()
-    page.wait_for_function("document.querySelector('.cim-side h2').textContent[1] === '/'")
+    page.locator(".cim-side h2", has_text=re.compile("^./")).wait_for()
     assert page.locator("img[src=x], [onerror]").count() == 0
 
 
@@ -114,8 +114,7 @@ def test_the_call_is_copied_or_selected(open_page, chromium):
     page = open_page(page_content())
     page.get_by_role("button", name="Copy").click()
     said = page.locator(".cim-call [role=status]")
-    page.wait_for_function("document.querySelector('.cim-call [role=status]').textContent")
-    assert said.text_content().startswith(("Copied", "Selected"))
+    said.filter(has_text=re.compile("^(Copied|Selected)")).wait_for()
     page.evaluate(
         """() => {
           Object.defineProperty(navigator, "clipboard", { value: undefined });
@@ -123,9 +122,7 @@ def test_the_call_is_copied_or_selected(open_page, chromium):
         }"""
     )
     page.get_by_role("button", name="Copy").click()
-    page.wait_for_function(
-        "document.querySelector('.cim-call [role=status]').textContent.startsWith('Selected')"
-    )
+    said.filter(has_text=re.compile("^Selected")).wait_for()
     assert page.evaluate("getSelection().toString()") == page_content().call
 
 

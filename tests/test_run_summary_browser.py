@@ -1,6 +1,8 @@
 # A run's summary in a real browser: nothing asked for, nothing complained of, on all screens.
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from browser import LUMINANCE, Offline, chromium_fixture, set_slider
@@ -57,7 +59,7 @@ def test_the_examples_are_in_two_groups_in_the_viewer(open_run, tmp_path):
     assert buttons.count() == 6
     assert buttons.first.text_content() == f"bee, {MINUS}3.50 bits"
     buttons.first.click()
-    page.wait_for_function("document.querySelector('.cim-side h2').textContent.includes('3.50')")
+    page.locator(".cim-side h2", has_text="3.50").wait_for()
     pressed = page.locator(".cim-chooser button[aria-pressed=true]")
     assert pressed.all_text_contents() == [f"bee, {MINUS}3.50 bits"]
     facts = page.locator(".cim-side .cim-facts > div").evaluate_all(
@@ -72,7 +74,7 @@ def test_the_examples_are_in_two_groups_in_the_viewer(open_run, tmp_path):
     ]
     assert page.locator(".cim-share").text_content() == "50.0%"
     set_slider(page, ".cim-threshold", 0.75)
-    page.wait_for_function("document.querySelector('.cim-share').textContent === '25.0%'")
+    page.locator(".cim-share", has_text=re.compile("^25.0%$")).wait_for()
 
 
 def names(page):

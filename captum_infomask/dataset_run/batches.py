@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Generator, Iterator, Sequence
@@ -77,8 +78,15 @@ def read_batches(
     """
     options: dict[str, Any] = {}
     if decoders:
-        options = {"prefetch_factor": _AHEAD, "worker_init_fn": _leave_interrupts}
+        options = {
+            "prefetch_factor": _AHEAD,
+            "worker_init_fn": _leave_interrupts,
+            # Whatever the default of this Python: it starts at once, and takes any preprocessing.
+            "multiprocessing_context": "fork" if sys.platform == "linux" else None,
+        }
     with warnings.catch_warnings():
+        # They leave PyTorch's threads, which a fork has not, alone.
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded")
         # Of far data more pictures are on their way than there are CPUs.
         warnings.filterwarnings("ignore", "This DataLoader will create")
         loader = DataLoader(

@@ -100,14 +100,18 @@ class Job:
         """The numbers of all shards."""
         return range(-(-len(self.pictures.keys) // self.settings.shard_size))
 
+    def places(self, shard: int) -> range:
+        """The places of a shard's pictures."""
+        first = shard * self.settings.shard_size
+        return range(first, min(first + self.settings.shard_size, len(self.pictures.keys)))
+
     def batches(self, shard: int) -> list[range]:
         """The places of the pictures of each batch of a shard."""
-        size, first = self.settings.batch_size, shard * self.settings.shard_size
-        last = min(first + self.settings.shard_size, len(self.pictures.keys))
-        return [range(k, min(k + size, last)) for k in range(first, last, size)]
+        places, size = self.places(shard), self.settings.batch_size
+        return [places[k : k + size] for k in range(0, len(places), size)]
 
-    def start(self, decoders: int = 0) -> Worker:
-        """Load the network."""
+    def start(self) -> Worker:
+        """Load the network, in another process than the one that planned."""
         classifier = self.source.load(self.settings.device)
         found = model_hash(classifier)
         if found != self.model_sha256:
@@ -115,7 +119,7 @@ class Job:
                 f"Expected `model` to be the same wherever it is loaded; its hash is {found[:16]} "
                 f"here and {self.model_sha256[:16]} where the run began."
             )
-        return Worker(self, classifier, decoders)
+        return Worker(self, classifier)
 
 
 class Worker:

@@ -5,13 +5,15 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
-from captum_infomask.dataset_run.job import Job, ShardDone
+from captum_infomask.dataset_run.job import Job, ShardDone, Worker
+from captum_infomask.models.classifier import Classifier
 
 _MOST_DECODERS = 8  # far more than one computing process takes pictures from
 
 
 def run_locally(
     job: Job,
+    classifier: Classifier,
     shards: Sequence[int],
     *,
     workers: int | None,
@@ -22,13 +24,15 @@ def run_locally(
 
     Args:
         job: What to do.
+        classifier: The job's, on its device.
         shards: Which shards.
         workers: Processes that decode; None for one per CPU of this process, at most 8.
         progress: Called with the number of pictures after each batch.
         done: Called after each shard.
     """
     decoders = min(_cpus(), _MOST_DECODERS) if workers is None else workers
-    with closing(job.start(decoders).run_all(shards, progress)) as results:
+    worker = Worker(job, classifier, decoders)
+    with closing(worker.run_all(shards, progress)) as results:
         for found in results:
             done(found)
 

@@ -5,10 +5,10 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 
 from captum_infomask._checks import ArgumentError
+from captum_infomask.dataset_run.manifest import now
 from captum_infomask.dataset_run.shards import stops_without_space
 
 _held: set[int] = set()
@@ -43,8 +43,7 @@ def only_run(folder: Path) -> Iterator[None]:
                 f"Expected `out` to be on a file system whose files can be locked; got {error}."
             ) from error
         _held.add(handle)
-        since = datetime.now().astimezone().isoformat(timespec="seconds")
-        holder = f"process {os.getpid()} on {socket.gethostname()} since {since}"
+        holder = f"process {os.getpid()} on {socket.gethostname()} since {now()}"
         with stops_without_space(path):
             os.ftruncate(handle, 0)
             os.write(handle, holder.encode())

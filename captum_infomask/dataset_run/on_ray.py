@@ -8,17 +8,21 @@ import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import torch
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._checks import ArgumentError, short_repr
 from captum_infomask.dataset_run.errors import RunStopped, in_one_line
 from captum_infomask.dataset_run.ray_session import import_ray, ray_session
+from captum_infomask.dataset_run.shards import begin_shard, end_shard
 
 if TYPE_CHECKING:
     from captum_infomask.dataset_run.job import Job, ShardDone, Worker
+
+_MOST_BEGINNINGS = 5  # of a shard: more are no accident
 
 
 def run_on_ray(
@@ -32,7 +36,8 @@ def run_on_ray(
     """Compute shards on a cluster, in any order.
 
     The model is loaded once by each worker. A worker whose process or machine dies is replaced,
-    and its shard done again from its beginning.
+    and its shard done again from its beginning; after the fifth time the run stops, because a
+    picture may be to blame.
 
     Args:
         job: What to do.
@@ -46,7 +51,8 @@ def run_on_ray(
     Raises:
         ArgumentError: Ray is not installed, nothing answers at the address, or there is no GPU
             where the network is to run on one, or a numbered one.
-        RunStopped: Ray did not start, or gave up; or a worker ran out of space.
+        RunStopped: Ray did not start, or gave up; a worker ran out of space; or five died of the
+            same shard.
     """
     if not shards:
         return
@@ -65,6 +71,8 @@ def run_on_ray(
                 for found in outcomes:
                     if isinstance(found, _Failure):
                         raise found.error from _InWorker(found.trace)
+                    if isinstance(found, _Deadly):
+                        raise RunStopped(found.told(job))
                     done(found)
         except ray.exceptions.RayError as error:
             raise RunStopped(
@@ -75,7 +83,7 @@ def run_on_ray(
 
 def _outcomes(
     ray: Any, job: Job, shards: Sequence[int], workers: int, on_gpu: bool
-) -> Generator[ShardDone | _Failure, None, None]:
+) -> Generator[ShardDone | _Failure | _Deadly, None, None]:
     """What became of each shard, as they finish; closing it ends what still runs."""
     path = [os.path.abspath(entry) for entry in sys.path]
     held = ray.put(ray.cloudpickle.dumps(job))
@@ -84,7 +92,13 @@ def _outcomes(
             [{"shard": shard} for shard in shards], override_num_blocks=len(shards)
         ).map_batches(
             _ShardWorker,
-            fn_constructor_kwargs={"held": [held], "folder": os.getcwd(), "path": path},
+            fn_constructor_kwargs={
+                "held": [held],
+                "out": job.folder,
+                "most": _MOST_BEGINNINGS,
+                "folder": os.getcwd(),
+                "path": path,
+            },
             compute=ray.data.ActorPoolStrategy(size=workers),
             batch_size=1,
             batch_format="pyarrow",
@@ -104,16 +118,18 @@ class _ShardWorker:
 
     Args:
         held: The pickled job, in the object store; in a list, so that Ray leaves it there.
+        out: The job's folder.
+        most: How often a shard may be begun.
         folder: The caller's, which relative paths start from.
         path: The caller's ``sys.path``, where the model's module may be.
     """
 
-    def __init__(self, held: list[Any], folder: str, path: list[str]) -> None:
+    def __init__(self, held: list[Any], out: Path, most: int, folder: str, path: list[str]) -> None:
         if os.path.isdir(folder):
             os.chdir(folder)
         sys.path[:] = dict.fromkeys([*filter(os.path.exists, path), *sys.path])
         torch.set_num_threads(1)  # as many as the actor has CPUs
-        self._held = held
+        self._held, self._out, self._most = held, out, most
         self._worker: Worker | None = None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -121,9 +137,14 @@ class _ShardWorker:
         return pa.table({"outcome": pa.array(outcomes, pa.binary())})
 
     def _outcome(self, shard: int) -> bytes:
-        """A pickled ShardDone or _Failure: exceptions of ours are no business of Ray's."""
+        """A pickled result, good or bad: exceptions of ours are no business of Ray's."""
         try:
-            return pickle.dumps(self._loaded().run(shard))
+            # Before the network is loaded, which may be what this process dies of.
+            if begin_shard(self._out, shard) > self._most:
+                return pickle.dumps(_Deadly(shard, self._most))
+            found = pickle.dumps(self._loaded().run(shard))
+            end_shard(self._out, shard)
+            return found
         except Exception as error:
             return _Failure(error, traceback.format_exc()).pickled()
 
@@ -150,6 +171,24 @@ class _Failure:
             said = RuntimeError(f"{type(self.error).__name__}: {self.error}")
             return pickle.dumps(_Failure(said, self.trace))
         return data
+
+
+@dataclass(frozen=True)
+class _Deadly:
+    """A shard that ended the processes of all workers that began it."""
+
+    shard: int
+    times: int
+
+    def told(self, job: Job) -> str:
+        """What to look for, and where."""
+        places, keys = job.places(self.shard), job.pictures.keys
+        return (
+            f"Every worker that began the pictures {short_repr(keys[places[0]])} to "
+            f"{short_repr(keys[places[-1]])} died of it (tried: {self.times}). A picture that ends "
+            f"the process that decodes it has to be taken out; if memory is short, fewer `workers` "
+            f"take less. What is done stays, and the same call tries again."
+        )
 
 
 class _InWorker(Exception):  # noqa: N818 - a traceback in words, shown as the cause

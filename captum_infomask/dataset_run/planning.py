@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +63,24 @@ def checked_folder(out: object) -> Path:
     return folder
 
 
-def plan_run(
-    folder: Path, pictures: Pictures, source: ModelSource, asked: RunSettings
-) -> tuple[Job, dict[str, Any], InfoMap]:
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a run will do, and what it was planned with.
+
+    Attributes:
+        job: What to do.
+        classifier: The network, loaded.
+        manifest: The job's.
+        template: A blank picture's InfoMap, which has the regions and settings of all others.
+    """
+
+    job: Job
+    classifier: Classifier
+    manifest: dict[str, Any]
+    template: InfoMap
+
+
+def plan_run(folder: Path, pictures: Pictures, source: ModelSource, asked: RunSettings) -> Plan:
     """Load the network once, score a blank picture, and settle what was left open.
 
     Args:
@@ -73,10 +88,6 @@ def plan_run(
         pictures: The data set.
         source: The network.
         asked: The settings; what is open is taken from the run that goes on, or from the device.
-
-    Returns:
-        The job, its manifest, and the blank picture's InfoMap, which has the regions and settings
-        of all others.
     """
     classifier = source.load(asked.device)
     with _blamed("preprocessing"):
@@ -104,7 +115,7 @@ def plan_run(
         dtype=template.scores.dtype,
         folder=folder,
     )
-    return job, new_manifest(job, classifier), template
+    return Plan(job, classifier, new_manifest(job, classifier), template)
 
 
 def begin(folder: Path, manifest: dict[str, Any], template: InfoMap) -> None:

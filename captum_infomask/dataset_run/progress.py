@@ -27,7 +27,7 @@ class Progress:
         self._errors, self._most = errors, most
         self._bar = tqdm(
             total=len(job.pictures.keys),
-            initial=sum(len(batch) for shard in done for batch in job.batches(shard)),
+            initial=sum(len(job.places(shard)) for shard in done),
             desc="InfoMask",
             unit="picture",
             disable=not show,

@@ -145,10 +145,11 @@ def run_dataset(
         is_new = not folder.exists()
         if not is_new:
             lock.enter_context(only_run(folder))
-        job, manifest, template = plan_run(folder, pictures, source, asked)
+        plan = plan_run(folder, pictures, source, asked)
+        job = plan.job
         if is_new:  # and made only when all arguments are known to be good
             lock.enter_context(only_run(folder))
-        begin(folder, {**manifest, "data": _from_anywhere(data)}, template)
+        begin(folder, {**plan.manifest, "data": _from_anywhere(data)}, plan.template)
         done = shards_done(folder)
         shards = [shard for shard in job.shards() if shard not in done]
         progress = Progress(job, done, errors_in(folder, done), max_errors, show=show_progress)
@@ -157,7 +158,12 @@ def run_dataset(
                 run_on_ray(job, shards, address=address, workers=workers, done=progress.whole_shard)
             else:
                 run_locally(
-                    job, shards, workers=workers, progress=progress.pictures, done=progress.shard
+                    job,
+                    plan.classifier,
+                    shards,
+                    workers=workers,
+                    progress=progress.pictures,
+                    done=progress.shard,
                 )
         remove_leftovers(folder)  # of workers that were lost
     return load_run(folder)

@@ -104,10 +104,13 @@ def in_words(name: str, value: Any) -> Any:  # noqa: PLR0911 - a case for each k
     return words
 
 
-def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of tensors: names, types, shapes, and every byte."""
+def tensors_hash(tensors: Mapping[str, Any]) -> str:
+    """SHA-256 of tensors: names, types, shapes, and every byte; of what else is there, in words."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
+        if not isinstance(tensors[name], Tensor):
+            digest.update(f"{name} {in_words('model', tensors[name])}\n".encode())
+            continue
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)

@@ -17,7 +17,7 @@ from captum_infomask.dataset_run.errors import RunStopped
 TEMPLATE = "map.safetensors"  # a blank picture's InfoMap: the regions and settings of all others
 
 _NAME = re.compile(r"part-(\d{5,})\.parquet")
-_LEFTOVER = re.compile(rf".+\.[0-9a-f]{{12}}{re.escape(PART)}")
+_LEFTOVER = re.compile(rf".+\.[0-9a-f]{{12}}{re.escape(PART)}|part-\d{{5,}}\.begun")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -36,6 +36,23 @@ def write_shard(folder: Path, shard: int, table: pa.Table) -> None:
     path = shard_path(folder, shard)
     with stops_without_space(path), whole_file(path) as beside:
         pq.write_table(table, beside, compression="zstd")
+
+
+def begin_shard(folder: Path, shard: int) -> int:
+    """Note on the disk that a worker begins a shard; returns how many have, this one included."""
+    path = _notes(folder, shard)
+    with stops_without_space(path), path.open("ab") as notes:
+        notes.write(b".")
+        return notes.tell()
+
+
+def end_shard(folder: Path, shard: int) -> None:
+    """Forget how many workers have begun a shard."""
+    _notes(folder, shard).unlink(missing_ok=True)
+
+
+def _notes(folder: Path, shard: int) -> Path:
+    return shard_path(folder, shard).with_suffix(".begun")
 
 
 @contextmanager
@@ -62,11 +79,11 @@ def errors_in(folder: Path, shards: set[int]) -> int:
 
 
 def is_leftover(name: str) -> bool:
-    """Whether a file is what a writer that was killed left."""
+    """Whether a file is what a worker that was killed left."""
     return _LEFTOVER.fullmatch(name) is not None
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what writers that were killed left; only the holder of the lock may."""
+    """Remove what workers that were killed left; only the holder of the lock may."""
     for name in filter(is_leftover, os.listdir(folder)):
         (folder / name).unlink(missing_ok=True)

@@ -5,10 +5,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-Counts = npt.NDArray[np.int64]
+from captum_infomask._run_length import BITS, FIRST, MORE, SIGN
 
-# COCO's characters hold 5 bits of a number, a bit that says that more follow, and this offset.
-_FIRST, _BITS, _SIGN, _MORE = 48, 5, 0x10, 0x20
+Counts = npt.NDArray[np.int64]
 
 
 def mask_areas(counts: pa.StringArray) -> Counts:
@@ -42,9 +41,9 @@ def mask_areas(counts: pa.StringArray) -> Counts:
     ends = offsets[: len(counts) + 1].astype(np.int64)
     data = np.frombuffer(counts.buffers()[2] or b"", np.uint8)[ends[0] : ends[-1]]
     ends -= ends[0]
-    places = np.flatnonzero(data != _FIRST)
-    codes = data[places].astype(np.int64) - _FIRST
-    more = codes & _MORE != 0
+    places = np.flatnonzero(data != FIRST)
+    codes = data[places].astype(np.int64) - FIRST
+    more = codes & MORE != 0
     owner = np.searchsorted(ends, places, "right") - 1
     # Every character ends a number but those after which more follow.
     follow = np.concatenate([[0], np.cumsum(more)])
@@ -64,7 +63,7 @@ def _parts(codes: Counts, more: npt.NDArray[np.bool_], places: Counts) -> Counts
     # A 0 that ends a number of several characters was left out: it adds nothing.
     goes_on[1:] = more[:-1] & (np.diff(places) == 1)
     digit = each - np.maximum.accumulate(np.where(goes_on, 0, each))
-    is_negative = ~more & (codes & _SIGN != 0)
-    low = (codes & (_MORE - 1)) << (_BITS * digit)
-    parts: Counts = low - (is_negative.astype(np.int64) << (_BITS * (digit + 1)))
+    is_negative = ~more & (codes & SIGN != 0)
+    low = (codes & (MORE - 1)) << (BITS * digit)
+    parts: Counts = low - (is_negative.astype(np.int64) << (BITS * (digit + 1)))
     return parts
