@@ -8,8 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -37,6 +39,7 @@ def network():
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     folder = Path(sys.argv[1])
     # A module that no worker finds by itself, and pictures by a path that starts here.
     (folder / "modules").mkdir(exist_ok=True)
@@ -75,12 +78,19 @@ def run(out: str, engine: str, **options: object) -> None:
     )
 
 
+@contextmanager
+def beside(do: Callable[..., object], *arguments: object) -> Iterator[None]:
+    """Do something in another thread meanwhile; what it raises is raised at the end."""
+    with ThreadPoolExecutor(1) as pool:
+        doing = pool.submit(do, *arguments)
+        yield
+        doing.result()
+
+
 def killed_worker(folder: Path) -> dict[str, object]:
     """A Ray that starts by itself, one of whose two workers is killed on the way."""
-    meanwhile = threading.Thread(target=kill_a_worker, args=(folder,))
-    meanwhile.start()
-    run("ray", "ray", workers=2)
-    meanwhile.join()
+    with beside(kill_a_worker, folder):
+        run("ray", "ray", workers=2)
     return {"loaded": len(workers(folder)), **left()}
 
 
@@ -100,14 +110,12 @@ def interrupted(folder: Path) -> dict[str, object]:
     stubs = folder / "interrupted"
     stubs.mkdir()
     running: list[int] = []
-    meanwhile = threading.Thread(target=interrupt, args=(stubs, running))
-    meanwhile.start()
     caught = False
-    try:
-        run_on_ray(StubJob(stubs, 0.2), range(1000), address=None, workers=1, done=lambda _: None)
-    except KeyboardInterrupt:
-        caught = True
-    meanwhile.join()
+    with beside(interrupt, stubs, running):
+        try:
+            run_on_ray(StubJob(stubs, 0.2), range(100), address=None, workers=1, done=id)
+        except KeyboardInterrupt:
+            caught = True
     return {"caught": caught, "running": len(running), **left()}
 
 
@@ -140,10 +148,8 @@ def moved(folder: Path) -> tuple[dict[str, object], dict[str, object]]:
     for file in sorted(shared.glob("part-*.parquet"))[3:]:
         file.unlink()
     parts: list[Path] = []
-    meanwhile = threading.Thread(target=go_on_elsewhere, args=(shared, parts))
-    meanwhile.start()
-    stopped = deadly(folder)
-    meanwhile.join()
+    with beside(go_on_elsewhere, shared, parts):
+        stopped = deadly(folder)
     run("shared", "ray", workers=1)
     return {"parts": len(parts)}, stopped
 
