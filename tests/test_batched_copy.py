@@ -243,6 +243,32 @@ def test_the_same_call_twice_gives_the_same_bits(runs_of_copies: list[int]) -> N
     assert torch.equal(*calls)
 
 
+def test_a_copy_is_kept_where_that_is_asked_and_checked_again(
+    monkeypatch: pytest.MonkeyPatch, runs_of_copies: list[int]
+) -> None:
+    net, x, made, kept = Block(), images(), [], {}
+    trace = copies.traced
+    monkeypatch.setattr(copies, "traced", lambda network: made.append(network) or trace(network))
+    alone = bits(net, x, "crop", engine=Batched(), perturbations_per_eval=1)
+    bits(net, x, "crop", engine=Batched(), perturbations_per_eval=1)
+    assert made == [net, net]
+    for _ in range(3):
+        with copies.copies_kept(kept):
+            assert bits(net, x, "crop", engine=Batched(), perturbations_per_eval=1).equal(alone)
+    assert made == [net] * 3
+    assert list(kept) == [net]
+    # Against the promise the network changes: its copy no longer says the same, and is not used.
+    for weight in net.parameters():
+        weight.data.mul_(1.5)
+    for buffer in net.buffers():
+        buffer.mul_(2)
+    own = bits(net, x, "crop", engine=Batched(folded=False), perturbations_per_eval=1)
+    runs_of_copies.clear()
+    with copies.copies_kept(kept):
+        assert bits(net, x, "crop", engine=Batched(), perturbations_per_eval=1).equal(own)
+    assert runs_of_copies == [2] * len(runs_of_copies)  # only where it was compared
+
+
 def test_a_copy_that_takes_too_much_memory_is_given_less(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -330,6 +330,17 @@ def test_another_version_of_a_package_is_refused(folder, begun, monkeypatch):
     refused((words,), lambda: run_tiny(folder, begun, **BASE))
 
 
+def test_weights_may_move_and_may_not_change(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.pt", "b.pt"):
+        torch.save(tiny().network.state_dict(), name)
+    for name in ("a.pt", "b.pt", "a.pt"):
+        assert run_tiny(folder, "out", weights=name).manifest["settings"]["weights"] == name
+    torch.save(other_weights().state_dict(), "b.pt")
+    words = ("model_sha256: ", 'settings.weights: "a.pt" before, "b.pt" now')
+    refused(words, lambda: run_tiny(folder, "out", weights="b.pt"))
+
+
 def test_data_may_move_and_arrays_are_told_apart_to_the_last_bit(folder, tmp_path, monkeypatch):
     prior = np.full(5, 0.2)
     run_tiny(folder, tmp_path / "out", prior=prior)

@@ -127,12 +127,15 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
 
 def check_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Refuse to go on with settings that differ from those a run began with."""
-    differences = [
-        f"{name}: {old} before, {new} now"
+    found = {
+        name: f"{old} before, {new} now"
         for name, old, new in _differences("", before, now)
         if name.split(".")[0] not in _FREE
-    ]
-    if differences:
+    }
+    if "model_sha256" not in found:
+        found.pop("settings.weights", None)  # the same, from another place
+    if found:
+        differences = [f"{name}: {both}" for name, both in found.items()]
         raise ArgumentError(
             f"Expected the settings that the run in {folder} began with, or a new `out`; these "
             f"differ: {'; '.join(differences)}."

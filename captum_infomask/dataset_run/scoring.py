@@ -14,6 +14,7 @@ from captum_infomask.attribution import InfoMask
 from captum_infomask.dataset_run.errors import RunStopped, in_one_line
 from captum_infomask.dataset_run.rows import Row, one_picture
 from captum_infomask.dataset_run.settings import RunSettings
+from captum_infomask.engines.copies import Copies, copies_kept
 from captum_infomask.engines.memory import is_out_of_memory
 from captum_infomask.engines.untouched import untouched
 from captum_infomask.masks import bounding_boxes
@@ -34,6 +35,7 @@ class Scorer:
     def __init__(self, classifier: Classifier, settings: RunSettings) -> None:
         self._network = classifier.network
         self._settings = settings
+        self._copies: Copies = {}
         self._infomask = InfoMask(
             classifier.network,
             head=settings.head,  # type: ignore[arg-type]
@@ -100,9 +102,10 @@ class Scorer:
         filled = torch.zeros(self._settings.batch_size, dtype=torch.long)
         filled[slots] = torch.arange(count)
         shown = pictures[filled].to(self._settings.device)
-        predicted, classes, infomap = self._read(
-            shown, None if targets is None else torch.tensor(targets)[filled]
-        )
+        with copies_kept(self._copies):
+            predicted, classes, infomap = self._read(
+                shown, None if targets is None else torch.tensor(targets)[filled]
+            )
         made = self._masks(infomap, slots)
         seconds = (time.perf_counter() - start) / count
         return [

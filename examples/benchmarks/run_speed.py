@@ -11,11 +11,12 @@ import argparse
 import statistics
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 from digit_pictures import save_two_digits
-from interleave import Call, interleaved, spread, timed
+from interleave import Call, interleaved, spread
 from machine import machine
 from torch import Tensor
 
@@ -44,7 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         save_two_digits(folder, options.pictures)
         pictures = decoded(folder, classifier)
         few = pictures[:512]
-        chunks = min(TRIED, key=lambda each: timed(lambda: loop(classifier, few, *each))[0])
+        tried = [partial(loop, classifier, few, *each) for each in TRIED]
+        seconds = interleaved(tried, 3)
+        chunks = TRIED[min(range(len(TRIED)), key=lambda k: min(row[k][0] for row in seconds))]
         calls: dict[str, Call] = {
             DECODED: lambda: loop(classifier, pictures, *chunks),
             DECODING: lambda: loop(classifier, decoded(folder, classifier), *chunks),
