@@ -261,14 +261,19 @@ def test_decoding_processes_change_nothing(folder, usual, tmp_path, decoders):
     assert plain(run.table) == plain(usual.table)
 
 
+@pytest.mark.parametrize("engine", [None, "incremental"])
 @pytest.mark.parametrize("view", ["crop", "keep", "drop"])
-def test_neighbours_and_places_change_nothing(folder, usual, tmp_path, view):
-    whole = rows_of(run_tiny(folder, tmp_path / "whole", view=view).table)
+def test_neighbours_and_places_change_nothing(folder, usual, tmp_path, view, engine):
+    options = {"view": view, "view_engine": engine}
+    run = run_tiny(folder, tmp_path / "whole", **options)
+    chunks = run.manifest["settings"]["perturbations_per_eval"]
+    assert (chunks is None) == (engine == "incremental" and view != "crop")
+    whole = rows_of(run.table)
     data = tmp_path / "data"
     data.mkdir()
     for place, key in enumerate(["007.png", "002.png", "009.png", "000.png", "005.png"]):
         (data / f"{place}.png").write_bytes((folder / key).read_bytes())
-        some = rows_of(run_tiny(data, tmp_path / f"out{place}", view=view).table)
+        some = rows_of(run_tiny(data, tmp_path / f"out{place}", **options).table)
         for row in some.values():
             (other,) = [row2 for row2 in whole.values() if row2["sha256"] == row["sha256"]]
             assert {**row, "key": ""} == {**other, "key": ""}

@@ -104,7 +104,7 @@ def plan_run(folder: Path, pictures: Pictures, source: ModelSource, asked: RunSe
         _check_classes(scorer, blank, classifier)
         scored = scorer.infomap(blank, torch.tensor([target], device=blank.device))
     template = one_picture(scored, 0)
-    settings = _settled(asked, blank, len(template.regions), read_manifest(folder))
+    settings = _settled(asked, blank, template, read_manifest(folder))
     job = Job(
         pictures=pictures,
         classes=classes,
@@ -175,19 +175,21 @@ def _with_engine(asked: RunSettings, blank: Tensor) -> RunSettings:
 
 
 def _settled(
-    asked: RunSettings, blank: Tensor, regions: int, before: dict[str, Any] | None
+    asked: RunSettings, blank: Tensor, template: InfoMap, before: dict[str, Any] | None
 ) -> RunSettings:
     """The settings with sizes that suit the device, or those of the run that goes on."""
     known = {} if before is None else before["settings"]
     size = asked.batch_size or known.get("batch_size")
     if size is None:
-        suited = _suited(blank, regions)
+        suited = _suited(blank, len(template.regions))
         size = min(suited, asked.shard_size or suited)
     shard = asked.shard_size or known.get("shard_size") or max(size, _LEAST_SHARD)
     options = dict(asked.options)
     if options.get("perturbations_per_eval") is None:
         views = max(1, default_views(blank.numel(), blank.device) // size)
-        options["perturbations_per_eval"] = known.get("perturbations_per_eval", views)
+        # The incremental engine has chunks of its own, for each picture's changes.
+        suited_views = None if template.engine == "incremental" else views
+        options["perturbations_per_eval"] = known.get("perturbations_per_eval", suited_views)
     return replace(asked, batch_size=size, shard_size=shard, options=options)
 
 
