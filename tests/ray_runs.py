@@ -139,7 +139,7 @@ def left() -> dict[str, object]:
 
 
 def moved(folder: Path) -> tuple[dict[str, object], dict[str, object]]:
-    """Begun locally, gone on with by another process, which is killed, and finished here.
+    """Begun locally, gone on with by another process on Ray, which is killed, and finished locally.
 
     The other process takes its time to start; meanwhile, here another run has to stop.
     """
@@ -150,7 +150,7 @@ def moved(folder: Path) -> tuple[dict[str, object], dict[str, object]]:
     parts: list[Path] = []
     with beside(go_on_elsewhere, shared, parts):
         stopped = deadly(folder)
-    run("shared", "ray", workers=1)
+    run("shared", "local", workers=0)
     return {"parts": len(parts)}, stopped
 
 

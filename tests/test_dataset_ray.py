@@ -90,7 +90,7 @@ def test_an_interrupt_arrives_and_stops_the_workers(found, folder):
     assert 0 < len(list((folder / "interrupted").glob("shard-*"))) < 20
 
 
-def test_a_run_moves_to_a_cluster_and_survives_the_death_of_its_process(found, folder):
+def test_a_run_moves_to_a_cluster_and_back_after_the_death_of_its_process(found, folder):
     assert 3 < found["moved"]["parts"] < 15
     assert rows(folder / "shared").equals(rows(folder / "local"))
 
