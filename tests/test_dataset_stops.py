@@ -332,10 +332,14 @@ def test_another_version_of_a_package_is_refused(folder, begun, monkeypatch):
 
 def test_weights_may_move_and_may_not_change(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    times = iter("abcd")
+    monkeypatch.setattr("captum_infomask.dataset_run.manifest.now", lambda: next(times))
     for name in ("a.pt", "b.pt"):
         torch.save(tiny().network.state_dict(), name)
     for name in ("a.pt", "b.pt", "a.pt"):
-        assert run_tiny(folder, "out", weights=name).manifest["settings"]["weights"] == name
+        manifest = run_tiny(folder, "out", weights=name).manifest
+        assert manifest["settings"]["weights"] == name
+        assert manifest["started"] == "a"  # when the run began, not when it went on
     torch.save(other_weights().state_dict(), "b.pt")
     words = ("model_sha256: ", 'settings.weights: "a.pt" before, "b.pt" now')
     refused(words, lambda: run_tiny(folder, "out", weights="b.pt"))

@@ -40,7 +40,7 @@ examples:
       --categories leaves.txt --target 3
   captum-infomask attribute scan.png --model mypackage.networks:make --window 40 --stride 10
   captum-infomask run --data photos/ --model resnet50 --out bits/
-  captum-infomask run --data "s3://bucket/train/*.parquet" --target label --model resnet50 \
+  captum-infomask run --data "s3://bucket/train/*.parquet" --target label --model resnet50 \\
       --out /shared/bits --engine ray --address auto
   captum-infomask report bits/ --open
 """

@@ -123,6 +123,7 @@ def begin(folder: Path, manifest: dict[str, Any], template: InfoMap) -> None:
     before = read_manifest(folder)
     if before is not None:
         check_same(folder, before, manifest)
+        manifest = {**manifest, "started": before["started"]}
     remove_leftovers(folder)
     with stops_without_space(folder):
         write_manifest(folder, manifest)
