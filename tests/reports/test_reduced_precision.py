@@ -1,0 +1,88 @@
+# A copy is held to what the network's own arithmetic can repeat, under PyTorch's settings in force.
+from __future__ import annotations
+
+import pytest
+import torch
+
+from captum_infomask.engines.agreement import check_agreement, tolerance
+from captum_infomask.engines.traced import StandsAside
+
+GPU, CPU = torch.device("cuda"), torch.device("cpu")
+TF32, BF16 = 8 * 2**-11, 8 * 2**-8
+
+
+class Flags:
+    """Stands for one of PyTorch's rooms of settings."""
+
+    def __init__(self, **flags: object) -> None:
+        self.__dict__.update(flags)
+
+
+@pytest.fixture
+def settings(monkeypatch):
+    """Puts other settings in the place of PyTorch's, as a release that has them names them."""
+
+    def put(matmul: str, conv: str, by_operation: bool) -> None:
+        if by_operation:
+            of = {"matmul": Flags(fp32_precision=matmul), "conv": Flags(fp32_precision=conv)}
+            monkeypatch.setattr(torch.backends.cuda, "matmul", of["matmul"])
+            monkeypatch.setattr(torch.backends, "cudnn", Flags(**of))
+            monkeypatch.setattr(torch.backends, "mkldnn", Flags(**of))
+            return
+        monkeypatch.setattr(torch.backends.cuda, "matmul", Flags(allow_tf32=matmul == "tf32"))
+        monkeypatch.setattr(torch.backends, "cudnn", Flags(allow_tf32=conv == "tf32"))
+        monkeypatch.setattr(torch.backends, "mkldnn", Flags())
+        named = {"bf16": "medium", "tf32": "high"}.get(matmul, "highest")
+        monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: named)
+
+    return put
+
+
+@pytest.mark.parametrize("by_operation", [True, False])
+@pytest.mark.parametrize(
+    ("matmul", "conv", "allowed"),
+    [
+        ("none", "none", 1e-4),
+        ("ieee", "ieee", 1e-4),
+        ("tf32", "ieee", TF32),
+        ("none", "tf32", TF32),
+    ],
+)
+def test_a_copy_under_tf32_is_not_held_to_1e_4(
+    settings, matmul, conv, allowed, by_operation
+):
+    settings(matmul, conv, by_operation)
+    assert tolerance(torch.float32, GPU) == allowed
+    assert tolerance(torch.float64, GPU) == 1e-10
+
+
+@pytest.mark.parametrize("by_operation", [True, False])
+def test_a_copy_on_the_cpu_is_held_to_bfloat16_only_where_products_are_in_it(
+    settings, by_operation
+):
+    settings("bf16", "none", by_operation)
+    assert tolerance(torch.float32, CPU) == BF16
+    settings("none", "none", by_operation)
+    assert tolerance(torch.float32, CPU) == 1e-4
+    settings("none", "tf32", False)  # flags of the GPU alone
+    assert tolerance(torch.float32, CPU) == 1e-4
+
+
+def test_a_device_without_such_settings_is_exact(settings):
+    settings("tf32", "tf32", True)
+    assert tolerance(torch.float32, torch.device("mps")) == 1e-4
+
+
+@pytest.mark.parametrize("by_operation", [True, False])
+def test_outputs_within_the_rounding_of_bfloat16_agree_while_it_is_in_force(settings, by_operation):
+    own = torch.randn(2, 1000)
+    near, far = own + 0.02 * own.abs().max(), own + 0.05 * own.abs().max()
+    settings("none", "none", by_operation)
+    with pytest.raises(StandsAside, match="off by"):
+        check_agreement(near, own)
+    settings("bf16", "none", by_operation)
+    check_agreement(near, own)
+    with pytest.raises(StandsAside, match="off by"):
+        check_agreement(far, own)
+    with pytest.raises(StandsAside, match="off by"):
+        check_agreement(near.double(), own.double())
