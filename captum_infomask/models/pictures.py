@@ -2,17 +2,29 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
 from captum_infomask._checks import ArgumentError
+
+_ORIENTATION = 0x0112  # the tag of EXIF and TIFF that says how the camera was held
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def read_image(path: str | Path) -> Image.Image:
@@ -87,8 +99,7 @@ def decode_image(content: bytes, name: str) -> Image.Image:
             with Image.open(io.BytesIO(content)) as file:
                 if file.format == "EPS":  # would have Ghostscript run the file's program
                     raise UnidentifiedImageError
-                file.load()
-                image = _upright(file)
+                image = _loaded_upright(file)
                 deep = image.mode in ("I", "F") or image.mode.startswith("I;")
                 shown = image if deep else image.convert("RGB")
     except UnidentifiedImageError:
@@ -113,14 +124,45 @@ def decode_image(content: bytes, name: str) -> Image.Image:
     return shown
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turn a picture as its EXIF orientation says, if that can be read."""
+def _loaded_upright(file: Image.Image) -> Image.Image:
+    """Decode a picture, and turn it as its orientation says, whatever else its EXIF block says."""
+    if file.format == "TIFF":  # Pillow turns it in loading, and stumbles over its other tags
+        _orientation(file, alone=True)
+        file.load()
+        return file
+    file.load()
+    method = _UPRIGHT.get(_orientation(file))
+    return file if method is None else file.transpose(method)
+
+
+def _orientation(file: Image.Image, *, alone: bool = False) -> int:
+    """Read how the camera was held, 1 where nothing says it; ``alone`` forgets the other tags."""
     try:
-        return ImageOps.exif_transpose(image)
+        exif = file.getexif()
+        if alone:
+            for tag in set(exif) - {_ORIENTATION}:
+                del exif[tag]
+        if _ORIENTATION in exif:
+            return int(exif[_ORIENTATION])
+        return _orientation_in(file.info.get("exif", b""))
     except MemoryError:
         raise
-    except Exception:
-        return image
+    except Exception:  # the block's reader raises whatever the block makes it raise
+        return 1
+
+
+def _orientation_in(block: bytes) -> int:
+    """Find the orientation where Pillow, up to 12, gave up at a damaged tag before it."""
+    while block.startswith(b"Exif\0\0"):
+        block = block[6:]
+    order = "<" if block.startswith(b"II") else ">"
+    (start,) = struct.unpack_from(f"{order}I", block, 4)
+    (count,) = struct.unpack_from(f"{order}H", block, start)
+    for place in range(start + 2, start + 2 + 12 * count, 12):
+        tag, _, _, value = struct.unpack_from(f"{order}HHIH", block, place)
+        if tag == _ORIENTATION:
+            return int(value)
+    return 1
 
 
 @dataclass(frozen=True)
