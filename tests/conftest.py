@@ -1,14 +1,45 @@
+import os
+import random
+
+import hypothesis
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 # The tests' networks are too small to share among threads, which only wait for each other.
-torch.set_num_threads(1)
+# OMP_NUM_THREADS asks for them all the same.
+if "OMP_NUM_THREADS" not in os.environ:
+    torch.set_num_threads(1)
+
+# How long an example takes is the machine's business.
+hypothesis.settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tests")
+
+
+def _seed_everything():
+    torch.manual_seed(0)
+    np.random.seed(0)
+    random.seed(0)
+
+
+class Seeded:
+    """Every item, doctests and fixtures of modules included, begins with the same random state."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self):
+        _seed_everything()
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(Seeded())
 
 
 @pytest.fixture(autouse=True)
 def _seed():
-    torch.manual_seed(0)
+    _seed_everything()
 
 
 class SmallNet(nn.Module):

@@ -13,13 +13,17 @@ from captum_infomask.dataset_run.job import ShardDone
 
 @dataclass(frozen=True)
 class StubJob:
-    """Shards that wait, write a file of their own, and fail or kill where that is asked."""
+    """Shards that wait, write a file of their own, and fail or kill where that is asked.
+
+    A shard of one that ``listens`` begins when the last but one before it was told, by a file.
+    """
 
     folder: Path
     seconds: float = 0.0
     fails: int = -1
     kills: int = -1
     device: str = "cpu"
+    listens: bool = False
 
     @property
     def pictures(self):
@@ -42,6 +46,8 @@ class StubWorker:
     job: StubJob
 
     def run(self, shard):
+        if self.job.listens and shard >= 2:
+            wait_for((self.job.folder / f"told-{shard - 2}").exists)
         time.sleep(self.job.seconds)
         if shard == self.job.kills:
             os.kill(os.getpid(), signal.SIGKILL)

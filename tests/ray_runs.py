@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 
 import ray
@@ -22,6 +21,7 @@ from ray_jobs import StubJob, is_alive, processes, wait_for
 
 from captum_infomask import RunStopped, run_dataset
 from captum_infomask.dataset_run import on_ray
+from captum_infomask.dataset_run.job import ShardDone
 from captum_infomask.dataset_run.on_ray import run_on_ray
 from captum_infomask.dataset_run.ray_session import _QUIET
 
@@ -127,7 +127,7 @@ def interrupt(stubs: Path, running: list[int]) -> None:
 
 def left() -> dict[str, object]:
     """What a Ray that started by itself has left; nothing, after some seconds."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while len(found := processes(sys.argv[2])) > 1 and time.monotonic() < until:
         time.sleep(0.1)
     return {
@@ -169,15 +169,19 @@ def deadly(folder: Path) -> dict[str, object]:
     stubs = folder / "deadly"
     stubs.mkdir()
     done: list[int] = []
-    times: list[float] = []
+
+    def tell(found: ShardDone) -> None:
+        done.append(found.shard)
+        (stubs / f"told-{found.shard}").touch()
+
     on_ray._MOST_BEGINNINGS = 1
     try:
         run_on_ray(
-            StubJob(stubs, 0.4, kills=3),
+            StubJob(stubs, 0.4, kills=3, listens=True),
             range(20),
             address=None,
             workers=1,
-            done=lambda found: (done.append(found.shard), times.append(time.monotonic())),
+            done=tell,
         )
     except RunStopped as error:
         words = str(error)
@@ -186,7 +190,6 @@ def deadly(folder: Path) -> dict[str, object]:
     return {
         "words": words,
         "done": done,
-        "gaps": [later - earlier for earlier, later in pairwise(times)],
         "begun": [file.name for file in stubs.glob("*.begun")],
         "written": len(list(stubs.glob("shard-*"))),
     }

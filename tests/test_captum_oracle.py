@@ -133,8 +133,9 @@ def test_drop_is_feature_ablation_with_a_mask(
         expected = FeatureAblation(bits(net)).attribute(x, **arguments)
     assert_equal_bits(got, expected)
     same = InfoMask(net).attribute(
-        x, 0.3, 4, view="drop", regions=from_feature_mask(x, MASKS[name])
-    )
+        x, 0.3, 4, view="drop", regions=from_feature_mask(x, MASKS[name]),
+        perturbations_per_eval=perturbations_per_eval,
+    )  # fmt: skip
     assert torch.equal(got, same)
 
 

@@ -372,7 +372,7 @@ def test_what_is_no_manifest_is_refused(folder, tmp_path):
 
 
 def wait_until(there: Callable[[], object]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while not there():
         assert time.monotonic() < end
         time.sleep(0.01)

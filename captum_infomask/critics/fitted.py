@@ -34,6 +34,7 @@ class FittedCritic(nn.Module):
     Example:
         >>> import torch
         >>> from captum_infomask import fit_critic
+        >>> _ = torch.manual_seed(0)
         >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
         >>> critic = fit_critic(model, [torch.rand(8, 1, 8, 8) for _ in range(4)], steps=20)
         >>> critic(torch.rand(5, 1, 8, 8)).shape

@@ -48,9 +48,7 @@ def settings(monkeypatch):
         ("none", "tf32", TF32),
     ],
 )
-def test_a_copy_under_tf32_is_not_held_to_1e_4(
-    settings, matmul, conv, allowed, by_operation
-):
+def test_a_copy_under_tf32_is_not_held_to_1e_4(settings, matmul, conv, allowed, by_operation):
     settings(matmul, conv, by_operation)
     assert tolerance(torch.float32, GPU) == allowed
     assert tolerance(torch.float64, GPU) == 1e-10
