@@ -28,10 +28,10 @@ def test_labels_are_names_or_indices(labels, classes):
 
 def test_as_many_words_as_categories_stand_for_them_in_order():
     assert label_classes(["n03", "n01", "n02", "n01", None], NAMES) == (2, 0, 1, 0, None)
-    numbers = [str(i) for i in range(1, 11)]
+    words = [f"n{i}" for i in range(1, 11)]
     indices = [str(i) for i in range(10)]
-    by_order = {word: k for k, word in enumerate(sorted(numbers))}
-    assert label_classes(numbers, indices) == tuple(by_order[word] for word in numbers)
+    by_order = {word: k for k, word in enumerate(sorted(words))}
+    assert label_classes(words, indices) == tuple(by_order[word] for word in words)
     assert label_classes(indices, indices) == tuple(range(10))
 
 

@@ -431,7 +431,7 @@ def test_too_little_memory_to_decode_stops_the_run(folder, tmp_path, decoders):
     ("folders", "classes"),
     [
         (["bee", "Elk", "ant"], [1, 4, 0]),
-        (["3", "0"], [3, 0]),
+        (["3", "0", "1", "4", "2"], [3, 0, 1, 4, 2]),
         (["n05", "n01", "n04", "n02", "n03"], [4, 0, 3, 1, 2]),
     ],
 )

@@ -37,6 +37,7 @@ def run_whole(options: argparse.Namespace) -> bool:
         classifier,
         options.out,
         target=options.target,
+        categories=None if options.categories is None else classifier.categories,
         engine=options.engine,
         address=options.address,
         workers=options.workers,

@@ -97,7 +97,10 @@ def plan_run(folder: Path, pictures: Pictures, source: ModelSource, asked: RunSe
     classes = None
     if pictures.labels is not None:
         classes = label_classes(
-            pictures.labels, classifier.categories, folders=pictures.labels_are_folders
+            pictures.labels,
+            classifier.categories,
+            folders=pictures.labels_are_folders,
+            given=source.categories is not None,
         )
     target = 0 if asked.prior is None else int(torch.as_tensor(asked.prior).argmax())
     with _blamed("network"):

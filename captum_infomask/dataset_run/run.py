@@ -74,9 +74,13 @@ def run_dataset(
         out: The folder of the results: new, empty, or that of a run to go on with. With a cluster,
             a folder that all its machines share.
         target: ``prediction``; ``label``, the sub-folder or Parquet's column of that name; or
-            another Parquet column.
+            another Parquet column. Sub-folders are the categories that they are named as, or else
+            as many as these, in sorted order, as torchvision's ``ImageFolder`` numbers them.
+            Numbers as names that are not their own place in that order are refused, unless
+            ``categories`` holds them.
         weights: Of a named model, as the command line's ``--weights``.
-        categories: Names of the classes, if not the model's own.
+        categories: Names of the classes in the order of the network's outputs, if not the model's
+            own; those of the sub-folders where their order does not say it.
         engine: ``local``, this machine, or ``ray``, a cluster (or the CPUs of this machine).
         address: Of a Ray cluster; None starts Ray here.
         workers: For ``local``, processes that decode pictures while this one computes; for

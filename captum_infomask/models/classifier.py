@@ -132,7 +132,8 @@ def read_categories(path: str | Path) -> tuple[str, ...]:
         ('cat', 'dog')
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        # Not by `splitlines`, which also splits at what may stand in a name, such as U+2028.
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ArgumentError(
             f"Expected `categories` to be a text file with a name per line; got {path}: {error}."

@@ -1,7 +1,8 @@
 # From what the data says of a picture's class to the network's class.
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from captum_infomask._checks import ArgumentError, short_repr
@@ -9,27 +10,39 @@ from captum_infomask.models.classifier import resolve_target
 
 Label: TypeAlias = str | int | None
 
+_NUMBER = re.compile(r"\s*[+-]?[0-9]{1,18}\s*")
+
 
 def label_classes(
-    labels: Sequence[Label], categories: Sequence[str], *, folders: bool = False
+    labels: Sequence[Label],
+    categories: Sequence[str],
+    *,
+    folders: bool = False,
+    given: bool = False,
 ) -> tuple[int | None, ...]:
     """Return the network's class for every label.
 
-    An integer is an index. A word is a category's name or an index. If not all of the words are,
-    none is a name, and there are exactly as many different ones as categories, the words in order
-    stand for the categories in order, as in torchvision's ``ImageFolder`` (WordNet's ids, or 1 to
-    102).
+    An integer is an index. Folders are the categories that they are named as, if all of them are;
+    or else their names in order stand for the classes in order, as in torchvision's
+    ``ImageFolder``, if there is one for each. Words of a column are names or indices, each by
+    itself; where none is either, they stand for the classes as folders do.
+
+    What a folder that is called by a number means never depends on which others are there: its
+    place in the order must be its number, or else the categories must be given by these names.
 
     Args:
         labels: N labels.
         categories: The M categories' names.
-        folders: Whether the labels are names of folders, which must then all stand for a class.
+        folders: Whether the labels are names of folders, which must all stand for a class.
+        given: Whether ``categories`` were given with the data. If not, those that are mere
+            indices name no folder.
 
     Returns:
         N classes from 0 to M − 1; None where a label stands for none (``label_error`` says why).
 
     Raises:
-        ArgumentError: if ``folders`` and the words are neither.
+        ArgumentError: if ``folders`` and the names do not say which class each is; the message
+            shows what they may mean.
 
     Example:
         >>> from captum_infomask.dataset_run.data.labels import label_classes
@@ -37,21 +50,19 @@ def label_classes(
         (1, 0, 1)
         >>> label_classes(["dog", "0", 1, None, "cow", 2], ["cat", "dog"])
         (1, 0, 1, None, None, None)
+        >>> label_classes(["1", "10", "2"], ["1", "2", "10"], folders=True, given=True)
+        (0, 2, 1)
     """
     folded = {name.casefold() for name in categories}
     known = {label: _class_of(label, categories, folded) for label in set(labels)}
-    words = sorted(label for label in known if isinstance(label, str))
-    unknown = [word for word in words if known[word] is None]
-    has_names = any(word.casefold() in folded and not _is_number(word) for word in words)
-    if unknown and len(words) == len(categories) and not has_names:
-        known.update({word: index for index, word in enumerate(words)})
-    elif unknown and folders:
-        raise ArgumentError(
-            f"Expected the sub-folders to be named as the network's {len(categories)} categories "
-            f"are, or by index, or to be {len(categories)} whose order is the categories'; got "
-            f"{len(words)} sub-folders, and {short_repr(unknown[0])} is no category. "
-            "Targets may be predictions instead."
-        )
+    words = sorted(label for label in known if isinstance(label, str) and (folders or label))
+    if folders:
+        are_names = given or list(categories) != [str(k) for k in range(len(categories))]
+        known.update(_folder_classes(words, known, folded if are_names else set(), len(categories)))
+    elif len(words) == len(categories) and not any(
+        word.casefold() in folded or _NUMBER.fullmatch(word) for word in words
+    ):
+        known.update({word: place for place, word in enumerate(words)})
     return tuple(known[label] for label in labels)
 
 
@@ -70,10 +81,52 @@ def label_error(label: Label, categories: Sequence[str]) -> str:
     )
 
 
+def _folder_classes(
+    words: Sequence[str], known: Mapping[Label, int | None], names: set[str], count: int
+) -> dict[str, int]:
+    """The classes of all folders, sorted; ``known`` has those of names and of numbers."""
+    found = {word: known[word] for word in words if word.casefold() in names}
+    classes = {word: index for word, index in found.items() if index is not None}
+    if len(classes) == len(words):
+        return classes
+    numbers = [word for word in words if _NUMBER.fullmatch(word)]
+    if not found and len(words) == count:
+        places = {word: place for place, word in enumerate(words)}
+        unlike = [word for word in numbers if places[word] != int(word)]
+        if not unlike:
+            return places
+        readings = (
+            f"{unlike[0]!r} may be class {places[unlike[0]]}, its place among the sorted names as "
+            f"in torchvision's ImageFolder, or {_by_number(unlike[0], count)}"
+        )
+    elif not found and len(numbers) == len(words):
+        readings = (
+            f"{words[-1]!r} may be {_by_number(words[-1], count)}, or its place among the sorted "
+            f"names of all {count} folders, as in torchvision's ImageFolder, of which "
+            f"{len(words)} are there"
+        )
+    else:
+        unknown = next(word for word in words if word not in classes)
+        is_what = "names several categories" if unknown in found else "is no category"
+        readings = f"{len(words)} sub-folders, and {short_repr(unknown)} {is_what}"
+    raise ArgumentError(
+        f"Expected the sub-folders to be named as the network's {count} categories are, or to be "
+        f"{count} whose sorted order is the categories'; got {readings}. Pass `categories`, the "
+        "sub-folders' names in the order of the network's outputs (ImageFolder's `classes`; a "
+        "file for --categories), or the target 'prediction'."
+    )
+
+
+def _by_number(word: str, count: int) -> str:
+    """What a number would mean as an index."""
+    index = int(word)
+    return f"class {index}, its number" if 0 <= index < count else "no class by its number"
+
+
 def _class_of(label: Label, categories: Sequence[str], folded: set[str]) -> int | None:
     """One label's class."""
     # Without this, `resolve_target` would look for names that are near, which takes long.
-    if isinstance(label, str) and label.casefold() not in folded and not _is_number(label):
+    if isinstance(label, str) and label.casefold() not in folded and not _NUMBER.fullmatch(label):
         return None
     if label is None:
         return None
@@ -81,12 +134,3 @@ def _class_of(label: Label, categories: Sequence[str], folded: set[str]) -> int 
         return resolve_target(label, categories)
     except ArgumentError:
         return None
-
-
-def _is_number(word: str) -> bool:
-    """Whether a word can be an index."""
-    try:
-        int(word)
-    except ValueError:
-        return False
-    return True
