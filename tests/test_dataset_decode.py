@@ -16,6 +16,7 @@ from PIL import Image
 
 from captum_infomask._checks import ArgumentError
 from captum_infomask.dataset_run.data.decode import Decoded, decode
+from captum_infomask.dataset_run.data.files import Skipped
 from captum_infomask.dataset_run.data.pictures import Pictures, find_pictures
 from captum_infomask.models.pictures import Preprocess, decode_image, read_image
 
@@ -38,6 +39,7 @@ class Stored:
     keys = ("key",)
     labels = None
     labels_are_folders = False
+    skipped = Skipped()
 
     def __init__(self, content: bytes | BaseException) -> None:
         self.content = content

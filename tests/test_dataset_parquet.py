@@ -79,7 +79,7 @@ def test_a_row_without_a_picture_is_an_error_of_that_row(tmp_path):
     pq.write_table(
         pa.table({"image": pa.array([None, blob(1), b""], pa.binary())}), tmp_path / "a.parquet"
     )
-    structs = [None, {"bytes": None, "path": "b"}, {"bytes": blob(4), "path": "c"}]
+    structs = [None, {"bytes": None, "path": ""}, {"bytes": blob(4), "path": "c"}]
     pq.write_table(pa.table({"image": pa.array(structs, STRUCT)}), tmp_path / "b.parquet")
     pictures = find_pictures(tmp_path)
     for k in (0, 3, 4):

@@ -57,6 +57,11 @@ def run_whole(options: argparse.Namespace) -> bool:
         print(f"  {key}: {error}", file=sys.stderr)
     if bad > _SHOWN:
         print(f"  and {bad - _SHOWN} more: see the report", file=sys.stderr)
+    if run.skipped.count:
+        more = ", …" * (run.skipped.count > len(run.skipped.first))
+        print(
+            f"{run.skipped.count} files skipped, not pictures: {', '.join(run.skipped.first)}{more}"
+        )
     print(f"summary: captum-infomask report {options.out}")
     return not len(run)
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from captum_infomask._checks import ArgumentError, describe
+from captum_infomask.dataset_run.data.files import Skipped
 from captum_infomask.dataset_run.data.pictures import Pictures, find_pictures
 from captum_infomask.dataset_run.manifest import preprocess_of, read_manifest
 from captum_infomask.dataset_run.rows import infomap_of, schema
@@ -77,6 +78,12 @@ class DatasetRun(Mapping[str, InfoMap]):
     def categories(self) -> tuple[str, ...]:
         """Names of the network's classes."""
         return tuple(self.manifest["categories"])
+
+    @property
+    def skipped(self) -> Skipped:
+        """Files among the data that are no pictures: how many, and the first names of them."""
+        found = self.manifest.get("skipped", {"count": 0, "first": []})
+        return Skipped(found["count"], tuple(found["first"]))
 
     @cached_property
     def errors(self) -> dict[str, str]:

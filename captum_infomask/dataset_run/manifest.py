@@ -1,6 +1,7 @@
 # The manifest: what a run's numbers depend on, written before the first of them.
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import platform
@@ -26,7 +27,7 @@ from captum_infomask.models.pictures import Preprocess
 FORMAT = "captum_infomask.run 1"
 
 # What may differ when a run goes on: it changes no number.
-_FREE = ("data", "machine", "started")
+_FREE = ("data", "machine", "skipped", "started")
 
 
 def keys_hash(keys: Sequence[str]) -> str:
@@ -44,6 +45,7 @@ def new_manifest(job: Job, classifier: Classifier) -> dict[str, Any]:
         "started": now(),
         "pictures": len(job.pictures.keys),
         "keys_sha256": keys_hash(job.pictures.keys),
+        "skipped": dataclasses.asdict(job.pictures.skipped),
         "model_sha256": job.model_sha256,
         "settings": {
             "model": classifier.name,

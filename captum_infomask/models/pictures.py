@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
@@ -25,6 +26,48 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+# What Pillow knows by its format, and does not show: a program, a film, and formats whose readers
+# are other packages' business.
+_UNSHOWN = frozenset({"EPS", "MPEG", "BUFR", "GRIB", "HDF5", "WMF"})
+
+
+def picture_suffixes() -> frozenset[str]:
+    """Return the suffixes of the picture files that Pillow reads here, in lower case.
+
+    Packages that add formats to Pillow, such as ``pillow-heif``, add theirs.
+
+    Example:
+        >>> from captum_infomask.models.pictures import picture_suffixes
+        >>> {".jpg", ".jfif", ".tif", ".ico"} <= picture_suffixes(), ".eps" in picture_suffixes()
+        (True, False)
+    """
+    known = Image.registered_extensions()
+    shown = (Image.OPEN.keys() | {"MPO"}) - _UNSHOWN  # MPO, several JPEGs, is opened as JPEG
+    return frozenset(suffix for suffix, kind in known.items() if kind in shown)
+
+
+def is_picture(file: IO[bytes]) -> bool:
+    """Whether the first bytes of a file are those of a picture that Pillow reads.
+
+    Example:
+        >>> import io
+        >>> from captum_infomask.models.pictures import is_picture
+        >>> is_picture(io.BytesIO(b"Read me first."))
+        False
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(file) as image:
+                return image.format not in _UNSHOWN
+    except Image.DecompressionBombError:
+        return True  # and decoding says what is wrong with it
+    except MemoryError:
+        raise
+    except Exception:  # whatever the formats' readers raise for what is none of theirs
+        return False
 
 
 def read_image(path: str | Path) -> Image.Image:

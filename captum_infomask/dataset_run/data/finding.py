@@ -3,20 +3,19 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
+import posixpath
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import IO, Any
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from captum_infomask._checks import ArgumentError, describe
-from captum_infomask.dataset_run.data.files import Files, readable
+from captum_infomask.dataset_run.data.files import Files, Skipped, readable, regular
+from captum_infomask.models.pictures import is_picture, picture_suffixes
 
-# What torchvision's ImageFolder takes for a picture, and two more that Pillow reads.
-_PICTURES = (
-    *(".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"),
-    *(".gif", ".avif"),
-)
+_HEAD = 2**16  # bytes that are fetched at once to see what a file without a suffix holds
 
 
 def is_parquet(name: str) -> bool:
@@ -57,13 +56,14 @@ def find_files(data: str | Path) -> Files:
 def _find_local(data: str) -> Files:
     """Find files on the local disk."""
     if os.path.isdir(data):
+        root = os.path.abspath(data)
         try:
-            return Files(os.path.abspath(data), _chosen(data, _below(data)))
+            return _chosen(data, root, _below(data), lambda path: open(regular(path), "rb"))
         except OSError as error:
             raise ArgumentError(
                 f"Expected `data` to be a folder that can be listed; {data} is not: {error}."
             ) from error
-    if os.path.isfile(data) or os.path.islink(data):
+    if _is_readable(data):
         root, name = os.path.split(os.path.abspath(data))
         return Files(root, [name])
     if not glob.has_magic(data):
@@ -73,10 +73,17 @@ def _find_local(data: str) -> Files:
         )
     root, pattern = _cut(data, "*?[")
     root = os.path.abspath(root)
-    names = set(glob.iglob(pattern, root_dir=root, recursive=True))
-    return Files(
-        root, _matching(data, (n for n in names if not os.path.isdir(os.path.join(root, n))))
-    )
+    matches = {}
+    for name in glob.iglob(pattern, root_dir=root, recursive=True):
+        path = os.path.join(root, name)
+        if not os.path.isdir(path):
+            matches[name] = _is_readable(path)
+    return _matching(data, root, matches.items())
+
+
+def _is_readable(path: str) -> bool:
+    """Whether it is a file that ends, or a link to nothing, which is reported and not lost."""
+    return os.path.isfile(path) or (os.path.islink(path) and not os.path.exists(path))
 
 
 def _find_remote(data: str) -> Files:
@@ -88,46 +95,84 @@ def _find_remote(data: str) -> Files:
     wildcards = "*[" if data.startswith("http") else "*?["
     if any(letter in path for letter in wildcards):
         root, pattern = _cut(path, wildcards)
-        found = system.glob(path, detail=True)
-        matches = (name for name, info in found.items() if info["type"] == "file")
-        names = _relative(matches, root)
-        return Files(root, _matching(data, names if _is_hidden(pattern) else _shown(names)), data)
+        found = _relative(system.glob(path, detail=True), root)
+        return _matching(data, root, found if _is_hidden(pattern) else _shown(found), data)
     if system.isdir(path):
-        return Files(path, _chosen(data, _shown(_relative(system.find(path), path))), data)
+        found = _shown(_relative(system.find(path, detail=True), path))
+        return _chosen(
+            data, path, found, lambda file: system.open(file, "rb", block_size=_HEAD), data
+        )
     if system.exists(path):
         root, _, name = path.rpartition("/")
         return Files(root, [name], data)
     raise FileNotFoundError(path)
 
 
-def _chosen(data: str, names: Iterable[str]) -> list[str]:
-    """Choose a folder's pictures, or its Parquet files where it has no pictures."""
+def _chosen(
+    data: str,
+    root: str,
+    names: Iterable[tuple[str, bool]],
+    open_file: Callable[[str], IO[bytes]],
+    address: str = "",
+) -> Files:
+    """Choose a folder's pictures, or its Parquet files where it has no pictures.
+
+    Args:
+        data: What the user called the folder.
+        root: What its file system calls it.
+        names: Paths below it, and whether each is a file that can be read.
+        open_file: Opens a path, to see what a file without a suffix holds.
+        address: Of another file system than the local one.
+    """
+    suffixes = picture_suffixes()
     pictures: list[str] = []
     tables: list[str] = []
     others: list[str] = []
-    for name in names:
-        if name.lower().endswith(_PICTURES):
+    for name, is_file in names:
+        suffix = posixpath.splitext(name)[1].lower()
+        if is_file and (
+            suffix in suffixes or (not suffix and _holds_picture(f"{root}/{name}", open_file))
+        ):
             pictures.append(name)
         else:
-            (tables if is_parquet(name) else others).append(name)
+            (tables if is_file and is_parquet(name) else others).append(name)
     if not pictures and not tables:
-        holds = f"{len(others)} other files, such as {min(others)}" if others else "no files"
+        holds = "no files"
+        if others:
+            holds = f"{len(others)} other files, such as {readable(min(others))}"
         raise ArgumentError(
-            f"Expected `data` to hold pictures ({' '.join(_PICTURES)}) or .parquet files; {data} "
-            f"holds {holds}."
+            "Expected `data` to hold pictures (.jpg, .png and what else Pillow reads; by content "
+            f"where a name has no suffix) or .parquet files; {data} holds {holds}."
         )
-    return sorted(pictures or tables, key=readable)
+    if pictures:
+        others += tables
+    return Files(root, sorted(pictures or tables, key=readable), address, Skipped.of(others))
 
 
-def _matching(data: str, names: Iterable[str]) -> list[str]:
-    """Refuse a glob that nothing matches."""
-    matches = sorted(names, key=readable)
+def _holds_picture(path: str, open_file: Callable[[str], IO[bytes]]) -> bool:
+    """Whether a file can be opened and holds a picture."""
+    try:
+        with open_file(path) as file:
+            return is_picture(file)
+    except MemoryError:
+        raise
+    except Exception:  # each kind of storage has errors of its own
+        return False
+
+
+def _matching(data: str, root: str, names: Iterable[tuple[str, bool]], address: str = "") -> Files:
+    """Take all files that a glob matches; refuse one that matches none."""
+    matches: list[str] = []
+    others: list[str] = []
+    for name, is_file in names:
+        (matches if is_file else others).append(name)
     if not matches:
-        raise ArgumentError(f"Expected `data` to match files; no file matches {data}.")
-    return matches
+        beside = f", only what is none, such as {readable(min(others))}" if others else ""
+        raise ArgumentError(f"Expected `data` to match files; no file matches {data}{beside}.")
+    return Files(root, sorted(matches, key=readable), address, Skipped.of(others))
 
 
-def _below(root: str) -> Iterator[str]:
+def _below(root: str) -> Iterator[tuple[str, bool]]:
     """Walk through a folder's files, through links too, but into no folder that it stands in."""
     folders: list[tuple[str, tuple[tuple[int, int], ...]]] = [("", ())]
     while folders:
@@ -141,12 +186,13 @@ def _below(root: str) -> Iterator[str]:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
+                name = folder + entry.name
                 if entry.is_symlink() and not os.path.exists(entry.path):
-                    yield folder + entry.name  # listed, so that it is reported and not lost
+                    yield name, True  # listed, so that it is reported and not lost
                 elif entry.is_dir():
-                    folders.append((f"{folder}{entry.name}/", (*above, identity)))
-                elif entry.is_file():  # not a pipe, which would block its reader
-                    yield folder + entry.name
+                    folders.append((f"{name}/", (*above, identity)))
+                else:
+                    yield name, entry.is_file()
 
 
 def _cut(path: str, wildcards: str) -> tuple[str, str]:
@@ -161,12 +207,16 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".") or "/." in name
 
 
-def _shown(names: Iterable[str]) -> Iterator[str]:
+def _shown(found: Iterable[tuple[str, bool]]) -> Iterator[tuple[str, bool]]:
     """Leave out what is hidden."""
-    return (name for name in names if not _is_hidden(name))
+    return ((name, is_file) for name, is_file in found if not _is_hidden(name))
 
 
-def _relative(paths: Iterable[str], root: str) -> Iterator[str]:
-    """Paths below the root."""
+def _relative(found: Mapping[str, Any], root: str) -> Iterator[tuple[str, bool]]:
+    """Paths below the root that are no folders, and whether each is a file."""
     start = len(root.rstrip("/"))
-    return (path[start:].lstrip("/") for path in paths)
+    return (
+        (path[start:].lstrip("/"), info["type"] in ("file", "link"))
+        for path, info in found.items()
+        if info["type"] != "directory"
+    )

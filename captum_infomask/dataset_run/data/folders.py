@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from captum_infomask._checks import ArgumentError, short_repr
-from captum_infomask.dataset_run.data.files import Files, readable
+from captum_infomask.dataset_run.data.files import Files, Skipped, readable
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -35,6 +35,11 @@ class FolderPictures:
                 f"{files.root} holds files, not Parquet with columns; got {short_repr(target)}."
             )
         return cls(files, keys, _first_folders(keys, files.root))
+
+    @property
+    def skipped(self) -> Skipped:
+        """What lies among the files and is no picture."""
+        return self.files.skipped
 
     def read(self, k: int) -> bytes:
         """Return the bytes of picture k's file."""

@@ -10,7 +10,7 @@ from typing import IO, Any
 import pyarrow.parquet as pq
 
 from captum_infomask._checks import ArgumentError
-from captum_infomask.dataset_run.data.files import Files, readable
+from captum_infomask.dataset_run.data.files import Files, Skipped, readable
 from captum_infomask.dataset_run.data.parquet_columns import (
     Table,
     label_column,
@@ -31,7 +31,7 @@ class ParquetPictures:
     labels: Sequence[str | int | None] | None
     firsts: Sequence[int]  # the number of every row group's first row
     groups: Sequence[tuple[int, int]]  # every row group's file, and its number there
-    columns: Sequence[str]  # where each file has the bytes
+    columns: Sequence[Sequence[str]]  # where each file has the bytes, and paths to files
     labels_are_folders: bool = False
     _reading: dict[str, _Reading] = field(default_factory=dict, init=False)
 
@@ -49,8 +49,13 @@ class ParquetPictures:
         if not rows:
             raise ArgumentError(f"Expected `data` to hold pictures; {files.names[0]} has no rows.")
         labels = None if column is None else label_column(tables)
-        places = [table.bytes_column for table in tables]
+        places = [table.image_columns for table in tables]
         return cls(files, row_keys(tables), labels, firsts, groups, places)
+
+    @property
+    def skipped(self) -> Skipped:
+        """What lies among the files and is not read."""
+        return self.files.skipped
 
     def read(self, k: int) -> bytes:
         """Return the bytes of picture k's file; fast where k grows from call to call."""
@@ -60,8 +65,10 @@ class ParquetPictures:
         if reading is None or not reading.reaches(place, row):
             number, group = self.groups[place]
             reading = _Reading(self.files.source(number), place, group, self.columns[number])
-        content = reading.row(row)
+        content, path = reading.row(row)
         self._reading["last"] = reading
+        if content is None and path:
+            return self.files.read_beside(self.groups[place][0], path)
         if content is None:
             raise OSError("The row holds no picture.")
         return content
@@ -74,24 +81,27 @@ class ParquetPictures:
 class _Reading:
     """One row group, read from its start on: as a whole it may not fit into memory."""
 
-    def __init__(self, source: str | IO[bytes], place: int, group: int, column: str) -> None:
+    def __init__(
+        self, source: str | IO[bytes], place: int, group: int, columns: Sequence[str]
+    ) -> None:
         self._at, self._first = (os.getpid(), place), 0
         file = pq.ParquetFile(source, pre_buffer=False, buffer_size=_BYTES)
-        self._batches = file.iter_batches(_ROWS, [group], [column], use_threads=False)
+        self._batches = file.iter_batches(_ROWS, [group], list(columns), use_threads=False)
         self._rows: Any = ()
 
     def reaches(self, place: int, row: int) -> bool:
         """Whether a row lies ahead, in this row group and this process."""
         return self._at == (os.getpid(), place) and row >= self._first
 
-    def row(self, row: int) -> bytes | None:
-        """Read on to a row, and return its bytes if it has any."""
+    def row(self, row: int) -> tuple[bytes | None, str | None]:
+        """Read on to a row, and return its bytes and its path, if it has any."""
         while row >= self._first + len(self._rows):
             self._first += len(self._rows)
             self._rows = next(self._batches).column(0)
         content = self._rows[row - self._first].as_py()
-        found: bytes | None = content["bytes"] if isinstance(content, dict) else content
-        return found
+        if isinstance(content, dict):
+            return content["bytes"], content.get("path")
+        return content, None
 
 
 def _table(files: Files, number: int, label: str | None) -> Table:

@@ -16,7 +16,7 @@ class Table:
 
     name: str
     group_rows: Sequence[int]
-    bytes_column: str
+    image_columns: Sequence[str]
     struct_paths: Any
     keys: Any
     paths: Any
@@ -55,14 +55,15 @@ def read_table(file: Any, name: str, label: str | None) -> Table:
             return None
         return file.read([wanted], use_threads=False).column(0)
 
-    structs = None
+    structs, image_columns = None, ["image" if _is_bytes(kind) else "image.bytes"]
     if _is_text(_part(kind, "path")):
         structs = file.read(["image.path"], use_threads=False).column(0)
+        image_columns.append("image.path")
     metadata = file.metadata
     return Table(
         name=name,
         group_rows=[metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)],
-        bytes_column="image" if _is_bytes(kind) else "image.bytes",
+        image_columns=image_columns,
         struct_paths=structs,
         keys=column("key"),
         paths=column("path"),

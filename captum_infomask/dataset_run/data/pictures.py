@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from captum_infomask._checks import ArgumentError, describe
+from captum_infomask.dataset_run.data.files import Skipped
 from captum_infomask.dataset_run.data.finding import find_files, is_parquet
 from captum_infomask.dataset_run.data.folders import FolderPictures
 from captum_infomask.dataset_run.data.parquet import ParquetPictures
@@ -19,6 +20,7 @@ class Pictures(Protocol):
         keys: Unique names, one per picture.
         labels: Per picture what the data says of its class; None where nothing was asked for.
         labels_are_folders: Whether the labels are names of folders.
+        skipped: What lies among them and is not read.
     """
 
     @property
@@ -32,6 +34,10 @@ class Pictures(Protocol):
     @property
     def labels_are_folders(self) -> bool:
         """Whether the labels are names of folders."""
+
+    @property
+    def skipped(self) -> Skipped:
+        """What lies among them and is not read."""
 
     def read(self, k: int) -> bytes:
         """Return the bytes of picture k's file.
@@ -47,10 +53,12 @@ def find_pictures(data: str | Path, target: str = "prediction") -> Pictures:
     Args:
         data: A folder of pictures, of any depth; one picture; a ``.parquet`` file, or a folder of
             them; or a glob of pictures or ``.parquet`` files. All of these may lie wherever
-            fsspec reads (``s3://bucket/train/*/*.jpg``). In a folder the files count that end as
-            pictures do (``.parquet`` where none does), hidden ones aside, and links are followed;
-            a glob's matches all count. Parquet holds pictures in the column ``image``: bytes, or
-            Hugging Face's struct of ``bytes`` and ``path``.
+            fsspec reads (``s3://bucket/train/*/*.jpg``). In a folder the files count that have a
+            suffix of a format that Pillow reads, or no suffix and such a content (``.parquet``
+            where none does), hidden ones aside, and links are followed; a glob's matches all
+            count. Pipes, sockets and devices never do. Parquet holds pictures in the column
+            ``image``: bytes, or Hugging Face's struct of ``bytes`` and ``path``, where a row
+            without bytes is the file at its path, in or below the Parquet file's folder.
         target: ``"prediction"`` leaves labels out; ``"label"`` takes the name of the sub-folder,
             or Parquet's column ``label``; any other word names a Parquet column.
 

@@ -17,6 +17,7 @@ _REST = {
     "started": "started",
     "data": "data",
     "pictures": "pictures",
+    "skipped": "skipped",
     "keys_sha256": "keys, SHA-256",
     "model_sha256": "model, SHA-256",
     "preprocess": "preprocess",
