@@ -336,7 +336,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             seed=seed,
             perturbations_per_eval=perturbations_per_eval,
         )
-        with passes.running(self.get_name(), seed, show_progress) as bar:
+        with passes.running(self.get_name(), show_progress) as bar:
             total = passes.read_whole(self.score, table, bar)
             blank = passes.read_blank(self.score, table, bar)
             found = passes.read_regions(self.score, table, bar, total, blank)
@@ -414,7 +414,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             seed=seed,
             **options,
         )
-        with passes.running(self.get_name(), seed, show_progress) as bar:
+        with passes.running(self.get_name(), show_progress) as bar:
             reader = ClassScore(self.score)
             everything = passes.read_whole(reader, None, bar)
             chosen = choose_classes(asked, everything.information, self.score)

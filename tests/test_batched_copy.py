@@ -75,17 +75,17 @@ def test_the_copy_is_folded_and_writes_in_place() -> None:
     net, x = Block(), images()
     with torch.no_grad():
         made = copies.fast_copy(net, (x,), (), net(x))
-    kinds = [type(module) for module in made.network.modules()]
+    kinds = [type(module) for module in made.network.modules.values()]
     assert nn.BatchNorm2d not in kinds
     assert kinds.count(nn.Conv2d) == 2
-    convolutions = [m for m in made.network.modules() if isinstance(m, nn.Conv2d)]
+    convolutions = [m for m in made.network.modules.values() if isinstance(m, nn.Conv2d)]
     assert all(
         c.weight.is_contiguous(memory_format=torch.channels_last) and not c.weight.requires_grad
         for c in convolutions
     )
     with torch.no_grad():
-        plain = Measured(traced(net))
-        plain.run(x)
+        plain = Measured()
+        traced(net)(x, seen=plain.add)
     assert made.alive * x.numel() < plain.alive
 
 
@@ -218,8 +218,8 @@ def test_a_chunk_by_memory_stays_within_what_the_allocator_keeps(
     with torch.no_grad():
         made = copies.fast_copy(net, (x,), (), net(x))
         views = made.views_on_cpu(x.numel())
-        measured = Measured(made.network)
-        measured.run(x.expand(views, -1, -1, -1))
+        measured = Measured()
+        made.network(x.expand(views, -1, -1, -1), seen=measured.add)
     assert made.largest * x.numel() == 6 * 16 * 16 * 8  # a map of six channels
     assert views > 4
     assert measured.largest <= 100 << 10
@@ -248,7 +248,9 @@ def test_a_copy_is_kept_where_that_is_asked_and_checked_again(
 ) -> None:
     net, x, made, kept = Block(), images(), [], {}
     trace = copies.traced
-    monkeypatch.setattr(copies, "traced", lambda network: made.append(network) or trace(network))
+    monkeypatch.setattr(
+        copies, "traced", lambda network, given: made.append(network) or trace(network, given)
+    )
     alone = bits(net, x, "crop", engine=Batched(), perturbations_per_eval=1)
     bits(net, x, "crop", engine=Batched(), perturbations_per_eval=1)
     assert made == [net, net]

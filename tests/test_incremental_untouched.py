@@ -1,16 +1,16 @@
 # The incremental engine leaves the user's network, pictures and random state as they were.
 import pytest
 import torch
-from incremental_networks import scatter
+from incremental_networks import opaque, scatter
 from state import unchanged
-from torch import fx, nn
+from torch import nn
 
 from captum_infomask import InfoMask, grid
 
 RUNS = {"at": 10**9, "error": RuntimeError, "count": 0}
 
 
-@fx.wrap
+@opaque
 def fragile(x):
     """The same, as long as it is not its turn to fail; no tracer looks into it."""
     RUNS["count"] += 1

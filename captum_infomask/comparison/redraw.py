@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from captum_infomask.engines.untouched import seed_generators
+from captum_infomask._random import OwnGenerators
 
 Layers = list[tuple[str, list[nn.Module]]]
 
@@ -77,9 +77,7 @@ def modules_from(layers: Layers, redrawn: Collection[nn.Module]) -> list[nn.Modu
 @contextmanager
 def drawing(device: torch.device, seed: int) -> Iterator[None]:
     """Draw by a seed, without gradients, and put the random states back."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), torch.no_grad():
-        seed_generators(seed, device)
+    with OwnGenerators(seed), torch.no_grad():
         yield
 
 

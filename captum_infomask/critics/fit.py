@@ -16,6 +16,7 @@ from captum_infomask._checks import (
     random_seed,
 )
 from captum_infomask._files import check_path
+from captum_infomask._random import OwnGenerators
 from captum_infomask._types import Baselines
 from captum_infomask.critics.fit_loaders import Pictures, fit_and_held_out
 from captum_infomask.critics.fit_report import FitReport, FitRow, first_pictures, hold_out
@@ -29,7 +30,6 @@ from captum_infomask.critics.random_views import (
     check_window_shapes,
     sizes_for,
 )
-from captum_infomask.engines.untouched import seed_generators
 from captum_infomask.imputers.base import Imputer
 from captum_infomask.imputers.choose import choose_imputer
 from captum_infomask.scores.information import Score
@@ -143,18 +143,18 @@ def fit_critic(
     original = FittedCritic(network, divisor, unfitted).eval()
     critic = FittedCritic(copy_of(model).requires_grad_(True), divisor, unfitted).eval()
     device = parameter.device
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), torch.inference_mode(False), torch.enable_grad():
-        seed_generators(seed, device)
+    generators = OwnGenerators(seed)
+    with generators, torch.inference_mode(False), torch.enable_grad():
         name = "loader" if held_out is None else "held_out"
-        images = first_pictures(Pictures(judged_on, name, device))
+        images = first_pictures(Pictures(judged_on, name, device, generators))
         shape = tuple(images.shape[1:])
         drawn = RandomViews(kinds, sizes_for(shape, shapes), size, chosen, steps_apart)
         held = hold_out(images, original, drawn, seed)
         before = held.divergences(original, all_pictures=True)
         settings = FitSettings(steps, learning_rate, seed, drawn, autocast)
         training = Training(critic, original, held, settings, path)
-        training.run(Pictures(fit_to, "loader", device, shape), show_progress=show_progress)
+        pictures = Pictures(fit_to, "loader", device, generators, shape)
+        training.run(pictures, show_progress=show_progress)
         after = held.divergences(critic, all_pictures=True)
     pairs = zip(drawn.rows(), before.tolist(), after.tolist(), strict=True)
     rows = tuple(FitRow(*row, start, end, len(images)) for row, start, end in pairs)

@@ -19,8 +19,8 @@ from torch.utils.data import (
 
 from captum_infomask._batches import batches
 from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._random import OwnGenerators
 from captum_infomask._types import Shape
-from captum_infomask.engines.untouched import seed_generators
 
 _HELD_OUT = 0.1  # the share of a loader's pictures that nothing is fitted to
 
@@ -80,12 +80,14 @@ class Pictures:
         loader: Yields images, or (images, labels).
         name: The argument's name, for messages.
         device: Where the pictures go.
+        generators: What the loader draws from, and whatever else is drawn meanwhile.
         shape: (C, H, W) of all pictures; that of the first batch if None.
     """
 
     loader: Any
     name: str
     device: torch.device
+    generators: OwnGenerators
     shape: Shape | None = None
     _warned: bool = field(default=False, init=False)
 
@@ -96,7 +98,7 @@ class Pictures:
     def over_and_over(self, seed: int, start: Place) -> Generator[tuple[Place, Tensor], None, None]:
         """Read the loader without end, from a place on; the order hangs on the seed and the place.
 
-        PyTorch's random state is seeded before every batch: the caller puts it back.
+        The generators are seeded before every batch.
         """
         epoch, skip = start.epoch, start.batch
         while True:
@@ -104,7 +106,7 @@ class Pictures:
             epoch, skip = epoch + 1, 0
 
     def _epoch(self, seed: int, epoch: int, skip: int) -> Iterator[tuple[Place, Tensor]]:
-        seed_generators(seed_of(seed, epoch, 0), self.device)
+        self.generators.seed(seed_of(seed, epoch, 0))
         finite = False
         found = batches(self.loader, name=self.name, description="", show_progress=False)
         for number, batch in enumerate(found):
@@ -115,7 +117,7 @@ class Pictures:
                     yield Place(epoch, number), images
             else:
                 self._warn(number, images)
-            seed_generators(seed_of(seed, epoch, number + 1), self.device)
+            self.generators.seed(seed_of(seed, epoch, number + 1))
         if not finite:
             raise ArgumentError(
                 f"Expected `{self.name}` to yield finite pictures; every batch holds NaN or "

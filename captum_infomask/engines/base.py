@@ -2,11 +2,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from captum_infomask._random import OwnGenerators
+from captum_infomask.engines.isolation import is_compiled
 from captum_infomask.views.plan import ViewPlan
 
 
@@ -20,11 +23,24 @@ class Call:
             image's views, all else is passed as it is.
         perturbations_per_eval: At most this many views per image in one forward pass, as in
             Captum's methods; a size that suits the device if None.
+        generators: What a network that draws by itself draws from.
     """
 
     forward_func: Callable[..., Any]
     additional_forward_args: tuple[Any, ...] = ()
     perturbations_per_eval: int | None = None
+    generators: OwnGenerators = field(default_factory=lambda: OwnGenerators(0))
+
+    def run(self, *inputs: Any) -> Any:
+        """Run the user's function."""
+        if self._is_compiled and self.generators.entered and not self.generators.drew:
+            return self.forward_func(*inputs)  # inside the block it would run uncompiled
+        with self.generators:
+            return self.forward_func(*inputs)
+
+    @cached_property
+    def _is_compiled(self) -> bool:
+        return is_compiled(self.forward_func)
 
 
 class Running(Protocol):

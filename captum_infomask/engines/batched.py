@@ -156,7 +156,7 @@ class RunningBatched:
         if self._autocast is not None:
             autocast = torch.autocast(shown[0].device.type, dtype=self._autocast)
         with autocast:
-            return self._call.forward_func(*shown, *arguments)
+            return self._call.run(*shown, *arguments)
 
     def _make_copy(self, plan: ViewPlan, rows: Tensor, output: Tensor) -> None:
         """Try once whether a copy says of these views what the network said."""

@@ -3,20 +3,21 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from captum_infomask._types import Tensors
 from captum_infomask.engines.agreement import TOLERANCE, check_agreement
 from captum_infomask.engines.chunks import MOST_VIEWS_ON_CPU
 from captum_infomask.engines.memory import LARGEST_BLOCK, MOST_ALIVE, Measured
-from captum_infomask.engines.traced import StandsAside, folded, traced
+from captum_infomask.engines.traced import StandsAside, drawing_nothing, folded, traced
+from captum_infomask.engines.traced_network import Node, TracedNetwork
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +30,7 @@ class FastCopy:
         alive: Bytes of all tensors alive at once, per number that views show.
     """
 
-    network: fx.GraphModule
+    network: TracedNetwork
     largest: float
     alive: float
 
@@ -65,7 +66,7 @@ def copies_kept(made: Copies) -> Iterator[None]:
 def fast_copy(
     forward_func: Callable[..., Any], shown: Tensors, arguments: tuple[Any, ...], output: Tensor
 ) -> FastCopy:
-    """Copy a network, or raise why not; the random state is as before in either case.
+    """Copy a network, or raise why not.
 
     Args:
         forward_func: The network.
@@ -85,8 +86,7 @@ def fast_copy(
         raise StandsAside(f"the outputs are {output.dtype}")
     kept = _kept.get()
     made = None if kept is None else kept.get(forward_func)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        before = _random_state(device)
+    with drawing_nothing():
         try:
             if made is None:
                 made, answer = _made(forward_func, shown, arguments)
@@ -96,8 +96,6 @@ def fast_copy(
             raise
         except Exception as error:
             raise StandsAside(f"its graph raised {type(error).__name__}: {error}") from error
-        if not torch.equal(before, _random_state(device)):
-            raise StandsAside("it draws random numbers")
     check_agreement(answer, output)
     if kept is not None:
         kept[forward_func] = made
@@ -108,9 +106,9 @@ def _made(
     forward_func: Callable[..., Any], shown: Tensors, arguments: tuple[Any, ...]
 ) -> tuple[FastCopy, Any]:
     """A copy, and what it says of the views that it was measured on."""
-    network = _write_in_place(folded(traced(forward_func)))
-    measured = Measured(network)
-    answer = measured.run(*map(_channels_last, (*shown, *arguments)))
+    network = _write_in_place(folded(traced(forward_func, (*shown, *arguments))))
+    measured = Measured()
+    answer = network(*map(_channels_last, (*shown, *arguments)), seen=measured.add)
     elements = sum(x.numel() for x in shown)
     return FastCopy(network, measured.largest / elements, measured.alive / elements), answer
 
@@ -121,28 +119,24 @@ def _channels_last(value: Any) -> Any:
     return value
 
 
-def _random_state(device: torch.device) -> Tensor:
-    if device.type != "cuda":
-        return torch.get_rng_state()
-    return torch.cat([torch.get_rng_state(), torch.cuda.get_rng_state(device)])
-
-
-def _write_in_place(network: fx.GraphModule) -> fx.GraphModule:
+def _write_in_place(network: TracedNetwork) -> TracedNetwork:
     """Let activations and sums overwrite what a layer has just made and nothing else reads."""
-    modules = dict(network.named_modules())
-    for node in network.graph.nodes:
-        made = node.args[0] if node.args else None
-        if not isinstance(made, fx.Node) or len(made.users) != 1 or made.op != "call_module":
-            continue
-        if not isinstance(modules.get(made.target), nn.Conv2d | nn.BatchNorm2d):
-            continue
-        own = modules.get(node.target) if node.op == "call_module" else None
-        if node.target is operator.add:
-            node.target = operator.iadd
-        elif own is not None and hasattr(own, "inplace"):
-            writing: Any = copy.copy(own)
-            writing.inplace = True
-            node.target = f"writing_{node.name}"
-            network.add_submodule(node.target, writing)
-    network.recompile()
-    return network
+    modules, made = dict(network.modules), dict[Node, Node]()
+    for node in network.nodes:
+        target, read = node.target, node.args[0] if node.args else None
+        if isinstance(read, Node) and network.readers[read] == 1 and _is_layer(read, modules):
+            own = modules.get(target) if node.op == "call_module" else None
+            if target is operator.add:
+                target = operator.iadd
+            elif own is not None and hasattr(own, "inplace"):
+                writing: Any = copy.copy(own)
+                writing.inplace = True
+                target = f"{target}.writing"
+                modules[target] = writing
+        made[node] = node.on(made.__getitem__, target)
+    return TracedNetwork(tuple(made.values()), modules, network.attributes)
+
+
+def _is_layer(node: Node, modules: Mapping[str, nn.Module]) -> bool:
+    made_by = modules.get(node.target) if node.op == "call_module" else None
+    return isinstance(made_by, nn.Conv2d | nn.BatchNorm2d)

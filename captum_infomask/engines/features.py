@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from captum_infomask._checks import ArgumentError, describe
 from captum_infomask.engines.after_pooling import after_pooling
@@ -14,6 +14,7 @@ from captum_infomask.engines.base import Call
 from captum_infomask.engines.batched import Batched
 from captum_infomask.engines.pooling import LastPooling
 from captum_infomask.engines.traced import StandsAside
+from captum_infomask.engines.traced_network import TracedNetwork
 from captum_infomask.regions.cells import cell_weights
 from captum_infomask.scores.heads import widen
 from captum_infomask.views.plan import ViewPlan, whole_images
@@ -44,9 +45,7 @@ class PooledFeatures:
         if call.additional_forward_args:
             raise _unfit("got `additional_forward_args` too")
         try:
-            # A network may draw numbers while it is traced.
-            with torch.random.fork_rng(devices=[]):
-                tail = after_pooling(call.forward_func)
+            tail = after_pooling(call.forward_func)
         except StandsAside as reason:
             raise _unfit(reason) from None
         return RunningFeatures(call, tail)
@@ -62,7 +61,7 @@ class RunningFeatures:
     """
 
     call: Call
-    tail: nn.Module
+    tail: TracedNetwork
     name = "features"
     _maps: dict[int, Tensor] = field(default_factory=dict)
     _seen: LastPooling = field(default_factory=LastPooling)

@@ -1,14 +1,16 @@
 # Memory of forward passes: what an allocator keeps, what a network takes, and when there is none.
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from captum_infomask._types import Tensors
+from captum_infomask.engines.traced_network import Node
 
 # glibc gives a freed block back to the system, and fetches it page by page the next time, if it is
 # larger than any block freed before or than 32 MiB, or if twice as much as that lies free at the
@@ -48,22 +50,19 @@ def free_cached() -> None:
         torch.cuda.empty_cache()
 
 
-class Measured(fx.Interpreter):
-    """Runs a graph, and counts the bytes of its tensors other than weights.
+class Measured:
+    """The bytes of a traced network's tensors other than weights, as it runs.
 
     Attributes:
         largest: Of the largest tensor.
         alive: Of all tensors alive at once, at most.
     """
 
-    def __init__(self, network: fx.GraphModule) -> None:
-        super().__init__(network)
+    def __init__(self) -> None:
         self.largest, self.alive = 0, 0
 
-    def run_node(self, node: fx.Node) -> Any:
-        """Run a node, with what it reads still alive."""
-        value = super().run_node(node)
-        values = {**self.env, node: value}
+    def add(self, node: Node, values: Mapping[Node, Any]) -> None:
+        """Count what is alive when a node has run: what it read, too."""
         sizes = {
             tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
             for tensor in tree_leaves([values[key] for key in values if key.op != "get_attr"])
@@ -71,4 +70,3 @@ class Measured(fx.Interpreter):
         }
         self.largest = max(self.largest, *sizes.values(), 0)
         self.alive = max(self.alive, sum(sizes.values()))
-        return value

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from captum_infomask.engines.base import Running
 from captum_infomask.engines.reading import read_views
-from captum_infomask.engines.untouched import untouched
+from captum_infomask.engines.untouched import buffers_kept
 from captum_infomask.results.info_map import InfoMap
 from captum_infomask.scores.accounts import Account, Draws, Reader, Samples, SinglePass
 from captum_infomask.scores.readings import Reading
@@ -52,11 +52,10 @@ class Passes:
         return self.view.plan(self.scenes[0])
 
     @contextmanager
-    def running(self, name: str, seed: int, show_progress: bool) -> Iterator[Any]:
-        """A progress bar, under which the user's model and random state are kept as they are."""
-        device = self.scenes[0].inputs[0].device
+    def running(self, name: str, show_progress: bool) -> Iterator[Any]:
+        """A progress bar, under which the user's model is kept as it is."""
         with (
-            untouched(self.forward_func, device, seed),
+            buffers_kept(self.forward_func),
             tqdm(
                 total=self.count,
                 desc=f"{name} attribution",

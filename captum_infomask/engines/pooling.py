@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+
+from captum_infomask.engines.traced_network import Node
 
 
 class LastPooling(TorchFunctionMode):
@@ -35,10 +37,10 @@ class LastPooling(TorchFunctionMode):
         return result
 
 
-def is_pooling(node: fx.Node, network: nn.Module) -> bool:
-    """Whether an operation of a network's graph is a global average pooling."""
+def is_pooling(node: Node, modules: Mapping[str, nn.Module]) -> bool:
+    """Whether an operation of a traced network is a global average pooling."""
     if node.op == "call_module":
-        module = network.get_submodule(str(node.target))
+        module = modules[node.target]
         return isinstance(module, nn.AdaptiveAvgPool2d) and _is_one(module.output_size)
     function = Tensor.mean if (node.op, node.target) == ("call_method", "mean") else node.target
     return _pools(function, node.args, node.kwargs)

@@ -6,6 +6,7 @@ from typing import Any
 
 from captum_infomask._captum import format_additional_forward_args
 from captum_infomask._checks import one_of, positive_int
+from captum_infomask._random import OwnGenerators
 from captum_infomask._types import AdditionalForwardArgs, Baselines, TensorOrTensors, Tensors
 from captum_infomask.engines.base import Call, Engine
 from captum_infomask.engines.choose import EngineName, choose_engine
@@ -61,6 +62,7 @@ def prepare(
         forward_func,
         format_additional_forward_args(additional_forward_args) or (),
         perturbations_per_eval,
+        OwnGenerators(seed),
     )
     draws = draws_of(stand_ins, chosen, seed)
     scenes = tuple(Scene(tensors, made, draw.prepare(tensors)) for draw in draws)

@@ -1,83 +1,210 @@
-# A network as a graph of operations, traced by torch.fx without touching the network.
+# A network as a sequence of operations, traced without touching the network or the process.
 from __future__ import annotations
 
 import copy
-import inspect
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeGuard
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
+from torch.fx.proxy import GraphAppendingTracer
 from torch.nn.modules import module as _modules
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from captum_infomask._random import OwnGenerators
+from captum_infomask.engines.isolation import compiled_network, isolated, same_weight
+from captum_infomask.engines.traced_network import Node, TracedNetwork, with_nodes
 
 
 class StandsAside(Exception):  # noqa: N818 - no error: another engine takes over
     """Why an engine cannot run a call; another one does."""
 
 
-def traced(forward_func: Callable[..., object]) -> fx.GraphModule:
-    """The graph of a network in evaluation mode; its parameters are the network's own.
+def traced(
+    forward_func: Callable[..., object],
+    given: tuple[Any, ...] = (torch.empty(0),),
+    *,
+    closed: Callable[[nn.Module], bool] = lambda module: False,
+) -> TracedNetwork:
+    """The operations of a network in evaluation mode; its parameters are the network's own.
 
-    The modules are copies: a network may keep what passes through it, and tracing passes stand-ins.
-    In-place operations become plain ones, so that no value of the graph changes once it is made.
+    A copy of the network runs on stand-ins for its inputs. Stand-ins note the functions that they
+    are given to (``__torch_function__``), and in the copy the modules of ``torch.nn`` note that
+    they are called. ``torch.fx.symbolic_trace`` would patch ``nn.Module`` for the whole process
+    meanwhile. In-place operations become plain ones, so that no value changes once it is made.
+
+    Args:
+        forward_func: The network.
+        given: What it will be called with; of tensors only that they are tensors counts.
+        closed: Modules not to be looked into, besides those of ``torch.nn``.
 
     Raises:
         StandsAside: The function is no module, is in training mode or has hooks, or cannot be
             traced.
     """
-    network = plain_module(forward_func)
+    own = isolated(plain_module(forward_func), same_weight, {})
+    recorder = _Recorder(own)
     try:
-        network = copy.deepcopy(network, {id(each): each for each in network.parameters()})
-        graph = fx.Tracer().trace(network, _defaults(network))
-        made = fx.GraphModule(network, graph)
+        with drawing_nothing(), _recording(own, recorder, closed):
+            output = own(*recorder.stand_ins(given))
+            recorder.graph.output(recorder.create_arg(output))
+    except StandsAside:
+        raise
     except Exception as error:
         first = str(error).strip().splitlines()[:1]
         raise StandsAside(f"torch.fx cannot trace it: {''.join(first)[:120]}") from error
-    _without_writes(made)
-    made.graph.eliminate_dead_code()
-    made.recompile()
-    return made
+    nodes, modules = _without_writes(recorder.nodes(), recorder.modules)
+    return TracedNetwork(nodes, modules, recorder.attributes)
+
+
+@contextmanager
+def drawing_nothing() -> Iterator[None]:
+    """Inside, the numbers that a network draws are its own, and one that draws is refused.
+
+    Raises:
+        StandsAside: It draws random numbers.
+    """
+    with OwnGenerators(0) as generators:
+        yield
+    if generators.drew:
+        raise StandsAside("it draws random numbers")
+
+
+class _Recorder(GraphAppendingTracer):
+    """Notes what stand-ins, ``fx.Proxy``, go through."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__(fx.Graph())
+        self.modules = dict(network.named_modules())
+        named = {**dict(network.named_buffers()), **dict(network.named_parameters())}
+        self.attributes: dict[str, Any] = dict(named)
+        self.names = {id(tensor): name for name, tensor in named.items()}
+        self.inputs: dict[fx.Node, int] = {}
+
+    def stand_ins(self, given: tuple[Any, ...]) -> list[Any]:
+        """What the network is run on: stand-ins for tensors, other values as they are."""
+        made = list(given)
+        for place, value in enumerate(given):
+            if isinstance(value, Tensor):
+                made[place] = self.create_proxy("placeholder", f"input_{place}", (), {})
+                self.inputs[made[place].node] = place
+        return made
+
+    def parameter(self, parameter: nn.Parameter | None) -> Any:
+        """A stand-in for a parameter, so that what is made of it is noted as well."""
+        if parameter is None:
+            return None
+        return self.create_proxy("get_attr", self.names[id(parameter)], (), {})
+
+    def module(self, name: str) -> Callable[..., fx.Proxy]:
+        """The forward function of a module that is not looked into."""
+
+        def forward(*args: Any, **kwargs: Any) -> fx.Proxy:
+            return self.create_proxy("call_module", name, args, kwargs)
+
+        return forward
+
+    def create_node(self, kind: str, target: Any, args: Any, kwargs: Any, *more: Any) -> fx.Node:
+        """Note an operation."""
+        return self.graph.create_node(kind, target, args, kwargs, *more)
+
+    def create_arg(self, a: Any) -> Any:
+        """An argument as nodes hold it: a tensor that is no stand-in is got by a name."""
+        if not isinstance(a, Tensor):
+            return super().create_arg(a)
+        name = self.names.setdefault(id(a), f"constant_{len(self.names)}")
+        self.attributes[name] = a
+        return self.create_node("get_attr", name, (), {})
+
+    def nodes(self) -> list[Node]:
+        """What was noted; the graph, which refers to itself, is taken apart."""
+        made: dict[fx.Node, Node] = {}
+        for node in self.graph.nodes:
+            args, kwargs = with_nodes((node.args, node.kwargs), made.__getitem__, fx.Node)
+            made[node] = Node(node.op, self.inputs.get(node, node.target), args, kwargs)
+        for node in reversed(made):
+            self.graph.erase_node(node)
+        vars(self.graph).clear()
+        return list(made.values())
+
+
+@contextmanager
+def _recording(
+    network: nn.Module, recorder: _Recorder, closed: Callable[[nn.Module], bool]
+) -> Iterator[None]:
+    """Inside, a copy of a network is ready to run on stand-ins; afterwards it keeps none."""
+    leaves = {
+        name: module
+        for name, module in recorder.modules.items()
+        if module is not network and (_is_leaf(module) or closed(module))
+    }
+    before = {module: module._parameters for module in recorder.modules.values()}
+    for name, module in leaves.items():
+        module.__dict__["forward"] = recorder.module(name)
+    stand_ins = {id(p): recorder.parameter(p) for p in network.parameters()}
+    for module, parameters in before.items():
+        module.__dict__["_parameters"] = {
+            name: stand_ins.get(id(parameter)) for name, parameter in parameters.items()
+        }
+    try:
+        yield
+    finally:
+        for module, parameters in before.items():
+            module.__dict__["_parameters"] = parameters
+        for module in leaves.values():
+            del module.__dict__["forward"]
+        called = {part for module in leaves.values() for part in module.modules()}
+        for module in before.keys() - called:
+            vars(module).clear()  # its attributes may be stand-ins, which know the network
+
+
+def _is_leaf(module: nn.Module) -> bool:
+    """Whether a module is one of PyTorch's own operations, as ``torch.fx`` has it."""
+    of_torch = type(module).__module__.startswith(("torch.nn", "torch.ao.nn"))
+    return of_torch and not isinstance(module, nn.Sequential)
 
 
 # Tensors in channels_last have no such views.
 _RESHAPES = {"view": "reshape", "view_as": "reshape_as"}
 
 
-def folded(network: fx.GraphModule) -> fx.GraphModule:
-    """The graph with batch norms folded into convolutions, weights in channels_last.
+def folded(network: TracedNetwork) -> TracedNetwork:
+    """The network with batch norms folded into convolutions, weights in channels_last.
 
-    Convolutions are replaced by copies in this graph; the modules that they were are unchanged.
+    Convolutions are replaced by copies; the modules that they were are unchanged.
     """
-    modules = dict(network.named_modules())
-    copies = 0
-    for node in list(network.graph.nodes):
-        if node.op == "call_method" and node.target in _RESHAPES:
-            node.target = _RESHAPES[node.target]
-        conv = modules.get(node.target) if node.op == "call_module" else None
-        if type(conv) is not nn.Conv2d:
+    modules, made = dict(network.modules), dict[Node, Node]()
+    reader = {each: node for node in network.nodes for each in node.inputs}
+    in_convolutions: set[Node] = set()
+    for node in network.nodes:
+        if node in in_convolutions:
+            made[node] = made[node.args[0]]
             continue
-        user = next(iter(node.users)) if len(node.users) == 1 else None
-        norm = modules.get(user.target) if user is not None and user.op == "call_module" else None
-        if user is not None and user.args == (node,) and _folds(norm):
-            made = fuse_conv_bn_eval(conv, norm)
-            user.replace_all_uses_with(node)
-            network.graph.erase_node(user)
-        else:
-            made = copy.copy(conv)
-            made._parameters = dict(conv._parameters)
-        made.weight = nn.Parameter(
-            made.weight.detach().contiguous(memory_format=torch.channels_last),
-            requires_grad=False,
-        )
-        name = f"folded_{copies}"
-        copies += 1
-        network.add_submodule(name, made)
-        node.target = name
-    network.delete_all_unused_submodules()
-    network.recompile()
-    return network
+        target = node.target
+        if node.op == "call_method":
+            target = _RESHAPES.get(target, target)
+        conv = modules.get(target) if node.op == "call_module" else None
+        if type(conv) is nn.Conv2d:
+            user = reader[node] if network.readers[node] == 1 else None
+            norm = modules.get(user.target) if user and user.op == "call_module" else None
+            if user is not None and user.args == (node,) and _folds(norm):
+                layer = fuse_conv_bn_eval(conv, norm)
+                in_convolutions.add(user)
+            else:
+                layer = copy.copy(conv)
+                layer._parameters = dict(conv._parameters)
+            layer.weight = nn.Parameter(
+                layer.weight.detach().contiguous(memory_format=torch.channels_last),
+                requires_grad=False,
+            )
+            target = f"folded_{len(made)}"
+            modules[target] = layer
+        made[node] = node.on(made.__getitem__, target=target)
+    kept = (made[node] for node in network.nodes if node not in in_convolutions)
+    return TracedNetwork(tuple(kept), modules, network.attributes)
 
 
 def _folds(norm: nn.Module | None) -> TypeGuard[nn.BatchNorm2d]:
@@ -97,49 +224,46 @@ def plain_module(forward_func: object) -> nn.Module:
         raise StandsAside("there are global module hooks")
     for name, module in forward_func.named_modules():
         where = f"{type(module).__name__} {name!r}" if name else type(module).__name__
+        if isinstance(module, torch.jit.ScriptModule):
+            raise StandsAside(f"{where} is TorchScript")
         if module.training:
             raise StandsAside(f"{where} is in training mode")
         if any(getattr(module, hook) for hook in hooks):
             raise StandsAside(f"{where} has hooks")
+        if "forward" in vars(module) and compiled_network(module) is None:
+            raise StandsAside(f"{where} has a forward function of its own")
     return forward_func
 
 
-def _defaults(network: nn.Module) -> dict[str, object]:
-    """What arguments are that nobody gives: branches depend on them."""
-    parameters = inspect.signature(network.forward).parameters.values()
-    return {
-        parameter.name: parameter.default
-        for parameter in parameters
-        if isinstance(parameter.default, bool | int | float | str | None)
-    }
-
-
-def _without_writes(network: fx.GraphModule) -> None:
+def _without_writes(
+    nodes: list[Node], modules: Mapping[str, nn.Module]
+) -> tuple[tuple[Node, ...], dict[str, nn.Module]]:
     """Give every value one name: what an in-place operation wrote is what later readers get."""
-    place = {node: k for k, node in enumerate(network.graph.nodes)}
-    modules = dict(network.named_modules())
-    for node in list(network.graph.nodes):
-        if not _writes(node, modules):
-            continue
-        written = node.args[0]
-        written.replace_all_uses_with(
-            node, delete_user_cb=lambda user, node=node: place[user] > place[node]
-        )
-        _make_plain(network, node, modules)
+    plain = dict(modules)
+    now: dict[Node, Node] = {}
+    made: list[Node] = []
+    for node in nodes:
+        new = node.on(now.__getitem__)
+        if _writes(node, modules):
+            written, new = now[node.args[0]], _plain(new, plain)
+            now |= {old: new for old, current in now.items() if current is written}
+        now[node] = new
+        made.append(new)
+    return tuple(made), plain
 
 
-def _writes(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
-    if not node.args or not isinstance(node.args[0], fx.Node):
+def _writes(node: Node, modules: Mapping[str, nn.Module]) -> bool:
+    if not node.args or not isinstance(node.args[0], Node):
         return False
     if node.op == "call_module":
-        return bool(getattr(modules[str(node.target)], "inplace", False))
+        return bool(getattr(modules[node.target], "inplace", False))
     if node.op == "call_function":
         return bool(node.kwargs.get("inplace")) or node.target in _PLAIN_OPERATORS or _by_name(node)
     target = str(node.target)
     return node.op == "call_method" and target.endswith("_") and not target.endswith("__")
 
 
-def _by_name(node: fx.Node) -> bool:
+def _by_name(node: Node) -> bool:
     """Whether a function is called as those are that write: torch.sigmoid_, not operator.and_."""
     called: Any = node.target
     name, room = called.__name__, called.__module__
@@ -155,19 +279,22 @@ _PLAIN_OPERATORS: dict[Any, Callable[..., Any]] = {
 }
 
 
-def _make_plain(network: fx.GraphModule, node: fx.Node, modules: dict[str, nn.Module]) -> None:
+def _plain(node: Node, modules: dict[str, nn.Module]) -> Node:
+    """The operation that writes nothing; a module that it takes is added."""
+    target: Any = node.target
     if node.op == "call_module":
-        made: Any = copy.copy(modules[str(node.target)])
+        made: Any = copy.copy(modules[target])
         made.inplace = False
-        node.target = f"plain_{node.name}"
-        network.add_submodule(node.target, made)
+        target = f"{target}.plain"
+        modules[target] = made
     elif node.op == "call_method":
-        node.target = str(node.target)[:-1]
-        if not callable(getattr(torch.Tensor, node.target, None)):
-            raise StandsAside(f"it calls Tensor.{node.target}_")
-    elif node.target in _PLAIN_OPERATORS:
-        node.target = _PLAIN_OPERATORS[node.target]
+        target = target[:-1]
+        if not callable(getattr(torch.Tensor, target, None)):
+            raise StandsAside(f"it calls Tensor.{target}_")
+    elif target in _PLAIN_OPERATORS:
+        target = _PLAIN_OPERATORS[target]
     elif "inplace" in node.kwargs:
-        node.kwargs = {**node.kwargs, "inplace": False}
+        return replace(node, kwargs={**node.kwargs, "inplace": False})
     else:
-        raise StandsAside(f"it calls {node.target}")
+        raise StandsAside(f"it calls {target}")
+    return replace(node, target=target)

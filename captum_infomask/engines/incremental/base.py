@@ -5,11 +5,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from torch import Tensor, fx
+from torch import Tensor
 from torch.nn import functional as F
 
 from captum_infomask.engines.incremental.boxes import Box, Table, window_of
 from captum_infomask.engines.incremental.spans import Frame, Pair, Points
+from captum_infomask.engines.traced_network import Node
 
 
 @dataclass(frozen=True)
@@ -32,31 +33,31 @@ class Base:
         bases: The base of each view of a chunk, (V,); None where all have the first.
     """
 
-    tables: dict[fx.Node, dict[float | None, Table]]
+    tables: dict[Node, dict[float | None, Table]]
     bases: Points | None = None
 
-    def table(self, node: fx.Node, value: float | None = None) -> Table:
+    def table(self, node: Node, value: float | None = None) -> Table:
         """A node's map, surrounded by ``value`` if any."""
         found = self.tables[node]
         return next(iter(found.values())) if value is None else found[value]
 
     def window(
-        self, node: fx.Node, box: Box, value: float | None, frame: Frame, step: Pair = (1, 1)
+        self, node: Node, box: Box, value: float | None, frame: Frame, step: Pair = (1, 1)
     ) -> Tensor:
         """Windows of a node's map as the views show it, (V, C, h, w)."""
         table = self.table(node, value)
         return window_of(box, table, self.bases, frame.origin, frame.size, step)
 
-    def map(self, node: fx.Node) -> Tensor:
+    def map(self, node: Node) -> Tensor:
         """The base's own map of a node, (B, C, H, W)."""
         return self.table(node).map
 
-    def within(self, node: fx.Node, frame: Frame) -> Tensor:
+    def within(self, node: Node, frame: Frame) -> Tensor:
         """The base's own values in each view's frame, (V, C, h, w)."""
         window = self.table(node).window(self.bases, frame.origin, frame.size, (1, 1))
         return window.permute(0, 3, 1, 2)
 
-    def whole(self, node: fx.Node, box: Box) -> Tensor:
+    def whole(self, node: Node, box: Box) -> Tensor:
         """Whole maps as the views show them, (V, C, H, W)."""
         if box.frame is None:
             return box.values
@@ -74,7 +75,7 @@ class Base:
         }
         return Base(tables, np.arange(count))
 
-    def write(self, node: fx.Node, box: Box) -> None:
+    def write(self, node: Node, box: Box) -> None:
         """Where each view has its own base, make what it shows of a node part of that."""
         if self.bases is not None:
             for table in self.tables.get(node, {}).values():

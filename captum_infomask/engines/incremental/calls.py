@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import nn
 from torch.nn import functional as F
+
+from captum_infomask.engines.traced_network import Node, with_nodes
 
 _METHODS = {
     "relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "exp": torch.exp,
@@ -26,18 +28,18 @@ class FunctionCall:
 
 
 def function_call(
-    node: fx.Node, modules: Mapping[str, nn.Module], constants: Mapping[fx.Node, Any]
+    node: Node, modules: Mapping[str, nn.Module], constants: Mapping[Node, Any]
 ) -> FunctionCall | None:
     """A node as a function's call, with constants for nodes where they are known; None if unknown.
 
     Modules count by their exact type: a subclass may do anything.
     """
 
-    def known(argument: fx.Node) -> Any:
+    def known(argument: Node) -> Any:
         return constants.get(argument, argument)
 
-    args = fx.node.map_arg(node.args, known)
-    options = fx.node.map_arg(node.kwargs, known)
+    args = with_nodes(node.args, known)
+    options = with_nodes(node.kwargs, known)
     if node.op == "call_module":
         return _of_module(modules[str(node.target)], args, options)
     if node.op == "call_function":

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import fx, nn
+from torch import nn
 
 from captum_infomask.engines.incremental.network import BoxNetwork
 from captum_infomask.engines.incremental.spans import NEARLY_ALL, Spans
+from captum_infomask.engines.traced_network import Node
 
 Lengths = NDArray[np.int64]  # (..., S, 2): height and width of what changes at each of S steps
 
@@ -31,7 +32,7 @@ class CostModel:
         fixed: Cost of a chunk, however many views it has.
     """
 
-    nodes: tuple[fx.Node, ...]
+    nodes: tuple[Node, ...]
     sizes: NDArray[np.int64]
     channels: NDArray[np.int64]
     per_position: NDArray[np.float64]
@@ -63,7 +64,7 @@ class CostModel:
         """A view of which everything is computed."""
         return float((self.per_position * self.sizes.prod(1)).sum()) + self.rest
 
-    def lengths(self, spans: Mapping[fx.Node, Spans]) -> Lengths:
+    def lengths(self, spans: Mapping[Node, Spans]) -> Lengths:
         """Height and width of what changes in every view at every step, (V, S, 2)."""
         lengths: Lengths = np.stack(
             [spans[node][:, 2:] - spans[node][:, :2] for node in self.nodes], axis=1
@@ -90,7 +91,7 @@ class CostModel:
         return computed
 
 
-def _weights(node: fx.Node, modules: Mapping[str, nn.Module]) -> int:
+def _weights(node: Node, modules: Mapping[str, nn.Module]) -> int:
     if node.op != "call_module":
         return 0
     return sum(weight.numel() for weight in modules[str(node.target)].parameters())

@@ -18,7 +18,7 @@ from captum_infomask.engines.incremental.network import BoxNetwork
 from captum_infomask.engines.incremental.trial import run_the_faster
 from captum_infomask.engines.incremental.work import Work
 from captum_infomask.engines.memory import keep_freed_blocks
-from captum_infomask.engines.traced import StandsAside, folded, traced
+from captum_infomask.engines.traced import StandsAside, drawing_nothing, folded, traced
 from captum_infomask.views.plan import ViewPlan
 
 _log = logging.getLogger("captum_infomask")
@@ -105,9 +105,7 @@ class RunningIncremental:
             return
         device = plan.scene.inputs[0].device
         try:
-            # A network that draws random numbers is found out by its outputs, and must draw anew.
-            with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-                work = self._work(plan)
+            work = self._work(plan)
         except StandsAside as reason:
             self._reason = str(reason)
             _log.debug("The incremental engine stands aside: %s.", reason)
@@ -133,15 +131,18 @@ class RunningIncremental:
             raise StandsAside(f"its predicted gain is {work.gain:.2f}")
         if known is None:
             # The user's network may write to the picture that it is given.
-            check_agreement(network.outcome, self._call.forward_func(picture.clone()))
+            with drawing_nothing():
+                own = self._call.forward_func(picture.clone())
+            check_agreement(network.outcome, own)
             self._network = network
         return work
 
     def _traced(self, picture: Tensor) -> BoxNetwork:
         """The network on boxes."""
-        graph = folded(traced(self._call.forward_func))
         try:
-            return BoxNetwork(graph, picture, winograd=self._settings.winograd)
+            with drawing_nothing():
+                network = folded(traced(self._call.forward_func))
+                return BoxNetwork(network, picture, winograd=self._settings.winograd)
         except (AttributeError, RuntimeError, TypeError, ValueError) as error:
             raise StandsAside(f"the traced network raises {type(error).__name__}") from error
 

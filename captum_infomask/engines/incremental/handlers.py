@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import stochastic_depth
 
@@ -27,15 +27,16 @@ from captum_infomask.engines.incremental.operations import GlobalMean, Join, Poi
 from captum_infomask.engines.incremental.pools import average_pool, max_pool
 from captum_infomask.engines.incremental.spans import Pair, Shape
 from captum_infomask.engines.incremental.windows import Window
+from captum_infomask.engines.traced_network import Node
 
 Handler = Callable[..., Found | None]
 
 
 def _conv2d(
-    known: Known, input: fx.Node, weight: Any, bias: Any = None, stride: Any = 1,
+    known: Known, input: Node, weight: Any, bias: Any = None, stride: Any = 1,
     padding: Any = 0, dilation: Any = 1, groups: int = 1,
 ) -> Found | None:  # fmt: skip
-    if known.maps[input] or not isinstance(weight, Tensor) or isinstance(bias, fx.Node):
+    if known.maps[input] or not isinstance(weight, Tensor) or isinstance(bias, Node):
         return None
     if isinstance(padding, str):
         around = [d * (k - 1) for d, k in zip(_pair(dilation), weight.shape[2:], strict=True)]
@@ -49,7 +50,7 @@ def _conv2d(
 
 
 def _max_pool2d(
-    known: Known, input: fx.Node, kernel_size: Any, stride: Any = None, padding: Any = 0,
+    known: Known, input: Node, kernel_size: Any, stride: Any = None, padding: Any = 0,
     dilation: Any = 1, ceil_mode: bool = False, return_indices: bool = False,
 ) -> Found | None:  # fmt: skip
     if known.maps[input] or return_indices:
@@ -65,7 +66,7 @@ def _max_pool2d(
 
 
 def _avg_pool2d(
-    known: Known, input: fx.Node, kernel_size: Any, stride: Any = None, padding: Any = 0,
+    known: Known, input: Node, kernel_size: Any, stride: Any = None, padding: Any = 0,
     ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None,
 ) -> Found | None:  # fmt: skip
     if known.maps[input]:
@@ -81,7 +82,7 @@ def _avg_pool2d(
     return Found(average_pool(shape, whole, known.samples[input]), (input,), False)
 
 
-def _adaptive_avg_pool2d(known: Known, input: fx.Node, output_size: Any) -> Found | None:
+def _adaptive_avg_pool2d(known: Known, input: Node, output_size: Any) -> Found | None:
     if known.maps[input]:
         return None
     before = known.size(input)
@@ -98,7 +99,7 @@ def _adaptive_avg_pool2d(known: Known, input: fx.Node, output_size: Any) -> Foun
 
 
 def _mean(
-    known: Known, input: fx.Node, dim: Any = None, keepdim: bool = False, **more: Any
+    known: Known, input: Node, dim: Any = None, keepdim: bool = False, **more: Any
 ) -> Found | None:
     dims = dim if isinstance(dim, Sequence) else (dim,)
     spatial = (1, 2) if known.maps[input] else (2, 3)
@@ -111,7 +112,7 @@ def _mean(
 
 
 def _batch_norm(
-    known: Known, input: fx.Node, running_mean: Any, running_var: Any, weight: Any = None,
+    known: Known, input: Node, running_mean: Any, running_var: Any, weight: Any = None,
     bias: Any = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
 ) -> Found | None:  # fmt: skip
     given = (running_mean, running_var, weight, bias)
@@ -121,7 +122,7 @@ def _batch_norm(
 
 
 def _layer_norm(
-    known: Known, input: fx.Node, normalized_shape: Sequence[int], weight: Any = None,
+    known: Known, input: Node, normalized_shape: Sequence[int], weight: Any = None,
     bias: Any = None, eps: float = 1e-5,
 ) -> Found | None:  # fmt: skip
     if not known.maps[input] or len(normalized_shape) != 1 or _has_nodes((weight, bias)):
@@ -131,19 +132,19 @@ def _layer_norm(
     )
 
 
-def _linear(known: Known, input: fx.Node, weight: Any, bias: Any = None) -> Found | None:
-    if not known.maps[input] or not isinstance(weight, Tensor) or isinstance(bias, fx.Node):
+def _linear(known: Known, input: Node, weight: Any, bias: Any = None) -> Found | None:
+    if not known.maps[input] or not isinstance(weight, Tensor) or isinstance(bias, Node):
         return None
     return pointwise(known, input, lambda maps: F.linear(maps, weight, bias), cost=weight.shape[1])
 
 
 def _stochastic_depth(
-    known: Known, input: fx.Node, p: float, mode: str, training: bool = True
+    known: Known, input: Node, p: float, mode: str, training: bool = True
 ) -> Found | None:
     return None if training else pointwise(known, input, lambda maps: maps)
 
 
-def _permute(known: Known, input: fx.Node, dims: Sequence[int]) -> Found | None:
+def _permute(known: Known, input: Node, dims: Sequence[int]) -> Found | None:
     wanted = TO_FIRST if known.maps[input] else TO_LAST
     if tuple(d % 4 for d in dims) != wanted:
         return None
@@ -185,12 +186,12 @@ def _elementwise(
     function: Callable[..., Tensor],
     over: Callable[..., Tensor] | None,
     known: Known,
-    input: fx.Node,
+    input: Node,
     *args: Any,
     **options: Any,
 ) -> Found | None:
     given = (*args, *options.values())
-    if any(isinstance(each, fx.Node | Tensor) for each in given) or options.get("training"):
+    if any(isinstance(each, Node | Tensor) for each in given) or options.get("training"):
         return None
     in_place = None if over is None else lambda maps: over(maps, *args, **options)
     cost = EXPONENTIAL if function in _EXPONENTIALS else 0.0
@@ -198,7 +199,7 @@ def _elementwise(
 
 
 def _dropout(
-    known: Known, input: fx.Node, p: float = 0.5, training: bool = True, inplace: bool = False
+    known: Known, input: Node, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Found | None:
     return None if training else pointwise(known, input, lambda maps: maps)
 
@@ -210,10 +211,10 @@ def _pair(value: Any) -> Pair:
 
 
 def _has_nodes(values: Sequence[object]) -> bool:
-    return any(isinstance(value, fx.Node) for value in values)
+    return any(isinstance(value, Node) for value in values)
 
 
-def _is_the_same_everywhere(value: object, known: Known, x: fx.Node) -> bool:
+def _is_the_same_everywhere(value: object, known: Known, x: Node) -> bool:
     if not isinstance(value, Tensor):
         return isinstance(value, int | float)
     shape = (1,) * (4 - value.dim()) + tuple(value.shape)

@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from captum_infomask.engines.incremental.operations import GlobalMean, Operation, Pointwise
 from captum_infomask.engines.incremental.spans import Pair
+from captum_infomask.engines.traced_network import Node
 
 TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
@@ -29,33 +30,31 @@ class Known:
     """
 
     modules: Mapping[str, nn.Module]
-    constants: Mapping[fx.Node, Any]
-    samples: Mapping[fx.Node, Tensor]
-    maps: Mapping[fx.Node, bool]
+    constants: Mapping[Node, Any]
+    samples: Mapping[Node, Tensor]
+    maps: Mapping[Node, bool]
     winograd: bool
 
     def is_map(self, value: object) -> bool:
         """Whether a value is a map's node."""
-        return isinstance(value, fx.Node) and value in self.maps
+        return isinstance(value, Node) and value in self.maps
 
-    def alike(self, values: Sequence[object]) -> tuple[fx.Node, ...] | None:
+    def alike(self, values: Sequence[object]) -> tuple[Node, ...] | None:
         """The values, if they are maps of one size and layout."""
-        nodes = tuple(v for v in values if isinstance(v, fx.Node) and self.is_map(v))
+        nodes = tuple(v for v in values if isinstance(v, Node) and self.is_map(v))
         kinds = {(self.maps[node], self.size(node)) for node in nodes}
         return nodes if len(nodes) == len(values) and len(kinds) == 1 else None
 
-    def size(self, node: fx.Node) -> Pair:
+    def size(self, node: Node) -> Pair:
         """Height and width of a map."""
         shape = self.samples[node].shape
         return (shape[1], shape[2]) if self.maps[node] else (shape[2], shape[3])
 
-    def channels(self, node: fx.Node) -> int:
+    def channels(self, node: Node) -> int:
         """Channels of a map."""
         return self.samples[node].shape[3 if self.maps[node] else 1]
 
-    def in_layout(
-        self, node: fx.Node, function: Callable[[Tensor], Tensor]
-    ) -> Callable[..., Tensor]:
+    def in_layout(self, node: Node, function: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
         """A function of a map in the network's layout, as one of (V, C, h, w)."""
         if not self.maps[node]:
             return function
@@ -73,13 +72,13 @@ class Found:
     """
 
     operation: Operation | GlobalMean
-    inputs: tuple[fx.Node, ...]
+    inputs: tuple[Node, ...]
     channels_last: bool
 
 
 def pointwise(
     known: Known,
-    x: fx.Node,
+    x: Node,
     apply: Callable[[Tensor], Tensor],
     over: Callable[[Tensor], Tensor] | None = None,
     cost: float = 0.0,

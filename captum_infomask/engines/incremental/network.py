@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from captum_infomask.engines.incremental.base import Base, Border, tables_of
 from captum_infomask.engines.incremental.boxes import Box
@@ -15,8 +15,9 @@ from captum_infomask.engines.incremental.known import TO_FIRST, TO_LAST, Found, 
 from captum_infomask.engines.incremental.operations import GlobalMean, Place
 from captum_infomask.engines.incremental.recognise import recognise
 from captum_infomask.engines.incremental.spans import Spans
+from captum_infomask.engines.traced_network import Node, TracedNetwork
 
-Values = dict[fx.Node, Any]  # boxes of maps; whole tensors; what a network computes from shapes
+Values = dict[Node, Any]  # boxes of maps; whole tensors; what a network computes from shapes
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +30,9 @@ class Step:
         last_uses: The nodes whose values nothing reads afterwards.
     """
 
-    node: fx.Node
+    node: Node
     found: tuple[Found, Place] | None
-    last_uses: tuple[fx.Node, ...]
+    last_uses: tuple[Node, ...]
 
 
 class BoxNetwork:
@@ -44,7 +45,7 @@ class BoxNetwork:
         borders: What is read of each map's base.
     """
 
-    def __init__(self, network: fx.GraphModule, picture: Tensor, *, winograd: bool) -> None:
+    def __init__(self, network: TracedNetwork, picture: Tensor, *, winograd: bool) -> None:
         self._graph = Graph(network)
         values = self._graph.values(picture)
         self.outcome: Tensor = values[self._graph.output]
@@ -61,7 +62,7 @@ class BoxNetwork:
         self.borders = self._borders()
 
     @property
-    def input(self) -> fx.Node:
+    def input(self) -> Node:
         """The node of the picture."""
         return self._graph.input
 
@@ -82,7 +83,7 @@ class BoxNetwork:
                 tables[node] = tables_of(maps, self.borders[node])
         return Base(tables)
 
-    def spans(self, rectangles: Spans) -> dict[fx.Node, Spans]:
+    def spans(self, rectangles: Spans) -> dict[Node, Spans]:
         """What changes in every map if rectangles (V, 4) of the picture change."""
         spans = {self.input: rectangles}
         for step in self.steps:
@@ -93,7 +94,7 @@ class BoxNetwork:
                     spans[step.node] = found.operation.spread(inputs, place)
         return spans
 
-    def run(self, base: Base, box: Box, spans: Mapping[fx.Node, Spans]) -> Tensor:
+    def run(self, base: Base, box: Box, spans: Mapping[Node, Spans]) -> Tensor:
         """The outputs for views that differ from their base in boxes, (V, ...).
 
         Args:
@@ -113,7 +114,7 @@ class BoxNetwork:
         outputs: Tensor = self._whole(self._graph.output, values, base)
         return outputs
 
-    def _run(self, step: Step, values: Values, base: Base, spans: Mapping[fx.Node, Spans]) -> Any:
+    def _run(self, step: Step, values: Values, base: Base, spans: Mapping[Node, Spans]) -> Any:
         if step.found is None:
             return self._graph.call(
                 step.node, lambda node: self._argument(step.node, node, values, base)
@@ -124,7 +125,7 @@ class BoxNetwork:
             return found.operation.run(boxes[0], base, place)
         return found.operation.run(boxes, base, place, spans[step.node])
 
-    def _argument(self, reader: fx.Node, node: fx.Node, values: Values, base: Base) -> Any:
+    def _argument(self, reader: Node, node: Node, values: Values, base: Base) -> Any:
         """A value as a node takes it that works on whole values."""
         if node in self._graph.constants:
             return self._graph.constants[node]
@@ -134,7 +135,7 @@ class BoxNetwork:
             return torch.empty(shape, device="meta", dtype=value.values.dtype)
         return self._whole(node, values, base)
 
-    def _whole(self, node: fx.Node, values: Values, base: Base) -> Any:
+    def _whole(self, node: Node, values: Values, base: Base) -> Any:
         value = values[node]
         if not isinstance(value, Box):
             return value
@@ -143,7 +144,7 @@ class BoxNetwork:
 
     def _steps(self) -> Iterator[Step]:
         nodes = self._graph.changing
-        last_use = {each: node for node in nodes for each in node.all_input_nodes}
+        last_use = {each: node for node in nodes for each in node.inputs}
         last_use.pop(self._graph.output, None)
         for node in nodes:
             found = recognise(node, self.known)
@@ -151,25 +152,25 @@ class BoxNetwork:
                 self._maps[node] = found.channels_last
             ended = tuple(
                 each
-                for each in node.all_input_nodes
+                for each in node.inputs
                 if last_use.get(each) is node and each not in self._graph.constants
             )
             yield Step(node, None if found is None else (found, self._place(node, found)), ended)
 
-    def _place(self, node: fx.Node, found: Found) -> Place:
+    def _place(self, node: Node, found: Found) -> Place:
         before = self.known.size(found.inputs[0])
         after = self.known.size(node) if node in self._maps else (1, 1)
-        alone = tuple(len(each.users) == 1 for each in found.inputs)
+        alone = tuple(self._graph.readers[each] == 1 for each in found.inputs)
         return Place(found.inputs, alone, before, after)
 
-    def _borders(self) -> dict[fx.Node, list[Border]]:
-        borders: dict[fx.Node, list[Border]] = {}
+    def _borders(self) -> dict[Node, list[Border]]:
+        borders: dict[Node, list[Border]] = {}
         for step in self.steps:
             if step.found is not None:
                 found, place = step.found
                 read, border = place.inputs, found.operation.border(place)
             else:
-                read = tuple(node for node in step.node.all_input_nodes if node in self._maps)
+                read = tuple(node for node in step.node.inputs if node in self._maps)
                 border = None if asks_for_shape(step.node) else Border()
             if border is not None:
                 for node in read:

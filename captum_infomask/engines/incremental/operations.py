@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from torch import Tensor, fx
+from torch import Tensor
 
 from captum_infomask.engines.incremental.base import Base, Border
 from captum_infomask.engines.incremental.boxes import Box
 from captum_infomask.engines.incremental.spans import Frame, Pair, Spans, frame, union
+from captum_infomask.engines.traced_network import Node
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +25,7 @@ class Place:
         after: Height and width of the map it makes.
     """
 
-    inputs: tuple[fx.Node, ...]
+    inputs: tuple[Node, ...]
     alone: tuple[bool, ...]
     before: Pair
     after: Pair

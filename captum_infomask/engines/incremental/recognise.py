@@ -5,11 +5,12 @@ import copy
 import inspect
 from typing import Any
 
-from torch import fx, nn
+from torch import nn
 
 from captum_infomask.engines.incremental.calls import FunctionCall, function_call
 from captum_infomask.engines.incremental.handlers import HANDLERS
 from captum_infomask.engines.incremental.known import EXPONENTIAL, Found, Known, pointwise
+from captum_infomask.engines.traced_network import Node, nodes_in
 
 _IN_PLACE = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.SiLU, nn.Mish, nn.Hardswish,
@@ -24,7 +25,7 @@ _EXPONENTIALS = (
 )  # fmt: skip
 
 
-def recognise(node: fx.Node, known: Known) -> Found | None:
+def recognise(node: Node, known: Known) -> Found | None:
     """The operation on maps that a node is; None if it must see whole maps, or makes none."""
     call = function_call(node, known.modules, known.constants)
     if call is None or not _takes_maps(call.args, known) or _takes_others(call, known):
@@ -51,12 +52,10 @@ def _takes_maps(args: tuple[object, ...], known: Known) -> bool:
 
 def _takes_others(call: FunctionCall, known: Known) -> bool:
     """Whether something that is no map, such as a size, is made of the picture."""
-    nodes: list[fx.Node] = []
-    fx.node.map_arg((call.args, dict(call.options)), nodes.append)
-    return not all(known.is_map(node) for node in nodes)
+    return not all(known.is_map(node) for node in nodes_in((call.args, call.options)))
 
 
-def _module(module: Any, x: fx.Node, known: Known) -> Found | None:
+def _module(module: Any, x: Node, known: Known) -> Found | None:
     cost = EXPONENTIAL if type(module) in _EXPONENTIALS else 0.0
     if type(module) in _IN_PLACE:
         over = copy.copy(module)

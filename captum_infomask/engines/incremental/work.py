@@ -7,13 +7,14 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from captum_infomask.engines.incremental.chunks import Rows, chunks_of
 from captum_infomask.engines.incremental.contents import Contents
 from captum_infomask.engines.incremental.costs import CostModel, Lengths
 from captum_infomask.engines.incremental.network import BoxNetwork
 from captum_infomask.engines.incremental.spans import Spans
+from captum_infomask.engines.traced_network import Node
 from captum_infomask.views.plan import Orders
 
 # A chunk has at most this many views, and in no map more bytes than these: measured with one CPU
@@ -117,7 +118,7 @@ class Work:
         return CostModel.of(self.network)
 
     @cached_property
-    def _places(self) -> tuple[dict[fx.Node, Spans], Rows]:
+    def _places(self) -> tuple[dict[Node, Spans], Rows]:
         """What changes in each map for the distinct regions, and which of them each view has."""
         distinct, which = np.unique(self.contents.spans, axis=0, return_inverse=True)
         return self.network.spans(distinct), which.reshape(-1)
@@ -127,7 +128,7 @@ class Work:
         spans, which = self._places
         return self._model.lengths(spans)[which]
 
-    def _spans_of(self, rows: Rows) -> dict[fx.Node, Spans]:
+    def _spans_of(self, rows: Rows) -> dict[Node, Spans]:
         spans, which = self._places
         return {node: each[which[rows]] for node, each in spans.items()}
 

@@ -113,7 +113,9 @@ class RunningTokens:
         kept = self._kept(plan)
         counts = kept.sum(1)
         pictures = plan.scene.inputs[0]
-        tokens = torch.cat([self.transformer.embed(part) for part in pictures.split(_PICTURES)])
+        with self.call.generators:
+            parts = [self.transformer.embed(part) for part in pictures.split(_PICTURES)]
+        tokens = torch.cat(parts)
         first = torch.arange(self.transformer.prefix)
         for count in counts.unique().tolist():
             same = (counts == count).nonzero()[:, 0]
@@ -121,7 +123,9 @@ class RunningTokens:
                 patches = kept[rows].nonzero()[:, 1].reshape(len(rows), count)
                 places = torch.cat([first.expand(len(rows), -1), patches + len(first)], dim=1)
                 images = plan.images[rows, None].to(tokens.device)
-                yield rows, self.transformer.classify(tokens[images, places.to(tokens.device)])
+                with self.call.generators:
+                    output = self.transformer.classify(tokens[images, places.to(tokens.device)])
+                yield rows, output
 
     def _kept(self, plan: ViewPlan) -> Tensor:
         try:

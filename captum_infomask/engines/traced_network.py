@@ -1,0 +1,153 @@
+# A network as a sequence of operations, which are run one by one.
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One operation of a network, on the values of other nodes.
+
+    Attributes:
+        op: ``placeholder``, ``get_attr``, ``call_module``, ``call_method``, ``call_function`` or
+            ``output``, as in ``torch.fx``.
+        target: What is called: a module's or method's name, or a function; of a ``placeholder``,
+            which of the inputs it is.
+        args: What it is called with; nodes stand for their values.
+        kwargs: The same, by name.
+    """
+
+    op: str
+    target: Any
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def inputs(self) -> tuple[Node, ...]:
+        """The nodes that it reads, each once, in order."""
+        return tuple(dict.fromkeys(nodes_in((self.args, self.kwargs))))
+
+    def on(self, made: Callable[[Node], Any], target: Any = None) -> Node:
+        """The same operation, or that of another target, on other nodes."""
+        target = self.target if target is None else target
+        args, kwargs = with_nodes((self.args, self.kwargs), made)
+        return Node(self.op, target, args, kwargs)
+
+
+def with_nodes(value: Any, change: Callable[[Any], Any], kind: type = Node) -> Any:
+    """An argument with what ``change`` gives in the place of nodes."""
+    if isinstance(value, kind):
+        return change(value)
+    if isinstance(value, tuple):
+        parts = [with_nodes(part, change, kind) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    if isinstance(value, list):
+        return [with_nodes(part, change, kind) for part in value]
+    if isinstance(value, Mapping):
+        return {key: with_nodes(part, change, kind) for key, part in value.items()}
+    if isinstance(value, slice):
+        return slice(*(with_nodes(part, change, kind) for part in _ends(value)))
+    return value
+
+
+def nodes_in(value: Any) -> Iterator[Node]:
+    """The nodes of an argument, in order."""
+    if isinstance(value, Node):
+        yield value
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from nodes_in(part)
+    elif isinstance(value, Mapping):
+        yield from nodes_in(list(value.values()))
+    elif isinstance(value, slice):
+        yield from nodes_in(_ends(value))
+
+
+def _ends(value: slice) -> tuple[Any, Any, Any]:
+    return value.start, value.stop, value.step
+
+
+class TracedNetwork:
+    """A network as nodes; no node refers to one that comes later, so nothing waits for a collector.
+
+    Args:
+        nodes: In the order in which they run, the ``output`` last.
+        modules: What nodes call, by name.
+        attributes: The tensors that nodes get, by name.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        modules: Mapping[str, nn.Module],
+        attributes: Mapping[str, Any],
+    ) -> None:
+        self.nodes = _needed(nodes)
+        called = {node.target for node in self.nodes if node.op == "call_module"}
+        got = {node.target for node in self.nodes if node.op == "get_attr"}
+        self.modules = {name: modules[name] for name in modules if name in called}
+        self.attributes = {name: attributes[name] for name in attributes if name in got}
+
+    @cached_property
+    def readers(self) -> Counter[Node]:
+        """How many nodes read each node's value."""
+        return Counter(each for node in self.nodes for each in node.inputs)
+
+    @cached_property
+    def _steps(self) -> tuple[tuple[Node, tuple[Node, ...]], ...]:
+        """Each node with those whose values nothing reads after it."""
+        last_use = {each: node for node in self.nodes for each in node.inputs}
+        return tuple(
+            (node, tuple(each for each in node.inputs if last_use[each] is node))
+            for node in self.nodes
+        )
+
+    def __call__(
+        self, *inputs: Any, seen: Callable[[Node, Mapping[Node, Any]], None] | None = None
+    ) -> Any:
+        """Run the network.
+
+        Args:
+            *inputs: What its forward function takes.
+            seen: Called after each node with it and all values that are alive.
+        """
+        values: dict[Node, Any] = {}
+        for node, ended in self._steps:
+            if node.op == "placeholder":
+                values[node] = inputs[node.target]
+            elif node.op == "output":
+                return with_nodes(node.args[0], values.__getitem__)
+            else:
+                values[node] = self.call(node, values.__getitem__)
+            if seen is not None:
+                seen(node, values)
+            for each in ended:
+                del values[each]
+        raise AssertionError("the output comes last")
+
+    def call(self, node: Node, value: Callable[[Node], Any]) -> Any:
+        """Evaluate a node that calls or gets something, given the values of those that it reads."""
+        if node.op == "get_attr":
+            return self.attributes[node.target]
+        args, options = with_nodes(node.args, value), with_nodes(node.kwargs, value)
+        if node.op == "call_module":
+            return self.modules[node.target](*args, **options)
+        if node.op == "call_method":
+            return getattr(args[0], node.target)(*args[1:], **options)
+        return node.target(*args, **options)
+
+
+def _needed(nodes: Sequence[Node]) -> tuple[Node, ...]:
+    """The nodes that the output is made of, and all inputs."""
+    needed: set[Node] = set()
+    for node in reversed(nodes):
+        if node in needed or node.op in ("output", "placeholder") or node.target is torch._assert:
+            needed.update((node, *node.inputs))
+    return tuple(node for node in nodes if node in needed)
