@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._random import OwnGenerators
 from captum_infomask.engines.after_pooling import after_pooling
 from captum_infomask.engines.base import Call
 from captum_infomask.engines.batched import Batched
@@ -45,7 +46,8 @@ class PooledFeatures:
         if call.additional_forward_args:
             raise _unfit("got `additional_forward_args` too")
         try:
-            tail = after_pooling(call.forward_func)
+            with OwnGenerators(0):  # a network may draw before it pools
+                tail = after_pooling(call.forward_func)
         except StandsAside as reason:
             raise _unfit(reason) from None
         return RunningFeatures(call, tail)
@@ -104,7 +106,8 @@ class RunningFeatures:
         """The outputs for pooled features (V, C)."""
         like = self._seen.pooled
         assert like is not None, "the whole images came first"
-        output: Tensor = self.tail(pooled.to(like.dtype).reshape(-1, *like.shape[1:]))
+        with self.call.generators:
+            output: Tensor = self.tail(pooled.to(like.dtype).reshape(-1, *like.shape[1:]))
         return output
 
     def _check_tail(self, features: Tensor, output: Tensor) -> None:

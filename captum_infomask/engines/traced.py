@@ -45,14 +45,17 @@ def traced(
         StandsAside: The function is no module, is in training mode or has hooks, or cannot be
             traced.
     """
-    own = isolated(plain_module(forward_func), same_weight, {})
+    network = plain_module(forward_func)
+    for module in network.modules():
+        if "forward" in vars(module) and compiled_network(module) is None:
+            # It may be bound to the user's modules, which must not meet stand-ins.
+            raise StandsAside(f"{type(module).__name__} has a forward function of its own")
+    own = isolated(network, same_weight, {})
     recorder = _Recorder(own)
     try:
-        with drawing_nothing(), _recording(own, recorder, closed):
+        with _recording(own, recorder, closed):
             output = own(*recorder.stand_ins(given))
             recorder.graph.output(recorder.create_arg(output))
-    except StandsAside:
-        raise
     except Exception as error:
         first = str(error).strip().splitlines()[:1]
         raise StandsAside(f"torch.fx cannot trace it: {''.join(first)[:120]}") from error
@@ -230,8 +233,6 @@ def plain_module(forward_func: object) -> nn.Module:
             raise StandsAside(f"{where} is in training mode")
         if any(getattr(module, hook) for hook in hooks):
             raise StandsAside(f"{where} has hooks")
-        if "forward" in vars(module) and compiled_network(module) is None:
-            raise StandsAside(f"{where} has a forward function of its own")
     return forward_func
 
 
