@@ -1,8 +1,16 @@
-# Files of results: tensors in safetensors, all else as JSON in its metadata; written whole or not.
+# Files of results: written whole or not at all, where links lead, through what is no file; and
+# tensors in safetensors, with all else as JSON in its metadata.
 from __future__ import annotations
 
+import contextlib
+import errno
+import hashlib
 import json
 import os
+import shutil
+import stat
+import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +18,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+import torch
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -19,41 +28,151 @@ from captum_infomask._checks import ArgumentError, describe
 PART = ".part"
 
 
-def check_path(argument: str, path: object) -> Path:
-    """Return a path for a file in a folder that exists."""
-    if not isinstance(path, str | PathLike) or not str(path):
-        raise ArgumentError(f"Expected `{argument}` to be a path; got {describe(path)}.")
-    file = Path(path)
-    if file.is_dir() or not file.parent.is_dir():
-        raise ArgumentError(
-            f"Expected `{argument}` to be a file in a folder that exists; got {file}."
-        )
+def check_input(argument: str, path: object) -> Path:
+    """Return the path of a file that is there."""
+    file = _checked_path(argument, path)
+    try:
+        mode = file.stat().st_mode
+    except (OSError, ValueError) as error:
+        raise ArgumentError(f"Expected `{argument}` to be a file; {file}: {error}.") from error
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a device or pipe"
+        raise ArgumentError(f"Expected `{argument}` to be a file; {file} is {what}.")
     return file
 
 
-def write(path: Path, kind: str, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Write a file; an interrupt leaves the one that was there before."""
-    # Copies, because safetensors refuses tensors that share memory.
-    owned = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    with whole_file(path) as beside:
-        # Not by `save_file`, whose errors do not say that a disk is full in a way to catch.
-        beside.write_bytes(save(owned, metadata={"format": kind, "facts": json.dumps(facts)}))
+def check_output(argument: str, path: object) -> Path:
+    """Return the absolute path of a file that can be written, now or later.
+
+    It is tried out beside the file, which is not touched; nothing is left behind.
+    """
+    given = _checked_path(argument, path)
+    try:
+        file = given.absolute()
+        if file.is_dir() or not Path(os.path.realpath(file)).parent.is_dir():
+            raise ArgumentError(
+                f"Expected `{argument}` to be a file in a folder that exists; got {given}."
+            )
+        place = _place(file)
+        if place is not None:
+            _made_beside(place).unlink()
+        elif not os.access(file, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+    except (OSError, ValueError) as error:
+        if isinstance(error, ArgumentError):
+            raise
+        raise ArgumentError(f"Expected `{argument}` to be writable; got {error}.") from error
+    return file
+
+
+def check_folder(argument: str, path: str | PathLike[str]) -> Path:
+    """Return the absolute path of a folder that is there and writable, or can be made."""
+    try:
+        folder = _checked_path(argument, path).absolute()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if stat.S_ISLNK(os.lstat(folder).st_mode) and not folder.exists():
+                raise FileExistsError(errno.EEXIST, "a link that leads nowhere", str(folder))
+        place = next(place for place in (folder, *folder.parents) if place.exists())
+        if not place.is_dir():
+            raise ArgumentError(f"Expected `{argument}` to be a folder; {place} is a file.")
+        _made_beside(place / "new").unlink()
+    except (OSError, ValueError) as error:
+        if isinstance(error, ArgumentError):
+            raise
+        raise ArgumentError(f"Expected `{argument}` to be writable; got {error}.") from error
+    return folder
+
+
+def _checked_path(argument: str, path: object) -> Path:
+    if not isinstance(path, str | PathLike) or not str(path):
+        raise ArgumentError(f"Expected `{argument}` to be a path; got {describe(path)}.")
+    return Path(path)
+
+
+@contextmanager
+def output_file(argument: str, path: str | PathLike[str]) -> Iterator[Path]:
+    """``whole_file`` of an argument; a file that cannot be written is the argument's fault."""
+    file = check_output(argument, path)
+    try:
+        with whole_file(file) as beside:
+            yield beside
+    except OSError as error:
+        raise ArgumentError(f"Expected `{argument}` to be writable; got {error}.") from error
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A path beside this one to write to, which takes this one's place when all is on the disk.
 
-    No two writers share it. A process that is killed leaves it behind, under ``PART``'s suffix.
+    Of a link, the file that it names gets the content. A device, a pipe, or the file that the
+    process prints to is written through, when all is there. No two writers share a path. A process
+    that is killed leaves it behind, under ``PART``'s suffix.
     """
-    beside = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{PART}")
+    place = _place(path)
+    if place is None:
+        with tempfile.TemporaryDirectory() as folder:
+            whole = Path(folder, "whole")
+            yield whole
+            with whole.open("rb") as content, os.fdopen(_opened(path), "wb") as through:
+                shutil.copyfileobj(content, through)
+        return
+    beside = _made_beside(place)
     try:
         yield beside
         _to_disk(beside)
-        os.replace(beside, path)
-        _to_disk(path.parent)
+        os.replace(beside, place)
+        _to_disk(place.parent)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _place(path: Path) -> Path | None:
+    """The regular file, there or to be, that a path leads to; None for what is written through."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return Path(os.path.realpath(path))
+    if stat.S_ISBLK(found.st_mode) or stat.S_ISSOCK(found.st_mode):
+        raise OSError(errno.ENXIO, "a disk or a socket is no place for a file", str(path))
+    if not stat.S_ISREG(found.st_mode) or _stream(found) is not None:
+        return None
+    if not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    return Path(os.path.realpath(path))
+
+
+def _stream(found: os.stat_result) -> int | None:
+    """The standard stream, 1 or 2, that is this very file."""
+    for handle in (1, 2):
+        with contextlib.suppress(OSError):
+            if os.path.samestat(found, os.fstat(handle)):
+                return handle
+    return None
+
+
+def _opened(path: Path) -> int:
+    """A handle of what is no regular file: not made anew, and not truncated."""
+    stream = _stream(os.stat(path))
+    if stream is None:
+        return os.open(path, os.O_WRONLY)
+    printed = sys.stdout if stream == 1 else sys.stderr
+    if printed is not None:
+        printed.flush()
+    return os.dup(stream)
+
+
+def _made_beside(place: Path) -> Path:
+    """A new, empty file beside another, as private as that one is."""
+    beside = place.with_name(f"{place.name[:50]}.{uuid.uuid4().hex[:12]}{PART}")
+    before = os.stat(place) if place.exists() else None
+    mode = 0o666 if before is None else 0o600
+    os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+    if before is not None:
+        if hasattr(os, "chown"):
+            with contextlib.suppress(PermissionError):
+                os.chown(beside, before.st_uid, before.st_gid)
+        os.chmod(beside, stat.S_IMODE(before.st_mode))
+    return beside
 
 
 def _to_disk(path: Path) -> None:
@@ -65,23 +184,67 @@ def _to_disk(path: Path) -> None:
         os.close(handle)
 
 
+def write(
+    argument: str, path: Path, kind: str, tensors: dict[str, Tensor], facts: dict[str, Any]
+) -> None:
+    """Write a file; an interrupt leaves the one that was there before."""
+    # Copies, because safetensors refuses tensors that share memory.
+    owned = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    words = json.dumps(facts)
+    metadata = {"format": kind, "facts": words, "sha256": _digest(owned, words)}
+    with output_file(argument, path) as beside:
+        # Not by `save_file`, whose errors do not say that a disk is full in a way to catch.
+        beside.write_bytes(save(owned, metadata=metadata))
+
+
 def read(argument: str, path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what ``write`` wrote; tensors are on the CPU."""
+    """Read what ``write`` wrote; tensors are on the CPU.
+
+    safetensors itself holds its header against the file's size before it makes a tensor.
+    """
+    file = check_input(argument, path)
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ArgumentError(
-            f"Expected `{argument}` to be a safetensors file of format {kind!r}; {path} cannot be "
-            f"read: {error}."
-        ) from error
-    if metadata.get("format") != kind:
-        raise ArgumentError(
-            f"Expected `{argument}` to be a file of format {kind!r}; {path} is of format "
-            f"{metadata.get('format')!r}."
-        )
-    return tensors, json.loads(metadata["facts"])
+        with safe_open(file, framework="pt") as stored:
+            metadata = stored.metadata() or {}
+            if metadata.get("format") != kind:
+                raise ArgumentError(
+                    f"Expected `{argument}` to be a file of format {kind!r}; {path} is of format "
+                    f"{metadata.get('format')!r}."
+                )
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    except ArgumentError:
+        raise
+    except MemoryError:
+        raise
+    except Exception as error:  # safetensors reports damage by several kinds
+        raise damaged(argument, path, kind, f"it cannot be read: {error}") from error
+    words = metadata.get("facts", "")
+    # Files of the first versions have no sum; what they hold is checked by who reads them.
+    if metadata.get("sha256", _digest(tensors, words)) != _digest(tensors, words):
+        raise damaged(argument, path, kind, "its SHA-256 is not that of what was written")
+    try:
+        facts = json.loads(words)
+    except (ValueError, RecursionError) as error:
+        raise damaged(argument, path, kind, f"its facts are no JSON: {error}") from error
+    if not isinstance(facts, dict):
+        raise damaged(argument, path, kind, f"its facts are {describe(facts)}")
+    return tensors, facts
+
+
+def damaged(argument: str, path: Path, kind: str, what: str) -> ArgumentError:
+    """The error of a file of ours that is not as it was written."""
+    return ArgumentError(
+        f"Expected `{argument}` to be a whole file of format {kind!r}; {path} is damaged: {what}."
+    )
+
+
+def _digest(tensors: dict[str, Tensor], words: str) -> str:
+    """SHA-256 of all that a file says."""
+    digest = hashlib.sha256(words.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

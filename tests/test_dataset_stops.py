@@ -10,6 +10,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -802,7 +803,9 @@ def test_the_command_runs_goes_on_and_reports(digits, tmp_path, capsys, monkeypa
     monkeypatch.chdir(tmp_path)
     words = command("--data", "digits", "--out", "out")
     (digits / "00001.png").write_bytes(b"no picture")
-    assert main([*words, "--max-errors", "0"]) == 3
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.stderr, "isatty", lambda: True)
+        assert main([*words, "--max-errors", "0"]) == 3
     printed = capsys.readouterr()
     assert printed.out == ""
     bar, last, _ = printed.err.split("\n")
@@ -816,7 +819,8 @@ def test_the_command_runs_goes_on_and_reports(digits, tmp_path, capsys, monkeypa
         "5 pictures scored, 1 bad: out",
         "summary: captum-infomask report out",
     ]
-    assert printed.err.splitlines()[-1].startswith("  00001.png: Expected the image to be a pict")
+    assert printed.err.startswith("  00001.png: Expected the image to be a pict")  # and no bar
+    assert printed.err.count("\n") == 1
     run = load_run("out")
     assert run.manifest["settings"]["sliding_window_shapes"] == [1, 20, 20]
     same = run_dataset(

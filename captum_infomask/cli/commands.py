@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import shlex
 import sys
 import webbrowser
@@ -18,9 +19,11 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
 from captum_infomask._checks import ArgumentError
-from captum_infomask._files import whole_file
+from captum_infomask._files import check_folder, output_file
+from captum_infomask._words import printable
 from captum_infomask.attribution import InfoMask
-from captum_infomask.cli.places import check_file, check_folder, make_folder
+from captum_infomask.cli.places import check_outputs, make_folder, name_of
+from captum_infomask.cli.terminal import complain, has_bars, say
 from captum_infomask.comparison.compare import compare
 from captum_infomask.comparison.methods import DEFAULT_METHODS
 from captum_infomask.comparison.missingness import fill_disagreement
@@ -44,39 +47,46 @@ _FEW = list(DEFAULT_METHODS[:4])  # without the controls
 
 def run_demo(options: argparse.Namespace) -> bool:
     """Show the main job on a photograph, or the paper's experiment; whether all methods failed."""
-    check_folder(options.out)
+    folder = check_folder("--out", options.out)
     if options.two_digits:
-        _two_digits(options.out)
+        _two_digits(folder)
         return False
     photo = Image.fromarray(sample_photo(options.photo))
     classifier = efficientnet_lite0()
     found = _compare(classifier, [photo], options, metrics=_metrics(options.metrics))
-    folder = make_folder(options.out)
-    _show(found, classifier, photo, folder / options.photo)
-    report = folder / "report.html"
+    report = make_folder(folder) / "report.html"
     found.to_html(report)
-    print(f"report: {report}")
+    _write_and_say(found, classifier, photo, options.out / options.photo, [])
+    say(f"report: {options.out / report.name}")
     open_page(report, options.open)
     return _all_failed(found)
 
 
 def run_attribute(options: argparse.Namespace) -> bool:
     """Draw the maps of the user's picture; whether all methods failed."""
-    check_folder(options.out)
+    folder = check_folder("--out", options.out)
     image = read_image(options.image)
     classifier = classifier_of(options)
-    targets = None if options.target is None else [options.target]
+    inputs = [options.image, options.weights, options.categories]
+    targets = None
+    if options.target is not None:
+        targets = [options.target]
+        if folder.exists():
+            index = resolve_target(options.target, classifier.categories)
+            name = name_of(options.image, index, classifier.categories[index])
+            check_outputs(_drawn(folder / name), inputs)
     found = _compare(classifier, [image], options, target=targets, methods=_FEW, metrics=[])
-    _show(found, classifier, image, make_folder(options.out) / Path(options.image).stem)
+    make_folder(folder)
+    name = name_of(options.image, int(found.targets[0]), found.labels[0])
+    _write_and_say(found, classifier, image, options.out / name, inputs)
     return _all_failed(found)
 
 
 def run_compare(options: argparse.Namespace) -> bool:
     """Compare methods on the user's pictures, and write the report; whether all methods failed."""
-    outputs = {"--out": options.out, "--json": options.json, "--csv": options.csv}
-    for option, path in outputs.items():
-        if path is not None:
-            check_file(option, path)
+    outputs = [("--out", options.out), ("--json", options.json), ("--csv", options.csv)]
+    inputs = [*options.images, *(options.truth or []), options.weights, options.categories]
+    check_outputs([(option, path) for option, path in outputs if path is not None], inputs)
     images = [read_image(path) for path in options.images]
     _check_count("--target", options.target, len(images), or_one=True)
     _check_count("--truth", options.truth, len(images))
@@ -91,16 +101,18 @@ def run_compare(options: argparse.Namespace) -> bool:
         metrics=_metrics(options.metrics),
         ground_truth=None if masks is None else _truth(masks, images, classifier.preprocess),
     )
-    print(found.text())
-    print()
-    found.to_html(options.out)
-    print(f"report: {options.out}")
-    if options.json is not None:
-        found.to_json(options.json)
-        print(f"numbers: {options.json}")
-    if options.csv is not None:
-        found.to_csv(options.csv)
-        print(f"table: {options.csv}")
+    words = [found.text(), ""]
+    try:  # what was computed is not lost where a file cannot be written after all
+        for what, write, path in (
+            ("report", found.to_html, options.out),
+            ("numbers", found.to_json, options.json),
+            ("table", found.to_csv, options.csv),
+        ):
+            if path is not None:
+                write(path)
+                words.append(f"{what}: {printable(str(path))}")
+    finally:
+        say("\n".join(words))
     open_page(options.out, options.open)
     return _all_failed(found)
 
@@ -126,7 +138,7 @@ def _compare(
         strides=strides,
         pictures=[classifier.preprocess.frame(image) for image in images],
         categories=classifier.categories,
-        show_progress=True,
+        show_progress=has_bars(),
         **settings,
     )
     named = tuple(
@@ -136,24 +148,39 @@ def _compare(
     return replace(found, settings=named, call=shlex.join(options.words))
 
 
-def _show(found: Comparison, classifier: Classifier, image: Image.Image, path: Path) -> None:
-    """Print the tables, and write the figure and the arrays of a single picture."""
-    print(found.text())
-    inputs, target = classifier.preprocess(image), int(found.targets[0])
-    print("\nInfoMask drop with other fills (windows of a quarter, an eighth apart):")
-    print(fill_disagreement(InfoMask(classifier.network), inputs, target))
-    figure, arrays = path.with_suffix(".png"), path.with_suffix(".npz")
-    _save_figure(found.figure()[0], figure)
-    found.save_arrays(arrays)
-    print(f"\nfigure: {figure}\narrays: {arrays}")
+def _drawn(path: Path) -> list[tuple[str, Path]]:
+    """The figure and the arrays of a picture whose results have this name."""
+    return [("--out", path.with_name(path.name + suffix)) for suffix in (".png", ".npz")]
+
+
+def _write_and_say(
+    found: Comparison,
+    classifier: Classifier,
+    image: Image.Image,
+    path: Path,
+    inputs: Sequence[str | None],
+) -> None:
+    """Write the figure and the arrays of a single picture, then print the tables."""
+    (_, figure), (_, arrays) = files = _drawn(path)
+    words = [found.text()]
+    try:  # what was computed is not lost where a file cannot be written after all
+        check_outputs(files, inputs)
+        _save_figure(found.figure()[0], figure)
+        found.save_arrays(arrays)
+        target = int(found.targets[0])
+        fills = fill_disagreement(
+            InfoMask(classifier.network), classifier.preprocess(image), target
+        )
+        words += ["\nInfoMask drop with other fills (windows of a quarter, an eighth apart):"]
+        words += [str(fills), f"\nfigure: {printable(str(figure))}"]
+        words += [f"arrays: {printable(str(arrays))}"]
+    finally:
+        say("\n".join(words))
 
 
 def _save_figure(figure: Any, path: Path) -> None:
-    try:
-        with whole_file(path) as beside:
-            figure.savefig(beside, dpi=150, format="png")
-    except OSError as error:
-        raise ArgumentError(f"Expected `--out` to be writable; got {error}.") from error
+    with output_file("--out", path) as beside:
+        figure.savefig(beside, dpi=150, format="png")
 
 
 def classifier_of(options: argparse.Namespace) -> Classifier:
@@ -207,28 +234,34 @@ def _all_failed(found: Comparison) -> bool:
 def open_page(path: Path, wanted: bool) -> None:
     """Open a page in the user's browser."""
     if wanted and not webbrowser.open(path.resolve().as_uri()):
-        print(f"no browser could be opened; the report is {path}", file=sys.stderr)
+        complain(f"no browser could be opened; the report is {path}")
 
 
 def _two_digits(out: Path) -> None:
     """Show the paper's experiment from the packaged checkpoint, on scikit-learn's test digits."""
     pictures = two_digits(*sklearn_digits(train=False), target=0, count=TWO_DIGIT_COUNT)
     chosen = pictures.holding_target_beside_another()
-    rows = two_digit_experiment(load_two_digit_network(), chosen, show_progress=True)
-    print(f"{len(chosen.images)} pictures of two digits, one of them a 0; masks keep the 0.\n")
-    print(two_digit_table(rows))
+    rows = two_digit_experiment(load_two_digit_network(), chosen, show_progress=has_bars())
     title = "Does the picture hold a 0? What each mask keeps"
     figure, _ = draw_two_digits(chosen, rows, title=title)
     path = make_folder(out) / "two_digits.png"
     _save_figure(figure, path)
-    print(f"\nfigure: {path}")
+    say(f"{len(chosen.images)} pictures of two digits, one of them a 0; masks keep the 0.\n")
+    say(two_digit_table(rows))
+    say(f"\nfigure: {path}")
 
 
 @contextlib.contextmanager
 def _importable_from_here() -> Iterator[None]:
-    """Let ``module:function`` name a module in the working folder, as ``python -m`` does."""
+    """Let ``module:function`` name a module in the working folder, as ``python -m`` does.
+
+    Relative paths mean what they meant, whatever folder the function goes to.
+    """
+    folder = os.getcwd()
     sys.path.insert(0, "")
     try:
         yield
     finally:
-        sys.path.remove("")
+        if "" in sys.path:
+            sys.path.remove("")
+        os.chdir(folder)

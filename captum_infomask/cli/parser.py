@@ -20,9 +20,9 @@ from captum_infomask.cli.options import (
     add_windows,
 )
 from captum_infomask.cli.runs import report_run, run_whole
+from captum_infomask.cli.terminal import PROGRAM
 from captum_infomask.comparison.methods import METHOD_NAMES
 
-PROGRAM = "captum-infomask"
 PHOTO = "camera"
 
 EXAMPLES = """\
@@ -116,7 +116,9 @@ def make_parser() -> argparse.ArgumentParser:
     compare.add_argument("--csv", type=Path, metavar="FILE", help="a line per method and picture")
     add_open(compare)
 
-    attribute = commands.add_parser("attribute", help="a figure and arrays of your own picture")
+    attribute = commands.add_parser(
+        "attribute", help="a figure and arrays of your own picture, named by it and the class"
+    )
     attribute.set_defaults(run=run_attribute)
     attribute.add_argument("image", metavar="IMAGE", help="a picture file")
     add_network(attribute)

@@ -1,21 +1,42 @@
-# Where the command line writes, checked before any work.
+# Where the command line writes: checked before any work, and apart from what it reads.
 from __future__ import annotations
 
 import os
+import re
+import stat
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from captum_infomask._checks import ArgumentError
+from captum_infomask._files import check_output
+
+_LONGEST = 40  # characters of a class's name in a file's
 
 
-def check_folder(folder: Path) -> None:
-    """Refuse an output folder that is a file, lies in one, or cannot be written to."""
-    for place in (folder, *folder.parents):
-        if place.exists():
-            if not place.is_dir():
-                raise ArgumentError(f"Expected `--out` to be a folder; {place} is a file.")
-            if not os.access(place, os.W_OK):
-                raise ArgumentError(f"Expected `--out` to be writable; {place} is not.")
-            return
+def check_outputs(outputs: Sequence[tuple[str, Path]], inputs: Iterable[str | Path | None]) -> None:
+    """Refuse files that cannot be written, or that are read or written as something else, too.
+
+    Args:
+        outputs: The option, and a file that it makes.
+        inputs: What is read, files or not: no output may be one of them.
+    """
+    taken = {_identity(path): str(path) for path in inputs if path is not None}
+    for option, path in outputs:
+        identity = _identity(check_output(option, path))
+        if identity is not None and identity in taken:
+            raise ArgumentError(
+                f"Expected `{option}` to be a file of its own; {path} is also {taken[identity]}."
+            )
+        taken[identity] = f"what `{option}` writes"
+
+
+def _identity(path: str | Path) -> str | None:
+    """What two paths of one file have in common; None for a device, which can be written twice."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return os.path.realpath(path) if "\0" not in str(path) else None
+    return f"{found.st_dev}:{found.st_ino}" if stat.S_ISREG(found.st_mode) else None
 
 
 def make_folder(folder: Path) -> Path:
@@ -29,14 +50,7 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-def check_file(option: str, path: Path) -> None:
-    """Refuse an output file in a folder that is missing, or that cannot be written to."""
-    if path.is_dir():
-        raise ArgumentError(f"Expected `{option}` to be a file; {path} is a folder.")
-    folder = path.parent
-    if not folder.is_dir():
-        raise ArgumentError(
-            f"Expected `{option}` to be a file in a folder that exists; got {path}."
-        )
-    if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        raise ArgumentError(f"Expected `{option}` to be writable; {path} is not.")
+def name_of(picture: str, target: int, label: str) -> str:
+    """A name for the results of one picture and class, which those of another do not share."""
+    words = re.sub(r"[^A-Za-z0-9]+", "_", label)[:_LONGEST].strip("_")
+    return "-".join([Path(picture).stem, str(target), *([words] if words else [])])

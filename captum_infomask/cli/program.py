@@ -1,12 +1,14 @@
 # The command line: what it is called with, and how it ends.
 from __future__ import annotations
 
+import argparse
 import sys
 import warnings
 from collections.abc import Sequence
 
 from captum_infomask._checks import ArgumentError
-from captum_infomask.cli.parser import PROGRAM, make_parser
+from captum_infomask.cli.parser import make_parser
+from captum_infomask.cli.terminal import PROGRAM, complain
 from captum_infomask.dataset_run.errors import RunStopped
 
 
@@ -17,9 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words after the program's name; None takes those of the process.
 
     Returns:
-        The exit code: 0; 1 if every method failed, or every picture of a data set is bad; 2 for a
-        bad argument (one line on stderr says which); 3 if a run over a data set stopped early; 130
-        after Ctrl-C.
+        The exit code: 0; 1 if every method failed, every picture of a data set is bad, or the model
+        called ``sys.exit``, with whatever code; 2 for a bad argument (one line on stderr says
+        which); 3 if a run over a data set stopped early; 130 after Ctrl-C.
 
     Example:
         >>> from captum_infomask.cli import main
@@ -32,21 +34,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = _show_warning
             options = make_parser().parse_args(words)
             options.words = [PROGRAM, *words]
-            failed = options.run(options)
+            failed = _run(options)
     except ArgumentError as error:
-        print(f"{PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        _complain("error", error)
         return 2
     except RunStopped as stop:
-        print(f"{PROGRAM}: stopped: {' '.join(str(stop).split())}", file=sys.stderr)
+        _complain("stopped", stop)
         return 3
     except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted", file=sys.stderr)
+        complain(f"{PROGRAM}: interrupted")
         return 130
     if failed:
-        print(f"{PROGRAM}: {options.failure}", file=sys.stderr)
+        complain(f"{PROGRAM}: {options.failure}")
     return int(failed)
+
+
+def _run(options: argparse.Namespace) -> bool:
+    """Run a command; no code of the user's ends the process as if all were well."""
+    try:
+        return bool(options.run(options))
+    except SystemExit as left:
+        options.failure = f"error: the model ended the process: sys.exit({left.code!r})"
+        return True
+
+
+def _complain(what: str, error: Warning | Exception | str) -> None:
+    """Print a message as one line."""
+    complain(f"{PROGRAM}: {what}: {' '.join(str(error).split())}")
 
 
 def _show_warning(message: Warning | str, *where: object, **how: object) -> None:
     """Print a warning as one line, without the source line that raised it."""
-    print(f"{PROGRAM}: warning: {' '.join(str(message).split())}", file=sys.stderr)
+    _complain("warning", message)

@@ -2,15 +2,17 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import shlex
 from typing import Any
 
 from PIL import Image
 
 from captum_infomask._checks import ArgumentError
-from captum_infomask._files import whole_file
+from captum_infomask._files import output_file
+from captum_infomask._words import printable, utf8
 from captum_infomask.cli.commands import classifier_of, open_page
-from captum_infomask.cli.places import check_file
+from captum_infomask.cli.places import check_outputs
+from captum_infomask.cli.terminal import PROGRAM, complain, has_bars, say
 from captum_infomask.dataset_run.loaded import load_run
 from captum_infomask.dataset_run.run import run_dataset
 from captum_infomask.dataset_run.summary.content import run_content
@@ -48,21 +50,20 @@ def run_whole(options: argparse.Namespace) -> bool:
         max_errors=options.max_errors,
         device=options.device,
         seed=options.seed,
-        show_progress=True,
+        show_progress=has_bars(),
         **settings,
     )
     bad = len(run.errors)
-    print(f"{len(run)} pictures scored, {bad} bad: {options.out}")
+    say(f"{len(run)} pictures scored, {bad} bad: {printable(str(options.out))}")
     for key, error in list(run.errors.items())[:_SHOWN]:
-        print(f"  {key}: {error}", file=sys.stderr)
+        complain(f"  {key}: {error}")
     if bad > _SHOWN:
-        print(f"  and {bad - _SHOWN} more: see the report", file=sys.stderr)
+        complain(f"  and {bad - _SHOWN} more: see the report")
     if run.skipped.count:
         more = ", …" * (run.skipped.count > len(run.skipped.first))
-        print(
-            f"{run.skipped.count} files skipped, not pictures: {', '.join(run.skipped.first)}{more}"
-        )
-    print(f"summary: captum-infomask report {options.out}")
+        names = printable(", ".join(run.skipped.first))
+        say(f"{run.skipped.count} files skipped, not pictures: {names}{more}")
+    say(f"summary: {shlex.join([PROGRAM, 'report', printable(str(options.out))])}")
     return not len(run)
 
 
@@ -70,11 +71,12 @@ def report_run(options: argparse.Namespace) -> bool:
     """Write the summary of a run, whether it has ended or not."""
     run = load_run(options.run_folder)
     path = options.run_folder / "report.html" if options.out is None else options.out
-    check_file("--out", path)
+    own = (file for file in options.run_folder.iterdir() if file.suffix != ".html")
+    check_outputs([("--out", path)], own)
     page = run_html(run_content(run))
-    with whole_file(path) as beside:
-        beside.write_text(page, encoding="utf-8")
-    print(f"report: {path}")
+    with output_file("--out", path) as beside:
+        beside.write_bytes(utf8(page))
+    say(f"report: {printable(str(path))}")
     open_page(path, options.open)
     return False
 

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from captum_infomask._checks import ArgumentError, describe, short_repr
+from captum_infomask._files import output_file
 from captum_infomask._types import TensorOrTensors
 from captum_infomask.masks.planes import attribution_planes, normalised
 
@@ -52,12 +53,13 @@ def export_wsol(
     """
     planes = attribution_planes(attributions)
     files = [Path(folder, f"{key}.npy") for key in _checked_keys(keys, len(planes))]
-    try:
-        for plane, file in zip(planes, files, strict=True):
+    for plane, file in zip(planes, files, strict=True):
+        try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            np.save(file, normalised(plane))
-    except OSError as error:
-        raise ArgumentError(f"Expected `folder` to be writable; got {error}.") from error
+        except OSError as error:
+            raise ArgumentError(f"Expected `folder` to be writable; got {error}.") from error
+        with output_file("folder", file) as beside, beside.open("wb") as content:
+            np.save(content, normalised(plane))
     return files
 
 

@@ -15,7 +15,7 @@ from captum_infomask._checks import (
     positive_int,
     random_seed,
 )
-from captum_infomask._files import check_path
+from captum_infomask._files import check_output
 from captum_infomask._random import OwnGenerators
 from captum_infomask._types import Baselines
 from captum_infomask.critics.fit_loaders import Pictures, fit_and_held_out
@@ -136,7 +136,7 @@ def fit_critic(
     steps, seed = positive_int("steps", steps), random_seed(seed)
     learning_rate = finite_number("learning_rate", learning_rate, above=0)
     autocast, show_progress = boolean("autocast", autocast), boolean("show_progress", show_progress)
-    path = None if checkpoint is None else check_path("checkpoint", checkpoint)
+    path = None if checkpoint is None else check_output("checkpoint", checkpoint)
     fit_to, judged_on = fit_and_held_out(loader, held_out, seed)
 
     unfitted = FitReport((), steps, 0)

@@ -187,7 +187,13 @@ class Training:
             "best": self.best,
             "best_step": self.best_step,
         }
-        write(self.checkpoint, _FORMAT, tensors, {"settings": self._facts, "progress": progress})
+        write(
+            "checkpoint",
+            self.checkpoint,
+            _FORMAT,
+            tensors,
+            {"settings": self._facts, "progress": progress},
+        )
 
     def _restore(self, path: Path) -> None:
         tensors, facts = read("checkpoint", path, _FORMAT)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_infomask._checks import ArgumentError, describe
-from captum_infomask._files import check_path, read, write
+from captum_infomask._files import check_input, check_output, read, write
 from captum_infomask.critics.fit_report import FitReport, FitRow
 from captum_infomask.models.checkpoints import fit_state_dict
 
@@ -55,10 +55,10 @@ class FittedCritic(nn.Module):
         """Write weights and report to one safetensors file.
 
         Raises:
-            ArgumentError: ``path`` is no file in a folder that exists.
+            ArgumentError: ``path`` cannot be written.
         """
         facts = {"temperature": self.temperature, "report": asdict(self.report)}
-        write(check_path("path", path), _FORMAT, weights(self.network), facts)
+        write("path", check_output("path", path), _FORMAT, weights(self.network), facts)
 
     @classmethod
     def load(cls, path: str | PathLike[str], model: nn.Module) -> FittedCritic:
@@ -72,7 +72,7 @@ class FittedCritic(nn.Module):
             ArgumentError: The file is missing, damaged or of another kind, or does not fit.
         """
         network = copy_of(model)
-        file = check_path("path", path)
+        file = check_input("path", path)
         tensors, facts = read("path", file, _FORMAT)
         fit_state_dict(network, tensors, file)
         stored = facts["report"]

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,13 +13,15 @@ from captum_infomask.dataset_run.manifest import now
 from captum_infomask.dataset_run.shards import stops_without_space
 
 _held: set[int] = set()
+_PROCESS = "process "  # what a lock begins with
 
 
 @contextmanager
 def only_run(folder: Path) -> Iterator[None]:
     """Make the folder, and hold its lock; refuse if another run holds it.
 
-    The system lets go of it when the process ends, however it ends.
+    A link in its place, or a file that no run wrote, is refused, not written to. The system lets go
+    of the lock when the process ends, however it ends.
     """
     import fcntl  # noqa: PLC0415 - of POSIX systems; the rest of the package needs none
 
@@ -26,8 +29,9 @@ def only_run(folder: Path) -> Iterator[None]:
     try:
         with stops_without_space(path):
             folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+            handle = os.open(path, flags, 0o644)
+    except (OSError, ValueError) as error:
         raise ArgumentError(f"Expected `out` to be writable; got {error}.") from error
     try:
         try:
@@ -43,7 +47,12 @@ def only_run(folder: Path) -> Iterator[None]:
                 f"Expected `out` to be on a file system whose files can be locked; got {error}."
             ) from error
         _held.add(handle)
-        holder = f"process {os.getpid()} on {socket.gethostname()} since {now()}"
+        if not stat.S_ISREG(os.fstat(handle).st_mode) or not _is_ours(os.pread(handle, 200, 0)):
+            raise ArgumentError(
+                f"Expected `out` to be a folder whose {path.name} a run wrote; {path} is something "
+                f"else."
+            )
+        holder = f"{_PROCESS}{os.getpid()} on {socket.gethostname()} since {now()}"
         with stops_without_space(path):
             os.ftruncate(handle, 0)
             os.write(handle, holder.encode())
@@ -51,6 +60,12 @@ def only_run(folder: Path) -> Iterator[None]:
     finally:
         _held.discard(handle)
         os.close(handle)
+
+
+def _is_ours(content: bytes) -> bool:
+    """Whether a run wrote it, if only in part."""
+    whole = _PROCESS.encode()
+    return content.startswith(whole) or whole.startswith(content)
 
 
 def _let_go() -> None:

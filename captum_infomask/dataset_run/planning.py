@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._files import check_folder
 from captum_infomask.dataset_run.data.labels import label_classes
 from captum_infomask.dataset_run.data.pictures import Pictures
 from captum_infomask.dataset_run.errors import in_one_line
@@ -49,16 +50,9 @@ def checked_folder(out: object) -> Path:
             f"Expected `out` to be a folder of this machine or of a file system that is mounted, "
             f"where files can be renamed; got {out}."
         )
-    folder = Path(out).absolute()  # workers may be elsewhere
-    try:
-        place = next(place for place in (folder, *folder.parents) if place.exists())
-    except OSError as error:
-        raise ArgumentError(f"Expected `out` to be a folder; got {error}.") from error
-    if not place.is_dir():
-        raise ArgumentError(f"Expected `out` to be a folder; {place} is a file.")
-    if not os.access(place, os.W_OK):
-        raise ArgumentError(f"Expected `out` to be writable; {place} is not.")
-    if place == folder and read_manifest(folder) is None:
+    with stops_without_space(Path(out)):
+        folder = check_folder("out", out)  # absolute: workers may be elsewhere
+    if folder.exists() and read_manifest(folder) is None:
         _check_new(folder)
     return folder
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from captum_infomask._checks import ArgumentError
 from captum_infomask._files import PART, whole_file
 from captum_infomask.dataset_run.errors import RunStopped
 
@@ -41,7 +42,8 @@ def write_shard(folder: Path, shard: int, table: pa.Table) -> None:
 def begin_shard(folder: Path, shard: int) -> int:
     """Note on the disk that a worker begins a shard; returns how many have, this one included."""
     path = _notes(folder, shard)
-    with stops_without_space(path), path.open("ab") as notes:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    with stops_without_space(path), os.fdopen(os.open(path, flags, 0o666), "ab") as notes:
         notes.write(b".")
         return notes.tell()
 
@@ -60,11 +62,12 @@ def stops_without_space(path: Path) -> Iterator[None]:
     """A full disk stops a run, which goes on when there is space."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in _NO_SPACE:
+    except (OSError, ArgumentError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if not isinstance(cause, OSError) or cause.errno not in _NO_SPACE:
             raise
         raise RunStopped(
-            f"No space for {path}: {os.strerror(error.errno)}. What is done stays; make space, and "
+            f"No space for {path}: {os.strerror(cause.errno)}. What is done stays; make space, and "
             f"the same call goes on."
         ) from error
 

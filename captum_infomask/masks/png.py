@@ -12,6 +12,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from captum_infomask._checks import ArgumentError, describe, one_of
+from captum_infomask._files import output_file
 
 _KEY = "captum_infomask"
 _FORMAT = "grey level × scale + offset"
@@ -62,10 +63,8 @@ def save_png(
     settings = {"format": _FORMAT, "unit": unit, "scale": scale, "offset": offset}
     text.add_text(_KEY, json.dumps(settings, ensure_ascii=True))
     picture = Image.fromarray(levels.clip(0, _LEVELS).astype(np.uint16))
-    try:
-        picture.save(path, format="PNG", pnginfo=text)
-    except OSError as error:
-        raise ArgumentError(f"Expected `path` to be writable; got {error}.") from error
+    with output_file("path", path) as beside:
+        picture.save(beside, format="PNG", pnginfo=text)
 
 
 def read_png(path: str | PathLike[str], *, unit: Literal["bits", "nats"] = "bits") -> Tensor:

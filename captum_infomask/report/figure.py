@@ -17,6 +17,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from captum_infomask._words import printable
 from captum_infomask.report.rows import BoolArray, MethodRow, PhotoArray
 from captum_infomask.report.tints import RGB, pale_grey, tint
 
@@ -142,7 +143,14 @@ class _Page:
     def text(self, left: float, baseline: float, words: str, size: float, **style: Any) -> None:
         """Words that start at the left, on a baseline."""
         place = (left / self.width, 1 - baseline / self.height)
-        self.figure.text(*place, words, fontsize=size, va="baseline", **{"color": INK, **style})
+        self.figure.text(
+            *place,
+            printable(words),
+            fontsize=size,
+            va="baseline",
+            parse_math=False,  # a name may hold dollars
+            **{"color": INK, **style},
+        )
 
 
 def _write_caption(page: _Page, caption: Caption) -> None:

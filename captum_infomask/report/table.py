@@ -3,6 +3,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from captum_infomask._words import printable
+
 
 def text_table(head: Sequence[str], rows: Sequence[Sequence[str]], ends: Sequence[str]) -> str:
     """Lay out words and numbers in columns.
@@ -23,14 +25,14 @@ def text_table(head: Sequence[str], rows: Sequence[Sequence[str]], ends: Sequenc
         ------  -------
         crop       0.10  failed
     """
-    table = [head, *rows]
+    table = [[printable(field) for field in fields] for fields in (head, *rows)]
     widths = [max(len(line[column]) for line in table) for column in range(len(head))]
     lines = [_line(fields, widths) for fields in table]
     lines.insert(1, "  ".join("-" * width for width in widths))
     width = len(lines[1])
     for place, end in enumerate(ends, start=2):
         if end:
-            lines[place] = f"{lines[place].ljust(width)}{end}"
+            lines[place] = f"{lines[place].ljust(width)}{printable(end)}"
     return "\n".join(lines)
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from captum_infomask._checks import ArgumentError
-from captum_infomask._files import check_path, whole_file
+from captum_infomask._files import check_output, output_file
+from captum_infomask._words import utf8
 from captum_infomask.report.content import PageContent
 from captum_infomask.results.outcome import MethodOutcome, Numbers
 
@@ -26,8 +26,8 @@ def write_html(content: PageContent, path: str | PathLike[str]) -> None:
     """Write the report."""
     from captum_infomask.report.page import page_html  # noqa: PLC0415  (Jinja2)
 
-    check_path("path", path)
-    _write(path, page_html(content).encode("utf-8"))
+    check_output("path", path)
+    _write(path, utf8(page_html(content)))
 
 
 def write_csv(comparison: Comparison, path: str | PathLike[str]) -> None:
@@ -50,7 +50,7 @@ def write_csv(comparison: Comparison, path: str | PathLike[str]) -> None:
                     *("" if math.isnan(number) else repr(float(number)) for number in numbers),
                 ]
             )
-    _write(path, text.getvalue().encode("utf-8"))
+    _write(path, utf8(text.getvalue()))
 
 
 def write_json(comparison: Comparison, path: str | PathLike[str]) -> None:
@@ -90,7 +90,7 @@ def write_json(comparison: Comparison, path: str | PathLike[str]) -> None:
         "troubles": list(comparison.troubles),
     }
     text = json.dumps(facts, ensure_ascii=False, allow_nan=False, indent=1)
-    _write(path, f"{text}\n".encode())
+    _write(path, utf8(f"{text}\n"))  # JSON reads a backslash back
 
 
 def write_arrays(comparison: Comparison, path: str | PathLike[str]) -> None:
@@ -147,9 +147,5 @@ def _number(value: float) -> float | None:
 
 def _write(path: str | PathLike[str], content: bytes) -> None:
     """Write a file; an interrupt leaves the one that was there before."""
-    file = check_path("path", path)
-    try:
-        with whole_file(file) as beside:
-            beside.write_bytes(content)
-    except OSError as error:
-        raise ArgumentError(f"Expected `path` to be writable; got {error}.") from error
+    with output_file("path", path) as beside:
+        beside.write_bytes(content)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from captum_infomask._words import printable
 from captum_infomask.report.table import text_table
 from captum_infomask.results.comparison_content import number, table_rows
 
@@ -15,16 +16,16 @@ _SAME = "With the same windows and fill, Occlusion of log p(y | x) is InfoMask d
 
 def comparison_text(comparison: Comparison) -> str:
     """Targets, what the methods cost and gave, and what the metrics say."""
-    lines = [*_targets(comparison), *(f"{name}: {value}" for name, value in comparison.settings)]
-    lines += ["", _costs(comparison)]
+    facts = [*_targets(comparison), *(f"{name}: {value}" for name, value in comparison.settings)]
+    lines = [*map(printable, facts), "", _costs(comparison)]
     if comparison.metrics:
         lines += ["", _metrics(comparison)]
-    lines += [
+    troubles = [
         f"{outcome.name} failed {outcome.error}"
         for outcome in comparison.outcomes
         if outcome.error and not outcome.failed
     ]
-    lines += comparison.troubles
+    lines += map(printable, [*troubles, *comparison.troubles])
     if {"InfoMask drop", "Occlusion"} <= set(comparison.names):
         lines += ["", _SAME]
     return "\n".join(lines)
@@ -84,7 +85,7 @@ def _metrics(comparison: Comparison) -> str:
     table = text_table(head, rows, [""] * len(rows))
     if "[" not in table:
         return table
-    return f"{table}\n[95% interval of the difference from {comparison.reference}]"
+    return f"{table}\n[95% interval of the difference from {printable(comparison.reference)}]"
 
 
 def _text(value: float, form: str) -> str:

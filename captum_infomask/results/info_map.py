@@ -13,7 +13,7 @@ from torch import Tensor
 
 from captum_infomask._captum import format_output
 from captum_infomask._checks import ArgumentError, finite_number
-from captum_infomask._files import check_path, read, write
+from captum_infomask._files import check_input, check_output, read, write
 from captum_infomask._types import TensorOrTensors
 from captum_infomask.masks import MaxFraction, Rule, bounding_boxes, threshold_mask
 from captum_infomask.regions.base import Regions
@@ -246,7 +246,7 @@ class InfoMap:
         tensors = {name: tensor for name in _TENSORS if (tensor := getattr(self, name)) is not None}
         tensors |= {f"regions.{name}": tensor for name, tensor in self.regions.state().items()}
         settings = {name: getattr(self, name) for name in _SETTINGS}
-        write(check_path("path", path), _FORMAT, tensors, settings)
+        write("path", check_output("path", path), _FORMAT, tensors, settings)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> InfoMap:
@@ -255,7 +255,7 @@ class InfoMap:
         Raises:
             ArgumentError: ``path`` is not a file that ``save`` wrote.
         """
-        tensors, settings = read("path", check_path("path", path), _FORMAT)
+        tensors, settings = read("path", check_input("path", path), _FORMAT)
         state = {
             name.removeprefix("regions."): tensor
             for name, tensor in tensors.items()
