@@ -47,6 +47,7 @@ from captum_infomask import (
     sliding_windows,
 )
 from captum_infomask._run_length import decode
+from captum_infomask.dataset_run.kept import KEPT
 from captum_infomask.models.loading import load_classifier
 from captum_infomask.models.pictures import Preprocess, read_image
 from captum_infomask.results.info_map import PER_REGION
@@ -200,7 +201,7 @@ def test_a_run_reads_like_a_mapping(folder, usual):
     assert [path.name for path in parts] == [f"part-{k:05}.parquet" for k in range(3)]
     assert [pq.read_metadata(path).num_rows for path in parts] == [4, 4, 2]
     left = {path.name for path in run.folder.iterdir()} - {path.name for path in parts}
-    assert left == {".lock", "manifest.json", "map.safetensors"}
+    assert left == {".lock", "manifest.json", "map.safetensors", KEPT}
     settings = run.manifest["settings"]
     assert settings["sliding_window_shapes"] == [3, 8, 8]
     assert (run.manifest["pictures"], settings["batch_size"]) == (10, 4)
@@ -213,7 +214,8 @@ def test_pictures_are_shown_as_the_network_saw_them(tmp_path, monkeypatch):
     Path("data/bad.png").write_bytes(b"no picture")
     run = run_tiny(Path("data"), Path("out"))
     monkeypatch.chdir("/")
-    run = load_run(tmp_path / "out")
+    (tmp_path / "out" / KEPT).unlink()
+    run = load_run(tmp_path / "out", tmp_path / "data")
     for key in run:
         seen = np.asarray(SEEN.frame(read_image(tmp_path / "data" / key)))
         assert np.array_equal(run.picture(key), seen)
@@ -221,12 +223,10 @@ def test_pictures_are_shown_as_the_network_saw_them(tmp_path, monkeypatch):
     assert run.picture("bad.png") is None
     (tmp_path / "data" / "000.png").write_bytes((tmp_path / "data" / "001.png").read_bytes())
     (tmp_path / "data" / "002.png").unlink()
-    run = load_run(tmp_path / "out")
+    run = load_run(tmp_path / "out", tmp_path / "data")
     assert [key for key in run if run.picture(key) is None] == ["000.png", "002.png"]
     with pytest.raises(KeyError):
         run.picture("no.png")
-    for path in (tmp_path / "data").iterdir():
-        path.unlink()
     assert load_run(tmp_path / "out").picture("001.png") is None
 
 

@@ -145,5 +145,10 @@ def make_parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--out", type=Path, metavar="FILE", help="the page (default: OUT/report.html)"
     )
+    report.add_argument(
+        "--data",
+        metavar="DIR|PARQUET|GLOB",
+        help="where the pictures lie, for those that OUT does not keep (default: none are read)",
+    )
     add_open(report)
     return parser

@@ -69,8 +69,13 @@ def run_whole(options: argparse.Namespace) -> bool:
 
 def report_run(options: argparse.Namespace) -> bool:
     """Write the summary of a run, whether it has ended or not."""
-    run = load_run(options.run_folder)
+    run = load_run(options.run_folder, options.data)
     path = options.run_folder / "report.html" if options.out is None else options.out
+    if options.out is None and path.is_symlink():  # it may be somebody else's
+        raise ArgumentError(
+            f"Expected `OUT` without links where the page is written; {path} is a link. `--out` "
+            f"follows it."
+        )
     own = (file for file in options.run_folder.iterdir() if file.suffix != ".html")
     check_outputs([("--out", path)], own)
     page = run_html(run_content(run))

@@ -1,25 +1,22 @@
 # A run's results, read back.
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from captum_infomask._checks import ArgumentError, describe
 from captum_infomask.dataset_run.data.files import Skipped
 from captum_infomask.dataset_run.data.pictures import Pictures, find_pictures
+from captum_infomask.dataset_run.kept import Photo, kept_pictures, seen
 from captum_infomask.dataset_run.manifest import preprocess_of, read_manifest
 from captum_infomask.dataset_run.rows import infomap_of, schema
 from captum_infomask.dataset_run.shards import TEMPLATE, shard_path, shards_done
-from captum_infomask.models.pictures import Preprocess, decode_image
 from captum_infomask.results import InfoMap
 
 
@@ -28,6 +25,7 @@ class DatasetRun(Mapping[str, InfoMap]):
 
     Args:
         folder: The run's folder.
+        pictures: Its data set, if its pictures are to be read.
 
     Attributes:
         folder: The run's folder.
@@ -46,12 +44,13 @@ class DatasetRun(Mapping[str, InfoMap]):
         1
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, pictures: Pictures | None = None) -> None:
         found = read_manifest(folder) if folder.is_dir() else None
         if found is None:
             raise ArgumentError(f"Expected a run's folder; {folder} holds no manifest.json.")
         self.folder = folder
         self.manifest: dict[str, Any] = found
+        self._pictures = pictures
 
     def __repr__(self) -> str:
         """How far the run is."""
@@ -106,19 +105,30 @@ class DatasetRun(Mapping[str, InfoMap]):
         """How many good pictures there are."""
         return len(self._places) - len(self.errors)
 
-    def picture(self, key: str) -> npt.NDArray[np.uint8] | None:
-        """What the network saw of a picture, (H, W, 3); None where its file is not as it was."""
-        if self._pictures is None or self._preprocess is None:
-            return None
+    def picture(self, key: str) -> Photo | None:
+        """What the network saw of a picture, (H, W, 3).
+
+        It is that which the run kept, as it does of the 12 that its page shows; or else it is read
+        from the data, where they were given. None where neither is, or the file is not as it was.
+        Where the data lay when the run was made is in its manifest, and is never opened by itself.
+        """
         row = self.table.slice(self._places[key], 1).to_pylist()[0]
-        try:
-            content = self._pictures.read(self._pictures.keys.index(key))
-            if hashlib.sha256(content).hexdigest() != row["sha256"]:
+        sha256, frame = self._kept.get(key, (None, None))
+        if frame is None or sha256 != row["sha256"]:
+            preprocess = preprocess_of(self.manifest["preprocess"])
+            if self._pictures is None or preprocess is None or preprocess.shape[1:] != self._size:
                 return None
-            framed = self._preprocess.frame(decode_image(content, key))
-        except (ArgumentError, OSError, ValueError):
-            return None
-        return np.asarray(framed.convert("RGB"))
+            frame = seen(self._pictures, key, row["sha256"], preprocess)
+        return frame if frame is None or frame.shape[:2] == self._size else None
+
+    @property
+    def _size(self) -> tuple[int, ...]:
+        """(H, W) of what the network saw."""
+        return tuple(self._template.regions.shapes[0][1:])
+
+    @cached_property
+    def _kept(self) -> dict[str, tuple[str, Photo]]:
+        return kept_pictures(self.folder)
 
     @cached_property
     def _template(self) -> InfoMap:
@@ -129,29 +139,23 @@ class DatasetRun(Mapping[str, InfoMap]):
         """The row of each key."""
         return {key: k for k, key in enumerate(self.table.column("key").to_pylist())}
 
-    @cached_property
-    def _pictures(self) -> Pictures | None:
-        try:
-            return find_pictures(self.manifest["data"])
-        except (ArgumentError, OSError):
-            return None
 
-    @cached_property
-    def _preprocess(self) -> Preprocess | None:
-        return preprocess_of(self.manifest["preprocess"])
-
-
-def load_run(out: str | PathLike[str]) -> DatasetRun:
+def load_run(out: str | PathLike[str], data: str | Path | None = None) -> DatasetRun:
     """Read what a run has written so far, whether it has ended or not.
+
+    Nothing is opened but the folder itself and ``data``: what its manifest names, which may be
+    somebody else's, is not.
 
     Args:
         out: The run's folder.
+        data: The data set, as of :func:`run_dataset`, for ``DatasetRun.picture`` to read those
+            pictures that the run did not keep.
 
     Returns:
         A mapping from keys to InfoMaps, with all rows as a table of pyarrow's.
 
     Raises:
-        ArgumentError: ``out`` is no run's folder.
+        ArgumentError: There are no pictures at ``data``; ``out`` is no run's folder.
 
     Example:
         >>> import os, tempfile
@@ -166,4 +170,4 @@ def load_run(out: str | PathLike[str]) -> DatasetRun:
     """
     if not isinstance(out, str | PathLike) or not str(out):
         raise ArgumentError(f"Expected `out` to be a path; got {describe(out)}.")
-    return DatasetRun(Path(out))
+    return DatasetRun(Path(out), None if data is None else find_pictures(data))

@@ -72,14 +72,17 @@ def preprocess_of(words: Any) -> Preprocess | None:
     """The preprocessing that ``preprocess_words`` described; None for a user's own."""
     if not isinstance(words, dict):
         return None
-    crop = words["crop"]
-    return Preprocess(
-        **{
-            **words,
-            "crop": tuple(crop) if isinstance(crop, list) else crop,
-            "interpolation": InterpolationMode(words["interpolation"]),
-        }
-    )
+    crop = words.get("crop")
+    try:
+        return Preprocess(
+            **{
+                **words,
+                "crop": tuple(crop) if isinstance(crop, list) else crop,
+                "interpolation": InterpolationMode(words.get("interpolation")),
+            }
+        )
+    except (TypeError, ValueError):  # of a manifest that is not as it was written
+        return None
 
 
 def packages() -> dict[str, str]:

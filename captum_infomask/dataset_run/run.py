@@ -15,7 +15,8 @@ from captum_infomask.dataset_run.data.parquet import ParquetPictures
 from captum_infomask.dataset_run.data.pictures import Pictures, find_pictures
 from captum_infomask.dataset_run.errors import in_one_line
 from captum_infomask.dataset_run.job import ModelSource
-from captum_infomask.dataset_run.loaded import DatasetRun, load_run
+from captum_infomask.dataset_run.kept import keep_pictures
+from captum_infomask.dataset_run.loaded import DatasetRun
 from captum_infomask.dataset_run.local import run_locally
 from captum_infomask.dataset_run.lock import only_run
 from captum_infomask.dataset_run.on_ray import run_on_ray
@@ -170,7 +171,8 @@ def run_dataset(
                     done=progress.shard,
                 )
         remove_leftovers(folder)  # of workers that were lost
-    return load_run(folder)
+        keep_pictures(folder, pictures, plan.classifier.preprocess)
+    return DatasetRun(folder, pictures)
 
 
 def _check_numbers(**given: int | None) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from captum_infomask.dataset_run.summary.class_names import class_names
 from captum_infomask.dataset_run.summary.statistics import PictureNumbers
 from captum_infomask.report.content import PictureContent
+from captum_infomask.report.run_content import Counts, Numbers
 from captum_infomask.report.words import decimals, percent
 
 if TYPE_CHECKING:
@@ -29,16 +30,28 @@ def best_and_worst(run: DatasetRun, numbers: PictureNumbers) -> tuple[PictureCon
         At most 6 of either kind with their maps, the most extreme first. Of equal ones, that which
         comes first in the run.
     """
-    places = np.flatnonzero(np.isfinite(numbers.totals))
-    totals = numbers.totals[places]
-    best = places[np.argsort(-totals, kind="stable")][: min(EXAMPLES, -(-len(places) // 2))]
-    worst = places[np.argsort(totals, kind="stable")]
-    worst = worst[~np.isin(worst, best)][:EXAMPLES]
+    best, worst = extremes(numbers.totals)
     return tuple(
         _example(run, numbers, int(k), group)
         for group, chosen in ((_BEST, best), (_WORST, worst))
         for k in chosen
     )
+
+
+def extremes(totals: Numbers) -> tuple[Counts, Counts]:
+    """The places of the highest and of the lowest i(y; x), the most extreme first; none in both.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_infomask.dataset_run.summary.best_and_worst import extremes
+        >>> extremes(np.array([1.0, np.nan, 3.0, 1.0]))
+        (array([2, 0]), array([3]))
+    """
+    places = np.flatnonzero(np.isfinite(totals))
+    known = totals[places]
+    best = places[np.argsort(-known, kind="stable")][: min(EXAMPLES, -(-len(places) // 2))]
+    worst = places[np.argsort(known, kind="stable")]
+    return best, worst[~np.isin(worst, best)][:EXAMPLES]
 
 
 def _example(run: DatasetRun, numbers: PictureNumbers, k: int, group: str) -> PictureContent:

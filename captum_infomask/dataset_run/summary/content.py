@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from captum_infomask.dataset_run.manifest import preprocess_of
 from captum_infomask.dataset_run.summary.best_and_worst import best_and_worst
 from captum_infomask.dataset_run.summary.class_names import UNKNOWN, class_names
 from captum_infomask.dataset_run.summary.failures import group_failures
@@ -79,6 +80,13 @@ def run_content(run: DatasetRun) -> RunContent:
     notes = [note] * bool(note)
     if left_out:
         notes.append(f"Left out of all bits: {thousands(left_out)} whose i(y; x) is not finite.")
+    examples = best_and_worst(run, numbers)
+    unseen = sum(one.pixels is None for one in examples)
+    if unseen and preprocess_of(manifest.get("preprocess")) is not None:
+        notes.append(
+            f"The pictures themselves are not in the run's folder for {thousands(unseen)} of "
+            f"these; captum-infomask report --data reads them from where the data lie."
+        )
     overall: tuple[Distribution, ...] = ()
     classes: tuple[Distribution, ...] = ()
     if axis is not None:
@@ -97,7 +105,7 @@ def run_content(run: DatasetRun) -> RunContent:
         axis=axis,
         overall=overall,
         classes=classes,
-        examples=best_and_worst(run, numbers),
+        examples=examples,
         threshold=threshold,
         notes=tuple(notes),
         failures=failures,
