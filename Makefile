@@ -4,13 +4,26 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test docs lint clean
+.PHONY: demo test test-fast matrix gpu docs lint clean
 
 demo: $(VENV)/.demo
 	$(BIN)/captum-infomask demo --out infomask-demo
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# Three minutes of the suite: no file that starts browsers, notebooks, Ray or killed processes.
+test-fast: $(VENV)/.test
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" tests captum_infomask
+
+# The fast tier by processor capability and threads; `make matrix WHOLE=--whole` runs all tests.
+matrix: $(VENV)/.test
+	$(BIN)/python .ci/matrix.py $(WHOLE)
+
+# On a machine with a CUDA device; writes docs/results/gpu.md. `make gpu VENV= PYTHON=python3`
+# installs nothing: it uses a Python that has torch, torchvision, timm, captum and pytest.
+gpu: $(if $(VENV),$(VENV)/.test)
+	PYTHONPATH="$(CURDIR):$$PYTHONPATH" $(if $(VENV),$(BIN)/python,$(PYTHON)) examples/benchmarks/gpu.py
 
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html

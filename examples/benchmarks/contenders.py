@@ -87,7 +87,7 @@ def _feature_ablation(subject: Subject, views: int | None) -> Callable[[], str]:
     return call
 
 
-def _info_mask(
+def info_mask(
     subject: Subject,
     views: int | None,
     *,
@@ -127,29 +127,35 @@ def _has_wide_convolutions(subject: Subject) -> bool:
     )
 
 
+def _patch(subject: Subject) -> int | None:
+    """A patch's side in pixels, where the network cuts pictures into some."""
+    if isinstance(subject.network, VisionTransformer):
+        return int(subject.network.patch_size)
+    embedding = getattr(subject.network, "patch_embed", None)  # timm's
+    return None if embedding is None else int(embedding.patch_size[0])
+
+
 def _has_tokens(subject: Subject) -> bool:
-    return isinstance(subject.network, VisionTransformer)
+    return _patch(subject) is not None
 
 
 def _windows_are_tokens(subject: Subject) -> bool:
-    if not _has_tokens(subject):
-        return False
-    patch = subject.network.patch_size
-    return subject.window % patch == 0 and subject.stride % patch == 0
+    patch = _patch(subject)
+    return patch is not None and subject.window % patch == 0 == subject.stride % patch
 
 
 def contenders(settings: Sequence[int]) -> dict[str, Contender]:
     """All contenders by name; those that cannot choose for themselves try these settings."""
     suits = {"no Winograd": _has_wide_convolutions, "tokens": _has_tokens}
     engines = {
-        name: Contender(partial(_info_mask, engine=engine), suits=suits.get(name, _any))
+        name: Contender(partial(info_mask, engine=engine), suits=suits.get(name, _any))
         for name, engine in ENGINES.items()
     }
-    removing = partial(_info_mask, engine="tokens", view="keep", imputer=RemoveTokens())
+    removing = partial(info_mask, engine="tokens", view="keep", imputer=RemoveTokens())
     return {
         "Occlusion": Contender(_occlusion, settings, per_pass=True),
         "FeatureAblation": Contender(_feature_ablation, settings, per_pass=True),
-        "plain": Contender(partial(_info_mask, engine=PLAIN), settings, per_pass=True),
+        "plain": Contender(partial(info_mask, engine=PLAIN), settings, per_pass=True),
         **engines,
         "tokens removed": Contender(removing, suits=_windows_are_tokens),
     }

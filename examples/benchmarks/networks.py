@@ -25,6 +25,12 @@ def _vision_transformer(side: int) -> nn.Module:
     return torchvision.models.vit_b_16(weights=None, image_size=side)
 
 
+def _timm(name: str, side: int) -> nn.Module:
+    import timm  # noqa: PLC0415 - only its own networks need it
+
+    return timm.create_model(name, img_size=side)
+
+
 def _any_size(name: str, side: int) -> nn.Module:
     return torchvision.models.get_model(name, weights=None)
 
@@ -34,19 +40,22 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
     **{name: partial(_any_size, name) for name in _NAMES},
     "vit_b_16": _vision_transformer,
 }
+TIMM: dict[str, Callable[[int], nn.Module]] = {
+    "timm/vit_small_patch16_224": partial(_timm, "vit_small_patch16_224"),
+}
 
 
 def network(name: str, side: int = 224, *, calibrate: bool = True) -> nn.Module:
     """A network in evaluation mode whose logits depend on the picture.
 
     Args:
-        name: Of :data:`NETWORKS`.
+        name: Of :data:`NETWORKS` or :data:`TIMM`.
         side: Height and width of the pictures that it will see.
         calibrate: Whether batch norms get the statistics of random pictures, as training would
             give them; without it activations die out on their way up.
     """
     torch.manual_seed(0)
-    made = NETWORKS[name](side)
+    made = (NETWORKS | TIMM)[name](side)
     _redraw(made)
     if calibrate:
         calibrated(made, torch.randn(8, 3, side, side))

@@ -1,0 +1,137 @@
+# What is timed on a GPU: Captum's Occlusion and InfoMask's engines, in every precision and layout.
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from contenders import PLAIN, Contender, contenders, info_mask
+from subjects import Subject
+from torch import Tensor, nn
+
+from captum_infomask.engines.base import Engine
+from captum_infomask.engines.batched import Batched
+
+BFLOAT16 = Batched(autocast=torch.bfloat16)
+
+
+@contextmanager
+def tf32_is(allowed: bool) -> Iterator[None]:
+    """Whether float32 products of matrices and convolutions may run in TF32 on a GPU."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+class Autocast(nn.Module):
+    """A network under autocast in bfloat16, read in float32: what a user of Occlusion writes."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, dtype=torch.bfloat16):
+            return self.network(x).float()
+
+
+def channels_last(network: nn.Module) -> nn.Module:
+    """A copy with its weights in channels-last order."""
+    return copy.deepcopy(network).to(memory_format=torch.channels_last)
+
+
+def half(network: nn.Module) -> nn.Module:
+    """A copy in channels-last order that runs under autocast."""
+    return Autocast(channels_last(network))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table: what scores the windows, of which network, in which precision.
+
+    Attributes:
+        contender: What scores the windows.
+        tf32: Whether float32 products may run in TF32.
+        network: What stands for the subject's network; that network itself if None.
+    """
+
+    contender: Contender
+    tf32: bool = True
+    network: nn.Module | None = None
+
+    @property
+    def settings(self) -> Sequence[int | None]:
+        """Views in a forward pass that are tried."""
+        return self.contender.settings
+
+    def call(self, subject: Subject, views: int | None) -> Callable[[], str]:
+        """A function that scores all the subject's windows."""
+        network = subject.network if self.network is None else self.network
+        score = self.contender.call(replace(subject, network=network), views)
+
+        def call() -> str:
+            with tf32_is(self.tf32):
+                return score()
+
+        return call
+
+
+def eager_rows(sizes: Sequence[int], subject: Subject) -> dict[str, Row]:
+    """The lines of the table of speed; the others are held against the first.
+
+    Args:
+        sizes: Views in a forward pass that are tried where a method cannot choose.
+        subject: What is scored.
+    """
+    known = contenders(sizes)
+    occlusion, batched = known["Occlusion"], known["batched"]
+    wide, narrow = channels_last(subject.network), half(subject.network)
+    found = {
+        "Occlusion, float32": Row(occlusion, tf32=False),
+        "Occlusion, TF32": Row(occlusion),
+        "Occlusion, TF32, channels last": Row(occlusion, network=wide),
+        "Occlusion, bfloat16, channels last": Row(occlusion, network=narrow),
+        "plain, TF32, channels last": Row(_engine(PLAIN, sizes), network=wide),
+        "batched, float32": Row(batched, tf32=False),
+        "batched, TF32": Row(batched),
+        "batched, TF32, at its best chunk": Row(_engine("batched", sizes)),
+        "batched, bfloat16, channels last": Row(_engine(BFLOAT16), network=wide),
+        "incremental, float32": Row(known["incremental"], tf32=False),
+        "incremental, TF32": Row(known["incremental"]),
+        "no Winograd, TF32": Row(known["no Winograd"]),
+        "auto, TF32": Row(known["auto"]),
+        "tokens, TF32": Row(known["tokens"]),
+        "tokens removed, TF32": Row(known["tokens removed"]),
+    }
+    return {name: row for name, row in found.items() if row.contender.suits(subject)}
+
+
+def compiled_rows(sizes: Sequence[int], subject: Subject, backend: str) -> dict[str, Row]:
+    """The lines of the table with `torch.compile`; the others are held against the first."""
+    occlusion = contenders(sizes)["Occlusion"]
+    network, narrow = (
+        torch.compile(copy.deepcopy(made), backend=backend)
+        for made in (subject.network, half(subject.network))
+    )
+    one = sizes[-1:]
+    found = {
+        "Occlusion, TF32": Row(replace(occlusion, settings=one)),
+        "Occlusion, TF32, compiled": Row(replace(occlusion, settings=one), network=network),
+        "Occlusion, bfloat16, compiled": Row(replace(occlusion, settings=one), network=narrow),
+        "plain, TF32, compiled": Row(_engine(PLAIN, one), network=network),
+        "batched, TF32": Row(_engine("batched")),
+        "batched, bfloat16": Row(_engine(BFLOAT16), network=channels_last(subject.network)),
+        "incremental, TF32": Row(_engine("incremental")),
+    }
+    return {name: row for name, row in found.items() if row.contender.suits(subject)}
+
+
+def _engine(engine: str | Engine, sizes: Sequence[int | None] = (None,)) -> Contender:
+    return Contender(partial(info_mask, engine=engine), sizes)

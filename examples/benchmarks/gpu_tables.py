@@ -1,0 +1,135 @@
+# The page of what was measured on a GPU.
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from interleave import spread
+from speed_tables import markdown
+
+Record = Mapping[str, Any]
+
+_HEAD = """# A GPU
+
+```console
+$ {command}
+```
+
+`{machine}`
+
+One picture of 3 × {side} × {side}, windows of {window} pixels {stride} apart, `drop` unless tokens
+are removed; networks of random weights with calibrated batch norms. Everything of a table runs in
+one process in turns, each from one synchronisation of the device to the next; a cell is the median
+over rounds and [the least, the most], ratios are taken within rounds. TF32 and float32 say what
+convolutions and products of matrices were allowed; bfloat16 is autocast. Occlusion runs at the
+fastest of {sizes} views in a forward pass, each line at its own; InfoMask's engines choose for
+themselves unless their line says otherwise. *plain* is InfoMask without a folded copy.
+"""
+
+_MEMORY = """Memory is the most that was held during a first call, beyond what was there before: the
+network and the picture are not in it, copies of weights are."""
+
+_COMPILED = """`torch.compile` is the honest baseline: it makes any network faster without InfoMask.
+The first call's seconds, less a later call's, are those of compilation, once for every size of
+batch; they are paid in every process. Backend: `{backend}`."""
+
+_EXACTNESS = """Logits of 12 windows against float64 forward passes on the same device. *plain* is
+the network's own forward pass in that precision, one view at a time: what an engine is off by
+beyond it is the engine's own."""
+
+
+def page(found: Record) -> str:
+    """All that was found, as Markdown."""
+    parts = [_HEAD.format(**found), tests(found["tests"])]
+    for record in found["speed"]:
+        parts.append(f"## {record['network']}: speed and memory\n\n{speed(record)}")
+    if found["speed"]:
+        parts.append(_MEMORY)
+    if found["exactness"]:
+        parts.append(f"## Exactness\n\n{_EXACTNESS}\n\n{exactness(found['exactness'])}")
+    for record in found["compiled"]:
+        parts.append(f"## {record['network']}: `torch.compile`\n\n{compiled(record)}")
+    if found["compiled"]:
+        parts.append(_COMPILED.format(**found))
+    if found["left_out"]:
+        listed = "\n".join(f"- {what}" for what in found["left_out"])
+        parts.append(f"## Left out\n\n{listed}")
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def tests(found: Record | None) -> str:
+    """How the tests that need the device ended."""
+    if found is None:
+        return "## Tests\n\nThey were not run."
+    words = ", ".join(f"{found[kind]} {kind}" for kind in ("passed", "failed", "skipped"))
+    failures = "".join(f"\n- `{name}`: {why}" for name, why in found["failures"])
+    return f"## Tests\n\n`{found['command']}`: {words}, in {found['seconds']:.0f} s.\n{failures}"
+
+
+def speed(record: Record) -> str:
+    """A line for every contender: its time, how many times the first one's speed, its memory."""
+    base = next(iter(record["rows"].values()))
+    head = ["", "views in a pass", "ms", f"times as fast as {_first(record)}", "memory, MiB"]
+    lines = [
+        [
+            _ran(name, row),
+            "own" if row["views"] is None else str(row["views"]),
+            spread([1000 * s for s in row["seconds"]], 1),
+            spread(_ratios(base, row), 2),
+            "" if math.isnan(row["bytes"]) else f"{row['bytes'] / 2**20:,.0f}",
+        ]
+        for name, row in record["rows"].items()
+    ]
+    return f"{record['windows']:,} windows.\n\n{markdown(head, lines)}"
+
+
+def compiled(record: Record) -> str:
+    """A line for every contender: its first call, its time, and how it stands to the first one."""
+    base = next(iter(record["rows"].values()))
+    head = ["", "first call, s", "ms", f"times as fast as {_first(record)}"]
+    lines = [
+        [
+            _ran(name, row),
+            f"{row['first'] - statistics.median(row['seconds']):.1f}",
+            spread([1000 * s for s in row["seconds"]], 1),
+            spread(_ratios(base, row), 2),
+        ]
+        for name, row in record["rows"].items()
+    ]
+    return f"{record['windows']:,} windows.\n\n{markdown(head, lines)}"
+
+
+def exactness(records: Sequence[Record]) -> str:
+    """Errors beside the largest logit, and beside what a window changes."""
+    head = ["network", "precision", "engine", "error / largest logit", "error / effect, most"]
+    lines = []
+    for record in records:
+        for name, measured in record["errors"].items():
+            errors = measured["errors"]
+            shares = [
+                error / effect for error, effect in zip(errors, record["effects"], strict=True)
+            ]
+            largest = f"{max(errors) / record['scale']:.1e}"
+            ran = _ran(name, measured)
+            lines.append(
+                [record["network"], record["precision"], ran, largest, f"{max(shares):.1e}"]
+            )
+    return markdown(head, lines)
+
+
+def _first(record: Record) -> str:
+    return str(next(iter(record["rows"])))
+
+
+def _ratios(base: Record, row: Record) -> list[float]:
+    return [a / b for a, b in zip(base["seconds"], row["seconds"], strict=True)]
+
+
+def _ran(name: str, row: Record) -> str:
+    """A contender's name, and the engine that ran where another was asked for."""
+    ran = row["ran"]
+    asked = name.split(",", maxsplit=1)[0]
+    expected = {"plain": "batched", "no Winograd": "incremental", "tokens removed": "tokens"}
+    return name if ran in ("", expected.get(asked, asked), "plain") else f"{name} (ran: {ran})"
