@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from captum_infomask._checks import ArgumentError, describe
@@ -14,6 +15,7 @@ from captum_infomask._checks import ArgumentError, describe
 # A character holds 5 bits of a number, a bit that says that more follow, and this offset.
 FIRST, BITS, SIGN, MORE = 48, 5, 0x10, 0x20
 _LAST = FIRST + 63
+_LONGEST = 13  # characters of a number: more than 64 bits
 
 
 def encode(mask: Tensor) -> dict[str, Any]:
@@ -69,7 +71,8 @@ def decode(
 
     Raises:
         ArgumentError: It is no such dict, of another size, has characters that COCO does not use,
-            or runs that do not add up to H · W.
+            runs that do not add up to H · W, or, without ``size``, more pixels than Pillow's
+            ``MAX_IMAGE_PIXELS``.
 
     Example:
         >>> from captum_infomask._run_length import decode
@@ -83,6 +86,8 @@ def decode(
             f"{describe(run_lengths)}."
         )
     height, width = _checked_size(run_lengths["size"], name, size)
+    if size is None:
+        check_pixels(name, height, width)
     counts = _checked_counts(run_lengths["counts"], name)
     if any(count < 0 for count in counts) or sum(counts) != height * width:
         fault = f"a run of {min(counts)}" if min(counts, default=0) < 0 else f"{sum(counts)} in all"
@@ -92,6 +97,16 @@ def decode(
         )
     pixels = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
     return torch.from_numpy(np.ascontiguousarray(pixels.reshape(height, width, order="F")))
+
+
+def check_pixels(name: str, height: int, width: int) -> None:
+    """Refuse masks of more pixels than a picture can have: a few bytes may ask for any number."""
+    most = Image.MAX_IMAGE_PIXELS
+    if most is not None and height * width > most:
+        raise ArgumentError(
+            f"Expected `{name}` of at most {most} pixels (Pillow's MAX_IMAGE_PIXELS); got "
+            f"{height} × {width}."
+        )
 
 
 def _checked_size(given: Any, name: str, size: tuple[int, int] | None) -> tuple[int, int]:
@@ -127,7 +142,13 @@ def _checked_counts(given: Any, name: str) -> list[int]:
             f"Expected the counts of `{name}` to end with a whole number; the string is cut off "
             f"after {len(codes)} characters."
         )
-    return _decompressed([code - FIRST for code in codes])
+    counts = _decompressed([code - FIRST for code in codes])
+    if counts is None:
+        raise ArgumentError(
+            f"Expected the counts of `{name}` to be numbers of at most {_LONGEST} characters; got "
+            "a longer one."
+        )
+    return counts
 
 
 def _is_integer(value: object) -> bool:
@@ -148,12 +169,15 @@ def _compressed(counts: list[int]) -> str:
     return bytes(codes).decode("ascii")
 
 
-def _decompressed(codes: list[int]) -> list[int]:
+def _decompressed(codes: list[int]) -> list[int] | None:
+    """The numbers; None where one is longer than any of a picture's."""
     counts: list[int] = []
     number = shift = 0
     for code in codes:
         number |= (code & (MORE - 1)) << shift
         shift += BITS
+        if shift > BITS * _LONGEST:
+            return None
         if code & MORE:
             continue
         if code & SIGN:

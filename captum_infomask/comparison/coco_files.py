@@ -14,7 +14,7 @@ from skimage.draw import polygon
 from torch import Tensor
 
 from captum_infomask._checks import ArgumentError, short_repr
-from captum_infomask._run_length import decode
+from captum_infomask._run_length import check_pixels, decode
 from captum_infomask.comparison.image_boxes import ImageBoxes
 
 
@@ -136,6 +136,8 @@ def read_coco_masks(
         raise ArgumentError(
             f"Expected `keys` to be file names of pictures in {path}; got {short_repr(missing[0])}."
         )
+    for key in wanted:
+        check_pixels(f"masks of {key}", *images.sizes[key])
     found: dict[str, tuple[list[Tensor], list[str]]] = {key: ([], []) for key in wanted}
     for entry, key, name in images.objects(crowd):
         if key in found:
@@ -185,7 +187,7 @@ def _images(path: str | PathLike[str]) -> _Images:
         annotations = [dict(entry) for entry in content["annotations"]]
         if any(min(size) < 1 for size in sizes.values()):
             raise ValueError("an image without pixels")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise ArgumentError(
             f"Expected `path` to be a JSON file with COCO's images, annotations and categories; "
             f"got {path} ({type(error).__name__}: {error})."
