@@ -12,9 +12,9 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-# Three minutes of the suite: no file that starts browsers, notebooks, Ray or killed processes.
+# Three minutes of the suite: no browser, notebook, Ray, demo or killed process, no doctests.
 test-fast: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" tests captum_infomask
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" tests
 
 # The fast tier by processor capability and threads; `make matrix WHOLE=--whole` runs all tests.
 matrix: $(VENV)/.test

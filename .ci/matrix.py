@@ -15,7 +15,7 @@ import sys
 import time
 
 CAPABILITIES = ("default", "avx2", "avx512")
-FAST = ["-m", "not slow", "tests", "captum_infomask"]
+FAST = ["-m", "not slow", "tests"]
 
 
 def main() -> int:

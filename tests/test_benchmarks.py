@@ -24,6 +24,8 @@ from torch import nn
 
 from captum_infomask.engines.traced import folded, traced
 
+pytestmark = pytest.mark.slow
+
 ENGINES = ["batched", "incremental", "auto"]
 CAPTUM = ["Occlusion", "FeatureAblation"]
 

@@ -43,6 +43,7 @@ def error_of(arguments: list[str], capsys) -> str:
     return printed.err
 
 
+@pytest.mark.slow
 def test_the_demo_shows_the_main_job(folder, capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     arguments = ["--photo", "coffee", "--window", "112", "--stride", "112", "--out", "made"]
@@ -79,6 +80,7 @@ def test_the_demo_shows_the_main_job(folder, capsys, monkeypatch):
         assert str(path.relative_to(folder)) in printed.out
 
 
+@pytest.mark.slow
 def test_the_two_digit_demo(folder, capsys):
     assert main(["demo", "--two-digits", "--out", "made"]) == 0
     printed = capsys.readouterr().out
@@ -316,6 +318,7 @@ def test_help(arguments, capsys):
     assert "usage: captum-infomask" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_as_a_module():
     made = subprocess.run(
         [sys.executable, "-m", "captum_infomask", "--version"],

@@ -101,6 +101,7 @@ def test_nothing_the_user_holds_is_written_to(network):
     assert torch.equal(x, before)
 
 
+@pytest.mark.slow
 def test_memory_is_flat_over_pictures():
     network = Net().eval()
     parameters = list(network.parameters())

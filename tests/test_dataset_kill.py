@@ -17,6 +17,8 @@ from digit_pictures import save_two_digits
 
 from captum_infomask import load_run
 
+pytestmark = pytest.mark.slow
+
 COUNT, KILLS = 96, 20
 SETTINGS = ["--model", "two_digits", "--window", "20", "--stride", "8", "--shard-size", "8"]
 SETTINGS += ["--batch-size", "4", "--workers", "1"]

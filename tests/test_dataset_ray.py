@@ -22,6 +22,8 @@ from captum_infomask.dataset_run import on_ray, ray_session
 from captum_infomask.dataset_run.on_ray import _Deadly, _Failure, _ShardWorker, run_on_ray
 from captum_infomask.dataset_run.shards import begin_shard, remove_leftovers
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("ray.data")
 _TESTS = Path(__file__).parent
 

@@ -297,6 +297,7 @@ def test_the_batch_size_changes_last_bits_only_and_is_kept(folder, usual, tmp_pa
     assert run_tiny(folder, usual.folder, batch_size=None).is_complete  # that of the run
 
 
+@pytest.mark.slow
 def test_threads_change_nothing_of_the_packaged_network(tmp_path):
     save_two_digits(tmp_path / "digits", 3)
     before = torch.get_num_threads()

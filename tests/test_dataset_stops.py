@@ -56,6 +56,8 @@ from captum_infomask.cli import main
 from captum_infomask.dataset_run.kept import KEPT
 from captum_infomask.dataset_run.progress import Progress
 
+pytestmark = pytest.mark.slow
+
 COUNT = 11  # three shards, the last not full
 
 

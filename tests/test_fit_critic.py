@@ -86,6 +86,7 @@ def mean_posterior(left: float | None, right: float | None) -> torch.Tensor:
     return torch.stack(rows).mean(0)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_critic_is_the_mean_posterior_given_the_view():
     before, after = [], []
@@ -600,6 +601,7 @@ def measured() -> dict[tuple[str, str, str], script.Measured]:
     return {(row.view, row.window, row.reference): row for row in found}
 
 
+@pytest.mark.slow
 def test_script_counts_from_the_prior_without_running_again():
     direct = InfoMask(load_two_digit_network()).score_regions(
         few().images,
@@ -628,6 +630,7 @@ def test_script_tables_hold_the_ink_iou_of_the_masks():
     assert [row[3] for row in lines if row[:3] == ["keep", "20/4", "blank"]] == [f"{expected:.3f}"]
 
 
+@pytest.mark.slow
 def test_script_writes_tables_critic_and_figure(tmp_path, capsys):
     options = ["--steps=2", "--count=2", "--learning-rate=1e-4", f"--out={tmp_path}"]
     script.main([*options, "--views", "windows"])

@@ -11,6 +11,8 @@ from subjects import Subject
 from test_benchmarks import small_network
 from tiny_vits import timm_network, torchvision_network
 
+pytestmark = pytest.mark.slow
+
 TESTS = """
 import os
 import pytest

@@ -35,6 +35,7 @@ def vgg_like():
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * 64, 5)).eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", ["drop", "keep"])
 @pytest.mark.parametrize("chunk", [1, 8, None])
 def test_memory_is_the_base_and_a_chunk(view, chunk):

@@ -15,6 +15,8 @@ from torchvision.models.vgg import cfgs, make_layers
 from captum_infomask import from_boxes
 from captum_infomask.engines.incremental.engine import Incremental
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 1e-5  # of the largest output
 
 

@@ -90,6 +90,7 @@ def literal_scores(patches, y, pictures, view):
     return [sum(gain) / len(gain) for gain in gains]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", ["crop", "keep", "drop", "chain"])
 @pytest.mark.parametrize("prior", PRIORS)
 @pytest.mark.parametrize("family", FAMILIES)
@@ -143,6 +144,7 @@ def test_crop_shows_a_single_patch_to_the_optimal_network(family, prior, trained
     assert exact.abs().mean() > 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trained_with", TRAININGS)
 @pytest.mark.parametrize("prior", PRIORS)
 @pytest.mark.parametrize("family", FAMILIES)
@@ -157,6 +159,7 @@ def test_chain_over_all_orders_is_the_closed_form(family, prior, trained_with):
         assert (exact - pictures.information(images, 1, view=view)).abs().mean() > 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior", PRIORS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_chain_over_some_orders_is_within_its_standard_errors(family, prior):
@@ -216,6 +219,7 @@ def test_gaussian_patches_have_their_means_and_deviation():
     assert family.means.std() > 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior", PRIORS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_posteriors_of_drawn_pictures_average_to_the_prior(family, prior):

@@ -120,6 +120,7 @@ def test_collections_keep_settings_apart():
     assert len(together.compute_groups) == 6
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives(tmp_path):
     outputs, labels = batch()
     arguments = (str(tmp_path), outputs, labels)
@@ -222,6 +223,7 @@ def test_bad_settings_are_refused(options, words):
     refused(words, lambda: ConditionalMutualInformation(**options))
 
 
+@pytest.mark.slow
 def test_the_example_writes_its_table_and_its_figure(tmp_path, capsys):
     information_per_epoch.main(["--out", str(tmp_path), "--epochs", "3", "--seeds", "2"])
     printed = capsys.readouterr().out

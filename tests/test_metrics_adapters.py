@@ -33,6 +33,7 @@ def chosen(metric):
     return found
 
 
+@pytest.mark.slow
 def test_neither_package_is_imported_by_ours():
     code = (
         "import sys, captum_infomask.comparison.metrics.choose as choose;"

@@ -261,6 +261,7 @@ def test_torchvision_weights_by_enum_name(weights, monkeypatch, tmp_path):
     assert not any(module.training for module in classifier.network.modules())
 
 
+@pytest.mark.slow
 def test_a_download_that_fails_is_one_clear_error(monkeypatch, tmp_path):
     def unreachable(*args: object, **kwargs: object) -> None:
         raise urllib.error.URLError("no route to host")

@@ -32,6 +32,8 @@ from captum_infomask.regions.windows import sliding_windows
 from captum_infomask.report.mosaics import MapsRow, mosaic_figure
 from captum_infomask.report.quality import Setting, quality_figure
 
+pytestmark = pytest.mark.slow
+
 # Five flat colours, and a network whose class k is what colour k says: no weights needed.
 COLOURS = torch.tensor(
     [[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0], [1.0, 1.0, 0], [0, 1.0, 1.0]], dtype=torch.float32

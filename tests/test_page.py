@@ -59,6 +59,7 @@ def test_the_data_in_the_page_is_the_payload():
     assert page_html(content) == page_html(content)
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(st.text())
 def test_json_in_a_script_holds_nothing_that_html_reads(text):

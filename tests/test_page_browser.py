@@ -11,6 +11,8 @@ from page_content import HOSTILE, HOSTILE_END, hostile_content, page_content, pi
 from captum_infomask.report.content import MapContent, PageContent, PictureContent
 from captum_infomask.report.page import page_html
 
+pytestmark = pytest.mark.slow
+
 chromium = chromium_fixture()
 
 

@@ -47,6 +47,7 @@ def random_masks(draw):
     return torch.tensor(flat).reshape(height, width)
 
 
+@pytest.mark.slow
 @given(random_masks())
 @settings(deadline=None, max_examples=150)
 def test_round_trip_through_json(mask):

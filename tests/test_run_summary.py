@@ -110,6 +110,7 @@ def test_predictions_say_nothing_of_accuracy(tmp_path):
     assert "Accuracy" in run_html(run_content(write_run(tmp_path, ROWS, target="species")))
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_distributions_are_numpys(data):
@@ -149,6 +150,7 @@ def test_an_axis_leaves_rare_values_out_and_counts_them():
 boolean_masks = arrays.arrays(bool, arrays.array_shapes(min_dims=2, max_dims=2, max_side=40))
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.lists(boolean_masks, max_size=8), st.integers(1, 60), st.integers(0, 3))
 def test_areas_are_those_of_the_masks(masks, factor, skipped):

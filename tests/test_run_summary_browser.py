@@ -13,6 +13,8 @@ from captum_infomask.dataset_run.loaded import DatasetRun
 from captum_infomask.dataset_run.summary.content import run_content
 from captum_infomask.report.run_summary import run_html
 
+pytestmark = pytest.mark.slow
+
 chromium = chromium_fixture()
 
 MINUS = "\u2212"

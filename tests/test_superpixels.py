@@ -53,6 +53,7 @@ def flooded(labels):
     return parts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("count", [1, 12, 60])
 def test_as_many_connected_regions_as_wanted(photos, method, count):
@@ -120,6 +121,7 @@ def test_normalisation_is_undone(photos, method):
     assert (map_of(superpixels(normalised, 20, method=method)) != want).mean() > 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_any_range_and_dtype(photos, method, dtype):

@@ -35,6 +35,8 @@ from captum_infomask.datasets import TwoDigits, sklearn_digits, two_digits
 from captum_infomask.models.two_digits import load_two_digit_network, two_digit_network
 from captum_infomask.report.two_digits import KeptRow, two_digit_figure
 
+pytestmark = pytest.mark.slow
+
 
 @cache
 def unseen() -> TwoDigits:

@@ -13,6 +13,8 @@ from captum_infomask.comparison.localisation import mask_iou
 from captum_infomask.masks import AtLeast, MaxFraction, bounding_boxes, threshold_mask
 from captum_infomask.report.page import page_html
 
+pytestmark = pytest.mark.slow
+
 chromium = chromium_fixture()
 
 READ = """() => [...document.querySelectorAll(".cim-card")].map((card) => {

@@ -16,6 +16,8 @@ from captum_infomask.report.content import MapContent, PageContent, PictureConte
 from captum_infomask.report.payload import page_payload
 from captum_infomask.report.templating import viewer_script
 
+pytestmark = pytest.mark.slow
+
 chromium = chromium_fixture()
 
 

@@ -12,6 +12,8 @@ from captum_infomask.report.page import page_html
 from captum_infomask.report.planes import colour_limits
 from captum_infomask.report.tints import pale_grey, tint
 
+pytestmark = pytest.mark.slow
+
 chromium = chromium_fixture()
 
 READ = """() => ({

@@ -27,6 +27,8 @@ from captum_infomask.report import widget as widget_module
 from captum_infomask.report.payload import page_payload
 from captum_infomask.report.widget import viewer_widget
 
+pytestmark = pytest.mark.slow
+
 chromium = chromium_fixture()
 
 CELLS = (

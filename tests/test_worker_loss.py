@@ -7,6 +7,8 @@ import worker_loss
 from worker_loss_cases import Case, done_twice, run_case, select
 from worker_loss_simulation import Cluster, expected_shard_seconds, expected_twice, simulate
 
+pytestmark = pytest.mark.slow
+
 
 def test_without_losses_workers_take_turns():
     outcome = simulate(Cluster(3), 10, 5.0, 0)
