@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._progress import progress_bar
 
 _FORM = "(inputs, labels), two tensors with one entry per example"
 
@@ -30,7 +30,7 @@ def batches(
             f"{describe(loader)}."
         )
     count = 0
-    for batch in tqdm(loader, desc=description, disable=not show_progress):
+    for batch in progress_bar(loader, desc=description, show=show_progress):
         count += 1
         yield batch
     if count == 0:

@@ -33,22 +33,30 @@ def one_of(argument: str, given: object, valid: Iterable[str]) -> str:
     )
 
 
+def plain(given: Any) -> Any:
+    """A number out of the scalar, array or tensor without dimensions that NumPy or PyTorch made."""
+    has_value = isinstance(given, np.generic | np.ndarray | torch.Tensor) and given.ndim == 0
+    return given.item() if has_value else given
+
+
 def positive_int(argument: str, given: object) -> int:
     """Return ``given`` as an int of at least 1."""
-    if not _is_integer(given) or given < 1:
+    number = plain(given)
+    if not _is_integer(number) or number < 1:
         raise ArgumentError(
             f"Expected `{argument}` to be an integer of at least 1; got {short_repr(given)}."
         )
-    return int(given)
+    return int(number)
 
 
 def random_seed(given: object) -> int:
     """Return the argument ``seed`` as an int that PyTorch's generators take."""
-    if not _is_integer(given) or not 0 <= given < 2**63:
+    number = plain(given)
+    if not _is_integer(number) or not 0 <= number < 2**63:
         raise ArgumentError(
             f"Expected `seed` to be an integer from 0 to 2**63 - 1; got {short_repr(given)}."
         )
-    return int(given)
+    return int(number)
 
 
 def _is_integer(given: object) -> TypeGuard[int]:
@@ -57,19 +65,20 @@ def _is_integer(given: object) -> TypeGuard[int]:
 
 def boolean(argument: str, given: object) -> bool:
     """Return ``given`` if it is True or False."""
-    if not isinstance(given, bool):
+    truth = plain(given)
+    if not isinstance(truth, bool):
         raise ArgumentError(f"Expected `{argument}` to be True or False; got {describe(given)}.")
-    return given
+    return truth
 
 
 def finite_number(
     argument: str, given: object, *, above: float = -math.inf, least: float = -math.inf
 ) -> float:
     """Return ``given`` as a finite float larger than ``above``, and at least ``least``."""
-    number = math.nan
-    if isinstance(given, numbers.Real) and not isinstance(given, bool):
+    number, value = math.nan, plain(given)
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
         with contextlib.suppress(OverflowError):
-            number = float(given)
+            number = float(value)
     if not (above < number < math.inf and number >= least):
         bound = f" of at least {least:g}" if least > above else f" above {above:g}"
         if max(above, least) == -math.inf:

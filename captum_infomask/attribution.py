@@ -11,7 +11,7 @@ from captum_infomask._captum import (
     PerturbationAttribution,
     log_usage,
 )
-from captum_infomask._checks import ArgumentError, check_inputs
+from captum_infomask._checks import ArgumentError, check_inputs, describe
 from captum_infomask._types import (
     AdditionalForwardArgs,
     Baselines,
@@ -20,7 +20,7 @@ from captum_infomask._types import (
 )
 from captum_infomask.engines.base import Engine
 from captum_infomask.engines.choose import EngineName
-from captum_infomask.engines.prepare import prepare
+from captum_infomask.engines.prepare import check_order, check_place, prepare
 from captum_infomask.imputers.base import Imputer
 from captum_infomask.masks import MaxFraction, Rule, check_rule, threshold_mask
 from captum_infomask.masks.clean_up import check_clean_up
@@ -83,11 +83,20 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         unit: Unit = "bits",
     ) -> None:
         if not callable(forward_func):
+            network = getattr(forward_func, "network", None)
+            hint = " Pass its `network`." if callable(network) else ""
             raise ArgumentError(
-                f"Expected `forward_func` to be a model or function; got {forward_func!r}."
+                f"Expected `forward_func` to be a model or function; got "
+                f"{describe(forward_func)}.{hint}"
             )
         super().__init__(forward_func)
         self.score = Score.checked(head, prior, trained_with, temperature, unit)
+
+    def __repr__(self) -> str:
+        """What a notebook or prompt shows: the model's name, and the settings."""
+        model = self.forward_func
+        name = getattr(model, "__name__", type(model).__name__)
+        return f"InfoMask({name}, {self.score.words()})"
 
     @property
     def multiplies_by_inputs(self) -> bool:
@@ -137,9 +146,12 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         Args:
             inputs: A tensor (N, ...) or a tuple of them; images are (N, C, H, W), floating-point.
             baselines: What hidden elements become, in Captum's forms: a number, a tensor of the
-                input's shape or with a first dimension of 1, a tuple with one per input; 0 if None.
+                input's shape, with or without the batch's dimension, in which any size may be 1; a
+                tuple with one per input; 0 if None.
                 For all views but ``crop`` and ``features``.
-            target: The class, in any form that Captum accepts.
+            target: The class, in any form that Captum accepts. A place of a map of classes, as
+                (class, row, column), is for the views that leave the picture in place: all but
+                ``crop``.
             additional_forward_args: Further arguments of the forward function. Tensors with one
                 entry per example follow their example; everything else is passed as it is.
             feature_mask: Regions as an integer label per element, in Captum's form.
@@ -314,8 +326,10 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         Source: arXiv 1910.02629, Sec. 5.
         """
         tensors = check_inputs(inputs)
+        check_order(tensors, baselines, target, view)
         table = target_table(target, len(tensors[0]))
         self.score.check_target(table)
+        check_place(table, view)
         passes = prepare(
             self.forward_func,
             tensors,
@@ -400,6 +414,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         Source: arXiv 1910.02629, Sec. 5, for every class at once.
         """
         tensors = check_inputs(inputs)
+        check_order(tensors, baselines)
         asked = checked_classes(classes, top_k, len(tensors[0]))
         if isinstance(asked, Tensor):
             for column in asked.T:

@@ -218,6 +218,8 @@ def overlap_table(network: nn.Module, mosaics: Sequence[Mosaic]) -> str:
 
 
 def _bits(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.mean:.2f}"
     return f"{estimate.mean:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
 
 

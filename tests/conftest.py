@@ -42,6 +42,12 @@ def _seed():
     _seed_everything()
 
 
+@pytest.fixture
+def terminal(monkeypatch):
+    """Let stderr, as it is captured, pass for a terminal, where progress bars are drawn."""
+    monkeypatch.setattr("captum_infomask._progress._moves", lambda: True)
+
+
 class SmallNet(nn.Module):
     """A network whose answers depend strongly on every part of the picture; any picture size."""
 

@@ -192,10 +192,9 @@ BAD_ARGUMENTS = [
     *(
         case(f"baselines {name}", "`baselines`", *words, view="drop", baselines=given)
         for name, given, words in [
-            ("channels", X[:, :1], ("(2, 3, 8, 8) or (1, 3, 8, 8)", "got (2, 1, 8, 8)")),
-            ("no batch", X[0], ("(1, 3, 8, 8)", "got (3, 8, 8)")),
+            ("channels", X[:, :2], ("(2, 3, 8, 8), (1, 3, 8, 8) or (3, 8, 8)", "(2, 2, 8, 8)")),
+            ("no channels", X[0, 0], ("(1, 3, 8, 8)", "got (8, 8)")),
             ("batch", images(3), ("(2, 3, 8, 8)", "got (3, 3, 8, 8)")),
-            ("zero dimensions", torch.tensor(0.0), ("(2, 3, 8, 8)", "got ()")),
             ("name", "grey", ("tensors or numbers", "'grey' (str)")),
             ("list", [0], ("tensors or numbers", "list of 1")),
             ("array", X.numpy(), ("tensors or numbers", "numpy array")),
@@ -212,7 +211,11 @@ BAD_ARGUMENTS = [
     case("imputer class", "`imputer`", "Blur()", "(type)", view="drop", imputer=Blur),
     case("imputer number", "`imputer`", "Constant(0)", "0 (int)", view="keep", imputer=0),
     case(
-        "imputer of wrong shape", "`baselines`", "(2, 3, 8, 8)", view="keep", imputer=Constant(X[0])
+        "imputer of wrong shape",
+        "`baselines`",
+        "(2, 3, 8, 8)",
+        view="keep",
+        imputer=Constant(X[0, 0]),
     ),
     case("crop with baselines", "`baselines`", "view='drop' or view='keep'", baselines=0),
     case("crop with an imputer", "`imputer`", "view='drop' or view='keep'", imputer=Blur()),

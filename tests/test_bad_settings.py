@@ -184,7 +184,7 @@ def test_inputs_that_are_not_finite_are_judged_by_the_answer(value: float, view:
     x = X.clone()
     x[1, :, :4, :4] = value
     refused(
-        ("`forward_func`", "finite", "the whole of image 1", "1 of 2 views"),
+        ("`inputs`", "image 1 holds NaN", "the whole of image 1", "1 of 2 views"),
         lambda: InfoMask(NET).attribute(x, target=1, view=view, **WINDOWS),
     )
     patient = InfoMask(lambda x: NET(x.nan_to_num(0, 0, 0)))

@@ -328,6 +328,7 @@ def test_a_deterministic_network_is_told_apart():
     measure_bounds(Net(), loader())  # one pass needs no warning
 
 
+@pytest.mark.usefixtures("terminal")
 def test_a_bar_counts_the_batches(capsys):
     measure_bounds(Net(), loader(), show_progress=True)
     shown = capsys.readouterr().err

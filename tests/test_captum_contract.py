@@ -241,6 +241,7 @@ def test_a_model_that_uses_gradients_inside() -> None:
 
 
 @pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.usefixtures("terminal")
 def test_progress_bar(view: str, capsys: pytest.CaptureFixture[str]) -> None:
     net, shown = Net(), []
 

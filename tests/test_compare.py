@@ -228,7 +228,7 @@ def test_truth_reaches_metrics_and_the_result(network):
 
 
 def test_differences_are_paired_with_the_reference(network):
-    x = images(5)
+    x = images(10)
     methods = {
         "a": lambda m, x, y: torch.full_like(x, 1.0),
         "b": lambda m, x, y: torch.full_like(x, 3.0),
@@ -394,6 +394,7 @@ def test_pictures_to_show(network):
     assert made.max() == 255
 
 
+@pytest.mark.usefixtures("terminal")
 def test_progress_is_shown_on_stderr_only_if_asked_for(network, capsys):
     compare(network, images(1), 0, methods=["InfoMask", "Occlusion"], **WINDOWS, **QUICK)
     assert capsys.readouterr() == ("", "")

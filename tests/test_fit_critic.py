@@ -237,6 +237,7 @@ def test_autocast_is_close_but_not_the_same():
     assert (plain(ALL) - half(ALL)).abs().max() < 0.3 * change
 
 
+@pytest.mark.usefixtures("terminal")
 def test_progress_reaches_its_end_on_stderr(capsys):
     quick(show_progress=True)
     out, err = capsys.readouterr()

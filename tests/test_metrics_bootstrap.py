@@ -9,17 +9,17 @@ from captum_infomask.comparison.metrics.bootstrap import DRAWS, paired_differenc
 
 
 def test_it_is_the_percentile_interval_of_resampled_means():
-    ours = torch.tensor([0.3, 0.9, 0.4, 0.5, 0.1])
-    theirs = torch.tensor([0.2, 0.1, 0.6, 0.3, 0.0])
+    ours = torch.tensor([0.3, 0.9, 0.4, 0.5, 0.1] * 2)
+    theirs = torch.tensor([0.2, 0.1, 0.6, 0.3, 0.0] * 2)
     found = paired_difference(ours, theirs, seed=4)
     each = [float(a) - float(b) for a, b in zip(ours.double(), theirs.double(), strict=True)]
     generator = torch.Generator().manual_seed(4)
     means = []
-    for row in torch.randint(5, (DRAWS, 5), generator=generator).tolist():
-        means.append(sum(each[place] for place in row) / 5)
+    for row in torch.randint(10, (DRAWS, 10), generator=generator).tolist():
+        means.append(sum(each[place] for place in row) / 10)
     means.sort()
     assert DRAWS == 10_000
-    assert found.mean == pytest.approx(sum(each) / 5, abs=1e-12)
+    assert found.mean == pytest.approx(sum(each) / 10, abs=1e-12)
     for got, share in ((found.low, 0.025), (found.high, 0.975)):
         below = share * (DRAWS - 1)
         at = int(below)
@@ -39,15 +39,16 @@ def test_pairs_matter():
 
 def test_pictures_without_both_are_left_out():
     nan = math.nan
-    ours, theirs = [1.0, nan, 3.0, 4.0, 9.0], [0.0, 5.0, 1.0, 1.0, nan]
-    assert paired_difference(ours, theirs) == paired_difference([1.0, 3.0, 4.0], [0.0, 1.0, 1.0])
+    ours, theirs = [1.0, nan, 3.0, 4.0, 9.0] * 4, [0.0, 5.0, 1.0, 1.0, nan] * 4
+    both = [1.0, 3.0, 4.0] * 4, [0.0, 1.0, 1.0] * 4
+    assert paired_difference(ours, theirs) == paired_difference(*both)
     assert paired_difference([1.0, nan, 3.0], [0.0, 5.0, 1.0]) == (1.5, None, None)
     assert paired_difference([nan, 1.0], [1.0, nan]) == (None, None, None)
     assert paired_difference([], []) == (None, None, None)
 
 
 def test_the_seed_decides_and_the_global_state_stays():
-    ours, theirs = torch.randn(6), torch.randn(6)
+    ours, theirs = torch.randn(12), torch.randn(12)
     before = torch.get_rng_state()
     first, again, other = (paired_difference(ours, theirs, seed) for seed in (0, 0, 1))
     assert torch.equal(before, torch.get_rng_state())

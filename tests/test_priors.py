@@ -78,6 +78,7 @@ def test_a_loader_is_read_once_and_its_inputs_are_not_looked_at():
     assert torch.equal(estimate_prior(batches), estimate_prior(LABELS))
 
 
+@pytest.mark.usefixtures("terminal")
 def test_a_bar_counts_the_batches(capsys):
     estimate_prior([(None, [0, 1]), (None, [1])], show_progress=True)
     shown = capsys.readouterr().err

@@ -168,6 +168,7 @@ def test_methods_do_not_change_what_others_see(deep, picture):
     np.testing.assert_array_equal(alone.spearman[0], beside.spearman[1])
 
 
+@pytest.mark.usefixtures("terminal")
 def test_progress_reaches_its_end(deep, picture, capsys):
     randomisation_check(
         deep, picture, 1, {"blind": network_blind}, layers=["head"], show_progress=True

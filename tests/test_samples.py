@@ -186,6 +186,7 @@ def test_bounds_are_saved_and_loaded(tmp_path):
     assert again.n_samples == 4
 
 
+@pytest.mark.usefixtures("terminal")
 def test_the_progress_bar_counts_every_sample(capsys):
     net, x = Net(), torch.rand(1, 3, 8, 8)
     InfoMask(net).attribute(

@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 import torch
 from captum.attr import LayerAttribution, LayerGradCam, Occlusion
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from captum_infomask._progress import progress_bar
 from captum_infomask.attribution import InfoMask
 from captum_infomask.regions.windows import sliding_windows
 
@@ -60,7 +60,7 @@ def occlusion(
     def attribute(forward: Forward, inputs: Tensor, target: int, show_progress: bool) -> Tensor:
         pictures = len(inputs) * (1 + len(sliding_windows(inputs, shapes, strides)))
         # A bar of our own, because Captum 0.9's counts a window's pixels instead of the windows.
-        bar = tqdm(total=pictures, desc="Occlusion attribution", disable=not show_progress)
+        bar = progress_bar(total=pictures, desc="Occlusion attribution", show=show_progress)
 
         def counted(shown: Tensor) -> Tensor:
             bar.update(len(shown))

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from captum_infomask._checks import boolean, one_of, random_seed
+from captum_infomask._progress import progress_bar
 from captum_infomask._types import Shape, Target
 from captum_infomask.attribution import InfoMask
 from captum_infomask.comparison.arguments import (
@@ -143,7 +143,7 @@ def compare(
     )
     found = []
     total = len(images) * len(entries)
-    with tqdm(total=total, desc="Comparison", unit="map", disable=not show_progress) as bar:
+    with progress_bar(total=total, desc="Comparison", unit="map", show=show_progress) as bar:
         for k, (picture, label) in enumerate(zip(images.split(1), targets, strict=True)):
             found.append(run_methods(task, picture, label, k, truths[k] if truths else None, bar))
     size = (images.shape[2], images.shape[3])

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import ArgumentError, describe, plain
 from captum_infomask.imputers.constant import Constant
 
 Fill: TypeAlias = float | Tensor
@@ -15,13 +15,14 @@ def checked_fill(inputs: Tensor, baselines: Any) -> Fill:
     """Return a number, or one picture for all examples; 0 if None."""
     if baselines is None:
         return 0.0
-    if isinstance(baselines, Tensor) and (baselines.dim() != inputs.dim() or len(baselines) != 1):
+    number = plain(baselines)
+    picture: Tensor = Constant(number).prepare((inputs,)).pictures[0]
+    if len(picture) != 1:
         raise ArgumentError(
             f"Expected `baselines` to be a number or one picture {(1, *inputs.shape[1:])} for all "
             f"inputs; got {describe(baselines)}."
         )
-    Constant(baselines).prepare((inputs,))
-    return baselines.detach().to(inputs) if isinstance(baselines, Tensor) else float(baselines)
+    return picture if isinstance(number, Tensor) else float(number)
 
 
 def fill_picture(inputs: Tensor, fill: Fill) -> Tensor:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import ArgumentError, describe, positive_int, random_seed
+
+FEWEST = 10  # pictures that an interval is given for: of fewer the bootstrap covers too little
 
 _DRAWN_AT_ONCE = 1 << 14  # pictures
 
@@ -17,16 +19,18 @@ class Estimate:
 
     Args:
         mean: The mean.
-        low: Lower end of the interval.
+        low: Lower end of the interval; None where there are fewer than ten pictures.
         high: Upper end of the interval.
     """
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
     def __str__(self) -> str:
-        """The mean and, in brackets, its interval."""
+        """The mean and, in brackets, its interval, if there is one."""
+        if self.low is None or self.high is None:
+            return f"{self.mean:.3f}"
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
@@ -143,7 +147,8 @@ def bootstrap(values: Tensor, *, draws: int = 2000, seed: int = 0) -> Estimate:
         seed: Of this function's own generator; the global one is left alone.
 
     Returns:
-        The mean and its interval.
+        The mean and its interval, which needs ten pictures: resampling fewer finds too little
+        spread, so that "95%" would cover far less.
 
     Raises:
         ArgumentError: ``values`` is no vector, or empty.
@@ -158,10 +163,12 @@ def bootstrap(values: Tensor, *, draws: int = 2000, seed: int = 0) -> Estimate:
     """
     if values.ndim != 1 or len(values) == 0:
         raise ArgumentError(f"Expected `values` to be a vector (N,); got {describe(values)}.")
-    generator = torch.Generator().manual_seed(seed)
     own = values.double().cpu()
+    if len(own) < FEWEST:
+        return Estimate(own.mean().item(), None, None)
+    generator = torch.Generator().manual_seed(random_seed(seed))
     # In portions, so that memory does not grow with the draws.
-    portions = torch.arange(draws).split(max(1, _DRAWN_AT_ONCE // len(own)))
+    portions = torch.arange(positive_int("draws", draws)).split(max(1, _DRAWN_AT_ONCE // len(own)))
     means = torch.cat(
         [
             own[torch.randint(len(own), (len(portion), len(own)), generator=generator)].mean(1)

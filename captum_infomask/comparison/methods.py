@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from captum.attr import InputXGradient, IntegratedGradients
 from torch import Tensor, nn
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._checks import ArgumentError, short_repr
 from captum_infomask._types import Shape
 from captum_infomask.attribution import InfoMask
 from captum_infomask.comparison.as_it_was import as_it_was
@@ -180,7 +180,7 @@ def _checked_layer(model: Callable[..., Any], layer: object) -> nn.Module | None
         return named_layer(model, layer)
     if not isinstance(layer, nn.Module) or all(layer is not part for part in model.modules()):
         raise ArgumentError(
-            f"Expected `layer` to be a layer of `model` or its name; got {layer!r}."
+            f"Expected `layer` to be a layer of `model` or its name; got {short_repr(layer)}."
         )
     return layer
 

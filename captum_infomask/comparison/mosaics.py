@@ -124,7 +124,7 @@ def mosaic_experiment(
         >>> classes = {name: index for index, name in enumerate("abcd")}
         >>> (row,) = mosaic_experiment(nn.Identity(), mosaics, classes, [blob])
         >>> str(row.share)
-        '0.250 [0.250, 0.250]'
+        '0.250'
     """
     rows = []
     for method in methods:
@@ -155,7 +155,7 @@ def mosaic_experiment(
 
 
 def mosaic_table(rows: Sequence[MosaicRow]) -> str:
-    """Write rows as a Markdown table: means with 95% bootstrap intervals over mosaics.
+    """Write rows as a Markdown table: means with 95% bootstrap intervals, from ten mosaics on.
 
     Args:
         rows: What :func:`mosaic_experiment` returned.

@@ -12,9 +12,9 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from captum_infomask._checks import ArgumentError, check_inputs, describe, random_seed
+from captum_infomask._checks import ArgumentError, check_inputs, describe, plain, random_seed
+from captum_infomask._progress import progress_bar
 from captum_infomask.comparison.as_it_was import as_it_was
 from captum_infomask.comparison.calls import Attribute, info_mask, log_probabilities, occlusion
 from captum_infomask.comparison.layers import named_layer
@@ -142,20 +142,20 @@ def randomisation_check(
 
     Source: Adebayo et al., "Sanity Checks for Saliency Maps", arXiv 1810.03292, Sec. 3.
     """
-    random_seed(seed)
+    seed = random_seed(seed)
     network = _copied(model)
     _check_picture(inputs)
     explain = _default_methods(inputs) if methods is None else _checked_methods(methods)
     pictures = inputs.detach()
     with as_it_was(network, inputs.device, seed), torch.no_grad():
-        _check_target(target, network(pictures))
+        target = _checked_target(target, network(pictures))
         order = layers_in_order(network, pictures)
     stages = even_stages(order, MOST_STAGES) if layers is None else _named(network, layers)
     if not stages:
         raise ArgumentError("Expected `model` with parameters; got one without.")
     mirrored = torch.cat([pictures.flip(dims) for dims in ((), (2,), (3,), (2, 3))])
     total = len(explain) * (len(stages) + 1)
-    bar = tqdm(total=total, desc="Randomisation check", disable=not show_progress)
+    bar = progress_bar(total=total, desc="Randomisation check", show=show_progress)
     with bar:
         before = _ranks(network, explain, pictures, target, seed, bar)
         redrawn: set[nn.Module] = set()
@@ -245,16 +245,18 @@ def _check_picture(inputs: object) -> None:
         )
 
 
-def _check_target(target: object, logits: object) -> None:
-    """Refuse what is no class of the network."""
+def _checked_target(target: object, logits: object) -> int:
+    """Return a class of the network."""
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         raise ArgumentError(f"Expected `model` to give logits (N, M); got {describe(logits)}.")
-    whole = isinstance(target, int | np.integer) and not isinstance(target, bool)
-    if not whole or not 0 <= target < logits.shape[1]:  # type: ignore[operator]
+    label = plain(target)
+    whole = isinstance(label, int) and not isinstance(label, bool)
+    if not whole or not 0 <= label < logits.shape[1]:
         raise ArgumentError(
             f"Expected `target` to be a class from 0 to {logits.shape[1] - 1}; got "
             f"{describe(target)}."
         )
+    return int(label)
 
 
 def _checked_methods(methods: object) -> dict[str, Explain]:

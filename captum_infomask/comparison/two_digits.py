@@ -119,7 +119,7 @@ def two_digit_experiment(
 
 
 def two_digit_table(rows: Sequence[TwoDigitRow]) -> str:
-    """Write rows as a Markdown table: means over pictures with 95% bootstrap intervals.
+    """Write rows as a Markdown table: means, with 95% bootstrap intervals from ten pictures on.
 
     Args:
         rows: What :func:`two_digit_experiment` returned.

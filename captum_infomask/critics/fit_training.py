@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from captum_infomask._checks import ArgumentError
 from captum_infomask._files import part, read, write
+from captum_infomask._progress import progress_bar
 from captum_infomask.critics.fit_loaders import Pictures, Place, seed_of
 from captum_infomask.critics.fit_report import HeldOut, divergence, log_posterior
 from captum_infomask.critics.fitted import FittedCritic, weights
@@ -99,8 +99,8 @@ class Training:
         """Take all steps that are left, and leave the critic as it was at its best."""
         steps, diverged = self.settings.steps, ""
         stream = pictures.over_and_over(self.settings.seed, self.place)
-        with tqdm(
-            total=steps, initial=self.step, desc="Fitting critic", disable=not show_progress
+        with progress_bar(
+            total=steps, initial=self.step, desc="Fitting critic", show=show_progress
         ) as bar:
             try:
                 while self.step < steps:

@@ -4,8 +4,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from types import TracebackType
 
-from tqdm import tqdm
-
+from captum_infomask._progress import progress_bar
 from captum_infomask.dataset_run.errors import RunStopped
 from captum_infomask.dataset_run.job import Job, ShardDone
 
@@ -25,12 +24,12 @@ class Progress:
         self, job: Job, done: Collection[int], errors: int, most: int | None, *, show: bool
     ) -> None:
         self._errors, self._most = errors, most
-        self._bar = tqdm(
+        self._bar = progress_bar(
             total=len(job.pictures.keys),
             initial=sum(len(job.places(shard)) for shard in done),
-            desc="InfoMask",
+            desc="Info Mask attribution",
             unit="picture",
-            disable=not show,
+            show=show,
         )
         self._check("")
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, one_of
+from captum_infomask._checks import ArgumentError, one_of, plain, random_seed
 from captum_infomask.attribution import InfoMask
 from captum_infomask.engines.base import Engine
 from captum_infomask.engines.choose import EngineName
@@ -69,11 +69,12 @@ def score_options(options: Mapping[str, Any], view_engine: object) -> dict[str, 
         one_of("options", name, usual)
     if view_engine is not None and not isinstance(view_engine, Engine):
         one_of("view_engine", view_engine, get_args(EngineName))
-    return {**usual, **options, "engine": view_engine}
+    return {**usual, **options, "seed": random_seed(options.get("seed", 0)), "engine": view_engine}
 
 
 def in_words(name: str, value: Any) -> Any:  # noqa: PLR0911 - a case for each kind of value
     """A setting as a JSON value; large ones by a hash of what they hold."""
+    value = plain(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, tuple | list):

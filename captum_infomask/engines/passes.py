@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import Any
 
 from torch import Tensor
-from tqdm import tqdm
 
+from captum_infomask._progress import progress_bar
 from captum_infomask.engines.base import Running
 from captum_infomask.engines.reading import read_views
 from captum_infomask.engines.untouched import buffers_kept
@@ -56,11 +56,8 @@ class Passes:
         """A progress bar, under which the user's model is kept as it is."""
         with (
             buffers_kept(self.forward_func),
-            tqdm(
-                total=self.count,
-                desc=f"{name} attribution",
-                unit="view",
-                disable=not show_progress,
+            progress_bar(
+                total=self.count, desc=f"{name} attribution", unit="view", show=show_progress
             ) as bar,
         ):
             yield bar

@@ -1,11 +1,20 @@
 # What an attribute call asks for, checked: the forward passes that it takes.
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from torch import Tensor
+
 from captum_infomask._captum import format_additional_forward_args
-from captum_infomask._checks import one_of, positive_int
+from captum_infomask._checks import (
+    ArgumentError,
+    describe,
+    one_of,
+    plain,
+    positive_int,
+    random_seed,
+)
 from captum_infomask._random import OwnGenerators
 from captum_infomask._types import AdditionalForwardArgs, Baselines, TensorOrTensors, Tensors
 from captum_infomask.engines.base import Call, Engine
@@ -46,6 +55,7 @@ def prepare(
 ) -> Passes:
     """Check every argument, and describe the forward passes; nothing runs yet."""
     one_of("overlap", overlap, OVERLAPS)
+    seed = random_seed(seed)
     if perturbations_per_eval is not None:
         perturbations_per_eval = positive_int("perturbations_per_eval", perturbations_per_eval)
     chosen_engine = choose_engine(engine, imputer)
@@ -71,3 +81,62 @@ def prepare(
     if isinstance(passes.engine, RunningTokens):
         passes.engine.check(passes.plan, passes.blank)
     return passes
+
+
+def check_order(
+    inputs: Tensors, baselines: object, target: object = None, view: object = None
+) -> None:
+    """Refuse positional arguments in the order of another method.
+
+    The second one is `baselines`, as in FeatureAblation: a class that stands there, or Occlusion's
+    windows, are told as such. A number can be what hides pixels; it is not where nothing is hidden.
+    """
+    dims = inputs[0].dim() - 1
+    if _is_window(baselines, dims) and not (isinstance(baselines, tuple) and len(inputs) == dims):
+        raise ArgumentError(
+            f"Expected `baselines` second, as in FeatureAblation; got {describe(baselines)}, which "
+            f"looks like the windows of Occlusion's order. Pass sliding_window_shapes=, strides= "
+            f"and target= by name."
+        )
+    hides_nothing = view in ("crop", "features")
+    if hides_nothing and target is None and _is_class(baselines, len(inputs[0])):
+        raise ArgumentError(
+            f"Expected `baselines` second, as in FeatureAblation, and `target` third; got "
+            f"{describe(baselines)} second and no target. Pass target={_words(baselines)} by name."
+        )
+
+
+def check_place(table: Tensor | None, view: object) -> None:
+    """Refuse a target that is a place of the picture where every view shows another part of it."""
+    if view == "crop" and table is not None and table.shape[1] > 2:
+        raise ArgumentError(
+            f"Expected `target` to be a class for view='crop', in whose pictures a place is "
+            f"another one each time; got {tuple(table[0].tolist())}. Pass view='drop', 'keep' or "
+            f"'chain', which leave every place where it is."
+        )
+
+
+def _is_window(given: object, dims: int) -> bool:
+    """Whether this is a window of one example, or a tuple of one."""
+    if isinstance(given, tuple) and len(given) == 1 and isinstance(given[0], tuple):
+        given = given[0]
+    return isinstance(given, tuple) and len(given) == dims > 1 and all(map(_is_whole, given))
+
+
+def _is_class(given: object, n: int) -> bool:
+    """Whether this can be read as one class, or as one per example."""
+    if isinstance(given, Tensor):
+        return given.dim() <= 1 and given.numel() in (1, n) and not given.is_floating_point()
+    if isinstance(given, Sequence) and not isinstance(given, str | tuple):
+        return len(given) == n and all(map(_is_whole, given))
+    return _is_whole(given)
+
+
+def _is_whole(given: object) -> bool:
+    number = plain(given)
+    return isinstance(number, int) and not isinstance(number, bool) and number >= 0
+
+
+def _words(given: object) -> str:
+    number = plain(given)
+    return repr(number) if isinstance(number, int) else "…"

@@ -66,6 +66,17 @@ def _check_finite(values: Tensor, passes: Sequence[ViewPlan]) -> None:
                 f"Expected `imputer` to give finite values; it gave NaN or infinity for the view "
                 f"of {named}, and `forward_func` an answer that is not finite {count}."
             )
+    image = int(plan.images[view])
+    for number, x in enumerate(plan.scene.inputs):
+        if not bool(x[image].isfinite().all()):
+            which = (
+                f"input {number}, image {image}" if len(plan.scene.inputs) > 1 else f"image {image}"
+            )
+            raise ArgumentError(
+                f"Expected `inputs` to be finite, or `forward_func` to know what to do where they "
+                f"are not; {which} holds NaN or infinity, and the answer for the view of {named} "
+                f"is not finite {count}."
+            )
     value = values[view].flatten()
     first = float(value[~value.isfinite()][0])
     raise ArgumentError(

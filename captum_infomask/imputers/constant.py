@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import ArgumentError, describe, plain
 from captum_infomask._types import Baselines, Tensors
 from captum_infomask.imputers.base import Pictures
 
@@ -16,8 +16,8 @@ class Constant:
     """Hidden elements take given values: Captum's ``baselines``, in every form it accepts.
 
     Args:
-        baselines: A number; a tensor of the input's shape, or with a first dimension of 1; or a
-            tuple with one of these per input. None is 0.
+        baselines: A number; a tensor of the input's shape, in which any dimension may be 1, with
+            or without the batch's; or a tuple with one of these per input. None is 0.
 
     Raises:
         ArgumentError: When used: the number of baselines or a shape does not fit the inputs.
@@ -48,15 +48,19 @@ class Constant:
 
 
 def _picture(entry: object, x: Tensor) -> Tensor:
-    if isinstance(entry, numbers.Real):
-        return x.new_full((1,) * x.dim(), float(entry))
+    number = plain(entry)
+    if isinstance(number, numbers.Real):
+        return x.new_full((1,) * x.dim(), float(number))
     if not isinstance(entry, Tensor) or entry.dtype.is_complex:
         raise ArgumentError(
             f"Expected `baselines` to hold real tensors or numbers; got {describe(entry)}."
         )
-    if entry.shape[1:] != x.shape[1:] or len(entry) not in (1, len(x)):
+    batched = entry[None] if entry.dim() == x.dim() - 1 else entry
+    sizes = zip(batched.shape, x.shape, strict=False)
+    if batched.dim() != x.dim() or any(own not in (1, size) for own, size in sizes):
         raise ArgumentError(
-            f"Expected `baselines` of shape {tuple(x.shape)} or {(1, *x.shape[1:])}, or a number; "
-            f"got {tuple(entry.shape)}."
+            f"Expected `baselines` of shape {tuple(x.shape)}, {(1, *x.shape[1:])} or "
+            f"{tuple(x.shape[1:])}, in which any size may be 1, or a number; got "
+            f"{tuple(entry.shape)}."
         )
-    return entry.detach().to(x)
+    return batched.detach().to(x).expand(-1, *x.shape[1:])

@@ -10,7 +10,7 @@ import numpy as np
 from skimage.filters import threshold_otsu
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe, finite_number
+from captum_infomask._checks import ArgumentError, describe, finite_number, plain
 
 
 def _check_fraction(argument: str, given: object) -> None:
@@ -50,6 +50,7 @@ class MaxFraction:
     fraction: float = 0.2
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "fraction", plain(self.fraction))
         _check_fraction("fraction", self.fraction)
 
     def threshold(self, values: Tensor) -> float:
@@ -80,6 +81,7 @@ class TopFraction:
     fraction: float = 0.1
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "fraction", plain(self.fraction))
         _check_fraction("fraction", self.fraction)
 
     def threshold(self, values: Tensor) -> float:
@@ -130,6 +132,7 @@ class AtLeast:
     bits: float
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "bits", plain(self.bits))
         finite_number("bits", self.bits, above=0)
 
     def threshold(self, values: Tensor) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._checks import ArgumentError, short_repr
 from captum_infomask.models.pictures import Preprocess
 
 
@@ -75,7 +75,7 @@ def resolve_target(target: int | str, categories: Sequence[str]) -> int:
         if not 0 <= index < count:
             raise ArgumentError(
                 f"Expected `target` to be an index from 0 to {count - 1} or a category name; "
-                f"got {target!r}."
+                f"got {short_repr(target)}."
             )
         return index
     folded = [name.casefold() for name in categories]
@@ -94,7 +94,7 @@ def resolve_target(target: int | str, categories: Sequence[str]) -> int:
     hint = f" Nearest: {', '.join(near[:5])}." if near else ""
     raise ArgumentError(
         f"Expected `target` to be one of the network's {count} category names or an index from 0 "
-        f"to {count - 1}; got {target!r}.{hint}"
+        f"to {count - 1}; got {short_repr(target)}.{hint}"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe, positive_int
+from captum_infomask._checks import ArgumentError, describe, positive_int, short_repr
 from captum_infomask._types import Shape, TensorOrTensors
 from captum_infomask.regions.boxes import BoxRegions
 
@@ -179,7 +179,7 @@ def _window(window: Any, shape: Shape, k: int | None) -> Shape:
             hint = " Do the inputs lack a batch dimension? inputs.unsqueeze(0) adds one."
         raise ArgumentError(
             f"Expected `sliding_window_shapes` with {len(shape)} entries{where}, for examples of "
-            f"shape {shape} (no batch dimension, channel first); got {window!r}.{hint}"
+            f"shape {shape} (no batch dimension, channel first); got {short_repr(window)}.{hint}"
         )
     checked = tuple(positive_int("sliding_window_shapes", w) for w in window)
     if any(w > size for w, size in zip(checked, shape, strict=True)):
@@ -196,7 +196,7 @@ def _stride(stride: Any, window: Shape, shape: Shape) -> Shape:
     if len(stride) != len(shape):
         raise ArgumentError(
             f"Expected `strides` with {len(shape)} entries, one per dimension of an example of "
-            f"shape {shape}; got {stride!r}."
+            f"shape {shape}; got {short_repr(stride)}."
         )
     checked = tuple(positive_int("strides", s) for s in stride)
     for s, w, size in zip(checked, window, shape, strict=True):

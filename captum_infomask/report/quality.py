@@ -26,14 +26,14 @@ class Setting:
         name: A few words beside the point; none if empty.
         series: Settings of one series share colour and marker.
         cost: On the horizontal axis.
-        qualities: Mean, lower and upper end of the interval, for each measure; None where it was
-            not measured.
+        qualities: Mean, lower and upper end of the interval, for each measure; None for ends that
+            there are not, and where it was not measured.
     """
 
     name: str
     series: str
     cost: float
-    qualities: tuple[tuple[float, float, float] | None, ...]
+    qualities: tuple[tuple[float, float | None, float | None] | None, ...]
 
 
 def quality_figure(
@@ -95,7 +95,7 @@ def _draw_series(
     """The points of one measure."""
     for number, series in enumerate(dict.fromkeys(one.series for one in settings)):
         points = sorted(
-            (one.cost, *quality, one.name)
+            (one.cost, *_reach(*quality), one.name)
             for one in settings
             if one.series == series and (quality := one.qualities[place]) is not None
         )
@@ -128,6 +128,11 @@ def _draw_series(
                 ha="right" if aside else "left",
                 annotation_clip=True,
             )
+
+
+def _reach(mean: float, low: float | None, high: float | None) -> tuple[float, float, float]:
+    """A mean and the ends of its bar: the mean itself where there is no interval."""
+    return mean, mean if low is None else low, mean if high is None else high
 
 
 def _draw_reference(axes: Axes, name: str, height: float | None) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_infomask._captum import format_output
-from captum_infomask._checks import ArgumentError
+from captum_infomask._checks import ArgumentError, plain, short_repr
 from captum_infomask.results.info_map import PER_REGION, InfoMap
 
 
@@ -65,11 +65,11 @@ class ClassMaps:
         Raises:
             ArgumentError: There is no column k.
         """
-        count = self.classes.shape[1]
-        if not isinstance(k, int) or isinstance(k, bool) or not 0 <= k < count:
-            raise ArgumentError(f"Expected `k` from 0 to {count - 1}; got {k!r}.")
+        count, column = self.classes.shape[1], plain(k)
+        if not isinstance(column, int) or isinstance(column, bool) or not 0 <= column < count:
+            raise ArgumentError(f"Expected `k` from 0 to {count - 1}; got {short_repr(k)}.")
         parts: dict[str, Any] = {
-            name: None if (part := getattr(self.stacked, name)) is None else part[..., k]
+            name: None if (part := getattr(self.stacked, name)) is None else part[..., column]
             for name in (*PER_REGION, "total")
         }
         return dataclasses.replace(self.stacked, **parts)
@@ -83,7 +83,8 @@ class ClassMaps:
         found = (self.classes == label).long()
         if not bool((found.sum(1) == 1).all()):
             raise ArgumentError(
-                f"Expected `label` to be a class that every image was asked for; got {label!r}."
+                f"Expected `label` to be a class that every image was asked for; got "
+                f"{short_repr(label)}."
             )
         column = found.argmax(1)
         rows = torch.arange(len(column))

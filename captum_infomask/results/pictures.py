@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import ArgumentError, describe, short_repr
 from captum_infomask.report.rows import PhotoArray
 
 Pictures: TypeAlias = PhotoArray | Sequence[Image.Image | PhotoArray]
@@ -44,5 +44,5 @@ def checked_place(k: object, n: int) -> int:
     """Return the place of a picture among n."""
     place = int(k) if isinstance(k, numbers.Integral) and not isinstance(k, bool) else -1
     if not 0 <= place < n:
-        raise ArgumentError(f"Expected `k` from 0 to {n - 1}; got {k!r}.")
+        raise ArgumentError(f"Expected `k` from 0 to {n - 1}; got {short_repr(k)}.")
     return place

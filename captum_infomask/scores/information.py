@@ -29,6 +29,8 @@ Unit = Literal["bits", "nats"]
 TrainedWith = Literal["cross_entropy", "pc_softmax"]
 Prior = float | Sequence[float] | Tensor | None
 
+_FEW_CLASSES = 5  # whose prior is written out
+
 NATS_PER_UNIT = {"bits": math.log(2), "nats": 1.0}
 
 
@@ -69,6 +71,19 @@ class Score:
             temperature=_checked_temperature(temperature),
             unit=one_of("unit", unit, tuple(NATS_PER_UNIT)),
         )
+
+    def words(self) -> str:
+        """The settings that are not the usual ones, and the head and unit, as arguments."""
+        told = [f"head={self.head!r}"]
+        if self.prior is not None:
+            values = self.prior.tolist()
+            is_short = self.prior.numel() <= _FEW_CLASSES
+            told.append(f"prior={values if is_short else f'<{self.prior.numel()} classes>'}")
+        if self.trained_with != "cross_entropy":
+            told.append(f"trained_with={self.trained_with!r}")
+        if self.temperature != 1:
+            told.append(f"temperature={self.temperature:g}")
+        return ", ".join([*told, f"unit={self.unit!r}"])
 
     def check_target(self, table: Tensor | None) -> None:
         """Refuse, before any forward pass, what the prior alone shows to be out of range."""

@@ -99,7 +99,7 @@ class Chain:
         ranks = ranks[(ranks < size).any(1)][:, present]
         count = len(present.nonzero())
         path = path[: len(ranks), : count + 1]
-        path[:, count] = path[0, count]
+        path[:, count] = path[0, count].clone()
         gains = path.diff(dim=1)[torch.arange(len(ranks))[:, None], ranks]
         errors = torch.zeros_like(gains[0])
         if not are_all(count, self.n_samples):

@@ -8,8 +8,9 @@ from captum_infomask._checks import (
     describe,
     finite_number,
     one_of,
+    plain,
     positive_int,
-    random_seed,
+    short_repr,
 )
 from captum_infomask._types import Baselines
 from captum_infomask.imputers.base import Imputer, RandomImputer
@@ -34,13 +35,12 @@ def choose_view(
     crop_margin: object,
     reference: object,
     n_samples: object,
-    seed: object,
+    seed: int,
     baselines: Baselines,
     imputer: object,
 ) -> View:
     """Make the view; options that it would ignore are errors."""
     name = one_of("view", view, get_args(ViewName))
-    checked_seed = random_seed(seed)
     count = None if n_samples is None else positive_int("n_samples", n_samples)
     if reference is not None:
         reference = one_of("reference", reference, get_args(Reference))
@@ -60,7 +60,7 @@ def choose_view(
     if name == "keep":
         return Keep(reference=str(reference or "blank"), n_samples=count)
     if name == "chain":
-        return Chain(_even(count or _ORDERS), checked_seed)
+        return Chain(_even(count or _ORDERS), seed)
     if name == "features":
         _check_unused(baselines=baselines, imputer=imputer, n_samples=count)
         if reference == "blank":
@@ -89,7 +89,7 @@ def choose_view(
 
 def _crop_sizes(sizes: object) -> tuple[tuple[int, int] | str | None, ...]:
     """One size, or a list of them for several scales."""
-    if isinstance(sizes, list) and any(not isinstance(size, int) for size in sizes):
+    if isinstance(sizes, list) and any(not isinstance(plain(size), int) for size in sizes):
         return tuple(map(check_crop_size, sizes))
     return (check_crop_size(sizes),)
 
@@ -133,6 +133,6 @@ def check_crop_size(size: Any) -> tuple[int, int] | str | None:
         return size
     if not isinstance(size, tuple | list) or len(size) != 2:
         raise ArgumentError(
-            f"Expected `crop_size` to be (height, width), 'native' or None; got {size!r}."
+            f"Expected `crop_size` to be (height, width), 'native' or None; got {short_repr(size)}."
         )
     return positive_int("crop_size", size[0]), positive_int("crop_size", size[1])

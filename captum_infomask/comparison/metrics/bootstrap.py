@@ -10,7 +10,6 @@ from torch import Tensor
 from captum_infomask._checks import ArgumentError, describe, random_seed
 from captum_infomask.comparison.ground_truth import bootstrap
 
-FEWEST_PAIRS = 3  # an interval from fewer says nothing
 DRAWS = 10_000
 
 
@@ -40,14 +39,14 @@ def paired_difference(
 
     Returns:
         The mean over the pictures that have both, and the interval's ends; None where fewer than
-        three have, and for the mean where none has.
+        ten have, and for the mean where none has.
 
     Raises:
         ArgumentError: The two are no vectors of one length; ``seed`` is no integer from 0.
 
     Example:
         >>> from captum_infomask.comparison.metrics.bootstrap import paired_difference
-        >>> paired_difference([3.0, 4.0, 5.0], [1.0, 2.0, 3.0])
+        >>> paired_difference([3.0, 4.0, 5.0] * 4, [1.0, 2.0, 3.0] * 4)
         Difference(mean=2.0, low=2.0, high=2.0)
 
     Source: Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979.
@@ -58,13 +57,11 @@ def paired_difference(
             f"Expected `reference` with one number for each of the {len(ours)} `values`; got "
             f"{len(theirs)}."
         )
-    random_seed(seed)
+    seed = random_seed(seed)
     differences = ours - theirs
     differences = differences[~differences.isnan()]
     if not len(differences):
         return Difference(None, None, None)
-    if len(differences) < FEWEST_PAIRS:
-        return Difference(float(differences.mean()), None, None)
     found = bootstrap(differences, draws=DRAWS, seed=seed)
     return Difference(found.mean, found.low, found.high)
 
