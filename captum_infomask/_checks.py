@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import itertools
 import math
 import numbers
 from collections.abc import Iterable
@@ -10,6 +11,8 @@ from typing import Any, TypeGuard
 
 import numpy as np
 import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
 
 
 class ArgumentError(ValueError, AssertionError):
@@ -113,6 +116,22 @@ def _shortened(words: str) -> str:
     """One line of at most 120 characters."""
     line = " ".join(words.split())
     return line if len(line) <= 120 else f"{line[:117]}..."
+
+
+def check_initialised(argument: str, forward_func: object) -> None:
+    """Refuse a network, or its method, with parameters or buffers that a first pass would make."""
+    network = getattr(forward_func, "__self__", forward_func)
+    if not isinstance(network, nn.Module):
+        return
+    for name, tensor in itertools.chain(network.named_parameters(), network.named_buffers()):
+        if is_lazy(tensor):
+            layer, _, own = name.rpartition(".")
+            where = f"layer {layer!r}" if layer else "the network itself"
+            kind = type(network.get_submodule(layer)).__name__
+            raise ArgumentError(
+                f"Expected `{argument}` to be a network whose weights are there; {where} ({kind}) "
+                f"has no {own} yet. Run one forward pass first, then eval()."
+            )
 
 
 def check_inputs(inputs: object) -> tuple[torch.Tensor, ...]:

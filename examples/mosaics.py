@@ -26,7 +26,7 @@ from torch import nn
 
 from captum_infomask import InfoMask
 from captum_infomask.comparison.ground_truth import Estimate, bootstrap
-from captum_infomask.comparison.layers import last_feature_map
+from captum_infomask.comparison.layers import feature_map
 from captum_infomask.comparison.mosaic_methods import mosaic_methods
 from captum_infomask.comparison.mosaics import (
     CountedPixels,
@@ -317,7 +317,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     layers = {
         "last convolution": network.get_submodule("_conv_head"),
-        "its batch norm": last_feature_map(network, mosaics[0].picture),
+        "its batch norm": feature_map(network, mosaics[0].picture).module,
         "its ReLU6": network.get_submodule("_swish"),
     }
     methods = mosaic_methods(layers, side=side, sizes=SIZES)

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from captum_infomask.comparison.calls import Attribute, grad_cam, info_mask
-from captum_infomask.comparison.layers import last_feature_map
+from captum_infomask.comparison.layers import feature_map
 from captum_infomask.comparison.randomisation import Explain, randomisation_check
 from captum_infomask.datasets import sample_photo
 from captum_infomask.models.classifier import resolve_target
@@ -35,7 +35,7 @@ def bound(attribute: Attribute) -> Explain:
 
 def cam(model: nn.Module, inputs: Tensor, target: int) -> Tensor:
     """Grad-CAM at the last feature map of whichever network is given."""
-    return grad_cam(last_feature_map(model, inputs))(model, inputs, target, False)
+    return grad_cam(feature_map(model, inputs).module)(model, inputs, target, False)
 
 
 def edges(model: nn.Module, inputs: Tensor, target: int) -> Tensor:

@@ -21,7 +21,7 @@ from ulps import within_ulps
 
 from captum_infomask import AtLeast, Comparison, InfoMask, Otsu, compare, superpixels
 from captum_infomask._checks import ArgumentError
-from captum_infomask.comparison.layers import last_feature_map, named_layer
+from captum_infomask.comparison.layers import feature_map, named_layer
 from captum_infomask.comparison.windows import square_windows
 
 
@@ -59,25 +59,25 @@ class Failing(nn.Module):
 )
 def test_the_last_feature_map_of_known_networks(name, layer):
     network = models.get_model(name).eval()
-    assert last_feature_map(network, torch.rand(1, 3, 64, 64)) is network.get_submodule(layer)
+    assert feature_map(network, torch.rand(1, 3, 64, 64)).module is network.get_submodule(layer)
 
 
 def test_finding_the_layer_changes_nothing():
     network = Net().train()
     network.conv.eval()
     with unchanged(network):
-        assert last_feature_map(network, images(1)) is network.norm
+        assert feature_map(network, images(1)).module is network.norm
     failing = Failing().train()
     with unchanged(failing), pytest.raises(RuntimeError, match="no answer"):
-        last_feature_map(failing, images(1))
+        feature_map(failing, images(1))
 
 
 def test_networks_without_a_last_feature_map_are_refused():
     with pytest.raises(ArgumentError, match=r"Tokens its last layers work on tokens.*--layer"):
-        last_feature_map(Tokens(), images(1))
+        feature_map(Tokens(), images(1))
     flat = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
     with pytest.raises(ArgumentError, match="no layer's output is one"):
-        last_feature_map(flat, images(1))
+        feature_map(flat, images(1))
 
 
 class Branches(nn.Module):
@@ -99,9 +99,9 @@ class Branches(nn.Module):
 
 def test_feature_maps_side_by_side_are_named():
     with pytest.raises(ArgumentError, match="several lie side by side: 'first', 'second'"):
-        last_feature_map(Branches(side_by_side=True), images(1))
+        feature_map(Branches(side_by_side=True), images(1))
     alone = Branches(side_by_side=False)
-    assert last_feature_map(alone, images(1)) is alone.first
+    assert feature_map(alone, images(1)).module is alone.first
 
 
 def test_a_layer_by_name():
@@ -163,6 +163,21 @@ def found() -> Comparison:
     )  # fmt: skip
 
 
+def of_many(found: Comparison) -> Comparison:
+    """The same with intervals, as more pictures have them."""
+    outcomes = [
+        dataclasses.replace(
+            outcome,
+            differences={
+                name: dataclasses.replace(gap, low=-0.125, high=0.25)
+                for name, gap in outcome.differences.items()
+            },
+        )
+        for outcome in found.outcomes
+    ]
+    return dataclasses.replace(found, outcomes=tuple(outcomes))
+
+
 def test_looking_a_method_up(found):
     assert repr(found) == "Comparison(3 pictures × 4 methods)"
     assert repr(found["part"]) == "MethodOutcome('part', 2 of 3 pictures, a.u.)"
@@ -193,7 +208,9 @@ def test_the_text(found):
     assert re.search(r"never +- +-.*failed: ZeroDivisionError: division by zero", text)
     assert "part failed on 1 of 3 pictures, first on picture 1: RuntimeError: no answer" in text
     assert re.search(r"method +deletion \(lower is better\) +iou \(higher is better\)", text)
-    assert re.search(r"labels +\d\.\d+ \[[+-]\d\.\d+, [+-]\d\.\d+\]", text)
+    assert "[" not in text  # three pictures
+    text = of_many(found).text()
+    assert re.search(r"labels +\d\.\d+ \[-0\.125, \+0\.250\]", text)
     assert "[95% interval of the difference from InfoMask]" in text
     single = dataclasses.replace(found, labels=("a",))
     assert single.text().startswith("Target: a (class 1, ")
@@ -250,7 +267,9 @@ def test_what_the_page_shows(found):
     assert ours.cells[0].difference is None
     gap = found["labels"].differences["deletion"]
     assert labels.cells[0].difference == gap.mean
-    assert labels.cells[0].low == gap.low < gap.high == labels.cells[0].high
+    assert (labels.cells[0].low, labels.cells[0].high) == (gap.low, gap.high) == (None, None)
+    cell = of_many(found).content().rows[1].cells[0]
+    assert (cell.difference, cell.low, cell.high) == (gap.mean, -0.125, 0.25)
     assert ours.cells[3].value == 10
     assert part.error.startswith("on 1 of 3")
     assert part.cells[3].value is None  # a function that used no network that we know of

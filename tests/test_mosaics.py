@@ -344,7 +344,7 @@ def test_overlap_table_agrees_with_attribute(monkeypatch):
         network[0].bias[0] = 2  # the blank looks red, so that it matters where values count from
     lines = script.overlap_table(network, [mosaic]).splitlines()
     cells = {
-        (view, reference): [cell.split(" ")[0] for cell in rest]
+        (view, reference): [cell.split(";")[0].split(" ")[0] for cell in rest]
         for view, reference, *rest in (
             [cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]
         )

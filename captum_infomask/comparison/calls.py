@@ -1,7 +1,8 @@
 # InfoMask, Grad-CAM and Occlusion behind one signature, whatever pictures they are compared on.
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeAlias
 
 import torch
@@ -36,17 +37,36 @@ def info_mask(**settings: Any) -> Attribute:
     return attribute
 
 
-def grad_cam(layer: nn.Module) -> Attribute:
-    """Captum's LayerGradCam, its positive part, brought to the picture's size."""
+def grad_cam(layer: nn.Module, *, channels_last: bool = False) -> Attribute:
+    """Captum's LayerGradCam, its positive part, brought to the picture's size.
+
+    Args:
+        layer: Of the network.
+        channels_last: Whether its output is (N, h, w, C), which Captum's method does not expect.
+    """
 
     def attribute(forward: Forward, inputs: Tensor, target: int, show_progress: bool) -> Tensor:
-        with torch.enable_grad():
-            coarse = LayerGradCam(forward, layer).attribute(inputs, target, relu_attributions=True)
+        shown = _channels_first(layer) if channels_last else nullcontext(layer)
+        with torch.enable_grad(), shown as seen:
+            coarse = LayerGradCam(forward, seen).attribute(inputs, target, relu_attributions=True)
         size = (inputs.shape[2], inputs.shape[3])
         fine: Tensor = LayerAttribution.interpolate(coarse.detach(), size, "bilinear")
         return fine
 
     return attribute
+
+
+@contextmanager
+def _channels_first(layer: nn.Module) -> Iterator[nn.Module]:
+    """A layer that passes on what another one gives, (N, h, w, C), as (N, C, h, w) in between."""
+    seen = nn.Identity()
+    hook = layer.register_forward_hook(
+        lambda module, args, output: seen(output.movedim(3, 1)).movedim(1, 3)
+    )
+    try:
+        yield seen
+    finally:
+        hook.remove()
 
 
 def occlusion(

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from captum.attr import InputXGradient, IntegratedGradients
 from torch import Tensor, nn
 
-from captum_infomask._checks import ArgumentError, short_repr
+from captum_infomask._checks import ArgumentError, check_initialised, short_repr
 from captum_infomask._types import Shape
 from captum_infomask.attribution import InfoMask
 from captum_infomask.comparison.as_it_was import as_it_was
@@ -22,7 +22,7 @@ from captum_infomask.comparison.calls import (
 )
 from captum_infomask.comparison.controls import blurred_noise, centred_blob
 from captum_infomask.comparison.fills import Fill, checked_fill
-from captum_infomask.comparison.layers import OnTokensError, last_feature_map, named_layer
+from captum_infomask.comparison.layers import OnTokensError, feature_map, named_layer
 from captum_infomask.comparison.windows import Windows, chosen_windows
 
 
@@ -130,6 +130,7 @@ def checked_setting(
     baselines: Any,
 ) -> Setting:
     """Check what default methods are made of; nothing runs yet."""
+    check_initialised("model", model)
     return Setting(
         model,
         inputs,
@@ -187,17 +188,21 @@ def _checked_layer(model: Callable[..., Any], layer: object) -> nn.Module | None
 
 def _grad_cam(setting: Setting) -> tuple[Attribute, bool]:
     """Grad-CAM, which fails when it is run where no layer is found; whether tokens are why."""
-    if setting.layer is not None:
-        return grad_cam(setting.layer), False
     if not isinstance(setting.model, nn.Module):
         reason = ArgumentError("Grad-CAM needs a torch.nn.Module, of which it takes a layer.")
         return _failing(reason), False
     first = setting.inputs[:1]
     try:
         with as_it_was(setting.model, first.device, seed=0):
-            return grad_cam(last_feature_map(setting.model, first)), False
-    except ArgumentError as error:
-        return _failing(error), isinstance(error, OnTokensError)
+            found = feature_map(setting.model, first, setting.layer)
+    except Exception as error:  # whatever a network does with hooks and modes costs this row alone
+        kind = (
+            ""
+            if isinstance(error, ArgumentError)
+            else f"no layer is found; {type(error).__name__}: "
+        )
+        return _failing(ArgumentError(f"{kind}{error}")), isinstance(error, OnTokensError)
+    return grad_cam(found.module, channels_last=found.channels_last), False
 
 
 def _failing(reason: ArgumentError) -> Attribute:

@@ -13,7 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from captum_infomask._checks import ArgumentError, check_inputs, describe, plain, random_seed
+from captum_infomask._checks import (
+    ArgumentError,
+    check_initialised,
+    check_inputs,
+    describe,
+    plain,
+    random_seed,
+)
 from captum_infomask._progress import progress_bar
 from captum_infomask.comparison.as_it_was import as_it_was
 from captum_infomask.comparison.calls import Attribute, info_mask, log_probabilities, occlusion
@@ -222,6 +229,7 @@ def _copied(model: object) -> nn.Module:
     """A deep copy in eval mode."""
     if not isinstance(model, nn.Module):
         raise ArgumentError(f"Expected `model` to be a torch.nn.Module; got {describe(model)}.")
+    check_initialised("model", model)
     try:
         with torch.inference_mode(False):
             return copy.deepcopy(model).eval()

@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from captum_infomask._batches import check_label_range, device_of, labelled_batches
-from captum_infomask._checks import ArgumentError, describe, positive_int, random_seed
+from captum_infomask._checks import (
+    ArgumentError,
+    check_initialised,
+    describe,
+    positive_int,
+    random_seed,
+)
 from captum_infomask.engines.untouched import untouched
 from captum_infomask.scores.heads import Head
 from captum_infomask.scores.information import Prior, Score, TrainedWith, Unit
@@ -70,6 +76,7 @@ def measure_bounds(
     Source: Qin & Kim, arXiv 1910.02629, Eq. 25 to 27.
     """
     score = Score.checked(softmax_head(head), prior, trained_with, temperature, unit)
+    check_initialised("forward_func", forward_func)
     n_samples = positive_int("n_samples", n_samples)
     seed = random_seed(seed)
     parts: list[Tensor] = []

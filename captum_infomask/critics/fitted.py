@@ -8,7 +8,7 @@ from os import PathLike
 import torch
 from torch import Tensor, nn
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import ArgumentError, check_initialised, describe
 from captum_infomask._files import check_input, check_output, read, write
 from captum_infomask.critics.fit_report import FitReport, FitRow
 from captum_infomask.models.checkpoints import fit_state_dict
@@ -91,6 +91,7 @@ def copy_of(model: object) -> nn.Module:
             f"got {describe(model)}. Wrap a function of a network in a Module that holds the "
             f"network."
         )
+    check_initialised("model", model)
     try:
         with torch.inference_mode(False):
             copied = copy.deepcopy(model)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from captum_infomask._batches import check_label_range, device_of, labelled_batches
-from captum_infomask._checks import ArgumentError, describe, positive_int
+from captum_infomask._checks import ArgumentError, check_initialised, describe, positive_int
 from captum_infomask.critics.calibration import FittedTemperature, calibration, chunks
 from captum_infomask.engines.untouched import untouched
 from captum_infomask.scores.heads import Head, scaled_logits
@@ -77,6 +77,7 @@ def fit_temperature(
         raise ArgumentError(
             f"Expected `forward_func` to be a model or function; got {describe(forward_func)}."
         )
+    check_initialised("forward_func", forward_func)
     bins = positive_int("bins", bins)
     if head == "raw":
         raise ArgumentError(

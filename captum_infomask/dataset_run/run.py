@@ -10,7 +10,13 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
-from captum_infomask._checks import ArgumentError, one_of, positive_int, short_repr
+from captum_infomask._checks import (
+    ArgumentError,
+    check_initialised,
+    one_of,
+    positive_int,
+    short_repr,
+)
 from captum_infomask.dataset_run.data.parquet import ParquetPictures
 from captum_infomask.dataset_run.data.pictures import Pictures, find_pictures
 from captum_infomask.dataset_run.errors import in_one_line
@@ -128,6 +134,7 @@ def run_dataset(
     _check_numbers(batch_size=batch_size, shard_size=shard_size)
     _check_engine(engine, address, workers)
     _check_max_errors(max_errors)
+    check_initialised("model", model.network if isinstance(model, Classifier) else model)
     check_rule(rule)
     asked = RunSettings(
         target=target,

@@ -9,6 +9,7 @@ from torch import Tensor
 from captum_infomask._captum import format_additional_forward_args
 from captum_infomask._checks import (
     ArgumentError,
+    check_initialised,
     describe,
     one_of,
     plain,
@@ -54,6 +55,7 @@ def prepare(
     perturbations_per_eval: int | None = None,
 ) -> Passes:
     """Check every argument, and describe the forward passes; nothing runs yet."""
+    check_initialised("forward_func", forward_func)
     one_of("overlap", overlap, OVERLAPS)
     seed = random_seed(seed)
     if perturbations_per_eval is not None:
