@@ -127,6 +127,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         seed: int = 0,
         perturbations_per_eval: int | None = None,
         show_progress: bool = False,
+        args_per_example: bool | Sequence[bool] | None = None,
     ) -> Any:
         r"""Information that each element's region holds about the target, in the unit.
 
@@ -153,7 +154,8 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
                 (class, row, column), is for the views that leave the picture in place: all but
                 ``crop``.
             additional_forward_args: Further arguments of the forward function. Tensors with one
-                entry per example follow their example; everything else is passed as it is.
+                entry per example follow their example (``args_per_example``); all else is passed
+                as it is.
             feature_mask: Regions as an integer label per element, in Captum's form.
             view: ``crop``, ``keep``, ``drop``, ``chain`` or ``features``.
             sliding_window_shapes: Regions as Occlusion's windows, without the batch dimension,
@@ -185,7 +187,12 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             seed: Of orders and draws, and of a network that draws by itself.
             perturbations_per_eval: At most this many views per image in one forward pass; a size
                 that suits the device if None.
-            show_progress: Show a progress bar on stderr.
+            show_progress: Show a progress bar on stderr, where it is a terminal or a notebook's.
+            args_per_example: Which of the ``additional_forward_args`` have one entry per example
+                and follow it: True for all tensors, False for none, or a list with one of these
+                for each. None takes tensors of the batch's length, as Captum does; where the
+                classes then change with the batch, as with as many prompts as pictures, the error
+                asks.
 
         Returns:
             Attributions of the same type (tensor or tuple) and shapes as ``inputs``; float32, or
@@ -194,7 +201,12 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         Raises:
             ArgumentError: An argument is wrong (before any forward pass where it can be known by
                 then), or the forward function returns something else than one number per class and
-                example, or NaN.
+                example, the same classes in every pass, or NaN.
+
+        Warns:
+            UserWarning: A batch normalisation uses the batch's own statistics, or dropout is on:
+                numbers change with the size of chunks. Dropout that ``n_samples`` asks for is
+                meant, and no word is said.
 
         Example:
             >>> import torch
@@ -230,6 +242,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             seed=seed,
             perturbations_per_eval=perturbations_per_eval,
             show_progress=show_progress,
+            args_per_example=args_per_example,
         ).attributions()
 
     def mask(
@@ -301,6 +314,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         seed: int = 0,
         perturbations_per_eval: int | None = None,
         show_progress: bool = False,
+        args_per_example: bool | Sequence[bool] | None = None,
     ) -> InfoMap:
         """Information of each region, before it is spread over pixels.
 
@@ -349,6 +363,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             n_samples=n_samples,
             seed=seed,
             perturbations_per_eval=perturbations_per_eval,
+            args_per_example=args_per_example,
         )
         with passes.running(self.get_name(), show_progress) as bar:
             total = passes.read_whole(self.score, table, bar)

@@ -73,6 +73,7 @@ def test_prior_and_target(prior: list[float], target: int, words: tuple[str, ...
 
 
 # What only the first answer can tell: words of the message, and the calls of forward_func.
+@pytest.mark.filterwarnings("ignore:The network's answers change")
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize(
     ("settings", "arguments", "words"),

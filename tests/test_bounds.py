@@ -308,6 +308,7 @@ def test_draws_follow_the_seed_and_nothing_is_touched():
     assert shuffled.n == 12
 
 
+@pytest.mark.filterwarnings("ignore:The network's answers change")
 def test_nothing_is_touched_by_an_error():
     network = Net().train()
 

@@ -184,6 +184,7 @@ def test_a_wrong_trace_is_found_out_for_every_draw_and_on_black_pictures():
     assert name.startswith("batched (the traced network's outputs are off by")
 
 
+@pytest.mark.filterwarnings("ignore:The network's answers change")
 def test_modes_of_the_network_and_the_call(caplog):
     net = nn.Sequential(network(torch.tanh), nn.Dropout(0.5)).eval()
     x = torch.randn(1, 3, 20, 22, dtype=DTYPE)

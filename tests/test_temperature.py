@@ -159,6 +159,7 @@ def test_figure_shows_both_diagrams_without_a_window():
     figure.canvas.draw()
 
 
+@pytest.mark.filterwarnings("ignore:The network's answers change")
 def test_nothing_of_the_users_is_changed():
     net = Net().train()
     x, labels = tiny_images(64), torch.arange(64) % 5

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from captum_infomask import ArgumentError, Blur, Constant, InfoMask
 
+pytestmark = pytest.mark.filterwarnings("ignore:The network's answers change")
+
 
 class Restless(Net):
     """Moves and replaces buffers in training and in evaluation, and caches what it made."""

@@ -22,8 +22,9 @@ from captum_infomask._checks import ArgumentError
 from captum_infomask._files import check_folder, output_file
 from captum_infomask._words import printable
 from captum_infomask.attribution import InfoMask
+from captum_infomask.cli.options import reading_of
 from captum_infomask.cli.places import check_outputs, make_folder, name_of
-from captum_infomask.cli.terminal import complain, has_bars, say
+from captum_infomask.cli.terminal import complain, say
 from captum_infomask.comparison.compare import compare
 from captum_infomask.comparison.methods import DEFAULT_METHODS
 from captum_infomask.comparison.missingness import fill_disagreement
@@ -40,6 +41,7 @@ from captum_infomask.models.loading import load_classifier
 from captum_infomask.models.pictures import Preprocess, read_image
 from captum_infomask.models.two_digits import load_two_digit_network
 from captum_infomask.results import Comparison
+from captum_infomask.scores.heads import SOFTMAX_HEADS
 
 TWO_DIGIT_COUNT = 100
 _FEW = list(DEFAULT_METHODS[:4])  # without the controls
@@ -56,7 +58,7 @@ def run_demo(options: argparse.Namespace) -> bool:
     found = _compare(classifier, [photo], options, metrics=_metrics(options.metrics))
     report = make_folder(folder) / "report.html"
     found.to_html(report)
-    _write_and_say(found, classifier, photo, options.out / options.photo, [])
+    _write_and_say(found, classifier, photo, options.out / options.photo, [], reading_of(options))
     say(f"report: {options.out / report.name}")
     open_page(report, options.open)
     return _all_failed(found)
@@ -78,7 +80,7 @@ def run_attribute(options: argparse.Namespace) -> bool:
     found = _compare(classifier, [image], options, target=targets, methods=_FEW, metrics=[])
     make_folder(folder)
     name = name_of(options.image, int(found.targets[0]), found.labels[0])
-    _write_and_say(found, classifier, image, options.out / name, inputs)
+    _write_and_say(found, classifier, image, options.out / name, inputs, reading_of(options))
     return _all_failed(found)
 
 
@@ -138,7 +140,8 @@ def _compare(
         strides=strides,
         pictures=[classifier.preprocess.frame(image) for image in images],
         categories=classifier.categories,
-        show_progress=has_bars(),
+        show_progress=True,
+        **reading_of(options),
         **settings,
     )
     named = tuple(
@@ -159,6 +162,7 @@ def _write_and_say(
     image: Image.Image,
     path: Path,
     inputs: Sequence[str | None],
+    reading: dict[str, Any],
 ) -> None:
     """Write the figure and the arrays of a single picture, then print the tables."""
     (_, figure), (_, arrays) = files = _drawn(path)
@@ -167,13 +171,13 @@ def _write_and_say(
         check_outputs(files, inputs)
         _save_figure(found.figure()[0], figure)
         found.save_arrays(arrays)
-        target = int(found.targets[0])
-        fills = fill_disagreement(
-            InfoMask(classifier.network), classifier.preprocess(image), target
-        )
-        words += ["\nInfoMask drop with other fills (windows of a quarter, an eighth apart):"]
-        words += [str(fills), f"\nfigure: {printable(str(figure))}"]
-        words += [f"arrays: {printable(str(arrays))}"]
+        infomask = InfoMask(classifier.network, **reading)
+        if infomask.score.head in SOFTMAX_HEADS:
+            target = int(found.targets[0])
+            fills = fill_disagreement(infomask, classifier.preprocess(image), target)
+            words += ["\nInfoMask drop with other fills (windows of a quarter, an eighth apart):"]
+            words += [str(fills)]
+        words += [f"\nfigure: {printable(str(figure))}", f"arrays: {printable(str(arrays))}"]
     finally:
         say("\n".join(words))
 
@@ -241,7 +245,7 @@ def _two_digits(out: Path) -> None:
     """Show the paper's experiment from the packaged checkpoint, on scikit-learn's test digits."""
     pictures = two_digits(*sklearn_digits(train=False), target=0, count=TWO_DIGIT_COUNT)
     chosen = pictures.holding_target_beside_another()
-    rows = two_digit_experiment(load_two_digit_network(), chosen, show_progress=has_bars())
+    rows = two_digit_experiment(load_two_digit_network(), chosen, show_progress=True)
     title = "Does the picture hold a 0? What each mask keeps"
     figure, _ = draw_two_digits(chosen, rows, title=title)
     path = make_folder(out) / "two_digits.png"

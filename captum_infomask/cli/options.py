@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
+from captum_infomask._checks import ArgumentError, short_repr
 from captum_infomask.comparison.metrics.choose import METRICS
 from captum_infomask.models.loading import LITE0
 
@@ -54,9 +56,6 @@ def add_scores(parser: argparse.ArgumentParser) -> None:
         help="step between windows (default: half a window)",
     )
     parser.add_argument(
-        "--temperature", type=float, default=1.0, help="divides logits (default: %(default)s)"
-    )
-    parser.add_argument(
         "--keep",
         type=float,
         default=0.2,
@@ -64,6 +63,56 @@ def add_scores(parser: argparse.ArgumentParser) -> None:
         help="of the maximum that the mask keeps (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how the network's outputs are read."""
+    parser.add_argument(
+        "--head",
+        default="logits",
+        help="what the network returns: logits, log_probs, probs, or sigmoid (independent labels, "
+        "or one logit) (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--prior",
+        metavar="FILE|NUMBERS",
+        help="p(y) of every class: a file with a number a line, or numbers with commas between "
+        "(default: all equal)",
+    )
+    parser.add_argument(
+        "--trained-with",
+        default="cross_entropy",
+        metavar="LOSS",
+        help="cross_entropy, or pc_softmax for prior-corrected softmax (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--temperature", type=float, default=1.0, help="divides logits (default: %(default)s)"
+    )
+
+
+def reading_of(options: argparse.Namespace) -> dict[str, Any]:
+    """How the options say that outputs are read: InfoMask's keyword arguments."""
+    return {
+        "head": options.head,
+        "prior": None if options.prior is None else _numbers(options.prior),
+        "trained_with": options.trained_with,
+        "temperature": options.temperature,
+    }
+
+
+def _numbers(given: str) -> float | list[float]:
+    """The numbers of a file, or those given; one number alone is one for all labels."""
+    words = given.split(",")
+    if Path(given).is_file():
+        words = Path(given).read_text(encoding="utf-8", errors="replace").split()
+    try:
+        found = [float(word) for word in words]
+    except ValueError:
+        raise ArgumentError(
+            f"Expected `--prior` to be a file with a number a line, or numbers with commas "
+            f"between; got {short_repr(given)}."
+        ) from None
+    return found if len(found) > 1 else found[0] if found else []
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:

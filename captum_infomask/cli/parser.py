@@ -16,6 +16,7 @@ from captum_infomask.cli.options import (
     add_metrics,
     add_network,
     add_open,
+    add_reading,
     add_scores,
     add_windows,
 )
@@ -138,6 +139,9 @@ def make_parser() -> argparse.ArgumentParser:
     add_network(run)
     add_scores(run)
     add_engine(run)
+
+    for command in (demo, compare, attribute, run):
+        add_reading(command)
 
     report = commands.add_parser("report", help="a page that sums up a run over a data set")
     report.set_defaults(run=report_run)

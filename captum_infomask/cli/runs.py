@@ -11,8 +11,9 @@ from captum_infomask._checks import ArgumentError
 from captum_infomask._files import output_file
 from captum_infomask._words import printable, utf8
 from captum_infomask.cli.commands import classifier_of, open_page
+from captum_infomask.cli.options import reading_of
 from captum_infomask.cli.places import check_outputs
-from captum_infomask.cli.terminal import PROGRAM, complain, has_bars, say
+from captum_infomask.cli.terminal import PROGRAM, complain, say
 from captum_infomask.dataset_run.loaded import load_run
 from captum_infomask.dataset_run.run import run_dataset
 from captum_infomask.dataset_run.summary.content import run_content
@@ -43,14 +44,14 @@ def run_whole(options: argparse.Namespace) -> bool:
         engine=options.engine,
         address=options.address,
         workers=options.workers,
-        temperature=options.temperature,
         rule=MaxFraction(options.keep),
         batch_size=options.batch_size,
         shard_size=options.shard_size,
         max_errors=options.max_errors,
         device=options.device,
         seed=options.seed,
-        show_progress=has_bars(),
+        show_progress=True,
+        **reading_of(options),
         **settings,
     )
     bad = len(run.errors)

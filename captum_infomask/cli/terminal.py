@@ -21,11 +21,6 @@ def complain(words: object) -> None:
     _print(printable(str(words)), sys.stderr)
 
 
-def has_bars() -> bool:
-    """Whether somebody sees progress bars: in a file they are noise."""
-    return sys.stderr is not None and sys.stderr.isatty()
-
-
 def _print(words: str, stream: TextIO | None) -> None:
     """Print, with a backslash for each character that the stream's encoding lacks."""
     if stream is None:  # closed when the process began

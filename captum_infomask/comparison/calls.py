@@ -14,7 +14,8 @@ from captum_infomask.attribution import InfoMask
 from captum_infomask.regions.windows import sliding_windows
 
 Forward: TypeAlias = Callable[[Tensor], Tensor]
-Attribute: TypeAlias = Callable[[Forward, Tensor, int, bool], Tensor]
+Index: TypeAlias = int | None  # None where an output is one number per picture
+Attribute: TypeAlias = Callable[[Forward, Tensor, Index, bool], Tensor]
 
 # Occlusion's default of 1 would time Python rather than the network.
 OCCLUSION_CHUNK = 4
@@ -28,7 +29,7 @@ def log_probabilities(logits: Tensor) -> Tensor:
 def info_mask(**settings: Any) -> Attribute:
     """InfoMask with some of ``attribute``'s settings."""
 
-    def attribute(forward: Forward, inputs: Tensor, target: int, show_progress: bool) -> Tensor:
+    def attribute(forward: Forward, inputs: Tensor, target: Index, show_progress: bool) -> Tensor:
         bits: Tensor = InfoMask(forward).attribute(
             inputs, target=target, show_progress=show_progress, **settings
         )
@@ -45,7 +46,7 @@ def grad_cam(layer: nn.Module, *, channels_last: bool = False) -> Attribute:
         channels_last: Whether its output is (N, h, w, C), which Captum's method does not expect.
     """
 
-    def attribute(forward: Forward, inputs: Tensor, target: int, show_progress: bool) -> Tensor:
+    def attribute(forward: Forward, inputs: Tensor, target: Index, show_progress: bool) -> Tensor:
         shown = _channels_first(layer) if channels_last else nullcontext(layer)
         with torch.enable_grad(), shown as seen:
             coarse = LayerGradCam(forward, seen).attribute(inputs, target, relu_attributions=True)
@@ -75,16 +76,20 @@ def occlusion(
     read: Callable[[Tensor], Tensor],
     fill: float | Tensor = 0.0,
 ) -> Attribute:
-    """Captum's Occlusion of what ``read`` makes of the logits; hidden pixels become ``fill``."""
+    """Captum's Occlusion of what ``read`` makes of the outputs; hidden pixels become ``fill``.
 
-    def attribute(forward: Forward, inputs: Tensor, target: int, show_progress: bool) -> Tensor:
+    Where there is no target, an output is one number per picture, which ``read`` makes (n, 1) of.
+    """
+
+    def attribute(forward: Forward, inputs: Tensor, target: Index, show_progress: bool) -> Tensor:
         pictures = len(inputs) * (1 + len(sliding_windows(inputs, shapes, strides)))
         # A bar of our own, because Captum 0.9's counts a window's pixels instead of the windows.
         bar = progress_bar(total=pictures, desc="Occlusion attribution", show=show_progress)
 
         def counted(shown: Tensor) -> Tensor:
             bar.update(len(shown))
-            return read(forward(shown))
+            rows = read(forward(shown))
+            return rows[:, 0] if target is None else rows
 
         with bar, torch.no_grad():
             difference: Tensor = Occlusion(counted).attribute(

@@ -1,16 +1,19 @@
 # compare(): methods side by side on the same pictures, measured. Checks and wiring only.
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from captum_infomask._checks import boolean, one_of, random_seed
 from captum_infomask._progress import progress_bar
 from captum_infomask._types import Shape, Target
+from captum_infomask._warn import said_once
 from captum_infomask.attribution import InfoMask
 from captum_infomask.comparison.arguments import (
     checked_categories,
@@ -20,7 +23,13 @@ from captum_infomask.comparison.arguments import (
 )
 from captum_infomask.comparison.entries import Entry, made_entries, read_entries
 from captum_infomask.comparison.fills import Fill, fill_picture
-from captum_infomask.comparison.methods import METHOD_NAMES, Setting, checked_setting, make_methods
+from captum_infomask.comparison.methods import (
+    METHOD_NAMES,
+    Setting,
+    checked_score,
+    checked_setting,
+    make_methods,
+)
 from captum_infomask.comparison.metrics.choose import Metrics, choose_metrics
 from captum_infomask.comparison.metrics.truth import GroundTruth
 from captum_infomask.comparison.metrics.truth import ground_truth as read_truth
@@ -34,11 +43,15 @@ from captum_infomask.comparison.outcomes import (
 from captum_infomask.comparison.provenance import call_words, setting_words, versions
 from captum_infomask.comparison.runner import Task, network_answers, run_methods
 from captum_infomask.comparison.shown import shown_pictures
+from captum_infomask.engines.dropout import warn_of_mode
 from captum_infomask.masks import MaxFraction, Rule, check_rule
 from captum_infomask.results.comparison import Comparison
 from captum_infomask.results.pictures import Pictures
+from captum_infomask.scores.heads import Head
+from captum_infomask.scores.information import Prior, Score, TrainedWith
 
 
+@said_once()
 def compare(
     model: Callable[..., Any],
     inputs: Tensor,
@@ -57,6 +70,10 @@ def compare(
     seed: int = 0,
     show_progress: bool = False,
     reference: str | None = None,
+    head: Head = "logits",
+    prior: Prior = None,
+    trained_with: TrainedWith = "cross_entropy",
+    temperature: float = 1.0,
 ) -> Comparison:
     """Run attribution methods side by side on the same pictures, and measure them.
 
@@ -65,7 +82,7 @@ def compare(
     model, the inputs and the random states are afterwards as they were.
 
     Args:
-        model: The network: images (N, C, H, W) → logits (N, M).
+        model: The network: images (N, C, H, W) → outputs (N, M), or (N,) for one logit each.
         inputs: Images, (N, C, H, W), as the network takes them.
         target: The class, in any form that Captum accepts; each picture's prediction if None.
         methods: Names of default methods; or a mapping from names to any of ``captum.attr``'s
@@ -89,13 +106,23 @@ def compare(
         seed: Of all that is drawn, for every method on every picture anew.
         show_progress: Show progress bars on stderr.
         reference: The method that differences are taken to; the first InfoMask if None.
+        head: What the outputs hold, as for :class:`InfoMask`, and so the three that follow: all
+            but ``raw``, which has no probabilities. Methods made by name, metrics, predictions and
+            the report read outputs in this way; methods that are given read them as they do.
+        prior: p(y).
+        trained_with: ``cross_entropy`` or ``pc_softmax``.
+        temperature: τ.
 
     Returns:
         A :class:`Comparison`: maps, masks, metrics, costs; tables, figures, the report.
 
     Raises:
         ArgumentError: An argument is wrong (before any forward pass where it can be known by
-            then), or the network does not return finite logits.
+            then), or the network does not return finite outputs that the head can read.
+
+    Warns:
+        UserWarning: Outputs that are read as logits look like probabilities, or the network is in
+            training mode.
 
     Example:
         >>> import torch
@@ -110,7 +137,12 @@ def compare(
     """
     images = checked_images(model, inputs)
     table = checked_target(target, len(images))
-    setting = checked_setting(model, images, layer, sliding_window_shapes, strides, baselines)
+    score = checked_score(head, prior, trained_with, temperature)
+    if table is not None:
+        score.check_target(torch.tensor(table)[:, None])
+    setting = checked_setting(
+        model, images, layer, sliding_window_shapes, strides, baselines, score
+    )
     given = None if methods is None else read_entries(methods)
     chosen = choose_metrics(metrics, has_truth=ground_truth is not None)
     check_rule(rule)
@@ -125,14 +157,18 @@ def compare(
     if ground_truth is not None and table is not None:
         truths = read_truth(ground_truth, images, table)
 
-    answers = network_answers(model, images, seed)
+    answered = network_answers(model, images, seed, score)
+    answers = answered.log_probabilities
     targets = targets_among(table, answers, names)
+    score.check_target(torch.tensor(targets)[:, None])
     if ground_truth is not None and truths is None:
         truths = read_truth(ground_truth, images, targets)
     entries = _entries(setting, given)
     against = _reference(entries, reference)
     task = Task(
         model=model,
+        score=score,
+        has_classes=answered.has_classes,
         entries=entries,
         metrics=chosen,
         rule=rule,
@@ -143,7 +179,9 @@ def compare(
     )
     found = []
     total = len(images) * len(entries)
-    with progress_bar(total=total, desc="Comparison", unit="map", show=show_progress) as bar:
+    bar = progress_bar(total=total, desc="Comparison", unit="map", show=show_progress)
+    with bar:
+        warn_of_mode(model, is_sampled=not getattr(model, "training", False))
         for k, (picture, label) in enumerate(zip(images.split(1), targets, strict=True)):
             found.append(run_methods(task, picture, label, k, truths[k] if truths else None, bar))
     size = (images.shape[2], images.shape[3])
@@ -155,9 +193,10 @@ def compare(
         pictures=shown,
         targets=np.array(targets),
         labels=tuple(names[label] if names else f"class {label}" for label in targets),
-        predictions=answers.argmax(1).numpy(),
+        predictions=_predictions(answers, targets, score),
         log_probabilities=answers[torch.arange(len(targets)), targets].numpy(),
         classes=answers.shape[1],
+        log_priors=None if _is_uniform(score) else score.log_priors(torch.tensor(targets)).numpy(),
         outcomes=with_differences(outcomes, against, seed),
         rule=rule,
         metrics=metric_columns(chosen),
@@ -186,9 +225,29 @@ def compare(
                 "categories": categories,
                 "seed": seed,
                 "reference": reference,
+                "head": None if head == "logits" else head,
+                "prior": prior,
+                "trained_with": None if trained_with == "cross_entropy" else trained_with,
+                "temperature": None if score.temperature == 1 else score.temperature,
             },
         ),
     )
+
+
+def _predictions(answers: Tensor, targets: Sequence[int], score: Score) -> npt.NDArray[np.int64]:
+    """The likeliest classes; of independent labels the target, if it is likelier than not."""
+    found = answers.argmax(1)
+    if score.head == "sigmoid":
+        found[answers.amax(1) <= math.log(0.5)] = -1
+        asked = torch.tensor(targets)
+        found = torch.where(answers[torch.arange(len(asked)), asked] > math.log(0.5), asked, found)
+    labels: npt.NDArray[np.int64] = found.numpy()
+    return labels
+
+
+def _is_uniform(score: Score) -> bool:
+    """Whether all M classes are equally likely beforehand, whatever M is."""
+    return score.prior is None and score.head != "sigmoid"
 
 
 def _name(entry: Entry | str) -> str:

@@ -36,7 +36,7 @@ class Question:
     Attributes:
         model: The network.
         inputs: (1, C, H, W), of the method's own.
-        target: Index of the class.
+        target: Index of the class; None where an output is one number per picture, (N,).
         place: Which of the comparison's pictures this is.
         pictures: How many there are.
         seed: Of what the method draws.
@@ -45,7 +45,7 @@ class Question:
 
     model: Callable[..., Any]
     inputs: Tensor
-    target: int
+    target: int | None
     place: int = 0
     pictures: int = 1
     seed: int = 0

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from captum.attr import InputXGradient, IntegratedGradients
 from torch import Tensor, nn
 
-from captum_infomask._checks import ArgumentError, check_initialised, short_repr
+from captum_infomask._checks import ArgumentError, check_initialised, one_of, short_repr
 from captum_infomask._types import Shape
 from captum_infomask.attribution import InfoMask
 from captum_infomask.comparison.as_it_was import as_it_was
@@ -16,14 +16,16 @@ from captum_infomask.comparison.calls import (
     OCCLUSION_CHUNK,
     Attribute,
     Forward,
+    Index,
     grad_cam,
-    log_probabilities,
     occlusion,
 )
 from captum_infomask.comparison.controls import blurred_noise, centred_blob
 from captum_infomask.comparison.fills import Fill, checked_fill
 from captum_infomask.comparison.layers import OnTokensError, feature_map, named_layer
 from captum_infomask.comparison.windows import Windows, chosen_windows
+from captum_infomask.scores.heads import HEADS, Head
+from captum_infomask.scores.information import Prior, Score, TrainedWith
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Method:
         name: What tables and figures call it.
         unit: What its values are counted in.
         attribute: ``(forward, inputs, target, show_progress)`` → attributions (1, C, H, W);
-            ``forward`` maps inputs to logits and is the only way in which it may call the network.
+            ``forward`` maps inputs to outputs and is the only way in which it may call the network;
+            ``target`` is None where an output is one number per picture, (N,).
         meaning: What its values say, in a few words.
 
     Example:
@@ -70,6 +73,7 @@ class Setting:
         layer: Grad-CAM's layer, if it is given.
         windows: InfoMask's and Occlusion's.
         fill: What hidden pixels become.
+        score: How the network's outputs are read.
     """
 
     model: Callable[..., Any]
@@ -77,6 +81,7 @@ class Setting:
     layer: nn.Module | None
     windows: Windows
     fill: Fill
+    score: Score
 
 
 def default_methods(
@@ -87,6 +92,10 @@ def default_methods(
     sliding_window_shapes: Shape | None = None,
     strides: int | Shape | None = None,
     baselines: Fill = 0.0,
+    head: Head = "logits",
+    prior: Prior = None,
+    trained_with: TrainedWith = "cross_entropy",
+    temperature: float = 1.0,
 ) -> dict[str, Any]:
     """Return the methods that :func:`compare` runs by default, to which others can be added.
 
@@ -95,13 +104,18 @@ def default_methods(
     for Grad-CAM, Captum's InputXGradient and IntegratedGradients come beside Grad-CAM's error.
 
     Args:
-        model: The network: images (N, C, H, W) → logits (N, M).
+        model: The network: images (N, C, H, W) → outputs (N, M).
         inputs: (N, C, H, W): one pass of the first picture finds Grad-CAM's layer.
         layer: Grad-CAM's layer or its name; None takes the last feature map.
         sliding_window_shapes: InfoMask's and Occlusion's windows (C, h, w), in pixels; None takes
             a quarter of the sides, an eighth apart.
         strides: Steps between windows.
         baselines: What hidden pixels become: a number, or a picture (1, C, H, W).
+        head: What the outputs hold, as for :class:`InfoMask`, and so the three that follow; all
+            but ``raw``, which has no probabilities.
+        prior: p(y).
+        trained_with: ``cross_entropy`` or ``pc_softmax``.
+        temperature: τ.
 
     Returns:
         What :func:`compare` takes as ``methods``, by name.
@@ -117,8 +131,17 @@ def default_methods(
         >>> list(default_methods(net, torch.rand(1, 3, 16, 16)))[:4]
         ['InfoMask', 'InfoMask drop', 'Grad-CAM', 'Occlusion']
     """
-    setting = checked_setting(model, inputs, layer, sliding_window_shapes, strides, baselines)
+    score = checked_score(head, prior, trained_with, temperature)
+    setting = checked_setting(
+        model, inputs, layer, sliding_window_shapes, strides, baselines, score
+    )
     return make_methods(setting, None)
+
+
+def checked_score(head: object, prior: object, trained_with: object, temperature: object) -> Score:
+    """How a comparison reads outputs, in bits: settings that give probabilities."""
+    one_of("head", head, [name for name in HEADS if name != "raw"])
+    return Score.checked(head, prior, trained_with, temperature, "bits")
 
 
 def checked_setting(
@@ -128,6 +151,7 @@ def checked_setting(
     sliding_window_shapes: Any,
     strides: Any,
     baselines: Any,
+    score: Score,
 ) -> Setting:
     """Check what default methods are made of; nothing runs yet."""
     check_initialised("model", model)
@@ -137,6 +161,7 @@ def checked_setting(
         _checked_layer(model, layer),
         chosen_windows(inputs, sliding_window_shapes, strides),
         checked_fill(inputs, baselines),
+        score,
     )
 
 
@@ -159,9 +184,9 @@ def _make(name: str, setting: Setting) -> Made:
     sliding = {"sliding_window_shapes": shapes, "strides": strides}
     if name in (INFO_MASK, DROP):
         view = {} if name == INFO_MASK else {"view": "drop", "baselines": setting.fill}
-        return InfoMask(setting.model), {**view, **sliding}
+        return InfoMask(setting.model, **setting.score.arguments()), {**view, **sliding}
     if name == OCCLUSION:
-        call = occlusion(shapes, strides, log_probabilities, setting.fill)
+        call = occlusion(shapes, strides, setting.score.log_probabilities, setting.fill)
         return Method(name, "nats", call, "Captum's, of log p(y | x)")
     if name == INPUT_GRADIENT:
         return Method(name, "a.u.", _input_gradient, "Captum's InputXGradient")
@@ -206,19 +231,19 @@ def _grad_cam(setting: Setting) -> tuple[Attribute, bool]:
 
 
 def _failing(reason: ArgumentError) -> Attribute:
-    def attribute(forward: Forward, inputs: Tensor, target: int, show_progress: bool) -> Tensor:
+    def attribute(forward: Forward, inputs: Tensor, target: Index, show_progress: bool) -> Tensor:
         raise reason
 
     return attribute
 
 
-def _input_gradient(forward: Forward, inputs: Tensor, target: int, show_progress: bool) -> Tensor:
+def _input_gradient(forward: Forward, inputs: Tensor, target: Index, show_progress: bool) -> Tensor:
     found: Tensor = InputXGradient(forward).attribute(inputs, target=target)
     return found
 
 
 def _integrated_gradients(fill: Fill) -> Attribute:
-    def attribute(forward: Forward, inputs: Tensor, target: int, show_progress: bool) -> Tensor:
+    def attribute(forward: Forward, inputs: Tensor, target: Index, show_progress: bool) -> Tensor:
         found: Tensor = IntegratedGradients(forward).attribute(
             inputs, fill, target, n_steps=_STEPS, internal_batch_size=OCCLUSION_CHUNK
         )
@@ -230,7 +255,7 @@ def _integrated_gradients(fill: Fill) -> Attribute:
 def _control(make: Callable[[int, int], Tensor]) -> Attribute:
     """A map that is made without the network."""
 
-    def attribute(forward: Forward, inputs: Tensor, target: int, show_progress: bool) -> Tensor:
+    def attribute(forward: Forward, inputs: Tensor, target: Index, show_progress: bool) -> Tensor:
         return make(*inputs.shape[2:])[None, None].to(inputs)
 
     return attribute

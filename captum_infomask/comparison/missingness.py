@@ -15,6 +15,7 @@ from torch import Tensor
 
 from captum_infomask._checks import ArgumentError, check_inputs, describe, one_of
 from captum_infomask._types import Target
+from captum_infomask._warn import said_once
 from captum_infomask.attribution import InfoMask
 from captum_infomask.imputers import Blur, Constant, Imputer, Inpaint, LocalMean
 from captum_infomask.regions.windows import grid
@@ -139,6 +140,7 @@ class FillDisagreement:
         return plane
 
 
+@said_once()
 def fill_disagreement(
     infomask: InfoMask,
     inputs: Tensor,

@@ -70,4 +70,5 @@ def setting_words(setting: Setting, *, made: bool) -> tuple[tuple[str, str], ...
         ("Model", name or type(model).__name__),
         *[("Windows", f"{windows}, on {width} x {height} pixels")] * made,
         ("Fill", fill_words(setting.fill)),
+        *[("Read as", setting.score.words())] * (not setting.score.is_usual),
     )

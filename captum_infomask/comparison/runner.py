@@ -18,6 +18,8 @@ from captum_infomask.comparison.metrics.base import Measured, Metric, Sample
 from captum_infomask.comparison.metrics.truth import Truth
 from captum_infomask.masks import Rule, threshold_mask
 from captum_infomask.results import InfoMap
+from captum_infomask.scores.heads import Doubt, rows_of
+from captum_infomask.scores.information import Score
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +27,9 @@ class Task:
     """What all pictures share.
 
     Attributes:
-        model: The network: (n, C, H, W) → logits (n, M).
+        model: The network: (n, C, H, W) → outputs (n, M), or (n,).
+        score: How they are read.
+        has_classes: Whether they have a dimension of classes.
         entries: The methods.
         metrics: By name.
         rule: Where masks are cut.
@@ -36,6 +40,8 @@ class Task:
     """
 
     model: Callable[..., Any]
+    score: Score
+    has_classes: bool
     entries: tuple[Entry, ...]
     metrics: Mapping[str, Metric]
     rule: Rule
@@ -77,9 +83,15 @@ def run_methods(
     for entry in task.entries:
         bar.set_postfix_str(entry.name)
         question = Question(
-            task.model, inputs, target, place, task.pictures, task.seed, task.show_progress
+            task.model,
+            inputs,
+            target if task.has_classes else None,
+            place,
+            task.pictures,
+            task.seed,
+            task.show_progress,
         )
-        found.append(_run(task, entry, question, truth))
+        found.append(_run(task, entry, question, target, truth))
         bar.update()
     return found
 
@@ -90,7 +102,7 @@ def run_one(entry: Entry, question: Question) -> Answer:
         return entry.ask(replace(question, inputs=question.inputs.detach().clone()))
 
 
-def _run(task: Task, entry: Entry, question: Question, truth: Truth | None) -> Found:
+def _run(task: Task, entry: Entry, question: Question, target: int, truth: Truth | None) -> Found:
     cost = Cost()
     try:
         with measured(question.inputs.device) as cost:
@@ -99,7 +111,9 @@ def _run(task: Task, entry: Entry, question: Question, truth: Truth | None) -> F
         mask = _mask(plane, task.rule)
     except Exception as failure:  # one method's failure must not lose the others' work
         return Found(cost, error=_words(failure))
-    measures, troubles = _measure(task, entry, question, answer.attributions, plane, mask, truth)
+    measures, troubles = _measure(
+        task, entry, question, target, answer.attributions, plane, mask, truth
+    )
     return Found(
         cost=cost,
         plane=plane.cpu(),
@@ -115,6 +129,7 @@ def _measure(
     task: Task,
     entry: Entry,
     question: Question,
+    target: int,
     attributions: Tensor,
     plane: Tensor,
     mask: Tensor,
@@ -129,7 +144,7 @@ def _measure(
     sample = Sample(
         forward=task.model,
         inputs=question.inputs,
-        target=question.target,
+        target=target,
         attributions=attributions,
         plane=plane,
         mask=mask,
@@ -138,6 +153,7 @@ def _measure(
         truth=None if truth is None else truth.mask,
         boxes=None if truth is None else truth.boxes,
         seed=task.seed,
+        score=task.score,
     )
     found: dict[str, Measured] = {}
     troubles: dict[str, str] = {}
@@ -164,23 +180,56 @@ def _words(failure: Exception) -> str:
     return kind + " ".join(str(failure).split())
 
 
-def network_answers(model: Callable[..., Any], inputs: Tensor, seed: int) -> Tensor:
-    """The log-probabilities of all pictures, one after another: (N, M), float64, on the CPU.
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What the network says of all pictures.
+
+    Attributes:
+        log_probabilities: (N, M), float64, on the CPU; (N, 1) for one logit per picture.
+        has_classes: Whether an output has a dimension of classes.
+    """
+
+    log_probabilities: Tensor
+    has_classes: bool
+
+
+def network_answers(model: Callable[..., Any], inputs: Tensor, seed: int, score: Score) -> Answers:
+    """Ask the network about all pictures, one after another.
 
     Raises:
-        ArgumentError: What comes back is no finite row of at least two logits for each picture.
+        ArgumentError: What comes back for a picture is no row of finite numbers that the score
+            can read.
     """
-    rows: list[Tensor] = []
+    found: list[Tensor] = []
+    has_classes, doubt = True, Doubt(score.head)
     for picture in inputs.split(1):
         with as_it_was(model, inputs.device, seed), torch.no_grad():
-            logits = model(picture.detach().clone())
-        shape = tuple(logits.shape) if isinstance(logits, Tensor) else ()
-        if len(shape) != 2 or shape[0] != 1 or shape[1] < 2:
-            raise ArgumentError(
-                f"Expected `model` to return logits (N, M) of at least two classes; got "
-                f"{describe(logits)} for one picture."
-            )
-        if not bool(logits.isfinite().all()):
+            output = model(picture.detach().clone())
+        _check_answer(output, score)
+        has_classes = output.dim() > 1
+        rows = rows_of(output.detach())
+        score.check(rows, torch.zeros(1, 1).long(), "model")
+        doubt.see(rows)
+        # A probability of 0 is the smallest one of the output's own type.
+        wide = rows if score.head in ("probs", "log_probs") else rows.double()
+        answer = score.log_probabilities(wide).double().cpu()
+        if not bool(answer.isfinite().all()):
             raise ArgumentError("Expected `model` to return finite logits; got NaN or infinity.")
-        rows.append(logits[0].detach().double().cpu())
-    return torch.stack(rows).log_softmax(1)
+        found.append(answer[0])
+    doubt.say()
+    return Answers(torch.stack(found), has_classes)
+
+
+def _check_answer(output: object, score: Score) -> None:
+    """Refuse what is no row of numbers: two classes for a softmax, one or more for a sigmoid."""
+    shape = tuple(output.shape) if isinstance(output, Tensor) else ()
+    if score.head == "sigmoid":
+        least, form = 1, "logits (N, M), or (N,) for one logit each,"
+        shape = (*shape, 1) if len(shape) == 1 else shape
+    else:
+        least, form = 2, f"{score.head} (N, M) of at least two classes"
+    if len(shape) != 2 or shape[0] != 1 or shape[1] < least:
+        hint = " For one logit per picture pass head='sigmoid'." if shape in ((1,), (1, 1)) else ""
+        raise ArgumentError(
+            f"Expected `model` to return {form}; got {describe(output)} for one picture.{hint}"
+        )

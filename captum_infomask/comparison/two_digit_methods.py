@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from captum_infomask.comparison.calls import (
     Forward,
+    Index,
     grad_cam,
     info_mask,
     log_probabilities,
@@ -58,11 +59,11 @@ def two_digit_methods(
     )
 
 
-def _blob(forward: Forward, inputs: Tensor, target: int, show_progress: bool) -> Tensor:
+def _blob(forward: Forward, inputs: Tensor, target: Index, show_progress: bool) -> Tensor:
     """The control that lies in the middle of each picture."""
     return centred_blob(*inputs.shape[2:]).expand_as(inputs).contiguous()
 
 
-def _noise(forward: Forward, inputs: Tensor, target: int, show_progress: bool) -> Tensor:
+def _noise(forward: Forward, inputs: Tensor, target: Index, show_progress: bool) -> Tensor:
     """The control that lies anywhere."""
     return uniform_noise(*inputs.shape)

@@ -16,8 +16,9 @@ from captum_infomask._checks import (
     positive_int,
     random_seed,
 )
+from captum_infomask.engines.dropout import warn_of_mode
 from captum_infomask.engines.untouched import untouched
-from captum_infomask.scores.heads import Head
+from captum_infomask.scores.heads import Doubt, Head
 from captum_infomask.scores.information import Prior, Score, TrainedWith, Unit
 from captum_infomask.scores.sandwich import Sandwich, sandwich_rows, softmax_head
 
@@ -79,15 +80,18 @@ def measure_bounds(
     check_initialised("forward_func", forward_func)
     n_samples = positive_int("n_samples", n_samples)
     seed = random_seed(seed)
+    warn_of_mode(forward_func, is_sampled=n_samples > 1)
     parts: list[Tensor] = []
+    doubt = Doubt(score.head)
     with untouched(forward_func, device_of(forward_func, torch.empty(0)), seed):
         for inputs, labels in labelled_batches(
             loader, description="Measuring bounds", show_progress=show_progress
         ):
             place = device_of(forward_func, inputs)
             outputs = (forward_func(inputs.to(place)) for _ in range(n_samples))
-            checked = (_checked(output, labels, score, len(parts)) for output in outputs)
+            checked = (_checked(output, labels, score, len(parts), doubt) for output in outputs)
             parts.append(sandwich_rows(score, checked, labels.cpu()[:, None]))
+    doubt.say()
     sandwich = Sandwich(torch.cat(parts, dim=1), n_samples, score.unit)
     if n_samples > 1 and sandwich.upper - sandwich.lower < 1e-9:
         warnings.warn(
@@ -98,7 +102,7 @@ def measure_bounds(
     return sandwich
 
 
-def _checked(output: Any, labels: Tensor, score: Score, number: int) -> Tensor:
+def _checked(output: Any, labels: Tensor, score: Score, number: int, doubt: Doubt) -> Tensor:
     """Return a batch's output; refuse what does not fit its labels or the settings."""
     if not isinstance(output, Tensor) or output.dim() != 2 or len(output) != len(labels):
         raise ArgumentError(
@@ -106,6 +110,7 @@ def _checked(output: Any, labels: Tensor, score: Score, number: int) -> Tensor:
             f"example of batch {number}; got {describe(output)}."
         )
     check_label_range(labels, output.shape[1])
+    doubt.see(output)
     table = labels.cpu()[:, None]
     score.check(output, table)
     score.check_target(table)

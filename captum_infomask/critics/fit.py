@@ -6,7 +6,7 @@ from os import PathLike
 from typing import Any, SupportsFloat
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from captum_infomask._checks import (
     ArgumentError,
@@ -32,6 +32,7 @@ from captum_infomask.critics.random_views import (
 )
 from captum_infomask.imputers.base import Imputer
 from captum_infomask.imputers.choose import choose_imputer
+from captum_infomask.scores.heads import Doubt
 from captum_infomask.scores.information import Score
 from captum_infomask.views.choose import CropSize, check_crop_size
 
@@ -149,6 +150,7 @@ def fit_critic(
         images = first_pictures(Pictures(judged_on, name, device, generators))
         shape = tuple(images.shape[1:])
         drawn = RandomViews(kinds, sizes_for(shape, shapes), size, chosen, steps_apart)
+        _doubt(network, images)
         held = hold_out(images, original, drawn, seed)
         before = held.divergences(original, all_pictures=True)
         settings = FitSettings(steps, learning_rate, seed, drawn, autocast)
@@ -161,3 +163,13 @@ def fit_critic(
     critic.report = FitReport(rows, steps, training.best_step)
     critic.requires_grad_(False).zero_grad(set_to_none=True)
     return critic
+
+
+def _doubt(network: nn.Module, images: Tensor) -> None:
+    """Warn where a network ends in a softmax: the fit takes logits."""
+    doubt = Doubt("logits")
+    with torch.no_grad():
+        output = network.eval()(images[:2])
+    if isinstance(output, Tensor):
+        doubt.see(output)
+        doubt.say("Fit a network that returns logits, or their logarithms.")

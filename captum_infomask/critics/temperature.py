@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from captum_infomask._batches import check_label_range, device_of, labelled_batches
 from captum_infomask._checks import ArgumentError, check_initialised, describe, positive_int
 from captum_infomask.critics.calibration import FittedTemperature, calibration, chunks
+from captum_infomask.engines.dropout import warn_of_mode
 from captum_infomask.engines.untouched import untouched
-from captum_infomask.scores.heads import Head, scaled_logits
+from captum_infomask.scores.heads import Doubt, Head, scaled_logits
 from captum_infomask.scores.information import Prior, Score, TrainedWith
 
 
@@ -89,6 +90,7 @@ def fit_temperature(
             "Expected no `prior` for trained_with='cross_entropy', whose posterior holds it "
             "already; pass trained_with='pc_softmax' if it was trained so."
         )
+    warn_of_mode(forward_func, is_sampled=False)
     logits, labels = _collect(forward_func, loader, score, show_progress)
     offset = _offset(score, logits.shape[1])
     reason = _not_identified(logits, labels, offset)
@@ -106,7 +108,7 @@ def _collect(
     forward_func: Callable[..., Any], loader: Iterable[Any], score: Score, show_progress: bool
 ) -> tuple[Tensor, Tensor]:
     """Logits (n, M) and labels (n,) of the whole loader, on the CPU."""
-    logits, labels = [], []
+    logits, labels, doubt = [], [], Doubt(score.head)
     # Not in inference mode, whose tensors the fit could not use.
     with (
         torch.inference_mode(False),
@@ -117,6 +119,7 @@ def _collect(
             output = forward_func(inputs.to(device_of(forward_func, inputs)))
             values = _class_logits(output, len(inputs), score, number)
             check_label_range(classes, values.shape[1])
+            doubt.see(output)
             logits.append(values.to("cpu", copy=True))
             labels.append(classes.cpu())
         if len({values.shape[1] for values in logits}) != 1:
@@ -124,6 +127,7 @@ def _collect(
                 f"Expected `forward_func` to return as many classes for every batch; got "
                 f"{[values.shape[1] for values in logits]}."
             )
+        doubt.say()
         return torch.cat(logits), torch.cat(labels)
 
 

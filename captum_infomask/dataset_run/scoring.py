@@ -22,6 +22,7 @@ from captum_infomask.masks.run_lengths import masks_to_run_length
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.results import InfoMap
 from captum_infomask.scores.classes import ClassScore, choose_classes
+from captum_infomask.scores.heads import rows_of
 
 
 class Scorer:
@@ -50,14 +51,14 @@ class Scorer:
         return self._infomask.score_regions(pictures, target=targets, **self._settings.options)
 
     def outputs(self, pictures: Tensor) -> Tensor:
-        """What the network says of pictures, (N, M); one that draws does so by the seed."""
+        """What the network says of pictures, (N, M), M = 1 for one number; drawn by the seed."""
         seed = self._settings.options["seed"]
         with untouched(self._network, pictures.device, seed):
             output = self._network(pictures)
-        if not isinstance(output, Tensor) or output.dim() != 2:
+        if not isinstance(output, Tensor) or output.dim() not in (1, 2):
             given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise ArgumentError(f"Expected `model` to return outputs (N, M); got {given}.")
-        return output
+        return rows_of(output)
 
     def rows(
         self,

@@ -58,7 +58,10 @@ class RunSettings:
 
 
 # Of score_regions' arguments, what a run gives by itself or cannot give to every picture.
-_TAKEN = ("self", "inputs", "target", "additional_forward_args", "engine", "show_progress")
+_TAKEN = (
+    *("self", "inputs", "target", "additional_forward_args", "args_per_example"),
+    *("engine", "show_progress"),
+)
 
 
 def score_options(options: Mapping[str, Any], view_engine: object) -> dict[str, Any]:

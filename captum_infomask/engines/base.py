@@ -19,17 +19,21 @@ class Call:
 
     Attributes:
         forward_func: The user's forward function.
-        additional_forward_args: Further arguments; tensors with one entry per image follow their
+        additional_forward_args: Further arguments; those with one entry per image follow their
             image's views, all else is passed as it is.
         perturbations_per_eval: At most this many views per image in one forward pass, as in
             Captum's methods; a size that suits the device if None.
         generators: What a network that draws by itself draws from.
+        per_example: Of each further argument whether it has one entry per image.
+        is_guess: Whether that was told by lengths alone.
     """
 
     forward_func: Callable[..., Any]
     additional_forward_args: tuple[Any, ...] = ()
     perturbations_per_eval: int | None = None
     generators: OwnGenerators = field(default_factory=lambda: OwnGenerators(0))
+    per_example: tuple[bool, ...] = ()
+    is_guess: bool = False
 
     def run(self, *inputs: Any) -> Any:
         """Run the user's function."""

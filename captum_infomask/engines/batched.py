@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from captum_infomask._checks import ArgumentError, boolean, describe
+from captum_infomask._random import OwnGenerators
 from captum_infomask._types import Tensors
 from captum_infomask.engines.base import Call
 from captum_infomask.engines.chunks import (
@@ -26,7 +27,7 @@ from captum_infomask.engines.memory import (
     keep_freed_blocks,
     no_memory,
 )
-from captum_infomask.engines.outputs import check_batch_dimension, check_output
+from captum_infomask.engines.outputs import changed_classes, check_batch_dimension, check_output
 from captum_infomask.engines.pixels import draw
 from captum_infomask.engines.traced import StandsAside
 from captum_infomask.views.plan import ViewPlan
@@ -92,6 +93,7 @@ class RunningBatched:
         self._autocast = settings.autocast
         self._may_copy = settings.folded and settings.autocast is None
         self._copy: FastCopy | None = None
+        self._checked = False
         self._fitting: int | None = None  # views, once there was too little memory for more
 
     def run(self, plan: ViewPlan) -> Iterator[tuple[Tensor, Tensor]]:
@@ -140,7 +142,9 @@ class RunningBatched:
                 ) from error
             _log.debug("Out of memory with %d views; half of them are tried.", len(rows))
             return None
-        return check_output(output, len(rows))
+        checked = check_output(output, len(rows))
+        self._check_guess(plan, rows, checked)
+        return checked
 
     def _forward(self, shown: Tensors, arguments: tuple[Any, ...]) -> Any:
         if self._copy is not None:
@@ -168,11 +172,25 @@ class RunningBatched:
             _log.debug("The network runs as it is, with no folded copy: %s.", reason)
 
     def _arguments(self, plan: ViewPlan, rows: Tensor) -> tuple[Any, ...]:
-        n = len(plan.scene.inputs[0])
         images = plan.images[rows]
         return tuple(
-            arg.index_select(0, images.to(arg.device))
-            if isinstance(arg, Tensor) and arg.dim() > 0 and len(arg) == n
-            else arg
-            for arg in self._call.additional_forward_args
+            arg.index_select(0, images.to(arg.device)) if follows else arg
+            for arg, follows in zip(
+                self._call.additional_forward_args, self._call.per_example, strict=True
+            )
         )
+
+    def _check_guess(self, plan: ViewPlan, rows: Tensor, output: Tensor) -> None:
+        """Refuse arguments that were thought to follow examples, and are followed by the classes.
+
+        A single view tells: with one entry of such an argument there is one class.
+        """
+        guessed = self._call.is_guess and any(self._call.per_example)
+        if not guessed or self._checked or output.shape[1:2] != (len(rows),) or len(rows) == 1:
+            return
+        self._checked = True
+        shown, arguments = draw(plan, rows[:1]), self._arguments(plan, rows[:1])
+        with OwnGenerators(0):
+            alone = self._call.forward_func(*shown, *arguments)
+        if isinstance(alone, Tensor) and alone.shape[1:] != output.shape[1:]:
+            raise changed_classes(alone.shape[1:], output.shape[1:], self._call)

@@ -1,4 +1,4 @@
-# Dropout kept on in a network that is otherwise in evaluation mode: a stochastic network.
+# What training mode does to answers: dropout that is kept on, a stochastic network, and warnings.
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from torch import nn
 
 from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._warn import warn
 
 _DROPOUT = (
     nn.Dropout,
@@ -16,6 +17,8 @@ _DROPOUT = (
     nn.AlphaDropout,
     nn.FeatureAlphaDropout,
 )
+
+_PATHS = ("DropPath", "StochasticDepth")  # timm's and torchvision's: whole branches dropped
 
 
 @contextmanager
@@ -62,3 +65,61 @@ def keep_dropout(model: nn.Module) -> Iterator[None]:
     finally:
         for layer, training in zip(layers, before, strict=True):
             layer.training = training
+
+
+def warn_of_mode(forward_func: object, *, is_sampled: bool) -> None:
+    """Warn where a view's answer hangs on the views beside it, or is drawn and nobody asked for it.
+
+    Batch norms that use a batch's own statistics see a chunk of views. Dropout that is on is meant
+    where the network is sampled, and otherwise one draw among many.
+
+    Args:
+        forward_func: A network, its method, or another function, of which nothing is known.
+        is_sampled: Whether the user asks for samples of a stochastic network.
+    """
+    network = getattr(forward_func, "__self__", forward_func)
+    if not isinstance(network, nn.Module):
+        return
+    modules = dict(network.named_modules())
+    norms = [name for name, one in modules.items() if _uses_batch(one)]
+    noisy = [] if is_sampled else [name for name, one in modules.items() if _draws(one)]
+    troubles, in_training = [], any(modules[name].training for name in (*norms, *noisy))
+    if norms:
+        troubles.append(f"batch normalisation ({_named(norms)}) uses each chunk's own statistics")
+    if noisy:
+        troubles.append(f"dropout ({_named(noisy)}) draws anew in each")
+    if not troubles:
+        return
+    cure = (
+        "Call model.eval() first; for a stochastic network use keep_dropout(model) and n_samples."
+        if in_training
+        else "Its running statistics are not kept: eval() does not help, other normalisation does."
+    )
+    warn(
+        f"The network's answers change with the size of chunks, and so do all numbers: "
+        f"{' and '.join(troubles)}. {cure}"
+    )
+
+
+def _uses_batch(module: nn.Module) -> bool:
+    is_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+    return is_norm and (module.training or module.running_mean is None)
+
+
+def _draws(module: nn.Module) -> bool:
+    """Whether a layer draws: dropout of a rate above 0, by itself or inside of another layer."""
+    if not module.training:
+        return False
+    if isinstance(module, nn.MultiheadAttention | nn.RNNBase):
+        return module.dropout > 0 and getattr(module, "num_layers", 2) > 1
+    if isinstance(module, _DROPOUT):
+        return module.p > 0
+    if type(module).__name__ in _PATHS:
+        rate = getattr(module, "p", getattr(module, "drop_prob", 0.0))
+        return isinstance(rate, float) and rate > 0
+    return isinstance(module, nn.RReLU)
+
+
+def _named(names: list[str]) -> str:
+    first = repr(names[0]) if names[0] else "the network itself"
+    return first if len(names) == 1 else f"{first} and {len(names) - 1} more"

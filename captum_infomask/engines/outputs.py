@@ -1,11 +1,12 @@
 # What a forward function gives back for a chunk of views, checked.
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
 from captum_infomask._checks import ArgumentError
+from captum_infomask.engines.base import Call
 from captum_infomask.views.plan import ViewPlan
 
 
@@ -20,6 +21,27 @@ def check_batch_dimension(plan: ViewPlan, error: Exception) -> None:
                 f"for which `forward_func` raised {type(error).__name__}: {error} "
                 f"inputs.unsqueeze(0) adds a batch dimension."
             ) from error
+
+
+def changed_classes(first: Sequence[int], other: Sequence[int], call: Call) -> ArgumentError:
+    """The error for a network whose number of classes is not the same in every pass."""
+    shapes = f"(N, {', '.join(map(str, first))}) and then (N, {', '.join(map(str, other))})"
+    followed = [
+        f"[{place}] of shape {tuple(arg.shape)}"
+        for place, (arg, follows) in enumerate(
+            zip(call.additional_forward_args, call.per_example, strict=False)
+        )
+        if follows
+    ]
+    if not followed:
+        return ArgumentError(
+            f"Expected `forward_func` to return the same classes in every pass; got {shapes}."
+        )
+    return ArgumentError(
+        f"Expected `forward_func` to return the same classes in every pass; got {shapes}. "
+        f"`additional_forward_args`{', '.join(followed)} has as many entries as there are examples "
+        f"and was repeated with them. Pass args_per_example=False to hand it over as it is."
+    )
 
 
 def check_output(output: object, views: int) -> Tensor:

@@ -1,20 +1,23 @@
 # All that one call shows to the network: the whole images, the all-imputed ones, the views.
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from torch import Tensor
 
 from captum_infomask._progress import progress_bar
-from captum_infomask.engines.base import Running
+from captum_infomask.engines.base import Call, Running
+from captum_infomask.engines.dropout import warn_of_mode
+from captum_infomask.engines.outputs import changed_classes
 from captum_infomask.engines.reading import read_views
 from captum_infomask.engines.untouched import buffers_kept
 from captum_infomask.results.info_map import InfoMap
 from captum_infomask.scores.accounts import Account, Draws, Reader, Samples, SinglePass
+from captum_infomask.scores.heads import Doubt
 from captum_infomask.scores.readings import Reading
 from captum_infomask.views.base import View
 from captum_infomask.views.plan import Blank, Scene, ViewPlan, whole_images
@@ -28,13 +31,15 @@ class Passes:
         engine: Runs the views.
         view: What is shown of each region.
         scenes: What all views share, one per draw of a random imputer; one where none is drawn.
-        forward_func: What the engine runs.
+        call: What is asked of the engine.
     """
 
     engine: Running
     view: View
     scenes: tuple[Scene, ...]
-    forward_func: Callable[..., Any]
+    call: Call
+    _shapes: set[tuple[int, ...]] = field(default_factory=set)
+    _doubts: dict[str, Doubt] = field(default_factory=dict)
 
     @cached_property
     def whole(self) -> ViewPlan:
@@ -54,13 +59,16 @@ class Passes:
     @contextmanager
     def running(self, name: str, show_progress: bool) -> Iterator[Any]:
         """A progress bar, under which the user's model is kept as it is."""
+        warn_of_mode(self.call.forward_func, is_sampled=self._is_sampled)
         with (
-            buffers_kept(self.forward_func),
+            buffers_kept(self.call.forward_func),
             progress_bar(
                 total=self.count, desc=f"{name} attribution", unit="view", show=show_progress
             ) as bar,
         ):
             yield bar
+        for doubt in self._doubts.values():
+            doubt.say()
 
     @property
     def count(self) -> int:
@@ -79,7 +87,7 @@ class Passes:
         if self._is_sampled:
             account = Samples(reader, len(self.whole))
         passes = [self.whole] * self._whole_passes
-        return read_views(self.engine, passes, reader, account, table, bar)
+        return read_views(self.engine, passes, reader, account, table, bar, self._look)
 
     def read_blank(self, reader: Reader, table: Tensor | None, bar: Any) -> Reading | None:
         """i(y; all-imputed view) that each region is counted from, (n, R, ...), if it is."""
@@ -131,7 +139,16 @@ class Passes:
             account = Draws(reader, len(plan))
         elif self._is_sampled:
             account = Samples(reader, len(plan))
-        return read_views(self.engine, self._repeated(plan), reader, account, table, bar)
+        passes = self._repeated(plan)
+        return read_views(self.engine, passes, reader, account, table, bar, self._look)
+
+    def _look(self, output: Tensor, head: str) -> None:
+        """Refuse other classes than those of the outputs before; doubt that they are logits."""
+        shape = tuple(output.shape[1:])
+        for before in self._shapes - {shape}:
+            raise changed_classes(before, shape, self.call)
+        self._shapes.add(shape)
+        self._doubts.setdefault(head, Doubt(head)).see(output)
 
     def _repeated(self, plan: ViewPlan) -> list[ViewPlan]:
         """The plan once for each pass."""

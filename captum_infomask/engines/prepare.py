@@ -53,6 +53,7 @@ def prepare(
     n_samples: int | None = None,
     seed: int = 0,
     perturbations_per_eval: int | None = None,
+    args_per_example: bool | Sequence[bool] | None = None,
 ) -> Passes:
     """Check every argument, and describe the forward passes; nothing runs yet."""
     check_initialised("forward_func", forward_func)
@@ -70,19 +71,51 @@ def prepare(
     if isinstance(chosen, Crop):
         made = chosen.scaled(made)
     stand_ins = choose_imputer(baselines, imputer)
+    further = format_additional_forward_args(additional_forward_args) or ()
     call = Call(
         forward_func,
-        format_additional_forward_args(additional_forward_args) or (),
+        further,
         perturbations_per_eval,
         OwnGenerators(seed),
+        per_example=_checked_per_example(further, args_per_example, len(tensors[0])),
+        is_guess=args_per_example is None,
     )
     draws = draws_of(stand_ins, chosen, seed)
     scenes = tuple(Scene(tensors, made, draw.prepare(tensors)) for draw in draws)
     chosen.check(scenes[0])
-    passes = Passes(chosen_engine.start(call), chosen, scenes, forward_func)
+    passes = Passes(chosen_engine.start(call), chosen, scenes, call)
     if isinstance(passes.engine, RunningTokens):
         passes.engine.check(passes.plan, passes.blank)
     return passes
+
+
+def _checked_per_example(further: tuple[Any, ...], given: object, n: int) -> tuple[bool, ...]:
+    """Of each further argument whether it has one entry per example: by its length if None."""
+    fits = tuple(isinstance(arg, Tensor) and arg.dim() > 0 and len(arg) == n for arg in further)
+    if given is None:
+        return fits
+    tensors = tuple(isinstance(arg, Tensor) for arg in further)
+    whole = plain(given)
+    asked = tuple(whole and one for one in tensors) if isinstance(whole, bool) else given
+    if not isinstance(asked, tuple | list) or not all(
+        isinstance(plain(one), bool) for one in asked
+    ):
+        raise ArgumentError(
+            f"Expected `args_per_example` to be True, False or a list of these, one per further "
+            f"argument; got {describe(given)}."
+        )
+    if len(asked) != len(further):
+        raise ArgumentError(
+            f"Expected `args_per_example` to hold {len(further)} entries, one for each of the "
+            f"`additional_forward_args`; got {len(asked)}."
+        )
+    for place, (arg, one, fit) in enumerate(zip(further, asked, fits, strict=True)):
+        if plain(one) and not fit:
+            raise ArgumentError(
+                f"Expected `additional_forward_args`[{place}] to be a tensor with {n} entries, one "
+                f"per example, as `args_per_example` says; got {describe(arg)}."
+            )
+    return tuple(bool(plain(one)) for one in asked)
 
 
 def check_order(

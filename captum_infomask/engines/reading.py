@@ -1,7 +1,7 @@
 # An engine's outputs, read as information.
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ def read_views(
     account: Account,
     table: Tensor | None,
     bar: Any,
+    seen: Callable[[Tensor, str], None],
 ) -> Reading:
     """Return i(y; v) of every view of a plan, (V, ...).
 
@@ -33,6 +34,7 @@ def read_views(
         account: What is kept of them.
         table: Each image's target or classes, (n, k), or None.
         bar: A progress bar, updated by the views of each chunk.
+        seen: Looks at the outputs of each chunk, which the head says what they are.
 
     Raises:
         ArgumentError: The outputs do not fit the reader or the targets, or are not finite.
@@ -40,6 +42,7 @@ def read_views(
     checked = False
     for plan in passes:
         for rows, output in engine.run(plan):
+            seen(output, reader.head)
             if not checked:
                 reader.check(output, table)
                 checked = True

@@ -208,10 +208,10 @@ def _count_classes(network: nn.Module, spec: str) -> int:
             f"Expected `model` {spec} to take inputs of shape {shape}; it raised "
             f"{type(error).__name__}: {error}. Return a Classifier to set its preprocessing."
         ) from error
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[0] != 1:
+    if not isinstance(logits, Tensor) or logits.ndim not in (1, 2) or logits.shape[0] != 1:
         given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ArgumentError(f"Expected `model` {spec} to return logits (1, M); got {given}.")
-    return int(logits.shape[1])
+    return int(logits.shape[1]) if logits.ndim == 2 else 1
 
 
 def _device_of(network: nn.Module) -> torch.device:

@@ -40,9 +40,12 @@ class Comparison:
         pictures: (N, H, W, 3), uint8, what is shown as the pictures.
         targets: (N,), the classes asked about.
         labels: Their names.
-        predictions: (N,), the network's own answers.
+        predictions: (N,), the network's own answers; for independent labels (head ``sigmoid``) the
+            target where it is likelier than not, else the likeliest, −1 where none is.
         log_probabilities: (N,), log p(y | x) of the targets, in nats.
         classes: The number of the network's classes.
+        log_priors: (N,), log p(y) of the targets, in nats; None where all classes are equally
+            likely.
         outcomes: What each method gave.
         rule: Where masks were cut.
         metrics: Of each metric its name, which end is better, and what it is.
@@ -72,6 +75,7 @@ class Comparison:
     log_probabilities: Numbers
     classes: int
     outcomes: tuple[MethodOutcome, ...]
+    log_priors: Numbers | None = None
     rule: Rule = field(default_factory=lambda: MaxFraction(0.2))
     metrics: tuple[Column, ...] = ()
     reference: str = ""
@@ -99,9 +103,16 @@ class Comparison:
         return math.log2(self.classes)
 
     @property
+    def bounds(self) -> Numbers:
+        """(N,), the most that a picture can say about its target: −log2 p(y)."""
+        if self.log_priors is None:
+            return np.full(len(self.targets), self.most_bits)
+        return -self.log_priors / math.log(2)
+
+    @property
     def information(self) -> Numbers:
-        """(N,), i(y; x) = log2 p(y | x) + log2 M, in bits: what the whole pictures say."""
-        return self.log_probabilities / math.log(2) + self.most_bits
+        """(N,), i(y; x) = log2 p(y | x) − log2 p(y), in bits: what the whole pictures say."""
+        return self.log_probabilities / math.log(2) + self.bounds
 
     def __getitem__(self, name: str) -> MethodOutcome:
         """What the method of that name gave.

@@ -89,10 +89,12 @@ def facts(comparison: Comparison, k: int) -> tuple[tuple[str, str], ...]:
     """What is known of picture k whatever the method."""
     predicted = comparison.targets[k] == comparison.predictions[k]
     whose = "the network's answer" if predicted else "not the network's answer"
+    is_uniform = comparison.log_priors is None
+    bound = f"log₂ {comparison.classes}" if is_uniform else "−log₂ p(y)"
     return (
         (f"{comparison.probabilities[k]:.1%}", f"p(y | x), {whose}"),
         (f"{comparison.information[k]:.2f} bits", "i(y; x), what the whole picture says"),
-        (f"{comparison.most_bits:.2f} bits", f"log₂ {comparison.classes}, the most it could say"),
+        (f"{comparison.bounds[k]:.2f} bits", f"{bound}, the most it could say"),
     )
 
 

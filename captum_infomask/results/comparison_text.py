@@ -33,7 +33,8 @@ def comparison_text(comparison: Comparison) -> str:
 
 def _targets(comparison: Comparison) -> list[str]:
     """A line per picture: its target and what the whole picture says of it."""
-    most = f"log2 {comparison.classes} = {comparison.most_bits:.2f} bits"
+    is_uniform = comparison.log_priors is None
+    bound = f"log2 {comparison.classes}" if is_uniform else "-log2 p(y)"
     lines = []
     for k, label in enumerate(comparison.labels[:_SHOWN]):
         predicted = comparison.targets[k] == comparison.predictions[k]
@@ -42,7 +43,8 @@ def _targets(comparison: Comparison) -> list[str]:
         lines.append(
             f"{which}: {label} (class {comparison.targets[k]}, {kind}), "
             f"p(y | x) = {comparison.probabilities[k]:.3f}, "
-            f"i(y; x) = {comparison.information[k]:.2f} bits of at most {most}"
+            f"i(y; x) = {comparison.information[k]:.2f} bits of at most "
+            f"{bound} = {comparison.bounds[k]:.2f} bits"
         )
     left = len(comparison.labels) - _SHOWN
     return [*lines, f"and {left} more pictures"] if left > 0 else lines

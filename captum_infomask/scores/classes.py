@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from captum_infomask._checks import ArgumentError, describe, positive_int
+from captum_infomask.scores.heads import rows_of
 from captum_infomask.scores.information import NATS_PER_UNIT, Score
 from captum_infomask.scores.targets import check_range
 
@@ -33,15 +34,16 @@ class ClassScore:
 
     def __call__(self, output: Tensor, table: Tensor | None) -> Tensor:
         """Information of each example about its classes (B, K), or about all: (B, K) or (B, M)."""
-        return self._of(self.score.of_all(output), table)
+        return self._of(self.score.of_all(rows_of(output)), table)
 
     def critic(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, Tensor]:
         """The critic's values and log partitions, of the same shape, in nats."""
-        value, partition = self.score.critic_of_all(output)
+        value, partition = self.score.critic_of_all(rows_of(output))
         return self._of(value, table), self._of(partition, table)
 
     def check(self, output: Tensor, table: Tensor | None) -> None:
         """Refuse outputs without one number per class, and classes that they do not have."""
+        output = rows_of(output)
         if output.dim() != 2:
             raise ArgumentError(
                 f"Expected `forward_func` to return (N, M), a number per class, for score_classes; "

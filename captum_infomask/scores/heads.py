@@ -8,10 +8,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from captum_infomask._checks import ArgumentError
+from captum_infomask._warn import warn
 
 Head = Literal["logits", "log_probs", "probs", "sigmoid", "raw"]
 HEADS: tuple[str, ...] = get_args(Head)
 SOFTMAX_HEADS = ("logits", "log_probs", "probs")
+
+_ENOUGH = 8  # outputs of a sigmoid, from which on it is no chance that all lie in [0, 1]
 
 
 def widen(output: Tensor) -> Tensor:
@@ -58,19 +61,24 @@ def log_posterior(output: Tensor, head: str, temperature: float) -> Tensor:
     return F.log_softmax(scaled, dim=1)
 
 
-def check_output(output: Tensor, head: str) -> None:
+def rows_of(output: Tensor) -> Tensor:
+    """Outputs with a dimension of classes: one number per example, (N,), is one class, (N, 1)."""
+    return output[:, None] if output.dim() == 1 else output
+
+
+def check_output(output: Tensor, head: str, argument: str = "forward_func") -> None:
     """Refuse outputs that cannot be what ``head`` says they are."""
     shape = tuple(output.shape)
     if output.dtype.is_complex or (not output.dtype.is_floating_point and head != "raw"):
         raise ArgumentError(
-            f"Expected `forward_func` to return real floating-point numbers for head={head!r}; "
+            f"Expected `{argument}` to return real floating-point numbers for head={head!r}; "
             f"got dtype {output.dtype}."
         )
     if head not in SOFTMAX_HEADS:
         return
     if output.dim() < 2 or output.shape[1] < 2:
         raise ArgumentError(
-            f"Expected `forward_func` to return (N, M, ...) with M ≥ 2 classes in dimension 1 for "
+            f"Expected `{argument}` to return (N, M, ...) with M ≥ 2 classes in dimension 1 for "
             f"head={head!r}; got {shape}. For one logit per example pass head='sigmoid'; for any "
             f"other number per example pass head='raw'."
         )
@@ -82,8 +90,80 @@ def check_output(output: Tensor, head: str) -> None:
     if low < 0 or bool((total - 1).abs().gt(0.05).any()):
         kind = "probabilities" if head == "probs" else "log-probabilities"
         raise ArgumentError(
-            f"Expected `forward_func` to return {kind} that sum to 1 over dimension 1 "
+            f"Expected `{argument}` to return {kind} that sum to 1 over dimension 1 "
             f"for head={head!r}; got values from "
             f"{float(wide.min()):.3g} to {float(wide.max()):.3g} with sums from "
-            f"{float(total.min()):.3g} to {float(total.max()):.3g}. Did you mean head='logits'?"
+            f"{float(total.min()):.3g} to {float(total.max()):.3g}. {_meant(wide, head)}"
         )
+
+
+def _meant(wide: Tensor, head: str) -> str:
+    """What outputs that are not of a head are more likely to be."""
+    low, high = float(wide.min()), float(wide.max())
+    if head == "probs" and low >= 0 and high <= 1:
+        return (
+            "Probabilities of labels that are independent: wrap them, lambda x: "
+            "torch.logit(model(x), eps=1e-6), and pass head='sigmoid'."
+        )
+    if head == "probs" and high <= 0 and sum_to_one(wide.exp()):
+        return "Did you mean head='log_probs'?"
+    if head == "log_probs" and sum_to_one(wide):
+        return "Did you mean head='probs'?"
+    if head == "log_probs" and high <= 0:
+        return (
+            "Log-probabilities of labels that are independent: wrap them, lambda x: "
+            "torch.logit(model(x).exp(), eps=1e-6), and pass head='sigmoid'. Did you mean "
+            "head='logits'?"
+        )
+    return "Did you mean head='logits'?"
+
+
+def sum_to_one(output: Tensor) -> bool:
+    """Whether every row is a distribution over two classes or more, within rounding."""
+    if output.dim() < 2 or output.shape[1] < 2 or not output.dtype.is_floating_point:
+        return False
+    off = (widen(output).sum(1) - 1).abs().max()
+    in_range = bool(((output >= 0) & (output <= 1)).all())
+    return in_range and float(off) <= max(1e-5, torch.finfo(output.dtype).eps)
+
+
+class Doubt:
+    """Whether all outputs that were seen can be probabilities, where the head says logits.
+
+    Rows that lie in [0, 1] and sum to 1 are no logits by chance. For independent labels nothing
+    sums to 1, and a few logits may well lie in [0, 1]: so many must. Zeros and ones alone may be
+    votes.
+    """
+
+    def __init__(self, head: str) -> None:
+        self._head, self._count = head, 0
+        self._stands, self._is_between = head in ("logits", "sigmoid"), False
+
+    def see(self, output: Tensor) -> None:
+        """Look at outputs (B, ...), as long as none has spoken for logits."""
+        if not self._stands:
+            return
+        self._count += output.numel()
+        self._is_between |= bool(((output > 0) & (output < 1)).any())
+        if self._head == "logits":
+            self._stands = sum_to_one(output)
+        else:
+            self._stands = bool(((output >= 0) & (output <= 1)).all())
+
+    def say(self, advice: str = 'Pass head="probs".') -> None:
+        """Warn if they can."""
+        if not self._stands or not self._is_between:
+            return
+        if self._head == "sigmoid" and self._count < _ENOUGH:
+            return
+        if self._head == "logits":
+            warn(
+                "All outputs lie in [0, 1] and sum to 1 over the classes: they look like "
+                f'probabilities, and head="logits" reads them as far too little. {advice}'
+            )
+        else:
+            warn(
+                'All outputs lie in [0, 1]: they look like probabilities, and head="sigmoid" puts '
+                "them through a sigmoid again. If they are, wrap the network, lambda x: "
+                'torch.logit(model(x), eps=1e-6); or, if they sum to 1, pass head="probs".'
+            )

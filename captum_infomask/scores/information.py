@@ -5,21 +5,24 @@ import contextlib
 import math
 import numbers
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, SupportsFloat
+from dataclasses import dataclass, fields
+from typing import Any, Literal, SupportsFloat
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from captum_infomask._checks import ArgumentError, describe, finite_number, one_of
 from captum_infomask._types import Target
 from captum_infomask.scores.heads import (
     HEADS,
     SOFTMAX_HEADS,
+    Doubt,
     Head,
     check_output,
     log_partition,
     log_posterior,
+    rows_of,
     scaled_logits,
     widen,
 )
@@ -72,6 +75,15 @@ class Score:
             unit=one_of("unit", unit, tuple(NATS_PER_UNIT)),
         )
 
+    def arguments(self) -> dict[str, Any]:
+        """The settings as InfoMask's keyword arguments."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether outputs are logits of a softmax, as they are, with equally likely classes."""
+        return self.words() == Score(unit=self.unit).words()
+
     def words(self) -> str:
         """The settings that are not the usual ones, and the head and unit, as arguments."""
         told = [f"head={self.head!r}"]
@@ -103,9 +115,9 @@ class Score:
                 f"the information about an impossible class is not defined."
             )
 
-    def check(self, output: Tensor, table: Tensor | None) -> None:
+    def check(self, output: Tensor, table: Tensor | None, argument: str = "forward_func") -> None:
         """Refuse outputs and targets that do not fit the settings."""
-        check_output(output, self.head)
+        check_output(output, self.head, argument)
         check_range(table, tuple(output.shape))
         if self.prior is not None and self.prior.dim() == 1:
             classes = output.shape[1] if output.dim() > 1 else 1
@@ -114,6 +126,27 @@ class Score:
                     f"Expected `prior` to hold {classes} probabilities, one per class of the "
                     f"output of shape {tuple(output.shape)}; got {len(self.prior)}."
                 )
+
+    def log_probabilities(self, output: Tensor) -> Tensor:
+        """Log p(y | v) of every class in nats, (N, M), or (N, 1) for one number per example."""
+        rows = rows_of(output)
+        if self.trained_with == "pc_softmax":
+            return F.log_softmax(
+                widen(rows) / self.temperature + self.log_prior(widen(rows)), dim=1
+            )
+        return log_posterior(rows, self.head, self.temperature)
+
+    def probabilities(self, output: Tensor) -> Tensor:
+        """p(y | v) of every class, shaped likewise."""
+        rows = rows_of(output)
+        if self.head != "logits" or self.trained_with == "pc_softmax":
+            return self.log_probabilities(rows).exp()
+        return (widen(rows) / self.temperature).softmax(1)
+
+    def log_priors(self, classes: Tensor) -> Tensor:
+        """Log π of some of M classes, float64; needs no output where a prior is given."""
+        log_prior = torch.tensor(0.5).double().log() if self.prior is None else self.prior.log()
+        return log_prior[classes] if log_prior.dim() else log_prior.expand(len(classes))
 
     def __call__(self, output: Tensor, table: Tensor | None) -> Tensor:
         """Information of each example, shape (B,), in the unit."""
@@ -248,6 +281,9 @@ def information(
     Raises:
         ArgumentError: A setting is out of range, or ``output`` or ``target`` does not fit it.
 
+    Warns:
+        UserWarning: What is read as logits looks like probabilities.
+
     Example:
         >>> import torch
         >>> from captum_infomask import information
@@ -265,6 +301,9 @@ def information(
     table = target_table(target, len(output))
     score.check_target(table)
     score.check(output, table)
+    doubt = Doubt(score.head)
+    doubt.see(output)
+    doubt.say()
     return score(output, table)
 
 

@@ -73,6 +73,8 @@ def check_range(table: Tensor | None, shape: tuple[int, ...]) -> None:
                 f"{shape}; got None. Pass target=<class index>."
             )
         return
+    if not sizes and table.shape[1] == 1 and not bool(table.any()):
+        return  # one number per example is class 0
     if table.shape[1] != len(sizes):
         given = tuple(table[0].tolist())
         raise ArgumentError(
@@ -92,7 +94,7 @@ def check_range(table: Tensor | None, shape: tuple[int, ...]) -> None:
 
 def select(values: Tensor, table: Tensor | None) -> Tensor:
     """Pick each example's value: (B, ...) and (B, k) → (B,)."""
-    if table is None:
+    if table is None or values.dim() == 1:
         return values.reshape(len(values))
     columns = table.to(values.device).unbind(1)
     return values[(torch.arange(len(values), device=values.device), *columns)]

@@ -18,6 +18,8 @@ from captum_infomask.comparison.as_it_was import as_it_was
 from captum_infomask.comparison.metrics.base import Measured, Metric, Sample
 from captum_infomask.masks.planes import normalised
 from captum_infomask.report.content import Better
+from captum_infomask.scores.heads import rows_of
+from captum_infomask.scores.information import Score
 
 _GRAD_CAM_BETTER: dict[str, Better] = {
     "ROADMostRelevantFirst": "lower",
@@ -78,8 +80,9 @@ class FunctionMetric:
 class QuantusMetric:
     """A metric of Quantus, with its own settings.
 
-    It is given the network as a module that returns logits, the picture, the map's mean over
-    channels, what is right, and the method. A copy of it runs, which draws by the sample's seed.
+    It is given the network as a module that returns logits, or log-probabilities where the network
+    itself returns no plain logits, the picture, the map's mean over channels, what is right, and
+    the method. A copy of it runs, which draws by the sample's seed.
 
     Args:
         metric: An instance of a class of ``quantus``.
@@ -114,7 +117,7 @@ class QuantusMetric:
 
     def __call__(self, sample: Sample) -> Measured:
         """Call it on a batch of one."""
-        network = _Network(sample)
+        network = _Network(sample, _as_logits)
 
         def explain(
             model: nn.Module, inputs: Any, targets: Any, **options: Any
@@ -182,27 +185,43 @@ class GradCamMetric:
         """Call it on a batch of one."""
         plane = normalised(sample.plane.detach().double().cpu().numpy()).astype(np.float32)
 
-        def probability(logits: Tensor) -> Tensor:
-            return logits.softmax(-1)[sample.target]
+        def probability(output: Tensor) -> Tensor:
+            return sample.score.probabilities(output[None])[0, sample.target]
 
         with as_it_was(sample.forward, sample.inputs.device, sample.seed), torch.no_grad():
             # Its imputer writes float32 into a copy of the picture.
             picture = sample.inputs.detach().float()
-            found = self.metric(picture, plane[None], [probability], _Network(sample))
+            found = self.metric(picture, plane[None], [probability], _Network(sample, _as_they_are))
         return Measured(_number(self.name, found))
 
 
 class _Network(nn.Module):
     """A sample's network as a module of its own, for pictures of any floating-point type."""
 
-    def __init__(self, sample: Sample) -> None:
+    def __init__(self, sample: Sample, read: Callable[[Score, Tensor], Tensor]) -> None:
         super().__init__()
+        self._read = read
         self._sample = sample  # not the user's network itself, whose mode would change with ours
         self.eval()
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Return the logits."""
-        return self._sample.forward(pictures.to(self._sample.inputs))
+        """Return what is read of the outputs, (N, M)."""
+        output = self._sample.forward(pictures.to(self._sample.inputs))
+        return self._read(self._sample.score, output)
+
+
+def _as_they_are(score: Score, output: Tensor) -> Tensor:
+    return rows_of(output)
+
+
+def _as_logits(score: Score, output: Tensor) -> Tensor:
+    """What a softmax, or for independent labels a sigmoid, makes probabilities of."""
+    plain = score.head in ("logits", "sigmoid") and score.temperature == 1
+    if plain and score.trained_with == "cross_entropy":
+        return rows_of(output)
+    if score.head == "sigmoid":
+        return rows_of(output) / score.temperature
+    return score.log_probabilities(output)
 
 
 def _number(name: str, found: Any) -> float:

@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 from captum_infomask.report.content import Better
+from captum_infomask.scores.information import Score
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,7 +16,7 @@ class Sample:
     """One method's map of one picture, with what a metric may ask about it.
 
     Args:
-        forward: The network: (n, C, H, W) → logits (n, M).
+        forward: The network: (n, C, H, W) → its outputs, (n, M), or (n,) for one logit each.
         inputs: The picture, (1, C, H, W).
         target: Index of the class.
         attributions: The method's answer, (1, C', H, W) with C' = C or 1.
@@ -26,6 +27,7 @@ class Sample:
         truth: The pixels that are known to be right, bool (H, W); None where nothing is known.
         boxes: The boxes that are known to be right, (K, 4): x0, y0, x1, y1, half-open, or None.
         seed: Of whatever the metric draws.
+        score: How outputs are read.
     """
 
     forward: Callable[[Tensor], Tensor]
@@ -39,6 +41,15 @@ class Sample:
     truth: Tensor | None = None
     boxes: Tensor | None = None
     seed: int = 0
+    score: Score = field(default_factory=Score)
+
+    def probability(self, pictures: Tensor) -> Tensor:
+        """p(target) of pictures (n, C, H, W), as the score reads it: (n,), float64."""
+        return self.score.probabilities(self.forward(pictures).double())[:, self.target]
+
+    def log_probability(self, pictures: Tensor) -> Tensor:
+        """Its logarithm, in nats, in the network's own precision: (n,)."""
+        return self.score.log_probabilities(self.forward(pictures))[:, self.target]
 
 
 @dataclass(frozen=True, eq=False)

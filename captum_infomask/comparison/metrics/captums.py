@@ -81,14 +81,11 @@ class Infidelity:
                 picture[:, top : top + side, left : left + side] = 1
             return hidden, torch.where(hidden > 0, sample.fill, pictures)
 
-        def log_probability(pictures: Tensor) -> Tensor:
-            return sample.forward(pictures).log_softmax(1)[:, sample.target]
-
         plane = sample.plane.detach().to(sample.inputs)
         views = default_views(sample.inputs.numel(), sample.inputs.device)
         with untouched(sample.forward, sample.inputs.device, sample.seed):
             value = infidelity(
-                log_probability,
+                sample.log_probability,
                 hide,
                 sample.inputs,
                 plane.expand_as(sample.inputs),

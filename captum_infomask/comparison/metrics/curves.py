@@ -40,8 +40,7 @@ class _Walk(ABC):
         with untouched(sample.forward, sample.inputs.device, sample.seed):
             for count in counts.split(views):
                 changed = ranks < count[:, None, None, None]
-                logits = sample.forward(torch.where(changed, after, before))
-                said.append(logits.double().softmax(1)[:, sample.target].cpu())
+                said.append(sample.probability(torch.where(changed, after, before)).cpu())
         curve = torch.cat(said)
         return Measured(float(torch.trapezoid(curve)) / self.steps, curve)
 
