@@ -125,7 +125,6 @@ def test_a_method_that_fails_is_a_row(folder, capsys):
 COMPARE = ["compare", "photo.jpg", *MODEL, "--window", "24", "--stride", "24"]
 
 
-@pytest.mark.usefixtures("terminal")
 def test_pictures_are_compared_in_a_report(folder, capsys):
     Image.fromarray(sample_photo("rocket")).save(folder / "rocket.png")
     arguments = [
