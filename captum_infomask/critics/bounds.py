@@ -80,7 +80,9 @@ def measure_bounds(
     check_initialised("forward_func", forward_func)
     n_samples = positive_int("n_samples", n_samples)
     seed = random_seed(seed)
-    warn_of_mode(forward_func, is_sampled=n_samples > 1)
+    # One sample is one too, of a network that is otherwise in evaluation mode: keep_dropout's.
+    is_sampled = n_samples > 1 or not getattr(forward_func, "training", False)
+    warn_of_mode(forward_func, is_sampled=is_sampled)
     parts: list[Tensor] = []
     doubt = Doubt(score.head)
     with untouched(forward_func, device_of(forward_func, torch.empty(0)), seed):

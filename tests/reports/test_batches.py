@@ -263,4 +263,5 @@ def test_a_call_that_runs_others_inside_says_it_once() -> None:
         (said,) = messages(call)
         assert said.filename == __file__
     with keep_dropout(net.eval()):
-        assert messages(lambda: measure_bounds(net, loader, n_samples=2)) == []
+        for samples in (1, 2):
+            assert messages(lambda n=samples: measure_bounds(net, loader, n_samples=n)) == []
