@@ -300,3 +300,32 @@ def test_a_file_that_is_missing_is_an_error_of_its_row(tmp_path):
     run = run_tiny(table_of(tmp_path, ["a.png", "gone.png"]), tmp_path / "out" / "deep", workers=0)
     assert list(run) == ["a.png"]
     assert "No such file" in run.errors["gone.png"]
+
+
+# --- keys and labels of a table ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("column", ["key", "path"])
+@pytest.mark.parametrize(
+    "values", [[["a"]], [{"a": 1}], pa.array([[("a", 1)]], pa.map_("str", "i8"))]
+)
+def test_keys_that_are_lists_are_an_error_of_the_column(tmp_path, column, values):
+    table = pa.table({"image": [encoded("PNG")], column: values})
+    pq.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(ArgumentError, match=rf"column '{column}' to hold words.*t\.parquet"):
+        find_pictures(tmp_path)
+
+
+@pytest.mark.parametrize("column", ["key", "path", "label", "image"])
+def test_words_that_are_no_utf8_are_an_error_of_the_table(tmp_path, column):
+    """As a file may hold them that another program wrote."""
+    pixels = pa.array([encoded("PNG")], pa.binary())
+    words = pa.Array.from_buffers(
+        pa.string(), 1, [None, pa.array([0, 2], pa.int32()).buffers()[1], pa.py_buffer(b"\xff\xfe")]
+    )
+    columns = {"image": pixels, column: words}
+    if column == "image":
+        columns = {"image": pa.StructArray.from_arrays([pixels, words], ["bytes", "path"])}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    with pytest.raises(ArgumentError, match="to be UTF-8"):
+        find_pictures(tmp_path, "label" if column == "label" else "prediction")

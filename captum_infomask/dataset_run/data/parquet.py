@@ -48,9 +48,14 @@ class ParquetPictures:
                 rows += count
         if not rows:
             raise ArgumentError(f"Expected `data` to hold pictures; {files.names[0]} has no rows.")
-        labels = None if column is None else label_column(tables)
+        try:
+            labels, keys = None if column is None else label_column(tables), row_keys(tables)
+        except UnicodeDecodeError as error:
+            raise ArgumentError(
+                f"Expected keys, paths and labels in {files.root} to be UTF-8; got {error}."
+            ) from error
         places = [table.image_columns for table in tables]
-        return cls(files, row_keys(tables), labels, firsts, groups, places)
+        return cls(files, keys, labels, firsts, groups, places)
 
     @property
     def skipped(self) -> Skipped:

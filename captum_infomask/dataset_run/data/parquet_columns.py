@@ -59,6 +59,13 @@ def read_table(file: Any, name: str, label: str | None) -> Table:
     if _is_text(_part(kind, "path")):
         structs = file.read(["image.path"], use_threads=False).column(0)
         image_columns.append("image.path")
+    for key in {"key", "path"} & set(schema.names):
+        kind_of_key = schema.field(key).type
+        if pa.types.is_nested(kind_of_key):
+            raise ArgumentError(
+                f"Expected the column {key!r} to hold words or numbers; in {name} it holds "
+                f"{kind_of_key}."
+            )
     metadata = file.metadata
     return Table(
         name=name,
