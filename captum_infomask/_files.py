@@ -33,6 +33,8 @@ def check_input(argument: str, path: object) -> Path:
     file = _checked_path(argument, path)
     try:
         mode = file.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise ArgumentError(f"Expected `{argument}` to be a file; {file} does not exist.") from None
     except (OSError, ValueError) as error:
         raise ArgumentError(f"Expected `{argument}` to be a file; {file}: {error}.") from error
     if not stat.S_ISREG(mode):

@@ -128,7 +128,11 @@ def test_bad_files_for_png(tmp_path):
         ),
         ('{"unit": "bits", "scale": 1, "offset": 0}', np.zeros((2, 2), np.uint8), ["16-bit"]),
         ('{"unit": "bits", "scale": 1, "offset": 0}', np.zeros((2, 2, 3), np.uint8), ["16-bit"]),
-        ('{"unit": "bits", "scale": NaN, "offset": 0}', np.zeros((2, 2), np.uint16), ["16-bit"]),
+        (
+            '{"unit": "bits", "scale": NaN, "offset": 0}',
+            np.zeros((2, 2), np.uint16),
+            ["scale, offset and unit"],
+        ),
     ],
 )
 def test_changed_png_files(tmp_path, settings_, levels, words):

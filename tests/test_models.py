@@ -465,8 +465,7 @@ def test_a_pickle_of_code_is_refused_and_not_run(wrapped, tmp_path):
         torch.save({"state_dict": payload}, path)
     else:
         path.write_bytes(pickle.dumps(payload))
-    words = r"would run code \(\S*mkdir\)" if wrapped else "is none"
-    with pytest.raises(ArgumentError, match=rf"{words}.*nothing in it was run"):
+    with pytest.raises(ArgumentError, match=r"would run code \(\S+\).*nothing in it was run"):
         load_classifier("squeezenet1_1", path)
     assert not trap.exists()
     with contextlib.suppress(RuntimeError):

@@ -89,7 +89,7 @@ def test_loading_what_is_no_infomap(tmp_path):
     for name in ("text", "other.safetensors"):
         with pytest.raises(ArgumentError, match=r"`path`.*captum_infomask\.InfoMap 1.*" + name):
             InfoMap.load(tmp_path / name)
-    with pytest.raises(ArgumentError, match=r"`path` to be a file; .*missing: .*No such file"):
+    with pytest.raises(ArgumentError, match=r"`path` to be a file; .*missing does not exist"):
         InfoMap.load(tmp_path / "missing")
 
 

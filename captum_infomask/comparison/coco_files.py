@@ -75,9 +75,9 @@ def read_coco_boxes(path: str | PathLike[str], *, crowd: bool = False) -> dict[s
     for key in images.sizes:
         found[key] = ([], [])
     for entry, key, name in images.objects(crowd):
-        box = _numbers(entry, "bbox")
+        box = _numbers(path, entry, "bbox")
         if len(box) != 4 or min(box[2:]) < 0:
-            raise _wrong(entry, "bbox", "x, y, width, height")
+            raise _wrong(path, entry, "bbox", "x, y, width, height")
         x, y, width, height = box
         if width > 0 and height > 0:
             found[key][0].append([x, y, x + width, y + height])
@@ -137,11 +137,11 @@ def read_coco_masks(
             f"Expected `keys` to be file names of pictures in {path}; got {short_repr(missing[0])}."
         )
     for key in wanted:
-        check_pixels(f"masks of {key}", *images.sizes[key])
+        check_pixels(f"masks of {key} in {path}", *images.sizes[key])
     found: dict[str, tuple[list[Tensor], list[str]]] = {key: ([], []) for key in wanted}
     for entry, key, name in images.objects(crowd):
         if key in found:
-            found[key][0].append(_mask(entry, images.sizes[key]))
+            found[key][0].append(_mask(path, entry, images.sizes[key]))
             found[key][1].append(name)
     return {
         key: ImageMasks(
@@ -156,6 +156,7 @@ def read_coco_masks(
 class _Images:
     """A file's pictures and annotations, as they stand there."""
 
+    path: str | PathLike[str]
     sizes: dict[str, tuple[int, int]]
     keys: dict[Any, str]
     names: dict[Any, str]
@@ -163,13 +164,14 @@ class _Images:
 
     def objects(self, crowd: bool) -> Iterator[tuple[dict[str, Any], str, str]]:
         """Each annotation with its picture's key and its category's name."""
+        path = self.path
         for entry in self.annotations:
             if entry.get("iscrowd") and not crowd:
                 continue
             if entry.get("image_id") not in self.keys:
-                raise _wrong(entry, "image_id", "the id of one of the file's images")
+                raise _wrong(path, entry, "image_id", "the id of one of the file's images")
             if entry.get("category_id") not in self.names:
-                raise _wrong(entry, "category_id", "the id of one of the file's categories")
+                raise _wrong(path, entry, "category_id", "the id of one of the file's categories")
             yield entry, self.keys[entry["image_id"]], self.names[entry["category_id"]]
 
 
@@ -194,40 +196,45 @@ def _images(path: str | PathLike[str]) -> _Images:
         ) from error
     if len(sizes) != len(content["images"]):
         raise ArgumentError(f"Expected `path` with a file_name of its own per image; got {path}.")
-    return _Images(sizes, keys, names, annotations)
+    return _Images(path, sizes, keys, names, annotations)
 
 
-def _mask(entry: dict[str, Any], size: tuple[int, int]) -> Tensor:
+def _mask(path: str | PathLike[str], entry: dict[str, Any], size: tuple[int, int]) -> Tensor:
     """An annotation's mask, (H, W)."""
     given = entry.get("segmentation")
     if isinstance(given, dict):
-        return decode(given, name=f"segmentation of annotation {entry.get('id')}", size=size)
+        return decode(
+            given, name=f"segmentation of annotation {entry.get('id')} in {path}", size=size
+        )
     if not isinstance(given, list) or not given:
-        raise _wrong(entry, "segmentation", "polygons or run lengths")
+        raise _wrong(path, entry, "segmentation", "polygons or run lengths")
     mask = np.zeros(size, dtype=bool)
     for points in given:
-        corners = _numbers({**entry, "segmentation": points}, "segmentation")
+        corners = _numbers(path, {**entry, "segmentation": points}, "segmentation")
         if len(corners) < 6 or len(corners) % 2:
-            raise _wrong(entry, "segmentation", "polygons of at least three corners x, y")
+            raise _wrong(path, entry, "segmentation", "polygons of at least three corners x, y")
         # A pixel's middle lies half a pixel from its corner, from which COCO counts.
         x, y = np.array(corners[0::2]) - 0.5, np.array(corners[1::2]) - 0.5
         mask[polygon(y, x, size)] = True
     return torch.from_numpy(mask)
 
 
-def _numbers(entry: dict[str, Any], field: str) -> list[float]:
+def _numbers(path: str | PathLike[str], entry: dict[str, Any], field: str) -> list[float]:
     """An annotation's list of finite numbers."""
     given = entry.get(field)
     if not isinstance(given, list) or not all(
         isinstance(value, int | float) and math.isfinite(value) for value in given
     ):
-        raise _wrong(entry, field, "a list of finite numbers")
+        raise _wrong(path, entry, field, "a list of finite numbers")
     return [float(value) for value in given]
 
 
-def _wrong(entry: dict[str, Any], field: str, expected: str) -> ArgumentError:
+def _wrong(
+    path: str | PathLike[str], entry: dict[str, Any], field: str, expected: str
+) -> ArgumentError:
     """The error of an annotation that cannot be read."""
+    which = f"`{field}` of annotation {short_repr(entry.get('id'))}"
     return ArgumentError(
-        f"Expected `path` with `{field}` of annotation {entry.get('id')} to be {expected}; got "
-        f"{short_repr(entry.get(field))}."
+        f"Expected `path` with {which} to be {expected}; got {short_repr(entry.get(field))} in "
+        f"{path}."
     )

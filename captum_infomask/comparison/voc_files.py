@@ -10,6 +10,7 @@ from xml.etree.ElementTree import Element
 import torch
 
 from captum_infomask._checks import ArgumentError
+from captum_infomask._run_length import check_pixels
 from captum_infomask.comparison.image_boxes import ImageBoxes
 
 
@@ -65,6 +66,7 @@ def _read(file: Path, difficult: bool) -> ImageBoxes:
         ]
         if min(size) < 1:
             raise ValueError(f"size {size}")
+        check_pixels("path", *size)
     except (OSError, ElementTree.ParseError, ValueError) as error:
         raise ArgumentError(
             f"Expected `path` to hold Pascal VOC annotations; got {file} ({error})."

@@ -3,11 +3,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._checks import ArgumentError, positive_int
 from captum_infomask.critics.fit_loaders import Pictures, seed_of
 from captum_infomask.critics.random_views import RandomViews
 from captum_infomask.engines.base import Call
@@ -68,6 +69,28 @@ class FitReport:
             )
         kept = f"step {self.best_step} of {self.steps} is kept"
         return "\n".join([*lines, f"KL to the whole picture's posterior in bits; {kept}."])
+
+
+def stored_report(stored: Any) -> FitReport:
+    """Make a report again from what ``asdict`` made of it and JSON kept.
+
+    Raises:
+        ValueError, TypeError, KeyError: It is no such thing.
+    """
+    rows = tuple(_stored_row(**row) for row in stored["rows"])
+    counts = stored["steps"], stored["best_step"], *(row.views for row in rows)
+    if not all(isinstance(count, int) and not isinstance(count, bool) for count in counts):
+        raise ValueError(f"its report counts {counts[0]!r} steps")
+    return FitReport(rows, stored["steps"], stored["best_step"])
+
+
+def _stored_row(view: str, size: Any, before: float, after: float, views: int) -> FitRow:
+    if size is not None:
+        height, width = size
+        size = positive_int("size", height), positive_int("size", width)
+    if not isinstance(view, str) or not isinstance(before, float) or not isinstance(after, float):
+        raise ValueError(f"its report has a row of {view!r}")
+    return FitRow(view, size, before, after, views)
 
 
 @dataclass(frozen=True, eq=False)

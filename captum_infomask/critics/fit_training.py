@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from captum_infomask._checks import ArgumentError
-from captum_infomask._files import part, read, write
+from captum_infomask._files import damaged, part, read, write
 from captum_infomask._progress import progress_bar
 from captum_infomask.critics.fit_loaders import Pictures, Place, seed_of
 from captum_infomask.critics.fit_report import HeldOut, divergence, log_posterior
@@ -197,31 +197,46 @@ class Training:
 
     def _restore(self, path: Path) -> None:
         tensors, facts = read("checkpoint", path, _FORMAT)
+        settings = facts.get("settings")
+        stored = settings if isinstance(settings, dict) else {}
         differing = [
-            f"{name} {facts['settings'].get(name)!r} instead of {value!r}"
+            f"{name} {stored.get(name)!r} instead of {value!r}"
             for name, value in self._facts.items()
-            if facts["settings"].get(name) != value
+            if stored.get(name) != value
         ]
         if differing:
             raise ArgumentError(
                 f"Expected `checkpoint` of a fit with the same settings; {path} has "
                 f"{'; '.join(differing)}. Delete it, or pass another path, to begin anew."
             )
+        fit_state_dict(self.critic.network, part(tensors, "best."), path)
+        self._best_weights = _copied(self.critic)
         fit_state_dict(self.critic.network, part(tensors, "critic."), path)
-        own = _copied(self.critic)
-        self._best_weights = {
-            name: value.to(own[name].device) for name, value in part(tensors, "best.").items()
-        }
+        try:
+            self._restore_optimiser(part(tensors, "optimiser."))
+            progress = facts["progress"]
+            self.place = Place(**{name: int(at) for name, at in progress["place"].items()})
+            self.step, self.judged, self.best_step = (
+                int(progress[name]) for name in ("step", "judged", "best_step")
+            )
+            self.last, self.best = float(progress["last"]), float(progress["best"])
+            if not 0 <= max(self.best_step, self.judged) <= self.step <= self.settings.steps:
+                raise ValueError(f"it is at step {self.step}")
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            what = f"{type(error).__name__}: {error}"
+            raise damaged("checkpoint", path, _FORMAT, what) from error
+
+    def _restore_optimiser(self, tensors: dict[str, Tensor]) -> None:
+        """Set AdamW's means, a few per parameter."""
+        parameters = self.optimiser.param_groups[0]["params"]
         state: dict[int, dict[str, Tensor]] = {}
-        for name, value in part(tensors, "optimiser.").items():
+        for name, value in tensors.items():
             number, key = name.split(".")
+            if value.dim() and value.shape != parameters[int(number)].shape:
+                raise ValueError(f"{name} is of shape {tuple(value.shape)}")
             state.setdefault(int(number), {})[key] = value
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": state, "param_groups": groups})
-        progress = facts["progress"]
-        self.step, self.place = progress["step"], Place(**progress["place"])
-        self.judged, self.last = progress["judged"], progress["last"]
-        self.best, self.best_step = progress["best"], progress["best_step"]
 
 
 def _copied(critic: FittedCritic) -> dict[str, Tensor]:

@@ -8,9 +8,9 @@ from os import PathLike
 import torch
 from torch import Tensor, nn
 
-from captum_infomask._checks import ArgumentError, check_initialised, describe
-from captum_infomask._files import check_input, check_output, read, write
-from captum_infomask.critics.fit_report import FitReport, FitRow
+from captum_infomask._checks import ArgumentError, check_initialised, describe, finite_number
+from captum_infomask._files import check_input, check_output, damaged, read, write
+from captum_infomask.critics.fit_report import FitReport, stored_report
 from captum_infomask.models.checkpoints import fit_state_dict
 
 _FORMAT = "captum_infomask.FittedCritic 1"
@@ -74,13 +74,13 @@ class FittedCritic(nn.Module):
         network = copy_of(model)
         file = check_input("path", path)
         tensors, facts = read("path", file, _FORMAT)
+        try:
+            report = stored_report(facts["report"])
+            temperature = finite_number("temperature", facts["temperature"], above=0)
+        except (ValueError, TypeError, KeyError) as error:
+            raise damaged("path", file, _FORMAT, f"{type(error).__name__}: {error}") from error
         fit_state_dict(network, tensors, file)
-        stored = facts["report"]
-        rows = (
-            FitRow(**{**row, "size": row["size"] and tuple(row["size"])}) for row in stored["rows"]
-        )
-        report = FitReport(tuple(rows), stored["steps"], stored["best_step"])
-        return cls(network, facts["temperature"], report).eval()
+        return cls(network, temperature, report).eval()
 
 
 def copy_of(model: object) -> nn.Module:

@@ -3,20 +3,22 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from os import PathLike
 from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe, one_of
-from captum_infomask._files import output_file
+from captum_infomask._checks import ArgumentError, describe, finite_number, one_of, short_repr
+from captum_infomask._files import check_input, output_file
 
 _KEY = "captum_infomask"
 _FORMAT = "grey level × scale + offset"
 _LEVELS = 65535
+_DEFLATE = 1032  # times, at most, that what PNG packs can grow
 _NATS = {"bits": math.log(2), "nats": 1.0}
 
 
@@ -91,13 +93,20 @@ def read_png(path: str | PathLike[str], *, unit: Literal["bits", "nats"] = "bits
                   [1., 1.]]]], dtype=torch.float64)
     """
     one_of("unit", unit, _NATS)
+    file = check_input("path", path)
     try:
-        with Image.open(path) as picture:
-            picture.load()
-            text = picture.info.get(_KEY)
-            levels = np.asarray(picture).astype(np.float64)
-            mode = picture.mode
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        with warnings.catch_warnings():
+            # Between once and twice its limit Pillow only warns.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file, formats=["PNG"]) as picture:
+                _check_size(picture, file.stat().st_size)
+                picture.load()
+                text = picture.info.get(_KEY)
+                levels = np.asarray(picture).astype(np.float64)
+                mode = picture.mode
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow reports damage by several kinds
         raise ArgumentError(
             f"Expected `path` to be a PNG file that save_png wrote; got {path} ({error})."
         ) from error
@@ -108,11 +117,13 @@ def read_png(path: str | PathLike[str], *, unit: Literal["bits", "nats"] = "bits
         )
     try:
         settings = json.loads(text)
-        found, scale, offset = _NATS[settings["unit"]], settings["scale"], settings["offset"]
-        values = levels * float(scale) + float(offset)
-    except (ValueError, KeyError, TypeError) as error:
+        found = _NATS[settings["unit"]]
+        scale, offset = finite_number("scale", settings["scale"], least=0), settings["offset"]
+        values = levels * scale + finite_number("offset", offset)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArgumentError(
-            f"Expected `path` with scale, offset and unit in its text; got {path} with {text!r}."
+            f"Expected `path` with scale, offset and unit in its text; got {path} with "
+            f"{short_repr(text)}."
         ) from error
     if not mode.startswith("I") or levels.ndim != 2 or not np.isfinite(values).all():
         raise ArgumentError(
@@ -120,6 +131,13 @@ def read_png(path: str | PathLike[str], *, unit: Literal["bits", "nats"] = "bits
             f"changed after save_png wrote it."
         )
     return torch.from_numpy(values * (found / _NATS[unit]))[None, None]
+
+
+def _check_size(picture: Image.Image, size: int) -> None:
+    """Refuse a header that claims more than a file of this size can hold, before room is made."""
+    claimed = 2 * picture.width * picture.height
+    if claimed > _DEFLATE * size:
+        raise ValueError(f"its header claims {picture.width} x {picture.height} pixels")
 
 
 def _plane(attributions: object) -> np.ndarray:

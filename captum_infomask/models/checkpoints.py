@@ -2,7 +2,6 @@
 # errors that name what does not fit.
 from __future__ import annotations
 
-import pickle
 import re
 import warnings
 from pathlib import Path
@@ -14,13 +13,16 @@ from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from captum_infomask._checks import ArgumentError
+from captum_infomask._files import check_input
+from captum_infomask.models.claims import WouldRunError, check_claims
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read a file of weights: safetensors, or a state dict that ``torch.save`` wrote.
 
     Nothing in the file is run: a pickle of anything but tensors and plain containers is refused.
-    ``{"state_dict": …}`` is unwrapped, and the prefix that ``DataParallel`` adds is taken off.
+    What it says it holds is held against its size before any of it is made. ``{"state_dict": …}``
+    is unwrapped, and the prefix that ``DataParallel`` adds is taken off.
 
     Args:
         path: ``.safetensors``, or any other suffix for ``torch.save``'s format.
@@ -39,10 +41,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         >>> list(read_state_dict(path))
         ['bias']
     """
-    path = Path(path)
-    if not path.is_file():
-        given = "is a folder" if path.is_dir() else "does not exist"
-        raise ArgumentError(f"Expected `weights` to be a file; {path} {given}.")
+    path = check_input("weights", path)
     state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
@@ -65,7 +64,9 @@ def fit_state_dict(network: nn.Module, state: dict[str, Tensor], source: str | P
         source: Where they came from, for the error message.
 
     Raises:
-        ArgumentError: if a tensor is missing, unexpected, or of another shape.
+        ArgumentError: if a tensor is missing, unexpected, of another shape, not dense, or of
+            another kind: boolean or complex, say, where the network's own is real. Precisions may
+            differ.
 
     Example:
         >>> import torch
@@ -86,6 +87,11 @@ def fit_state_dict(network: nn.Module, state: dict[str, Tensor], source: str | P
             f"{name} {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"
             for name in own
             if name in state and state[name].shape != own[name].shape
+        ],
+        "of another kind": [
+            f"{name}, {_kind(state[name])} instead of {_kind(own[name])}"
+            for name in own
+            if name in state and _kind(state[name]) not in _TAKES.get(_kind(own[name]), ())
         ],
     }
     if any(wrong.values()):
@@ -108,7 +114,9 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file, or say that it is none."""
     try:
         return safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, OSError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # safetensors reports damage by several kinds
         raise ArgumentError(
             f"Expected `weights` to be a safetensors file; {path} cannot be read: {error}."
         ) from error
@@ -117,17 +125,60 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 def _read_torch(path: Path) -> object:
     """Read ``torch.save``'s format with the unpickler that builds tensors and nothing else."""
     try:
+        check_claims(path)
         with warnings.catch_warnings():
             # Of another protocol than torch.save's: it is read or refused, both by the same rules.
             warnings.filterwarnings("ignore", "Detected pickle protocol")
             return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"would run code ({found[1]})" if found else f"is none ({type(error).__name__})"
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged pickle raises whatever its bytes happen to ask for
+        what = _fault(error)
         raise ArgumentError(
             f"Expected `weights` to be a state dict of plain tensors, as `torch.save` writes it, "
             f"or .safetensors; {path} {what}. It was refused, and nothing in it was run."
         ) from error
+
+
+def _fault(error: Exception) -> str:
+    """What is wrong with a file, in words."""
+    if isinstance(error, WouldRunError):
+        name = str(error)
+        kind = (
+            "holds other than dense tensors"
+            if name.startswith("torch._utils.")
+            else "would run code"
+        )
+        return f"{kind} ({name})"
+    found = re.search(r"GLOBAL (\S+)", str(error))
+    if found:
+        return f"would run code ({found[1]})"
+    words = " ".join(str(error).split())[:200]
+    return f"is none ({type(error).__name__}{': ' if words else ''}{words})"
+
+
+# What a network's own tensor takes, by kind.
+_TAKES = {
+    "floating-point": ("floating-point",),
+    "integer": ("integer", "floating-point"),  # all of a file may have been made half precise
+    "complex": ("complex", "floating-point"),
+    "boolean": ("boolean",),
+}
+
+
+def _kind(tensor: Tensor) -> str:
+    """What a tensor's numbers are, or why it has none to copy."""
+    if tensor.layout != torch.strided or tensor.is_nested:
+        return "not dense"
+    if tensor.is_meta:
+        return "without numbers (meta)"
+    if tensor.is_quantized:
+        return "quantized"
+    if tensor.dtype == torch.bool:
+        return "boolean"
+    if tensor.is_complex():
+        return "complex"
+    return "floating-point" if tensor.is_floating_point() else "integer"
 
 
 def _all_tensors(state: dict[object, object]) -> bool:

@@ -1,34 +1,108 @@
-# Regions from the tensors that `Regions.state` gave.
+# Regions from the tensors that `Regions.state` gave, or that a damaged file says it gave.
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor
 
+from captum_infomask._types import Shape
 from captum_infomask.regions.base import Regions
 from captum_infomask.regions.boxes import BoxRegions
 from captum_infomask.regions.labels import LabelRegions
 from captum_infomask.regions.mask_regions import MaskRegions
 from captum_infomask.regions.scales import Scales
 
+# Elements of an example. A few boxes say nothing of how large their image is, so that a file's own
+# size is no bound; this one is four times Pillow's for pictures.
+_MOST = 1 << 30
+
 
 def restore(state: dict[str, Tensor]) -> Regions:
-    """Make the regions again whose ``state`` this is."""
+    """Make the regions again whose ``state`` this is.
+
+    Raises:
+        ValueError: The tensors are no such state; its words say why.
+    """
     if any(name.startswith("scale.") for name in state):
-        return Scales(tuple(map(restore, _by_scale(state))))
+        parts = tuple(map(_of_one_scale, _by_scale(state)))
+        if len({part.shapes for part in parts}) > 1:
+            raise ValueError("its scales are of inputs of other shapes")
+        return Scales(parts)
+    return _of_one_scale(state)
+
+
+def _of_one_scale(state: dict[str, Tensor]) -> Regions:
     count = sum(name.startswith("shape.") for name in state)
-    shapes = tuple(tuple(state[f"shape.{k}"].tolist()) for k in range(count))
+    shapes = tuple(_shape(state, k) for k in range(count))
+    if not shapes:
+        raise ValueError("it says nothing of the inputs' shapes")
+    made: Regions
     if "names" in state:
-        return LabelRegions(
-            shapes, tuple(state[f"labels.{k}"] for k in range(count)), state["names"]
-        )
-    if "pixels" in state:
-        return MaskRegions(shapes, state["pixels"])
-    return BoxRegions(shapes, tuple(state[f"boxes.{k}"] for k in range(count)))
+        names = _tensor(state, "names", torch.long, 1)
+        labels = tuple(_labels(state, k, shape, len(names)) for k, shape in enumerate(shapes))
+        if len({len(own) for own in labels} - {1}) > 1:
+            raise ValueError("its labels are of other numbers of images")
+        made = LabelRegions(shapes, labels, names)
+    elif "pixels" in state:
+        pixels = _tensor(state, "pixels", torch.bool, 4)
+        if count != 1 or len(shapes[0]) != 3 or pixels.shape[2:] != shapes[0][1:]:
+            raise ValueError(f"it has masks {tuple(pixels.shape)} for inputs of {shapes}")
+        made = MaskRegions(shapes, pixels)
+    else:
+        made = BoxRegions(shapes, tuple(_boxes(state, k, s) for k, s in enumerate(shapes)))
+    if not len(made):
+        raise ValueError("it has no regions")
+    unknown = set(state) - set(made.state())
+    if unknown:
+        raise ValueError(f"its regions hold {min(unknown)!r}")
+    return made
+
+
+def _shape(state: dict[str, Tensor], k: int) -> Shape:
+    """The shape of one example of an input."""
+    sizes: list[int] = _tensor(state, f"shape.{k}", torch.long, 1).tolist()
+    if min(sizes, default=1) < 1 or math.prod(sizes) > _MOST:
+        raise ValueError(f"an input is of shape {tuple(sizes[:8])}")
+    return tuple(sizes)
+
+
+def _labels(state: dict[str, Tensor], k: int, shape: Shape, count: int) -> Tensor:
+    """A label map, broadcastable to an input, of regions that there are."""
+    labels = _tensor(state, f"labels.{k}", torch.long, 1 + len(shape))
+    fits = all(own in (1, size) for own, size in zip(labels.shape[1:], shape, strict=True))
+    if not fits or not labels.numel():
+        raise ValueError(f"labels of {tuple(labels.shape)} are for an input of {shape}")
+    if int(labels.min()) < 0 or int(labels.max()) >= count:
+        raise ValueError(f"labels go beyond {count} regions")
+    return labels
+
+
+def _boxes(state: dict[str, Tensor], k: int, shape: Shape) -> Tensor:
+    """Boxes inside an input."""
+    boxes = _tensor(state, f"boxes.{k}", torch.long, 3)
+    if boxes.shape[1:] != (len(shape), 2):
+        raise ValueError(f"boxes {tuple(boxes.shape)} are for an input of {shape}")
+    start, stop = boxes.unbind(2)
+    if bool((start < 0).any() | (start >= stop).any() | (stop > torch.tensor(shape)).any()):
+        raise ValueError(f"a box leaves its input of {shape}")
+    return boxes
+
+
+def _tensor(state: dict[str, Tensor], name: str, dtype: torch.dtype, dims: int) -> Tensor:
+    found = state.get(name)
+    if found is None or found.dtype != dtype or found.dim() != dims:
+        given = "missing" if found is None else f"{found.dtype} {tuple(found.shape)}"
+        raise ValueError(f"regions.{name}, {dtype} of {dims} dimensions, is {given}")
+    return found
 
 
 def _by_scale(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:
     """The states of the scales, in order."""
-    parts: dict[int, dict[str, Tensor]] = {}
+    parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in state.items():
-        _, scale, own = name.split(".", 2)
-        parts.setdefault(int(scale), {})[own] = tensor
-    return [parts[scale] for scale in sorted(parts)]
+        _, scale, own = [*name.split(".", 2), "", ""][:3]
+        parts.setdefault(scale, {})[own] = tensor
+    if set(parts) != set(map(str, range(len(parts)))):
+        raise ValueError(f"its scales are numbered {', '.join(sorted(parts))[:80]}")
+    return [parts[str(scale)] for scale in range(len(parts))]

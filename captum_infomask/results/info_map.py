@@ -13,7 +13,7 @@ from torch import Tensor
 
 from captum_infomask._captum import format_output
 from captum_infomask._checks import ArgumentError, finite_number
-from captum_infomask._files import check_input, check_output, read, write
+from captum_infomask._files import check_input, check_output, damaged, part, read, write
 from captum_infomask._types import TensorOrTensors
 from captum_infomask.masks import MaxFraction, Rule, bounding_boxes, threshold_mask
 from captum_infomask.regions.base import Regions
@@ -23,6 +23,7 @@ from captum_infomask.report.content import MapContent, PageContent, PictureConte
 from captum_infomask.report.map_figure import map_figure
 from captum_infomask.report.rows import FloatArray, PhotoArray
 from captum_infomask.results import notebook
+from captum_infomask.results.map_files import check_numbers, check_settings
 from captum_infomask.results.pictures import checked_pictures, checked_place
 from captum_infomask.results.region_content import plane_of, region_scores
 from captum_infomask.scores.information import NATS_PER_UNIT
@@ -253,20 +254,18 @@ class InfoMap:
         """Read what ``save`` wrote; tensors are on the CPU.
 
         Raises:
-            ArgumentError: ``path`` is not a file that ``save`` wrote.
+            ArgumentError: ``path`` is not a file that ``save`` wrote, or is not as it was written.
         """
-        tensors, settings = read("path", check_input("path", path), _FORMAT)
-        state = {
-            name.removeprefix("regions."): tensor
-            for name, tensor in tensors.items()
-            if name.startswith("regions.")
-        }
+        file = check_input("path", path)
+        tensors, settings = read("path", file, _FORMAT)
         found: dict[str, Any] = {name: tensors.get(name) for name in _TENSORS}
-        return cls(
-            regions=restore(state),
-            **found,
-            **settings,
-        )
+        try:
+            regions = restore(part(tensors, "regions."))
+            check_settings(settings, len(regions.shapes))
+            check_numbers(found, PER_REGION, regions)
+        except ValueError as error:
+            raise damaged("path", file, _FORMAT, str(error)) from error
+        return cls(regions=regions, **found, **settings)
 
 
 def _picture_or_none(picture: Any, plane: FloatArray) -> PhotoArray | None:
