@@ -89,6 +89,7 @@ def test_the_copy_is_folded_and_writes_in_place() -> None:
     assert made.alive * x.numel() < plain.alive
 
 
+@pytest.mark.filterwarnings("ignore:The network's answers change with the size of chunks")
 @pytest.mark.parametrize(
     ("net", "reason"),
     [
@@ -212,6 +213,7 @@ def test_where_the_copy_fails_the_network_answers(
 def test_a_chunk_by_memory_stays_within_what_the_allocator_keeps(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     monkeypatch.setattr(copies, "LARGEST_BLOCK", 100 << 10)
     monkeypatch.setattr(copies, "MOST_ALIVE", 200 << 10)
     net, x = Block().double(), images(1, height=16, width=16).double()
