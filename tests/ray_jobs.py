@@ -25,12 +25,8 @@ class StubJob:
     device: str = "cpu"
     listens: bool = False
 
-    @property
-    def pictures(self):
-        return SimpleNamespace(keys=[f"{k}.png" for k in range(100)])
-
-    def places(self, shard):
-        return range(2 * shard, 2 * shard + 2)
+    def keys(self, shard):
+        return [f"{2 * shard}.png", f"{2 * shard + 1}.png"]
 
     @property
     def settings(self):

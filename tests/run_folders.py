@@ -1,16 +1,15 @@
 # Runs made of rows that are written by hand: the folder that a run leaves, without running one.
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pyarrow as pa
 import torch
 
 from captum_infomask import InfoMask, grid
 from captum_infomask._run_length import encode
+from captum_infomask.dataset_run.listing import Listing
 from captum_infomask.dataset_run.loaded import DatasetRun
-from captum_infomask.dataset_run.manifest import FORMAT
+from captum_infomask.dataset_run.manifest import FORMAT, template_hash, write_manifest
 from captum_infomask.dataset_run.planning import TEMPLATE
 from captum_infomask.dataset_run.rows import schema
 from captum_infomask.dataset_run.shards import write_shard
@@ -51,23 +50,31 @@ def bad(key, error="Expected the image to be a picture file; it is not one."):
 def write_run(folder, rows, *, pictures=None, categories=CATEGORIES, infomap=None, **settings):
     """Write a run's folder, one shard of all rows, and open it."""
     folder.mkdir(parents=True, exist_ok=True)
+    infomap = template() if infomap is None else infomap
     manifest = {
         "format": FORMAT,
         "started": "2026-01-02T03:04:05+01:00",
         "pictures": len(rows) if pictures is None else pictures,
-        "keys_sha256": "11",
+        "run": "11",
+        "ended": None,
         "model_sha256": "22",
-        "settings": {"model": "tiny", "target": "label", "unit": "bits", "seed": 0} | settings,
+        "map_sha256": template_hash(infomap),
+        "settings": {"model": "tiny", "target": "label", "unit": "bits", "seed": 0}
+        | {"shard_size": max(len(rows), 1)}
+        | settings,
         "preprocess": "none",
         "categories": list(categories),
         "versions": {"python": "3.13.0"},
         "machine": {"device": "abacus"},
         "data": str(folder / "no-such-data"),
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    (infomap or template()).save(folder / TEMPLATE)
+    write_manifest(folder, manifest)
+    infomap.save(folder / TEMPLATE)
+    keys = [row["key"] for row in rows]
+    missing = [f"missing {k}" for k in range(manifest["pictures"] - len(rows))]
+    Listing([*keys, *missing], (), (), [manifest["pictures"]]).save(folder, "11")
     if rows:
-        write_shard(folder, 0, pa.Table.from_pylist(rows, schema=schema(torch.float32)))
+        write_shard(folder, 0, pa.Table.from_pylist(rows, schema=schema(torch.float32)), "11")
     return DatasetRun(folder)
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from digit_pictures import save_two_digits
+from run_samples import as_if_killed
 
 from captum_infomask import load_run
 
@@ -124,7 +125,7 @@ def test_a_killed_writer_leaves_no_shard_that_is_not_whole(runs, data, unbroken,
     # As a kill between writing and renaming leaves it.
     whole = out / "part-00003.parquet"
     (out / "part-00003.parquet.0123456789ab.part").write_bytes(whole.read_bytes()[:100])
-    whole.unlink()
+    as_if_killed(out, 3)
     assert len(load_run(out).table) == COUNT - 8
     assert runs.run(data, out) == 0
     assert table_of(out).equals(wanted)

@@ -201,7 +201,7 @@ def test_a_run_reads_like_a_mapping(folder, usual):
     assert [path.name for path in parts] == [f"part-{k:05}.parquet" for k in range(3)]
     assert [pq.read_metadata(path).num_rows for path in parts] == [4, 4, 2]
     left = {path.name for path in run.folder.iterdir()} - {path.name for path in parts}
-    assert left == {".lock", "manifest.json", "map.safetensors", KEPT}
+    assert left == {".lock", "manifest.json", "map.safetensors", "keys.parquet", KEPT}
     settings = run.manifest["settings"]
     assert settings["sliding_window_shapes"] == [3, 8, 8]
     assert (run.manifest["pictures"], settings["batch_size"]) == (10, 4)
@@ -245,7 +245,7 @@ def test_a_run_that_has_not_ended_can_be_read(folder, tmp_path):
     assert "005.png" not in run
     spoil(folder_of_one := tmp_path / "one", save_pictures(folder_of_one, 1)[0])
     with pytest.raises(RunStopped):
-        run_tiny(folder_of_one, tmp_path / "empty", tiny(Failing(_no_memory)))
+        run_tiny(folder_of_one, tmp_path / "empty", tiny(Failing(_no_memory_any_more())))
     run = load_run(tmp_path / "empty")
     assert repr(run) == "DatasetRun(0 of 1 pictures, 0 of them bad)"
     assert (list(run), run.errors, run.is_complete) == ([], {}, False)
@@ -350,10 +350,17 @@ def _gives_nan(outputs, meant):
     return torch.where(meant[:, None], torch.nan, outputs)
 
 
-def _no_memory(outputs, meant):
-    if meant.any():
-        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory.")
-    return outputs
+def _no_memory_any_more():
+    """From the first picture that is meant on."""
+    full = []
+
+    def do(outputs, meant):
+        full.extend([True] * bool(meant.any()))
+        if full:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory.")
+        return outputs
+
+    return do
 
 
 @pytest.mark.parametrize(
@@ -402,27 +409,13 @@ def test_a_class_that_the_prior_rules_out(folder, usual, tmp_path):
 
 
 def test_too_little_memory_stops_the_run(tmp_path):
+    """A picture that alone takes too much is an error of its own (reports/test_fatal_pictures)."""
     keys = save_pictures(tmp_path / "data", 8)
     spoil(tmp_path / "data", keys[5])
     with pytest.raises(RunStopped, match=r"can't allocate memory.*smaller `batch_size`") as caught:
-        run_tiny(tmp_path / "data", tmp_path / "out", tiny(Failing(_no_memory)))
+        run_tiny(tmp_path / "data", tmp_path / "out", tiny(Failing(_no_memory_any_more())))
     assert "\n" not in str(caught.value)
     assert list(load_run(tmp_path / "out")) == keys[:4]
-
-
-def _too_large(image):
-    raise MemoryError
-
-
-@pytest.mark.parametrize("decoders", [0, 1])
-def test_too_little_memory_to_decode_stops_the_run(folder, tmp_path, decoders):
-    """The blank picture is preprocessed here, the others by another process."""
-
-    def preprocess(image):
-        return SEEN(image) if image.size == (640, 480) else _too_large(image)
-
-    with pytest.raises(RunStopped, match="memory"):
-        run_tiny(folder, tmp_path, tiny(preprocess=preprocess), workers=decoders)
 
 
 # --- targets ----------------------------------------------------------------------------------

@@ -43,6 +43,16 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_going_on(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a run that goes on."""
+    for name, words in {
+        "--extend": "score pictures that are new in the data, behind those of the run",
+        "--verify": "compare the bytes of all pictures with those that were scored",
+        "--retry-errors": "score the run's bad pictures anew",
+    }.items():
+        parser.add_argument(name, action="store_true", help=words)
+
+
 def add_scores(parser: argparse.ArgumentParser) -> None:
     """Add the options of what is scored."""
     parser.add_argument("--view", help="crop, keep, drop, chain or features (default: crop)")

@@ -12,6 +12,7 @@ from captum_infomask.cli.options import (
     add_data,
     add_engine,
     add_folder,
+    add_going_on,
     add_layer,
     add_metrics,
     add_network,
@@ -136,6 +137,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     run.set_defaults(run=run_whole, failure="every picture is bad")
     add_data(run)
+    add_going_on(run)
     add_network(run)
     add_scores(run)
     add_engine(run)

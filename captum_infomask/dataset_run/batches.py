@@ -6,31 +6,52 @@ import sys
 import threading
 import warnings
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from captum_infomask.dataset_run.data.decode import Decoded, decode
+from captum_infomask.dataset_run.data.decode import Decoded
 from captum_infomask.dataset_run.data.pictures import Pictures
 from captum_infomask.dataset_run.errors import RunStopped
+from captum_infomask.dataset_run.in_flight import InFlight
 from captum_infomask.models.pictures import Preprocess
 
 _AHEAD = 2  # batches that each decoding process may be ahead
+_DIED = "DataLoader worker (pid"  # what PyTorch says of a process that was killed
+_MOST_DEATHS = 5  # one after another: more are no accident, and no single picture's fault
+
+
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """What is wanted of consecutive pictures.
+
+    Attributes:
+        batch: The places of all of them.
+        places: Of those that are wanted.
+        apart: Whether each is decoded in a process of its own, as those are that failed before.
+    """
+
+    batch: range
+    places: Sequence[int]
+    apart: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Consecutive pictures of a data set.
+    """Pictures that were wanted of a batch.
 
     Attributes:
-        decoded: What is known of each, good or bad; without the tensors.
-        tensors: (B, C, H, W); what stands in the place of a bad one means nothing.
+        first: The place of the batch's first picture.
+        decoded: What is known of each that was wanted, good or bad; without the tensors.
+        tensors: (B, C, H, W); what stands in the place of another or a bad one means nothing.
     """
 
+    first: int
     decoded: tuple[Decoded, ...]
     tensors: Tensor
 
@@ -42,40 +63,71 @@ class _Decoding(Dataset[Batch]):
     pictures: Pictures
     preprocess: Preprocess
     shape: tuple[int, ...]
+    folder: Path
 
-    def __getitem__(self, places: Sequence[int]) -> Batch:
-        tensors = torch.zeros(len(places), *self.shape)
+    def __getitem__(self, wanted: Wanted) -> Batch:
+        first = wanted.batch.start
+        tensors = torch.zeros(len(wanted.batch), *self.shape)
         if get_worker_info() is not None:
             # Here, because a failure in PyTorch's own queue would be lost, and the batch with it.
             tensors.share_memory_()
         found = []
-        for slot, k in enumerate(places):
-            one = decode(self.pictures, k, self.preprocess, self.shape)
-            if one.tensor is not None:
-                tensors[slot] = one.tensor
-            found.append(replace(one, tensor=None))
-        return Batch(tuple(found), tensors)
+        flight = InFlight(self.folder, first, self.pictures, self.preprocess, self.shape)
+        with flight.noted(all_apart=wanted.apart) as decoded:
+            for k in wanted.places:
+                one = decoded(k)
+                if one.tensor is not None:
+                    tensors[k - first] = one.tensor
+                found.append(replace(one, tensor=None))
+        return Batch(first, tuple(found), tensors)
 
 
 def read_batches(
     pictures: Pictures,
     preprocess: Preprocess,
     shape: tuple[int, ...],
-    places: Sequence[range],
+    wanted: Sequence[Wanted],
     decoders: int,
+    folder: Path,
 ) -> Generator[Batch, None, None]:
-    """Yield a batch for each range of places, in order; closing it ends the other processes.
+    """Yield batches, in order; closing it ends the other processes.
+
+    A process that dies of a picture is replaced, and the picture tried apart.
 
     Args:
         pictures: The data set.
         preprocess: From a picture to its tensor.
         shape: (C, H, W) of every tensor.
-        places: Which pictures each batch holds.
+        wanted: What is wanted of each batch.
         decoders: Processes that read and decode; 0 for this one.
+        folder: Where it is noted what is being decoded.
 
     Raises:
-        RunStopped: A process that decodes was killed, or there is too little memory.
+        RunStopped: Processes that decode are killed again and again, or there is too little memory.
     """
+    dataset = _Decoding(pictures, preprocess, shape, folder)
+    done = deaths = 0
+    while done < len(wanted):
+        try:
+            with closing(_loaded(dataset, wanted[done:], decoders)) as batches:
+                for batch in batches:
+                    done, deaths = done + 1, 0
+                    yield batch
+        except (MemoryError, RuntimeError) as error:
+            deaths += 1
+            words = f"{type(error).__name__}: {error}".strip().splitlines()[-1]
+            if _DIED in words and deaths < _MOST_DEATHS:
+                continue
+            raise RunStopped(
+                f"The run stopped, because pictures could not be decoded ({words}). What is done "
+                f"stays, and the same call goes on; fewer `workers` take less memory."
+            ) from error
+
+
+def _loaded(
+    dataset: _Decoding, wanted: Sequence[Wanted], decoders: int
+) -> Generator[Batch, None, None]:
+    """Batches by PyTorch's loader."""
     options: dict[str, Any] = {}
     if decoders:
         options = {
@@ -90,9 +142,9 @@ def read_batches(
         # Of far data more pictures are on their way than there are CPUs.
         warnings.filterwarnings("ignore", "This DataLoader will create")
         loader = DataLoader(
-            _Decoding(pictures, preprocess, shape),
+            dataset,
             batch_size=None,
-            sampler=places,
+            sampler=wanted,
             num_workers=decoders,
             generator=torch.Generator(),  # or it would draw from the user's
             **options,
@@ -101,12 +153,6 @@ def read_batches(
     with _without_alarm():
         try:
             yield from batches
-        except (MemoryError, RuntimeError) as error:
-            words = f"{type(error).__name__}: {error}".strip().splitlines()[-1]
-            raise RunStopped(
-                f"The run stopped, because pictures could not be decoded ({words}). What is done "
-                f"stays, and the same call goes on; fewer `workers` take less memory."
-            ) from error
         finally:
             if decoders:
                 batches._shutdown_workers()  # now, though an exception's traceback may hold it

@@ -3,9 +3,9 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -13,13 +13,14 @@ import torch
 from torch import nn
 
 from captum_infomask._checks import ArgumentError
-from captum_infomask.dataset_run.batches import Batch, read_batches
+from captum_infomask.dataset_run.batches import Batch, Wanted, read_batches
 from captum_infomask.dataset_run.data.labels import label_error
 from captum_infomask.dataset_run.data.pictures import Pictures
-from captum_infomask.dataset_run.rows import Row, table_of
+from captum_infomask.dataset_run.probe import Probe, probe_inputs
+from captum_infomask.dataset_run.rows import Row, table_of, with_rows
 from captum_infomask.dataset_run.scoring import Scorer
 from captum_infomask.dataset_run.settings import RunSettings, tensors_hash
-from captum_infomask.dataset_run.shards import write_shard
+from captum_infomask.dataset_run.shards import read_shard, write_shard
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.models.loading import as_classifier
 
@@ -48,8 +49,11 @@ class ModelSource:
 
 
 def model_hash(classifier: Classifier) -> str:
-    """SHA-256 of a network's parameters and buffers."""
-    return tensors_hash(classifier.network.state_dict())
+    """SHA-256 of a network's parameters and buffers, those too that a state dict leaves out."""
+    network = classifier.network
+    parameters = network.named_parameters(remove_duplicate=False)
+    buffers = network.named_buffers(remove_duplicate=False)
+    return tensors_hash({**dict(parameters), **dict(buffers), **network.state_dict()})
 
 
 @dataclass(frozen=True)
@@ -76,39 +80,47 @@ class Job:
     """A run, in a form that can be sent to other processes.
 
     Attributes:
-        pictures: The data set.
+        run: What names the run in its files.
+        pictures: The data set, in the run's order.
         classes: Each picture's target, None where the data give none that the network has; None
             for predictions.
+        shards: The places of each shard's pictures.
         source: The network.
         model_sha256: What its hash must be.
+        probe: What it must answer.
         settings: What is asked of it.
         shape: (C, H, W) of what it takes.
         dtype: Of the scores.
         folder: Where shards are written.
+        again: Of shards that are there, by number, the places that are scored anew.
     """
 
+    run: str
     pictures: Pictures
     classes: Sequence[int | None] | None
+    shards: Sequence[range]
     source: ModelSource
     model_sha256: str
+    probe: Probe
     settings: RunSettings
     shape: tuple[int, ...]
     dtype: torch.dtype
     folder: Path
+    again: Mapping[int, Collection[int]] = field(default_factory=dict)
 
-    def shards(self) -> range:
-        """The numbers of all shards."""
-        return range(-(-len(self.pictures.keys) // self.settings.shard_size))
+    def keys(self, shard: int) -> list[str]:
+        """The keys of a shard's pictures."""
+        places = self.shards[shard]
+        return list(self.pictures.keys[places.start : places.stop])
 
-    def places(self, shard: int) -> range:
-        """The places of a shard's pictures."""
-        first = shard * self.settings.shard_size
-        return range(first, min(first + self.settings.shard_size, len(self.pictures.keys)))
-
-    def batches(self, shard: int) -> list[range]:
-        """The places of the pictures of each batch of a shard."""
-        places, size = self.places(shard), self.settings.batch_size
-        return [places[k : k + size] for k in range(0, len(places), size)]
+    def batches(self, shard: int) -> list[Wanted]:
+        """What is to be scored of each batch of a shard."""
+        places, size = self.shards[shard], self.settings.batch_size
+        batches = [places[k : k + size] for k in range(0, len(places), size)]
+        if shard not in self.again:
+            return [Wanted(batch, batch) for batch in batches]
+        bad = [(batch, [k for k in batch if k in self.again[shard]]) for batch in batches]
+        return [Wanted(batch, places, apart=True) for batch, places in bad if places]
 
     def start(self) -> Worker:
         """Load the network, in another process than the one that planned."""
@@ -118,6 +130,13 @@ class Job:
             raise ArgumentError(
                 f"Expected `model` to be the same wherever it is loaded; its hash is {found[:16]} "
                 f"here and {self.model_sha256[:16]} where the run began."
+            )
+        scorer = Scorer(classifier, self.settings)
+        outputs = map(scorer.outputs, probe_inputs(classifier.preprocess, self.settings.device))
+        for name, both in self.probe.differences(Probe.made(list(outputs))).items():
+            raise ArgumentError(
+                f"Expected `model` to be the same wherever it is loaded; {name}: {both}, in "
+                f"another process."
             )
         return Worker(self, classifier)
 
@@ -152,10 +171,12 @@ class Worker:
             progress: Called with the number of pictures after each batch.
         """
         job = self._job
-        places = [batch for shard in shards for batch in job.batches(shard)]
+        wanted = [batch for shard in shards for batch in job.batches(shard)]
         # Closed, because an exception may hold on to this frame, and so to what decodes.
         with closing(
-            read_batches(job.pictures, self._preprocess, job.shape, places, self._decoders)
+            read_batches(
+                job.pictures, self._preprocess, job.shape, wanted, self._decoders, job.folder
+            )
         ) as batches:
             for shard in shards:
                 start = time.perf_counter()
@@ -166,7 +187,11 @@ class Worker:
                 yield self._write(shard, rows, start)
 
     def _write(self, shard: int, rows: list[Row], start: float) -> ShardDone:
-        write_shard(self._job.folder, shard, table_of(rows, self._job.dtype))
+        job, table = self._job, table_of(rows, self._job.dtype)
+        if shard in job.again:
+            before = read_shard(job.folder, shard, job.run, job.keys(shard))
+            table = with_rows(before, table)
+        write_shard(job.folder, shard, table, job.run)
         wrong = [row for row in rows if row.error]
         first = f"{wrong[0].key}: {wrong[0].error}" if wrong else ""
         return ShardDone(shard, len(rows), len(wrong), time.perf_counter() - start, first)
@@ -180,12 +205,12 @@ class Worker:
             if not error and job.classes is not None and job.classes[one.index] is None:
                 error = self._no_class(one.index)
             rows[one.index] = Row(job.pictures.keys[one.index], one.sha256, error)
-        good = [slot for slot, one in enumerate(batch.decoded) if not rows[one.index].error]
-        if good:
-            places = [batch.decoded[slot].index for slot in good]
+        places = [one.index for one in batch.decoded if not rows[one.index].error]
+        if places:
+            slots = [k - batch.first for k in places]
             targets = None if job.classes is None else [job.classes[k] for k in places]
             names = [(rows[k].key, rows[k].sha256) for k in places]
-            scored = self._scorer.rows(batch.tensors[good], targets, names, good)  # type: ignore[arg-type]
+            scored = self._scorer.rows(batch.tensors[slots], targets, names, slots)  # type: ignore[arg-type]
             rows.update(zip(places, scored, strict=True))
         return list(rows.values())
 

@@ -2,21 +2,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from captum_infomask._checks import ArgumentError, describe
 from captum_infomask.dataset_run.data.files import Skipped
 from captum_infomask.dataset_run.data.pictures import Pictures, find_pictures
 from captum_infomask.dataset_run.kept import Photo, kept_pictures, seen
-from captum_infomask.dataset_run.manifest import preprocess_of, read_manifest
+from captum_infomask.dataset_run.listing import Listing
+from captum_infomask.dataset_run.manifest import preprocess_of, read_manifest, template_hash
 from captum_infomask.dataset_run.rows import infomap_of, schema
-from captum_infomask.dataset_run.shards import TEMPLATE, shard_path, shards_done
+from captum_infomask.dataset_run.sealed import DamagedError
+from captum_infomask.dataset_run.shards import (
+    TEMPLATE,
+    check_no_others,
+    check_shard,
+    read_shard,
+    shards_done,
+)
 from captum_infomask.results import InfoMap
 
 
@@ -51,6 +59,45 @@ class DatasetRun(Mapping[str, InfoMap]):
         self.folder = folder
         self.manifest: dict[str, Any] = found
         self._pictures = pictures
+        self._shards = self._listed()
+
+    def _listed(self) -> dict[int, list[str]]:
+        """The keys of each shard that is there; of a run that has ended each must be."""
+        there = shards_done(self.folder)
+        if not there and self.manifest["ended"] is None:
+            return {}
+        with self._named():
+            listing = Listing.load(self.folder, self.manifest["run"])
+            self.manifest["pictures"] = len(listing.keys)  # of a run that is being extended
+            shards = listing.shards(self.manifest["settings"]["shard_size"])
+            check_no_others(self.folder, len(shards))
+            if self.manifest["ended"] is not None:
+                there = set(range(len(shards)))
+            return {
+                shard: list(listing.keys[shards[shard].start : shards[shard].stop])
+                for shard in sorted(there)
+            }
+
+    def check(self) -> None:
+        """Read every byte of the results, and raise ArgumentError if one is not as it was written.
+
+        The error names the file. ``load_run`` does this.
+        """
+        with self._named():
+            for shard in self._shards:
+                check_shard(self.folder, shard, self.manifest["run"])
+        self._template  # noqa: B018 - which checks itself
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Say of a damaged file where it is and what to do."""
+        try:
+            yield
+        except DamagedError as error:
+            raise ArgumentError(
+                f"Expected the files of the run in {self.folder} as they were written; {error}. "
+                f"The run's call, made once more, scores again what is missing or damaged."
+            ) from error
 
     def __repr__(self) -> str:
         """How far the run is."""
@@ -62,8 +109,11 @@ class DatasetRun(Mapping[str, InfoMap]):
     @cached_property
     def table(self) -> pa.Table:
         """All rows that are there, in the order of their keys."""
-        shards = sorted(shards_done(self.folder))
-        tables = [pq.read_table(shard_path(self.folder, shard)) for shard in shards]
+        run = self.manifest["run"]
+        with self._named():
+            tables = [
+                read_shard(self.folder, shard, run, keys) for shard, keys in self._shards.items()
+            ]
         if not tables:
             return schema(self._template.scores.dtype).empty_table()
         return pa.concat_tables(tables)
@@ -132,7 +182,21 @@ class DatasetRun(Mapping[str, InfoMap]):
 
     @cached_property
     def _template(self) -> InfoMap:
-        return InfoMap.load(self.folder / TEMPLATE)
+        path = self.folder / TEMPLATE
+        try:
+            template = InfoMap.load(path)
+            is_whole = template_hash(template) == self.manifest["map_sha256"]
+        except Exception as error:  # bytes of any kind
+            raise self._no_template(path) from error
+        if not is_whole:
+            raise self._no_template(path)
+        return template
+
+    def _no_template(self, path: Path) -> ArgumentError:
+        return ArgumentError(
+            f"Expected {path} as it was written; it is missing or damaged. The run's call, made "
+            f"once more, writes it again."
+        )
 
     @cached_property
     def _places(self) -> dict[str, int]:
@@ -155,7 +219,8 @@ def load_run(out: str | PathLike[str], data: str | Path | None = None) -> Datase
         A mapping from keys to InfoMaps, with all rows as a table of pyarrow's.
 
     Raises:
-        ArgumentError: There are no pictures at ``data``; ``out`` is no run's folder.
+        ArgumentError: There are no pictures at ``data``; ``out`` is no run's folder; or a file in it
+            is damaged, or missing from a run that has ended (the message names it).
 
     Example:
         >>> import os, tempfile
@@ -170,4 +235,6 @@ def load_run(out: str | PathLike[str], data: str | Path | None = None) -> Datase
     """
     if not isinstance(out, str | PathLike) or not str(out):
         raise ArgumentError(f"Expected `out` to be a path; got {describe(out)}.")
-    return DatasetRun(Path(out), None if data is None else find_pictures(data))
+    run = DatasetRun(Path(out), None if data is None else find_pictures(data))
+    run.check()
+    return run

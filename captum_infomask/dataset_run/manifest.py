@@ -1,11 +1,12 @@
 # The manifest: what a run's numbers depend on, written before the first of them.
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import platform
-from collections.abc import Sequence
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,48 +17,71 @@ import torch
 import torchvision
 from torchvision.transforms import InterpolationMode
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._checks import ArgumentError, short_repr
 from captum_infomask._files import whole_file
 from captum_infomask.comparison.provenance import versions
-from captum_infomask.dataset_run.job import Job
-from captum_infomask.dataset_run.settings import in_words
+from captum_infomask.dataset_run.data.files import Skipped
+from captum_infomask.dataset_run.probe import Probe
+from captum_infomask.dataset_run.settings import RunSettings, in_words, tensors_hash
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.models.pictures import Preprocess
+from captum_infomask.results import InfoMap
 
-FORMAT = "captum_infomask.run 1"
+FORMAT = "captum_infomask.run 2"
+NAME = "manifest.json"
 
-# What may differ when a run goes on: it changes no number.
-_FREE = ("data", "machine", "skipped", "started")
+# What may differ when a run goes on: it changes no number, or is compared in a way of its own.
+_FREE = (
+    *("run", "data", "machine", "started", "ended", "pictures", "skipped"),
+    *("contents_verified", "compared", "map_sha256", "probe", "sha256"),
+)
+_COMPARED = {
+    "always": "settings, categories, versions; the network's parameters and buffers, by their "
+    "hash; what network, preprocessing and view answer on three pictures of our own, within the "
+    "rounding of other processors; every picture's key and label",
+    "with verify": "the bytes of every picture that has been scored, by the hash in its row",
+}
 
 
-def keys_hash(keys: Sequence[str]) -> str:
-    """SHA-256 of the keys in order."""
-    digest = hashlib.sha256()
-    for key in keys:
-        digest.update(key.encode("utf-8", "surrogateescape") + b"\n")
-    return digest.hexdigest()
-
-
-def new_manifest(job: Job, classifier: Classifier) -> dict[str, Any]:
-    """A run's manifest, but for where its data lie."""
+def new_manifest(
+    skipped: Skipped,
+    settings: RunSettings,
+    classifier: Classifier,
+    *,
+    shape: Sequence[int],
+    model_sha256: str,
+    probe: Probe,
+    template: InfoMap,
+) -> dict[str, Any]:
+    """A run's manifest, but for its pictures."""
     return {
         "format": FORMAT,
+        "run": uuid.uuid4().hex,
         "started": now(),
-        "pictures": len(job.pictures.keys),
-        "keys_sha256": keys_hash(job.pictures.keys),
-        "skipped": dataclasses.asdict(job.pictures.skipped),
-        "model_sha256": job.model_sha256,
+        "ended": None,
+        "contents_verified": None,
+        "compared": _COMPARED,
+        "skipped": asdict(skipped),
+        "model_sha256": model_sha256,
+        "map_sha256": template_hash(template),
         "settings": {
             "model": classifier.name,
             "weights": classifier.weights,
-            "shape": list(job.shape),
-            **job.settings.words(),
+            "shape": list(shape),
+            **settings.words(),
         },
         "preprocess": preprocess_words(classifier.preprocess),
         "categories": list(classifier.categories),
         "versions": packages(),
-        "machine": machine(job.settings.device),
+        "machine": machine(settings.device),
+        "probe": probe.words(),
     }
+
+
+def template_hash(template: InfoMap) -> str:
+    """SHA-256 of what all InfoMaps of a run share; the engine stands in their rows."""
+    names = (field.name for field in fields(template) if field.name != "engine")
+    return tensors_hash({name: getattr(template, name) for name in names})
 
 
 def preprocess_words(preprocess: Any) -> Any:
@@ -111,26 +135,42 @@ def now() -> str:
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """A folder's manifest; None where there is none."""
-    path = folder / "manifest.json"
+    """A folder's manifest, as it was written; None where there is none."""
+    path = folder / NAME
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArgumentError(f"Expected {path} to be a run's manifest; got {error}.") from error
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise ArgumentError(f"Expected {path} to be a run's manifest of format {FORMAT!r}.")
-    return found
+    given = found.get("format") if isinstance(found, dict) else None
+    if given != FORMAT:
+        raise ArgumentError(
+            f"Expected {path} to be a run's manifest of format {FORMAT!r}; got "
+            f"{short_repr(given)}. Another version of this package reads its own."
+        )
+    manifest: dict[str, Any] = found
+    if manifest.get("sha256") != _hash(manifest):
+        raise ArgumentError(
+            f"Expected {path} to be as the run wrote it; its own hash says that it is not."
+        )
+    return manifest
 
 
-def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write a manifest, whole or not at all."""
-    with whole_file(folder / "manifest.json") as beside:
-        beside.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write a manifest and its hash, whole or not at all."""
+    sealed = {**manifest, "sha256": _hash(manifest)}
+    with whole_file(folder / NAME) as beside:
+        beside.write_text(json.dumps(sealed, indent=2) + "\n", encoding="utf-8")
 
 
-def check_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+def _hash(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 of all other entries."""
+    others = {name: value for name, value in manifest.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
+
+
+def check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Refuse to go on with settings that differ from those a run began with."""
     found = {
         name: f"{old} before, {new} now"
@@ -139,6 +179,8 @@ def check_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> Non
     }
     if "model_sha256" not in found:
         found.pop("settings.weights", None)  # the same, from another place
+    if not found:
+        found = Probe.of(before["probe"]).differences(Probe.of(now["probe"]))
     if found:
         differences = [f"{name}: {both}" for name, both in found.items()]
         raise ArgumentError(

@@ -182,10 +182,10 @@ class _Deadly:
 
     def told(self, job: Job) -> str:
         """What to look for, and where."""
-        places, keys = job.places(self.shard), job.pictures.keys
+        keys = job.keys(self.shard)
         return (
-            f"Every worker that began the pictures {short_repr(keys[places[0]])} to "
-            f"{short_repr(keys[places[-1]])} died of it (tried: {self.times}). A picture that ends "
+            f"Every worker that began the pictures {short_repr(keys[0])} to "
+            f"{short_repr(keys[-1])} died of it (tried: {self.times}). A picture that ends "
             f"the process that decodes it has to be taken out; if memory is short, fewer `workers` "
             f"take less. What is done stays, and the same call tries again."
         )

@@ -1,15 +1,15 @@
-# What a run will do, all checked on a blank picture before the first real one.
+# What a run will do, all checked on pictures of our own before the first real one.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from captum_infomask._checks import ArgumentError, describe
@@ -18,19 +18,24 @@ from captum_infomask.dataset_run.data.labels import label_classes
 from captum_infomask.dataset_run.data.pictures import Pictures
 from captum_infomask.dataset_run.errors import in_one_line
 from captum_infomask.dataset_run.job import Job, ModelSource, model_hash
+from captum_infomask.dataset_run.listing import Listing, Ordered
 from captum_infomask.dataset_run.manifest import (
     check_same,
     new_manifest,
+    now,
     read_manifest,
     write_manifest,
 )
-from captum_infomask.dataset_run.rows import one_picture
+from captum_infomask.dataset_run.probe import Probe, probe_inputs
+from captum_infomask.dataset_run.rows import one_picture, without_numbers
 from captum_infomask.dataset_run.scoring import Scorer, stop_without_memory
+from captum_infomask.dataset_run.sealed import DamagedError
 from captum_infomask.dataset_run.settings import RunSettings
 from captum_infomask.dataset_run.shards import (
     TEMPLATE,
     is_leftover,
     remove_leftovers,
+    shards_done,
     stops_without_space,
 )
 from captum_infomask.engines.chunks import WORTH_A_COPY, default_views
@@ -38,6 +43,7 @@ from captum_infomask.models.classifier import Classifier
 from captum_infomask.results import InfoMap
 
 _PICTURES = (8, 32, 256)  # of a batch: at least, at most, and at most where they are small
+_KEPT = ("run", "started", "ended", "contents_verified")  # of the manifest, when a run goes on
 _LEAST_SHARD = 64  # pictures: more lose more when a worker is lost (docs/results/paper_scale.md)
 
 
@@ -64,29 +70,38 @@ class Plan:
     Attributes:
         job: What to do.
         classifier: The network, loaded.
+        listing: The job's pictures.
         manifest: The job's.
-        template: A blank picture's InfoMap, which has the regions and settings of all others.
+        template: An InfoMap, which has the regions and settings of all others.
     """
 
     job: Job
     classifier: Classifier
+    listing: Listing
     manifest: dict[str, Any]
     template: InfoMap
 
 
-def plan_run(folder: Path, pictures: Pictures, source: ModelSource, asked: RunSettings) -> Plan:
-    """Load the network once, score a blank picture, and settle what was left open.
+def plan_run(
+    folder: Path, pictures: Pictures, source: ModelSource, asked: RunSettings, *, extend: bool
+) -> Plan:
+    """Load the network once, score a picture of our own, and settle what was left open.
 
     Args:
         folder: Of the results; nothing is written yet.
         pictures: The data set.
         source: The network.
         asked: The settings; what is open is taken from the run that goes on, or from the device.
+        extend: Whether the run that goes on may get more pictures.
+
+    Raises:
+        ArgumentError: Something of it is wrong, or differs from the run that is there.
     """
+    before = read_manifest(folder)
     classifier = source.load(asked.device)
     with _blamed("preprocessing"):
-        blank = _blank(classifier, asked.device)
-    asked = _with_engine(asked, blank)
+        inputs = probe_inputs(classifier.preprocess, asked.device)
+    asked = _with_engine(asked, inputs[0])
     scorer = Scorer(classifier, asked)
     classes = None
     if pictures.labels is not None:
@@ -98,33 +113,80 @@ def plan_run(folder: Path, pictures: Pictures, source: ModelSource, asked: RunSe
         )
     target = 0 if asked.prior is None else int(torch.as_tensor(asked.prior).argmax())
     with _blamed("network"):
-        _check_classes(scorer, blank, classifier)
-        scored = scorer.infomap(blank, torch.tensor([target], device=blank.device))
-    template = one_picture(scored, 0)
-    settings = _settled(asked, blank, template, read_manifest(folder))
+        outputs = [scorer.outputs(shown) for shown in inputs]
+        _check_classes(outputs[0], classifier)
+        scored = scorer.infomap(inputs[0], torch.tensor([target], device=asked.device))
+    template = without_numbers(one_picture(scored, 0))
+    settings = _settled(asked, inputs[0], template, before)
+    shape = tuple(inputs[0].shape[1:])
+    model_sha256, probe = model_hash(classifier), Probe.made(outputs, scored)
+    manifest = new_manifest(
+        pictures.skipped,
+        settings,
+        classifier,
+        shape=shape,
+        model_sha256=model_sha256,
+        probe=probe,
+        template=template,
+    )
+    listing, order = Listing.of(pictures, classes), list(range(len(pictures.keys)))
+    if before is not None:
+        check_same(folder, before, manifest)
+        manifest = {**manifest, **{name: before[name] for name in _KEPT}}
+        listing, order = _gone_on_with(folder, before["run"], listing, extend=extend)
     job = Job(
-        pictures=pictures,
-        classes=classes,
+        run=manifest["run"],
+        pictures=Ordered.of(pictures, order),
+        classes=listing.classes or None,
+        shards=listing.shards(settings.shard_size),
         source=source,
-        model_sha256=model_hash(classifier),
+        model_sha256=model_sha256,
+        probe=probe,
         settings=settings,
-        shape=tuple(blank.shape[1:]),
+        shape=shape,
         dtype=template.scores.dtype,
         folder=folder,
     )
-    return Plan(job, classifier, new_manifest(job, classifier), template)
+    manifest["pictures"] = len(listing.keys)
+    return Plan(job, classifier, listing, manifest, template)
 
 
-def begin(folder: Path, manifest: dict[str, Any], template: InfoMap) -> None:
-    """Write what is to be there before the first shard; refuse to mix it with another run's."""
-    before = read_manifest(folder)
-    if before is not None:
-        check_same(folder, before, manifest)
-        manifest = {**manifest, "started": before["started"]}
-    remove_leftovers(folder)
+def begin(folder: Path, plan: Plan) -> None:
+    """Write what is to be there before the first shard.
+
+    The manifest first where there is none: a folder that has one is a run's. And last where there
+    is one: until then the run is as it was.
+    """
+    remove_leftovers(folder, notes=False)
+    steps: list[Callable[[], object]] = [
+        lambda: write_manifest(folder, plan.manifest),
+        lambda: plan.listing.save(folder, plan.job.run),
+        lambda: plan.template.save(folder / TEMPLATE),
+    ]
     with stops_without_space(folder):
-        write_manifest(folder, manifest)
-        template.save(folder / TEMPLATE)
+        for step in steps if read_manifest(folder) is None else reversed(steps):
+            step()
+
+
+def end(folder: Path, plan: Plan) -> None:
+    """Write that all is there, and remove what workers that were lost left."""
+    with stops_without_space(folder):
+        write_manifest(folder, {**plan.manifest, "ended": plan.manifest["ended"] or now()})
+    remove_leftovers(folder)
+
+
+def _gone_on_with(
+    folder: Path, run: str, listing: Listing, *, extend: bool
+) -> tuple[Listing, list[int]]:
+    """The pictures of the run that goes on, and where each stands in the data."""
+    try:
+        before = Listing.load(folder, run)
+    except DamagedError as error:
+        # Killed before it was written, or damaged: shards that hold other pictures are done again.
+        if shards_done(folder):
+            warnings.warn(f"Made again from `data`, in {folder}: {error}.", stacklevel=4)
+        return listing, list(range(len(listing.keys)))
+    return before.going_on(listing, folder, extend=extend)
 
 
 def _check_new(folder: Path) -> None:
@@ -139,7 +201,7 @@ def _check_new(folder: Path) -> None:
 
 @contextmanager
 def _blamed(part: str) -> Iterator[None]:
-    """What a part of the model raises for a blank picture is the argument's fault."""
+    """What a part of the model raises for a picture of our own is the argument's fault."""
     try:
         yield
     except ArgumentError:
@@ -147,64 +209,53 @@ def _blamed(part: str) -> Iterator[None]:
     except Exception as error:
         stop_without_memory(error)
         raise ArgumentError(
-            f"Expected the {part} of `model` to take a grey picture; it raised "
+            f"Expected the {part} of `model` to take a picture; for one of ours it raised "
             f"{in_one_line(error)}."
         ) from error
 
 
-def _blank(classifier: Classifier, device: str) -> Tensor:
-    """A grey picture as the network takes it, (1, C, H, W)."""
-    made = classifier.preprocess(Image.new("RGB", (640, 480), (128, 128, 128)))
-    if not isinstance(made, Tensor) or made.dim() != 4 or len(made) != 1:
-        raise ArgumentError(
-            f"Expected the preprocessing of `model` to give a tensor (1, C, H, W); got "
-            f"{describe(made)}."
-        )
-    return made.to(device, torch.float32)
-
-
-def _with_engine(asked: RunSettings, blank: Tensor) -> RunSettings:
+def _with_engine(asked: RunSettings, shown: Tensor) -> RunSettings:
     """The settings with an engine."""
     if asked.options["engine"] is not None:
         return asked
     # On other devices `auto` chooses by the clock, which would not give the same bits twice.
-    engine = "auto" if blank.device.type == "cpu" else "batched"
+    engine = "auto" if shown.device.type == "cpu" else "batched"
     return replace(asked, options={**asked.options, "engine": engine})
 
 
 def _settled(
-    asked: RunSettings, blank: Tensor, template: InfoMap, before: dict[str, Any] | None
+    asked: RunSettings, shown: Tensor, template: InfoMap, before: dict[str, Any] | None
 ) -> RunSettings:
     """The settings with sizes that suit the device, or those of the run that goes on."""
     known = {} if before is None else before["settings"]
     size = asked.batch_size or known.get("batch_size")
     if size is None:
-        suited = _suited(blank, len(template.regions))
+        suited = _suited(shown, len(template.regions))
         size = min(suited, asked.shard_size or suited)
     shard = asked.shard_size or known.get("shard_size") or max(size, _LEAST_SHARD)
     options = dict(asked.options)
     if options.get("perturbations_per_eval") is None:
-        views = max(1, default_views(blank.numel(), blank.device) // size)
+        views = max(1, default_views(shown.numel(), shown.device) // size)
         # The incremental engine has chunks of its own, for each picture's changes.
         suited_views = None if template.engine == "incremental" else views
         options["perturbations_per_eval"] = known.get("perturbations_per_eval", suited_views)
     return replace(asked, batch_size=size, shard_size=shard, options=options)
 
 
-def _suited(blank: Tensor, regions: int) -> int:
+def _suited(shown: Tensor, regions: int) -> int:
     """Pictures of a batch: small ones come in larger batches, which are worth a faster network."""
     least, usual, most = _PICTURES
     size = least
-    while 2 * size <= min(usual, default_views(blank.numel(), blank.device)):
+    while 2 * size <= min(usual, default_views(shown.numel(), shown.device)):
         size *= 2
-    while size < most and size * regions * blank.numel() < WORTH_A_COPY:
+    while size < most and size * regions * shown.numel() < WORTH_A_COPY:
         size *= 2
     return size
 
 
-def _check_classes(scorer: Scorer, blank: Tensor, classifier: Classifier) -> None:
+def _check_classes(outputs: Tensor, classifier: Classifier) -> None:
     """The network must give as many numbers as there are categories."""
-    found, count = scorer.outputs(blank).shape[1], len(classifier.categories)
+    found, count = outputs.shape[1], len(classifier.categories)
     if found != count:
         raise ArgumentError(
             f"Expected `model` to have as many outputs as categories, {count}; it has {found}."

@@ -1,32 +1,31 @@
 # How far a run is: a bar, and the count of bad pictures.
 from __future__ import annotations
 
-from collections.abc import Collection
 from types import TracebackType
 
 from captum_infomask._progress import progress_bar
 from captum_infomask.dataset_run.errors import RunStopped
-from captum_infomask.dataset_run.job import Job, ShardDone
+from captum_infomask.dataset_run.job import ShardDone
 
 
 class Progress:
     """Counts pictures and errors, and stops a run that has too many of these.
 
     Args:
-        job: The run.
-        done: Shards that were there before.
-        errors: Bad pictures in them.
+        pictures: Of the run.
+        done: How many of them were there before, and stay.
+        errors: Bad ones among these.
         most: Stop when there are more than this; None for never.
         show: Show a bar on stderr.
     """
 
     def __init__(
-        self, job: Job, done: Collection[int], errors: int, most: int | None, *, show: bool
+        self, pictures: int, done: int, errors: int, most: int | None, *, show: bool
     ) -> None:
         self._errors, self._most = errors, most
         self._bar = progress_bar(
-            total=len(job.pictures.keys),
-            initial=sum(len(job.places(shard)) for shard in done),
+            total=pictures,
+            initial=done,
             desc="Info Mask attribution",
             unit="picture",
             show=show,

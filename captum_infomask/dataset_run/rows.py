@@ -69,6 +69,13 @@ def table_of(rows: Sequence[Row], dtype: torch.dtype) -> pa.Table:
     return pa.Table.from_pylist([_plain(row) for row in rows], schema=schema(dtype))
 
 
+def with_rows(before: pa.Table, now: pa.Table) -> pa.Table:
+    """A table with some of its rows, by their keys, as they are now."""
+    places = {key: len(before) + k for k, key in enumerate(now["key"].to_pylist())}
+    order = [places.get(key, k) for k, key in enumerate(before["key"].to_pylist())]
+    return pa.concat_tables([before, now]).take(order)
+
+
 def _plain(row: Row) -> dict[str, Any]:
     """A row in what pyarrow takes."""
     found: dict[str, Any] = {
@@ -108,6 +115,15 @@ def infomap_of(template: InfoMap, row: Mapping[str, Any]) -> InfoMap:
 def _tensor(values: Any, dtype: torch.dtype) -> Tensor:
     """One value or many as a tensor of one picture, (1, ...)."""
     return torch.from_numpy(np.asarray(values, np.float64)).to(dtype)[None]
+
+
+def without_numbers(infomap: InfoMap) -> InfoMap:
+    """The same with zeros for numbers: what all pictures of a run share."""
+    found = {name: getattr(infomap, name) for name in (*PER_REGION, "total")}
+    zeros: dict[str, Any] = {
+        name: torch.zeros_like(old) for name, old in found.items() if old is not None
+    }
+    return replace(infomap, **zeros)
 
 
 def one_picture(infomap: InfoMap, k: int) -> InfoMap:

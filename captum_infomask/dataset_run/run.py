@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -12,6 +13,7 @@ from torch import nn
 
 from captum_infomask._checks import (
     ArgumentError,
+    boolean,
     check_initialised,
     one_of,
     positive_int,
@@ -25,11 +27,12 @@ from captum_infomask.dataset_run.kept import keep_pictures
 from captum_infomask.dataset_run.loaded import DatasetRun
 from captum_infomask.dataset_run.local import run_locally
 from captum_infomask.dataset_run.lock import only_run
+from captum_infomask.dataset_run.manifest import now
 from captum_infomask.dataset_run.on_ray import run_on_ray
-from captum_infomask.dataset_run.planning import begin, checked_folder, plan_run
+from captum_infomask.dataset_run.planning import begin, checked_folder, end, plan_run
 from captum_infomask.dataset_run.progress import Progress
 from captum_infomask.dataset_run.settings import RunSettings, score_options
-from captum_infomask.dataset_run.shards import errors_in, remove_leftovers, shards_done
+from captum_infomask.dataset_run.survey import survey
 from captum_infomask.engines.base import Engine
 from captum_infomask.engines.choose import EngineName
 from captum_infomask.masks import MaxFraction, Rule, check_rule
@@ -61,6 +64,9 @@ def run_dataset(
     batch_size: int | None = None,
     shard_size: int | None = None,
     max_errors: int | None = None,
+    extend: bool = False,
+    verify: bool = False,
+    retry_errors: bool = False,
     device: str | None = None,
     show_progress: bool = False,
     **options: Any,
@@ -104,6 +110,11 @@ def run_dataset(
         shard_size: Pictures of a file of results, all lost if a run is killed before it is
             written; at least 64, and a batch, if None.
         max_errors: Stop when more pictures than this are bad; never if None.
+        extend: Let the run that is gone on with have pictures that are new in ``data``: only these
+            are scored, behind the others.
+        verify: Read the files of all pictures that have been scored again, and refuse to go on if
+            the bytes of one have changed. Without it their names and labels are compared only.
+        retry_errors: Score the bad pictures of the run that is gone on with anew.
         device: Where the network runs; CUDA if it is there, if None.
         show_progress: Show a progress bar on stderr, with pictures per second and the time left.
         **options: The other keyword arguments of :meth:`InfoMask.attribute`, such as ``view``,
@@ -114,8 +125,8 @@ def run_dataset(
 
     Raises:
         ArgumentError: An argument is wrong; there are no pictures; the run in ``out`` was begun
-            with other settings, another network or other pictures (the message shows the
-            difference); or another run writes to ``out``.
+            with other settings, another network, other pictures or other labels (the message shows
+            the difference); or another run writes to ``out``.
         RunStopped: There is no space or memory left, or there are too many bad pictures.
 
     Example:
@@ -134,6 +145,8 @@ def run_dataset(
     _check_numbers(batch_size=batch_size, shard_size=shard_size)
     _check_engine(engine, address, workers)
     _check_max_errors(max_errors)
+    for name, given in (("extend", extend), ("verify", verify), ("retry_errors", retry_errors)):
+        boolean(name, given)
     check_initialised("model", model.network if isinstance(model, Classifier) else model)
     check_rule(rule)
     asked = RunSettings(
@@ -157,14 +170,21 @@ def run_dataset(
         is_new = not folder.exists()
         if not is_new:
             lock.enter_context(only_run(folder))
-        plan = plan_run(folder, pictures, source, asked)
-        job = plan.job
+        plan = plan_run(folder, pictures, source, asked, extend=extend)
         if is_new:  # and made only when all arguments are known to be good
             lock.enter_context(only_run(folder))
-        begin(folder, {**plan.manifest, "data": _from_anywhere(data)}, plan.template)
-        done = shards_done(folder)
-        shards = [shard for shard in job.shards() if shard not in done]
-        progress = Progress(job, done, errors_in(folder, done), max_errors, show=show_progress)
+        found = survey(plan.job, retry_errors=retry_errors, verify=verify, show=show_progress)
+        job = replace(plan.job, again=found.again)
+        shards = [shard for shard in range(len(job.shards)) if shard not in found.done]
+        plan.manifest["data"] = _from_anywhere(data)
+        if shards:
+            plan.manifest["ended"] = None
+        if verify:
+            plan.manifest["contents_verified"] = now()
+        begin(folder, plan)
+        count = len(plan.listing.keys)
+        scored = count - sum(len(each.places) for shard in shards for each in job.batches(shard))
+        progress = Progress(count, scored, found.errors, max_errors, show=show_progress)
         with progress:
             if engine == "ray":
                 run_on_ray(job, shards, address=address, workers=workers, done=progress.whole_shard)
@@ -177,8 +197,8 @@ def run_dataset(
                     progress=progress.pictures,
                     done=progress.shard,
                 )
-        remove_leftovers(folder)  # of workers that were lost
         keep_pictures(folder, pictures, plan.classifier.preprocess)
+        end(folder, plan)
     return DatasetRun(folder, pictures)
 
 

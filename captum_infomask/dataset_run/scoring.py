@@ -71,7 +71,7 @@ class Scorer:
 
         Every call shows the network a whole batch, each picture in its own place: the first one
         stands in the places that are left, so that no picture's numbers depend on which others
-        are good.
+        are good. Where memory is short for black pictures too, none of these is to blame.
 
         Args:
             pictures: (N, C, H, W), N ≥ 1.
@@ -82,7 +82,8 @@ class Scorer:
         try:
             return self._score(pictures, targets, names, slots)
         except Exception as error:
-            stop_without_memory(error)
+            if is_out_of_memory(error) and not self._has_room(pictures, targets):
+                stop_without_memory(error)
             if len(pictures) == 1:
                 return [Row(*names[0], in_one_line(error))]
         # One of them is to blame: each alone, and the others have what they would have had.
@@ -90,6 +91,16 @@ class Scorer:
             self.rows(pictures[one], targets and targets[one], names[one], slots[one])[0]
             for one in (slice(k, k + 1) for k in range(len(pictures)))
         ]
+
+    def _has_room(self, pictures: Tensor, targets: Sequence[int] | None) -> bool:
+        """Whether there is memory for a batch of black pictures."""
+        count, device = self._settings.batch_size, self._settings.device
+        black = torch.zeros(count, *pictures.shape[1:], device=device)
+        try:
+            self._read(black, None if targets is None else torch.full((count,), targets[0]))
+        except Exception as error:
+            return not is_out_of_memory(error)
+        return True
 
     def _score(
         self,

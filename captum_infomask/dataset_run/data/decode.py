@@ -13,6 +13,7 @@ from torch import Tensor
 from captum_infomask._checks import ArgumentError, describe
 from captum_infomask.dataset_run.data.pictures import Pictures
 from captum_infomask.dataset_run.errors import in_one_line
+from captum_infomask.engines.memory import is_out_of_memory
 from captum_infomask.models.pictures import decode_image
 
 
@@ -71,9 +72,9 @@ def decode(
             content = pictures.read(k)
             sha256 = hashlib.sha256(content).hexdigest()
             tensor = _checked(preprocess(decode_image(content, "it")), shape)
-    except MemoryError:
-        raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise MemoryError from error
         return Decoded(k, sha256, None, in_one_line(error))
     return Decoded(k, sha256, tensor, "")
 

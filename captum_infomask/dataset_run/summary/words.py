@@ -15,10 +15,10 @@ _LONGEST = 300  # of a setting, such as a prior of a thousand numbers
 _RULE = re.compile(r"(MaxFraction|AtLeast)\(\w+=([0-9.eE+-]+)\)")
 _REST = {
     "started": "started",
+    "ended": "ended",
     "data": "data",
     "pictures": "pictures",
     "skipped": "skipped",
-    "keys_sha256": "keys, SHA-256",
     "model_sha256": "model, SHA-256",
     "preprocess": "preprocess",
     "machine": "machine",
