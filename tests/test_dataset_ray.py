@@ -41,7 +41,7 @@ def found(folder):
     # jsonschema, which each of Ray's processes imports, takes seconds for this where it is there.
     (folder / "absent").mkdir()
     (folder / "absent" / "rfc3987_syntax.py").write_text("raise ImportError\n")
-    path = [folder / "absent", _TESTS, _TESTS.parent / "examples" / "benchmarks"]
+    path = [folder / "absent", _TESTS, _TESTS.parent, _TESTS.parent / "examples" / "benchmarks"]
     mark = uuid.uuid4().hex
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path)), "MARK": mark}
     environment.pop("RAY_ADDRESS", None)

@@ -123,7 +123,7 @@ def decode_apart(
         raise
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
-    if code == 0:
+    if code == 0 and answer:
         found: Decoded = pickle.loads(answer)
         return found
     if code == _NO_MEMORY:
