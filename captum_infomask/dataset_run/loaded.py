@@ -219,8 +219,8 @@ def load_run(out: str | PathLike[str], data: str | Path | None = None) -> Datase
         A mapping from keys to InfoMaps, with all rows as a table of pyarrow's.
 
     Raises:
-        ArgumentError: There are no pictures at ``data``; ``out`` is no run's folder; or a file in it
-            is damaged, or missing from a run that has ended (the message names it).
+        ArgumentError: There are no pictures at ``data``; ``out`` is no run's folder; or a file in
+            it is damaged, or missing from a run that has ended (the message names it).
 
     Example:
         >>> import os, tempfile
