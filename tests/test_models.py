@@ -385,7 +385,7 @@ def test_a_model_may_be_a_name_a_module_or_a_classifier(tmp_path):
     for model in (network, own):
         filled = as_classifier(model, tmp_path / "other.pt")
         assert filled.weights == str(tmp_path / "other.pt")
-    other = torch.load(tmp_path / "other.pt")
+    other = torch.load(tmp_path / "other.pt", weights_only=True)
     assert all(torch.equal(other[k], v) for k, v in network.state_dict().items())
 
 
@@ -457,6 +457,7 @@ def test_weights_that_do_not_fit_are_named_and_change_nothing(tmp_path):
         load_classifier("squeezenet1_1", tmp_path / "resnet.pt")
 
 
+@pytest.mark.filterwarnings("ignore:You are using `torch.load`:FutureWarning")  # PyTorch 2.4
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_a_pickle_of_code_is_refused_and_not_run(wrapped, tmp_path):
     trap, path = tmp_path / "sprung", tmp_path / "weights.pt"

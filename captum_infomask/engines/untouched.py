@@ -71,7 +71,8 @@ def _begin(module: nn.Module) -> _Buffers:
 def _end(module: nn.Module, buffers: _Buffers) -> None:
     with _lock:
         calls = _at_work[id(module)]
-        calls.remove(next(c for c in reversed(calls) if c[0] == threading.get_ident()))
+        thread = threading.get_ident()
+        del calls[max(k for k, (other, _) in enumerate(calls) if other == thread)]
         if not calls:
             del _at_work[id(module)]
         for name, buffer, values in buffers:
