@@ -1,16 +1,14 @@
-# One method's run: drawn by the seed, and all of the user's as it was before, whatever happens.
+# One method's run: drawn by the seed, and all of the model as it was before, whatever happens.
 from __future__ import annotations
 
-import random
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
+from captum_infomask._process import numbers_of_libraries, quiet
 from captum_infomask.engines.untouched import untouched
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -23,46 +21,57 @@ _TAKEN_BACK = (
 
 
 @contextmanager
-def as_it_was(model: Callable[..., Any], device: torch.device, seed: int) -> Iterator[None]:
+def as_it_was(
+    *models: Callable[..., Any], device: torch.device, seed: int, foreign: bool = False
+) -> Iterator[None]:
     """Run something that may do anything to a model but change the values of its parameters.
 
-    Random numbers of PyTorch, NumPy and Python are drawn by ``seed`` inside, and gradients can be
-    taken. Afterwards, also after an error, the random states are as they were, and so are the
-    model's buffers, hooks, modes, attributes, and its parameters' gradients.
+    Random numbers of PyTorch are drawn by ``seed`` inside, and gradients can be taken. Afterwards,
+    also after an error, the model's buffers, hooks, modes, attributes, and its parameters'
+    gradients are as they were. Threads enter one at a time, since Captum warns, and Python filters
+    warnings for all threads together.
 
     Args:
-        model: A module or its method; of another function only the random states can be kept.
-        device: Where it runs.
+        *models: Modules or their methods; other functions are let be.
+        device: Where they run.
         seed: Of what is drawn.
+        foreign: Whether what runs is not of this package, and may draw by Python or NumPy too.
     """
-    owner = model if isinstance(model, nn.Module) else getattr(model, "__self__", None)
-    network = owner if isinstance(owner, nn.Module) else nn.Module()
-    before = [_Before(module) for module in network.modules()]
-    parameters = list(network.parameters())
+    owners = [m if isinstance(m, nn.Module) else getattr(m, "__self__", None) for m in models]
+    modules = [
+        module
+        for owner in owners
+        if isinstance(owner, nn.Module)
+        for module in owner.modules()
+        if not isinstance(module, torch.jit.ScriptModule)
+    ]
+    with quiet(*_TAKEN_BACK), ExitStack() as stack:
+        if foreign:
+            stack.enter_context(numbers_of_libraries(seed))
+        stack.enter_context(_put_back(modules))
+        stack.enter_context(torch.inference_mode(False))
+        for model in models:
+            stack.enter_context(untouched(model, device, seed))
+        stack.enter_context(torch.enable_grad())
+        yield
+
+
+@contextmanager
+def _put_back(modules: list[nn.Module]) -> Iterator[None]:
+    before = [_Before(module) for module in modules]
+    parameters = dict.fromkeys(p for m in modules for p in m.parameters(recurse=False))
     gradients = [(p, p.grad, p.requires_grad) for p in parameters]
-    python, numpy = random.getstate(), np.random.get_state()
     try:
         for parameter in parameters:
             parameter.grad = None
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        with (
-            torch.inference_mode(False),
-            untouched(model, device, seed),
-            torch.enable_grad(),
-            warnings.catch_warnings(),
-        ):
-            for words in _TAKEN_BACK:
-                warnings.filterwarnings("ignore", words)
-            yield
+        yield
     finally:
         for state in before:
             state.put_back()
         for parameter, gradient, requires_grad in gradients:
             parameter.grad = gradient
-            parameter.requires_grad_(requires_grad)
-        random.setstate(python)
-        np.random.set_state(numpy)
+            if parameter.requires_grad != requires_grad:
+                parameter.requires_grad_(requires_grad)
 
 
 class _Before:
@@ -74,7 +83,8 @@ class _Before:
 
     def put_back(self) -> None:
         """Take off what came since, and put back what went."""
-        self.module.training = self.training
+        if self.module.training != self.training:
+            self.module.training = self.training
         for name in set(vars(self.module)) - self.names:
             del self.module.__dict__[name]
         for name, hooks in self.hooks.items():

@@ -1,7 +1,6 @@
 # The parameter-randomisation check: do maps change when the network forgets?
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -37,6 +36,7 @@ from captum_infomask.comparison.redraw import (
     redraw,
 )
 from captum_infomask.comparison.windows import chosen_windows
+from captum_infomask.engines.isolation import Isolation, own_weight
 from captum_infomask.report.randomisation import randomisation_figure
 
 MOST_STAGES = 12
@@ -154,7 +154,7 @@ def randomisation_check(
     _check_picture(inputs)
     explain = _default_methods(inputs) if methods is None else _checked_methods(methods)
     pictures = inputs.detach()
-    with as_it_was(network, inputs.device, seed), torch.no_grad():
+    with as_it_was(network, device=inputs.device, seed=seed, foreign=True), torch.no_grad():
         target = _checked_target(target, network(pictures))
         order = layers_in_order(network, pictures)
     stages = even_stages(order, MOST_STAGES) if layers is None else _named(network, layers)
@@ -195,7 +195,7 @@ def _ranks(
     """Every method's ranks of the pixels: by value, and by magnitude."""
     ranks = []
     for name, method in methods.items():
-        with as_it_was(network, inputs.device, seed):
+        with as_it_was(network, device=inputs.device, seed=seed, foreign=True):
             found: object = method(network, inputs.clone(), target)
         found = found[0] if isinstance(found, tuple) and len(found) == 1 else found
         size = (1, *inputs.shape[2:])
@@ -226,17 +226,12 @@ def _bound(attribute: Attribute) -> Explain:
 
 
 def _copied(model: object) -> nn.Module:
-    """A deep copy in eval mode."""
+    """A copy in eval mode, with weights of its own."""
     if not isinstance(model, nn.Module):
         raise ArgumentError(f"Expected `model` to be a torch.nn.Module; got {describe(model)}.")
     check_initialised("model", model)
-    try:
-        with torch.inference_mode(False):
-            return copy.deepcopy(model).eval()
-    except Exception as error:  # whatever a module holds may refuse to be copied
-        raise ArgumentError(
-            f"Expected `model` to be a module that copy.deepcopy copies; it raised {error!r}."
-        ) from error
+    copied: nn.Module = Isolation(own_weight).copy(model)
+    return copied.eval()
 
 
 def _check_picture(inputs: object) -> None:

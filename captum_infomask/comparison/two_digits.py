@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from captum_infomask._checks import ArgumentError
+from captum_infomask._process import quiet
 from captum_infomask.comparison.ground_truth import (
     average_precision,
     bootstrap,
@@ -99,9 +99,8 @@ def two_digit_experiment(
         start = time.perf_counter()
         attributions = method.attribute(network, pictures.images, HOLDS_TARGET, show_progress)
         seconds = time.perf_counter() - start
-        with warnings.catch_warnings():
+        with quiet("The mask of example"):
             # An empty mask is an ink IoU of 0 in the table; a hundred warnings say no more.
-            warnings.filterwarnings("ignore", "The mask of example")
             masks = threshold_mask(attributions, MaxFraction(0.2))
         rows.append(
             TwoDigitRow(

@@ -1,16 +1,15 @@
 # FittedCritic: a copy of a network whose softmax estimates the posterior given a view.
 from __future__ import annotations
 
-import copy
 from dataclasses import asdict
 from os import PathLike
 
-import torch
 from torch import Tensor, nn
 
 from captum_infomask._checks import ArgumentError, check_initialised, describe, finite_number
 from captum_infomask._files import check_input, check_output, damaged, read, write
 from captum_infomask.critics.fit_report import FitReport, stored_report
+from captum_infomask.engines.isolation import Isolation, own_weight
 from captum_infomask.models.checkpoints import fit_state_dict
 
 _FORMAT = "captum_infomask.FittedCritic 1"
@@ -92,14 +91,7 @@ def copy_of(model: object) -> nn.Module:
             f"network."
         )
     check_initialised("model", model)
-    try:
-        with torch.inference_mode(False):
-            copied = copy.deepcopy(model)
-    except (RuntimeError, TypeError) as error:
-        raise ArgumentError(
-            f"Expected `model` to be a network that copy.deepcopy can copy; it raised: {error}"
-        ) from error
-    copied.zero_grad(set_to_none=True)
+    copied: nn.Module = Isolation(own_weight).copy(model)
     return copied.requires_grad_(False)
 
 

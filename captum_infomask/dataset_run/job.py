@@ -1,7 +1,6 @@
 # All that a worker needs, and the worker: shards of pictures → files of rows.
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import closing
@@ -13,6 +12,7 @@ import torch
 from torch import nn
 
 from captum_infomask._checks import ArgumentError
+from captum_infomask._random import OwnGenerators
 from captum_infomask.dataset_run.batches import Batch, Wanted, read_batches
 from captum_infomask.dataset_run.data.labels import label_error
 from captum_infomask.dataset_run.data.pictures import Pictures
@@ -21,6 +21,7 @@ from captum_infomask.dataset_run.rows import Row, table_of, with_rows
 from captum_infomask.dataset_run.scoring import Scorer
 from captum_infomask.dataset_run.settings import RunSettings, tensors_hash
 from captum_infomask.dataset_run.shards import read_shard, write_shard
+from captum_infomask.engines.isolation import Isolation, own_weight
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.models.loading import as_classifier
 
@@ -41,9 +42,12 @@ class ModelSource:
 
     def load(self, device: str) -> Classifier:
         """The classifier in eval mode on a device; what the user passed stays as it is."""
-        devices = [device] if device.startswith("cuda") else []
-        with torch.random.fork_rng(devices=devices):  # what makes a network draws its weights
-            model = self.model if isinstance(self.model, str) else copy.deepcopy(self.model)
+        model = self.model
+        if isinstance(model, Classifier):
+            model = replace(model, network=Isolation(own_weight).copy(model.network))
+        elif isinstance(model, nn.Module):
+            model = Isolation(own_weight).copy(model)
+        with OwnGenerators(None):  # what makes a network draws its weights
             classifier = as_classifier(model, self.weights, self.categories)
         return replace(classifier, network=classifier.network.to(device))
 

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_infomask._checks import ArgumentError
+from captum_infomask._process import quiet
 from captum_infomask.attribution import InfoMask
 from captum_infomask.dataset_run.errors import RunStopped, in_one_line
 from captum_infomask.dataset_run.rows import Row, one_picture
@@ -146,9 +146,8 @@ class Scorer:
 
     def _masks(self, infomap: InfoMap, slots: Sequence[int]) -> list[dict[str, Any]]:
         """Mask and boxes of the pictures in these places."""
-        with warnings.catch_warnings():
+        with quiet("The mask of example"):
             # That nothing speaks for a target is a result, which the row holds.
-            warnings.filterwarnings("ignore", "The mask of example")
             masks = infomap.mask(self._settings.rule)[slots]
         boxes = bounding_boxes(masks, keep="all")
         return [

@@ -1,4 +1,4 @@
-# Copies of a user's network that share its weights, and nothing else: what is done to them leaves
+# Copies of a user's network that share its weights and nothing else: what is done to them leaves
 # the network as it was, whatever else runs in the process.
 from __future__ import annotations
 
@@ -6,45 +6,121 @@ import copy
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
+from types import MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-Memo = dict[int, Any]
 
-
-def isolated(
-    network: nn.Module, weights: Callable[[nn.Parameter], Tensor], memo: Memo
-) -> nn.Module:
-    """Copy a network's modules, buffers, hooks and attributes by construction.
+class Isolation:
+    """Copies networks, and whatever refers to them, by construction.
 
     No module is asked to copy itself, and nothing is assigned to one, since either may reach the
     network that it wraps. What cannot be copied is shared; so are TorchScript modules, which are
     programs rather than objects. Of a compiled network the copy is the network that was compiled.
 
     Args:
-        network: The user's.
-        weights: What stands for a parameter in the copy.
-        memo: What stands for each object of the network, by ``id``, as ``copy.deepcopy`` takes it;
-            whatever refers to the network can be copied with it afterwards.
-
-    Returns:
-        The copy.
+        weights: What stands for a parameter in a copy.
     """
-    shells: list[tuple[nn.Module, nn.Module]] = []
-    made = _make_shells(network, memo, shells)
-    with torch.inference_mode(False), torch.no_grad():
-        for module, _ in shells:
-            for parameter in module._parameters.values():
-                if isinstance(parameter, nn.Parameter) and id(parameter) not in memo:
-                    memo[id(parameter)] = parameter if is_lazy(parameter) else weights(parameter)
+
+    def __init__(self, weights: Callable[[nn.Parameter], Tensor]) -> None:
+        self._weights = weights
+        self._made: dict[int, Any] = {}  # by the id of what it stands for
+        self._copied: list[Any] = []  # kept, so that no id is given away
+
+    @torch.no_grad()
+    def copy(self, value: Any) -> Any:
+        """A network, or anything that refers to networks, in which they are the copies."""
+        with torch.inference_mode(False):
+            return self._own(value)
+
+    def _own(self, value: Any) -> Any:
+        kind = type(value)
+        if kind in _IMMUTABLE:
+            return value
+        if id(value) in self._made:
+            return self._made[id(value)]
+        made: Any
+        if isinstance(value, nn.Module):
+            return self._network(value)
+        if kind in (dict, OrderedDict):
+            made = self._note(value, kind())
+            made.update((key, self._own(part)) for key, part in value.items())
+        elif kind in (list, set):
+            made = self._note(value, kind())
+            parts = map(self._own, value)
+            made.extend(parts) if kind is list else made.update(parts)
+        elif kind is tuple:
+            made = tuple(map(self._own, value))
+        elif kind is MethodType:
+            made = MethodType(value.__func__, self._own(value.__self__))
+        elif kind is partial:
+            options = {key: self._own(part) for key, part in value.keywords.items()}
+            made = partial(self._own(value.func), *map(self._own, value.args), **options)
+        elif isinstance(value, nn.Parameter):
+            made = self._note(value, value if is_lazy(value) else self._weights(value))
+        elif isinstance(value, Tensor):
+            made = self._note(value, value if is_lazy(value) else value.detach().clone())
+        else:
+            made = self._deep_copy(value)
+        return made
+
+    def _note(self, value: Any, made: Any) -> Any:
+        self._made[id(value)] = made
+        self._copied.append(value)
+        return made
+
+    def _network(self, network: nn.Module) -> nn.Module:
+        shells: list[tuple[nn.Module, nn.Module]] = []
+        made = self._shell(network, shells)
         for module, shell in shells:
             for name, value in vars(module).items():
-                shell.__dict__[name] = _own(value, memo)
+                shell.__dict__[name] = self._own(value)
             shell.__dict__["_compiled_call_impl"] = None  # it would run the user's module
-    return made
+        return made
+
+    def _shell(self, module: nn.Module, shells: list[tuple[nn.Module, nn.Module]]) -> nn.Module:
+        """An empty module in the place of each module below this one."""
+        made: nn.Module
+        if id(module) in self._made:
+            made = self._made[id(module)]
+            return made
+        if isinstance(module, torch.jit.ScriptModule):
+            made = self._note(module, self._script(module))
+            return made
+        compiled = compiled_network(module)
+        if compiled is not None:
+            made = self._note(module, self._shell(compiled, shells))
+            return made
+        made = self._note(module, object.__new__(type(module)))
+        shells.append((module, made))
+        for child in module._modules.values():
+            if child is not None:
+                self._shell(child, shells)
+        return made
+
+    def _script(self, module: torch.jit.ScriptModule) -> nn.Module:
+        """TorchScript as it is, unless it has weights and the copy must have its own."""
+        if self._weights is not own_weight or not list(module.parameters()):
+            return module
+        made: nn.Module = copy.deepcopy(module)
+        return made
+
+    def _deep_copy(self, value: Any) -> Any:
+        """``copy.deepcopy`` where it works: a failure must leave no halves behind."""
+        trial = dict(self._made)
+        try:
+            made = copy.deepcopy(value, trial)
+        except Exception:  # locks, files, generators: whatever __deepcopy__ or __reduce__ raises
+            return value
+        self._made.update(trial)
+        return made
+
+
+_IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
 
 
 def same_weight(parameter: nn.Parameter) -> Tensor:
@@ -78,65 +154,3 @@ def is_compiled(forward_func: object) -> bool:
     if isinstance(forward_func, nn.Module):
         return any(compiled_network(module) is not None for module in forward_func.modules())
     return hasattr(forward_func, "_torchdynamo_orig_callable")
-
-
-def _make_shells(
-    module: nn.Module, memo: Memo, shells: list[tuple[nn.Module, nn.Module]]
-) -> nn.Module:
-    """An empty module in the place of each module below this one."""
-    made: nn.Module
-    if id(module) in memo:
-        made = memo[id(module)]
-        return made
-    if isinstance(module, torch.jit.ScriptModule):
-        memo[id(module)] = module
-        return module
-    compiled = compiled_network(module)
-    if compiled is not None:
-        made = memo[id(module)] = _make_shells(compiled, memo, shells)
-        return made
-    shell = object.__new__(type(module))
-    memo[id(module)] = shell
-    shells.append((module, shell))
-    for child in module._modules.values():
-        if child is not None:
-            _make_shells(child, memo, shells)
-    return shell
-
-
-def _own(value: Any, memo: Memo) -> Any:
-    """A copy of an attribute's value, in which the network's parts are the copy's."""
-    if id(value) in memo:
-        return memo[id(value)]
-    kind = type(value)
-    if kind in (dict, OrderedDict):
-        made: Any = kind()
-        memo[id(value)] = made
-        made.update((key, _own(part, memo)) for key, part in value.items())
-    elif kind in (list, set):
-        made = kind()
-        memo[id(value)] = made
-        (made.extend if kind is list else made.update)(_own(part, memo) for part in value)
-    elif kind is tuple:
-        made = tuple(_own(part, memo) for part in value)
-    elif isinstance(value, Tensor):
-        made = memo[id(value)] = value if is_lazy(value) else value.detach().clone()
-    elif kind in _IMMUTABLE:
-        made = value
-    else:
-        made = _deep_copy(value, memo)
-    return made
-
-
-_IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
-
-
-def _deep_copy(value: Any, memo: Memo) -> Any:
-    """``copy.deepcopy`` where it works: a failure must leave no halves in the memo."""
-    trial = dict(memo)
-    try:
-        made = copy.deepcopy(value, trial)
-    except Exception:  # locks, files, generators: whatever __deepcopy__ or __reduce__ raises
-        return value
-    memo.update(trial)
-    return made

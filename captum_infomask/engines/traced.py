@@ -15,7 +15,7 @@ from torch.nn.modules import module as _modules
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from captum_infomask._random import OwnGenerators
-from captum_infomask.engines.isolation import compiled_network, isolated, same_weight
+from captum_infomask.engines.isolation import Isolation, compiled_network, same_weight
 from captum_infomask.engines.traced_network import Node, TracedNetwork, with_nodes
 
 
@@ -50,7 +50,7 @@ def traced(
         if "forward" in vars(module) and compiled_network(module) is None:
             # It may be bound to the user's modules, which must not meet stand-ins.
             raise StandsAside(f"{type(module).__name__} has a forward function of its own")
-    own = isolated(network, same_weight, {})
+    own = Isolation(same_weight).copy(network)
     recorder = _Recorder(own)
     try:
         with _recording(own, recorder, closed):

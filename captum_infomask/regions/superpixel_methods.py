@@ -12,6 +12,7 @@ from skimage.filters import gaussian, sobel
 from skimage.segmentation import felzenszwalb, quickshift, slic, watershed
 
 from captum_infomask._checks import ArgumentError, finite_number, positive_int, short_repr
+from captum_infomask._process import quiet
 from captum_infomask.regions.merging import Labels
 
 Picture: TypeAlias = npt.NDArray[np.float64]
@@ -56,7 +57,7 @@ def _felzenszwalb(
 
     def cut(wanted: float) -> Labels:
         least = colours[..., 0].size / (16 * wanted) if min_size is None else min_size
-        with warnings.catch_warnings():
+        with quiet():
             # It warns of images of other than one or three channels, "which may not be intended".
             warnings.filterwarnings("ignore", "Got image with third dimension", RuntimeWarning)
             labels: Labels = felzenszwalb(

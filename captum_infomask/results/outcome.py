@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from captum_infomask._process import quiet
 from captum_infomask.report.rows import BoolArray, FloatArray
 from captum_infomask.results.info_map import InfoMap
 
@@ -117,6 +118,6 @@ class MethodOutcome:
 
     def mean(self, name: str) -> float:
         """The mean of ``values`` over the pictures that have one; NaN where none has."""
-        with warnings.catch_warnings():
+        with quiet():
             warnings.simplefilter("ignore", RuntimeWarning)
             return float(np.nanmean(self.values(name)))
