@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _pop_mode, _push_mode
 
 # Where the variant of an operation that takes a generator has a name of its own.
 _WITH_GENERATOR = {
@@ -33,20 +33,24 @@ class OwnGenerators(TorchDispatchMode):
 
     Attributes:
         drew: Whether anything was drawn.
-        entered: Whether the block was entered before.
     """
 
     def __init__(self, seed: int | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.drew = self.entered = False
+        self.drew = False
         self._seed = seed
         self._process = os.getpid()
         self._generators: dict[torch.device, torch.Generator] = {}
 
-    def __exit__(self, *error: Any) -> None:
-        """Leave the block."""
-        self.entered = True
-        super().__exit__(*error)  # type: ignore[no-untyped-call]
+    # What TorchDispatchMode does besides, for torch.compile, it does to all threads.
+    def __enter__(self) -> OwnGenerators:
+        """Draw by these generators."""
+        _push_mode(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Draw by those from before."""
+        _pop_mode()
 
     def seed(self, seed: int) -> None:
         """Begin again with the numbers of another seed."""

@@ -199,12 +199,7 @@ def test_bad_arguments(deep, picture):
     def check(model=deep, inputs=picture, target=0, methods=None, **options):
         return randomisation_check(model, inputs, target, methods, **options)
 
-    class Uncopied(nn.Linear):
-        def __deepcopy__(self, memo):
-            raise TypeError("not me")
-
     refused(("`model`", "torch.nn.Module"), lambda: check(model=abs))
-    refused(("`model`", "copies", "not me"), lambda: check(model=Uncopied(2, 2)))
     refused(("`model`", "parameters"), lambda: check(model=nn.Flatten(), methods={"b": gradient}))
     refused(("`model`", "logits"), lambda: check(model=nn.Conv2d(3, 2, 3)))
     refused(("`inputs`", "one picture"), lambda: check(inputs=picture.expand(2, -1, -1, -1)))

@@ -21,9 +21,7 @@ _TAKEN_BACK = (
 
 
 @contextmanager
-def as_it_was(
-    *models: Callable[..., Any], device: torch.device, seed: int, foreign: bool = False
-) -> Iterator[None]:
+def as_it_was(*models: Callable[..., Any], seed: int, foreign: bool = False) -> Iterator[None]:
     """Run something that may do anything to a model but change the values of its parameters.
 
     Random numbers of PyTorch are drawn by ``seed`` inside, and gradients can be taken. Afterwards,
@@ -33,7 +31,6 @@ def as_it_was(
 
     Args:
         *models: Modules or their methods; other functions are let be.
-        device: Where they run.
         seed: Of what is drawn.
         foreign: Whether what runs is not of this package, and may draw by Python or NumPy too.
     """
@@ -51,7 +48,7 @@ def as_it_was(
         stack.enter_context(_put_back(modules))
         stack.enter_context(torch.inference_mode(False))
         for model in models:
-            stack.enter_context(untouched(model, device, seed))
+            stack.enter_context(untouched(model, seed))
         stack.enter_context(torch.enable_grad())
         yield
 

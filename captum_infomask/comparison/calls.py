@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
@@ -45,16 +46,23 @@ def grad_cam(layer: nn.Module, *, channels_last: bool = False) -> Attribute:
         layer: Of the network.
         channels_last: Whether its output is (N, h, w, C), which Captum's method does not expect.
     """
+    return partial(_grad_cam, layer, channels_last)
 
-    def attribute(forward: Forward, inputs: Tensor, target: Index, show_progress: bool) -> Tensor:
-        shown = _channels_first(layer) if channels_last else nullcontext(layer)
-        with torch.enable_grad(), shown as seen:
-            coarse = LayerGradCam(forward, seen).attribute(inputs, target, relu_attributions=True)
-        size = (inputs.shape[2], inputs.shape[3])
-        fine: Tensor = LayerAttribution.interpolate(coarse.detach(), size, "bilinear")
-        return fine
 
-    return attribute
+def _grad_cam(
+    layer: nn.Module,
+    channels_last: bool,
+    forward: Forward,
+    inputs: Tensor,
+    target: Index,
+    show_progress: bool,
+) -> Tensor:
+    shown = _channels_first(layer) if channels_last else nullcontext(layer)
+    with torch.enable_grad(), shown as seen:
+        coarse = LayerGradCam(forward, seen).attribute(inputs, target, relu_attributions=True)
+    size = (inputs.shape[2], inputs.shape[3])
+    fine: Tensor = LayerAttribution.interpolate(coarse.detach(), size, "bilinear")
+    return fine
 
 
 @contextmanager

@@ -44,6 +44,7 @@ from captum_infomask.comparison.provenance import call_words, setting_words, ver
 from captum_infomask.comparison.runner import Task, network_answers, run_methods
 from captum_infomask.comparison.shown import shown_pictures
 from captum_infomask.engines.dropout import warn_of_mode
+from captum_infomask.engines.isolation import Isolation, alias
 from captum_infomask.masks import MaxFraction, Rule, check_rule
 from captum_infomask.results.comparison import Comparison
 from captum_infomask.results.pictures import Pictures
@@ -157,16 +158,19 @@ def compare(
     if ground_truth is not None and table is not None:
         truths = read_truth(ground_truth, images, table)
 
-    answered = network_answers(model, images, seed, score)
+    isolation = Isolation(alias)
+    own = isolation.copy(model)
+    answered = network_answers(own, images, seed, score)
     answers = answered.log_probabilities
     targets = targets_among(table, answers, names)
     score.check_target(torch.tensor(targets)[:, None])
     if ground_truth is not None and truths is None:
         truths = read_truth(ground_truth, images, targets)
-    entries = _entries(setting, given)
+    entries = tuple(entry.isolated(isolation) for entry in _entries(setting, given))
     against = _reference(entries, reference)
     task = Task(
-        model=model,
+        model=own,
+        users=model,
         score=score,
         has_classes=answered.has_classes,
         entries=entries,

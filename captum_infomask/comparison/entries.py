@@ -1,9 +1,10 @@
 # What a user gives as methods, brought to one signature: names, Captum's methods, functions.
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from captum_infomask._checks import ArgumentError, describe, one_of
 from captum_infomask.attribution import InfoMask
 from captum_infomask.comparison.costs import Count, counted, counted_attribution
 from captum_infomask.comparison.methods import METHOD_NAMES, Method
+from captum_infomask.engines.isolation import Isolation
 from captum_infomask.results import InfoMap
 
 MEANINGS = {
@@ -34,7 +36,8 @@ class Question:
     """What a method is asked: one picture, one class.
 
     Attributes:
-        model: The network.
+        model: The network, or the comparison's copy of it.
+        users: The network itself.
         inputs: (1, C, H, W), of the method's own.
         target: Index of the class; None where an output is one number per picture, (N,).
         place: Which of the comparison's pictures this is.
@@ -44,6 +47,7 @@ class Question:
     """
 
     model: Callable[..., Any]
+    users: Callable[..., Any]
     inputs: Tensor
     target: int | None
     place: int = 0
@@ -80,6 +84,18 @@ class Entry:
     name: str
     given: Any
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it runs code that is not of this package."""
+        return not isinstance(self.given, InfoMask | Method)
+
+    def isolated(self, isolation: Isolation) -> Entry:
+        """The method on a copy of the network; a function is given the network itself.
+
+        It may hold layers of it, which would see nothing of what a copy does.
+        """
+        return replace(self, given=_isolated(self.given, isolation))
 
     @property
     def unit(self) -> str:
@@ -120,10 +136,22 @@ class Entry:
                 counted(question.model, count), x, y, question.show_progress
             )
         else:
-            found = self.given(counted(question.model, count), x, y, **options)
+            found = self.given(counted(question.users, count), x, y, **options)
         # A control of ours uses no network. Of others' nobody knows, where nothing was counted.
         known = count.pictures or (0 if isinstance(self.given, Method) else None)
         return Answer(_as_map(found, x), known)
+
+
+def _isolated(given: Any, isolation: Isolation) -> Any:
+    if isinstance(given, Method):
+        return replace(given, attribute=isolation.copy(given.attribute))
+    if not isinstance(given, Attribution):
+        return given
+    made = copy.copy(given)
+    for name, held in vars(given).items():
+        is_method = isinstance(held, Attribution)
+        made.__dict__[name] = _isolated(held, isolation) if is_method else isolation.copy(held)
+    return made
 
 
 def read_entries(methods: object) -> tuple[Entry, ...] | tuple[str, ...]:

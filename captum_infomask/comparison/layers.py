@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._random import OwnGenerators
+from captum_infomask.engines.isolation import Isolation, alias
 
 _ACTIVATIONS = nn.ReLU.__module__
 
@@ -66,10 +68,10 @@ def feature_map(model: nn.Module, inputs: Tensor, layer: nn.Module | None = None
 
     It is the layer of an output (N, C, h, w) or (N, h, w, C) with h × w > 1 from which no other
     such layer's is computed, activations such as ReLU by themselves left out: Grad-CAM is better
-    before them (docs/results/defaults.md). One forward pass with gradients finds it, in eval mode;
-    the model is then as it was. Where its channels stand is told by the operations that make or
-    read the map: a convolution, a batch norm or a pooling has them first, a linear layer or a norm
-    over the last dimension has them last.
+    before them (docs/results/defaults.md). One forward pass with gradients finds it, of a copy in
+    eval mode. Where its channels stand is told by the operations that make or read the map: a
+    convolution, a batch norm or a pooling has them first, a linear layer or a norm over the last
+    dimension has them last.
 
     Args:
         model: The network.
@@ -96,7 +98,11 @@ def feature_map(model: nn.Module, inputs: Tensor, layer: nn.Module | None = None
         Selvaraju et al. 2017, "Grad-CAM": the last convolutional layer keeps the place of things
         and has the highest meaning.
     """
-    finished, axes = _finished_layers(model, inputs)
+    isolation = Isolation(alias)
+    own = isolation.copy(model)
+    finished, axes = _finished_layers(own, inputs)
+    users = {isolation.copy(module): module for module in model.modules()}
+    finished = [replace(one, module=users[one.module]) for one in finished]
     if layer is not None:
         found = [one for one in finished if one.module is layer]
         if not found or found[-1].output.ndim != 4:
@@ -153,7 +159,7 @@ def _with_axes(model: nn.Module, layer: _Layer, axes: _ChannelAxes) -> FeatureMa
 
 
 def _finished_layers(model: nn.Module, inputs: Tensor) -> tuple[list[_Layer], _ChannelAxes]:
-    """The layers that the output is computed from, as they finish, and where channels stand."""
+    """The layers of a copy that its output is computed from, and where channels stand."""
     finished: list[_Layer] = []
     axes = _ChannelAxes()
 
@@ -161,19 +167,11 @@ def _finished_layers(model: nn.Module, inputs: Tensor) -> tuple[list[_Layer], _C
         if isinstance(output, Tensor):
             finished.append(_Layer(module, output, output.grad_fn))
 
-    training = [(module, module.training) for module in model.modules()]
-    hooks = [
-        module.register_forward_hook(note) for module in model.modules() if module is not model
-    ]
-    try:
-        model.eval()
-        with torch.enable_grad(), axes:
-            output = model(inputs.detach().clone().requires_grad_())
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for module, mode in training:
-            module.training = mode
+    for module in model.modules():
+        if module is not model:
+            module.register_forward_hook(note)
+    with torch.inference_mode(False), torch.enable_grad(), OwnGenerators(0), axes:
+        output = model.eval()(inputs.detach().clone().requires_grad_())
     used: set[Any] = set()
     if isinstance(output, Tensor):
         _reach(output.grad_fn, used)

@@ -154,7 +154,7 @@ def randomisation_check(
     _check_picture(inputs)
     explain = _default_methods(inputs) if methods is None else _checked_methods(methods)
     pictures = inputs.detach()
-    with as_it_was(network, device=inputs.device, seed=seed, foreign=True), torch.no_grad():
+    with as_it_was(network, seed=seed, foreign=True), torch.no_grad():
         target = _checked_target(target, network(pictures))
         order = layers_in_order(network, pictures)
     stages = even_stages(order, MOST_STAGES) if layers is None else _named(network, layers)
@@ -169,7 +169,7 @@ def randomisation_check(
         found = []
         for number, (_, modules) in enumerate(stages, start=1):
             redrawn |= set(modules)
-            with drawing(inputs.device, (seed + number) % 2**63):
+            with drawing((seed + number) % 2**63):
                 redraw(modules)
                 estimate_statistics(network, modules_from(order, redrawn), mirrored)
             after = _ranks(network, explain, pictures, target, seed, bar)
@@ -195,7 +195,7 @@ def _ranks(
     """Every method's ranks of the pixels: by value, and by magnitude."""
     ranks = []
     for name, method in methods.items():
-        with as_it_was(network, device=inputs.device, seed=seed, foreign=True):
+        with as_it_was(network, seed=seed, foreign=True):
             found: object = method(network, inputs.clone(), target)
         found = found[0] if isinstance(found, tuple) and len(found) == 1 else found
         size = (1, *inputs.shape[2:])

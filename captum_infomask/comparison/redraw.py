@@ -75,7 +75,7 @@ def modules_from(layers: Layers, redrawn: Collection[nn.Module]) -> list[nn.Modu
 
 
 @contextmanager
-def drawing(device: torch.device, seed: int) -> Iterator[None]:
+def drawing(seed: int) -> Iterator[None]:
     """Draw by a seed, without gradients, and put the random states back."""
     with OwnGenerators(seed), torch.no_grad():
         yield

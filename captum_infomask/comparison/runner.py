@@ -1,7 +1,6 @@
 # Every method on one picture: asked, timed, cut into a mask, and measured.
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,10 +10,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._process import quiet
 from captum_infomask.comparison.as_it_was import as_it_was
 from captum_infomask.comparison.costs import Cost, measured
 from captum_infomask.comparison.entries import Answer, Entry, Question
 from captum_infomask.comparison.metrics.base import Measured, Metric, Sample
+from captum_infomask.comparison.metrics.choose import METRICS
 from captum_infomask.comparison.metrics.truth import Truth
 from captum_infomask.masks import Rule, threshold_mask
 from captum_infomask.results import InfoMap
@@ -27,8 +28,9 @@ class Task:
     """What all pictures share.
 
     Attributes:
-        model: The network: (n, C, H, W) → outputs (n, M), or (n,).
-        score: How they are read.
+        model: A copy of the network, (n, C, H, W) → outputs (n, M), or (n,).
+        users: The network itself, which functions of the user's may hold.
+        score: How outputs are read.
         has_classes: Whether they have a dimension of classes.
         entries: The methods.
         metrics: By name.
@@ -40,6 +42,7 @@ class Task:
     """
 
     model: Callable[..., Any]
+    users: Callable[..., Any]
     score: Score
     has_classes: bool
     entries: tuple[Entry, ...]
@@ -84,6 +87,7 @@ def run_methods(
         bar.set_postfix_str(entry.name)
         question = Question(
             task.model,
+            task.users,
             inputs,
             target if task.has_classes else None,
             place,
@@ -98,7 +102,8 @@ def run_methods(
 
 def run_one(entry: Entry, question: Question) -> Answer:
     """Ask a method about a picture of its own, and leave all of the user's as it was."""
-    with as_it_was(question.model, question.inputs.device, question.seed):
+    models = (question.model, question.users) if entry.is_foreign else (question.model,)
+    with as_it_was(*models, seed=question.seed, foreign=entry.is_foreign):
         return entry.ask(replace(question, inputs=question.inputs.detach().clone()))
 
 
@@ -159,7 +164,9 @@ def _measure(
     troubles: dict[str, str] = {}
     for name, metric in task.metrics.items():
         try:
-            with as_it_was(task.model, question.inputs.device, task.seed):
+            foreign = type(metric) not in METRICS.values()
+            models = (task.model, task.users) if foreign else (task.model,)
+            with as_it_was(*models, seed=task.seed, foreign=foreign):
                 found[name] = metric(sample)
         except Exception as failure:  # as with methods
             troubles[name] = _words(failure)
@@ -168,8 +175,7 @@ def _measure(
 
 def _mask(plane: Tensor, rule: Rule) -> Tensor:
     """What passes the rule; an empty mask is seen in its share and needs no warning."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The mask of example")
+    with quiet("The mask of example"):
         mask: Tensor = threshold_mask(plane[None, None], rule)
     return mask[0, 0]
 
@@ -203,7 +209,7 @@ def network_answers(model: Callable[..., Any], inputs: Tensor, seed: int, score:
     found: list[Tensor] = []
     has_classes, doubt = True, Doubt(score.head)
     for picture in inputs.split(1):
-        with as_it_was(model, inputs.device, seed), torch.no_grad():
+        with as_it_was(model, seed=seed), torch.no_grad():
             output = model(picture.detach().clone())
         _check_answer(output, score)
         has_classes = output.dim() > 1

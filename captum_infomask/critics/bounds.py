@@ -85,7 +85,7 @@ def measure_bounds(
     warn_of_mode(forward_func, is_sampled=is_sampled)
     parts: list[Tensor] = []
     doubt = Doubt(score.head)
-    with untouched(forward_func, device_of(forward_func, torch.empty(0)), seed):
+    with untouched(forward_func, seed):
         for inputs, labels in labelled_batches(
             loader, description="Measuring bounds", show_progress=show_progress
         ):

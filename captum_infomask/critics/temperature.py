@@ -112,7 +112,7 @@ def _collect(
     # Not in inference mode, whose tensors the fit could not use.
     with (
         torch.inference_mode(False),
-        untouched(forward_func, device_of(forward_func, torch.empty(0))),
+        untouched(forward_func),
     ):
         found = labelled_batches(loader, description="Temperature", show_progress=show_progress)
         for number, (inputs, classes) in enumerate(found):

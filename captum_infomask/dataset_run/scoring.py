@@ -53,7 +53,7 @@ class Scorer:
     def outputs(self, pictures: Tensor) -> Tensor:
         """What the network says of pictures, (N, M), M = 1 for one number; drawn by the seed."""
         seed = self._settings.options["seed"]
-        with untouched(self._network, pictures.device, seed):
+        with untouched(self._network, seed):
             output = self._network(pictures)
         if not isinstance(output, Tensor) or output.dim() not in (1, 2):
             given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__

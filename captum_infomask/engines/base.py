@@ -3,13 +3,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from captum_infomask._random import OwnGenerators
-from captum_infomask.engines.isolation import is_compiled
 from captum_infomask.views.plan import ViewPlan
 
 
@@ -37,14 +35,8 @@ class Call:
 
     def run(self, *inputs: Any) -> Any:
         """Run the user's function."""
-        if self._is_compiled and self.generators.entered and not self.generators.drew:
-            return self.forward_func(*inputs)  # inside the block it would run uncompiled
         with self.generators:
             return self.forward_func(*inputs)
-
-    @cached_property
-    def _is_compiled(self) -> bool:
-        return is_compiled(self.forward_func)
 
 
 class Running(Protocol):

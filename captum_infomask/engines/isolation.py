@@ -147,10 +147,3 @@ def compiled_network(module: nn.Module) -> nn.Module | None:
         network: nn.Module = module._orig_mod
         return network
     return None
-
-
-def is_compiled(forward_func: object) -> bool:
-    """Whether a function, or a part of a network, was made by ``torch.compile``."""
-    if isinstance(forward_func, nn.Module):
-        return any(compiled_network(module) is not None for module in forward_func.modules())
-    return hasattr(forward_func, "_torchdynamo_orig_callable")

@@ -4,6 +4,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,14 +12,9 @@ from torch import Tensor, nn
 
 from captum_infomask._random import OwnGenerators
 
-# A module's buffers: name, tensor, values.
-_Buffers = list[tuple[str, Tensor, Tensor]]
-
 
 @contextmanager
-def untouched(
-    forward_func: Callable[..., Any], device: torch.device, seed: int = 0
-) -> Iterator[None]:
+def untouched(forward_func: Callable[..., Any], seed: int = 0) -> Iterator[None]:
     """As :func:`buffers_kept`; inside, this thread draws random numbers by ``seed``."""
     with buffers_kept(forward_func), OwnGenerators(seed):
         yield
@@ -34,13 +30,13 @@ def buffers_kept(forward_func: Callable[..., Any]) -> Iterator[None]:
     """
     owner = forward_func if isinstance(forward_func, nn.Module) else _owner(forward_func)
     modules = [] if owner is None else [m for m in owner.modules() if m._buffers]
-    before = [(module, _begin(module)) for module in modules]
+    found = [_find(module) for module in modules]
     try:
         with torch.no_grad():
             yield
     finally:
-        for module, buffers in before:
-            _end(module, buffers)
+        for each in found:
+            _put_back(each)
 
 
 def _owner(forward_func: object) -> nn.Module | None:
@@ -49,35 +45,43 @@ def _owner(forward_func: object) -> nn.Module | None:
     return owner if isinstance(owner, nn.Module) else None
 
 
-# What calls that are at work will put back, by the module: (thread, buffers), oldest first.
-_at_work: dict[int, list[tuple[int, _Buffers]]] = {}
+@dataclass(eq=False)
+class _Found:
+    """A module's buffers as a call found them: name, tensor, values."""
+
+    module: nn.Module
+    buffers: list[tuple[str, Tensor, Tensor]]
+    thread: int = field(default_factory=threading.get_ident)
+
+
+# What calls that are at work will put back, by the module's id, oldest first.
+_at_work: dict[int, list[_Found]] = {}
 _lock = threading.Lock()
 
 
-def _begin(module: nn.Module) -> _Buffers:
+def _find(module: nn.Module) -> _Found:
     """Note a module's buffers; where another thread's call moves them, as it found them."""
     thread = threading.get_ident()
     with _lock:
         calls = _at_work.setdefault(id(module), [])
-        buffers = next((found for other, found in calls if other != thread), None)
+        buffers = next((call.buffers for call in calls if call.thread != thread), None)
         if buffers is None:
             named = module._buffers.items()
             buffers = [(name, b, b.detach().clone()) for name, b in named if b is not None]
-        calls.append((thread, buffers))
-    return buffers
+        calls.append(_Found(module, buffers))
+        return calls[-1]
 
 
 @torch.no_grad()
-def _end(module: nn.Module, buffers: _Buffers) -> None:
+def _put_back(found: _Found) -> None:
     with _lock:
-        calls = _at_work[id(module)]
-        thread = threading.get_ident()
-        del calls[max(k for k, (other, _) in enumerate(calls) if other == thread)]
+        calls = _at_work[id(found.module)]
+        calls.remove(found)
         if not calls:
-            del _at_work[id(module)]
-        for name, buffer, values in buffers:
-            if module._buffers.get(name) is not buffer:
-                module._buffers[name] = buffer
+            del _at_work[id(found.module)]
+        for name, buffer, values in found.buffers:
+            if found.module._buffers.get(name) is not buffer:
+                found.module._buffers[name] = buffer
             # Writing to a buffer would spoil a graph of the user's that has saved it.
             if not torch.equal(buffer, values):
                 buffer.copy_(values)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -133,7 +132,7 @@ class QuantusMetric:
             maps = [sample.attribute(picture[None]).detach() for picture in pictures]
             return torch.cat(maps).mean(1, keepdim=True).cpu().numpy()
 
-        with _foreign(sample), torch.no_grad():
+        with as_it_was(sample.forward, seed=sample.seed, foreign=True), torch.no_grad():
             found = copy.deepcopy(self.metric)(
                 model=network,
                 x_batch=sample.inputs.detach().cpu().numpy(),
@@ -189,7 +188,7 @@ class GradCamMetric:
         def probability(output: Tensor) -> Tensor:
             return sample.score.probabilities(output[None])[0, sample.target]
 
-        with _foreign(sample), torch.no_grad():
+        with as_it_was(sample.forward, seed=sample.seed, foreign=True), torch.no_grad():
             # Its imputer writes float32 into a copy of the picture.
             picture = sample.inputs.detach().float()
             found = self.metric(picture, plane[None], [probability], _Network(sample, _as_they_are))
@@ -223,12 +222,6 @@ def _as_logits(score: Score, output: Tensor) -> Tensor:
     if score.head == "sigmoid":
         return rows_of(output) / score.temperature
     return score.log_probabilities(output)
-
-
-def _foreign(sample: Sample) -> AbstractContextManager[None]:
-    """Where another package's code runs."""
-    device, seed = sample.inputs.device, sample.seed
-    return as_it_was(sample.forward, device=device, seed=seed, foreign=True)
 
 
 def _number(name: str, found: Any) -> float:

@@ -83,7 +83,7 @@ class Infidelity:
 
         plane = sample.plane.detach().to(sample.inputs)
         views = default_views(sample.inputs.numel(), sample.inputs.device)
-        with untouched(sample.forward, sample.inputs.device, sample.seed):
+        with untouched(sample.forward, sample.seed):
             value = infidelity(
                 sample.log_probability,
                 hide,
@@ -155,7 +155,7 @@ class Sensitivity:
             # Captum 0.9 takes the batch of a plain tensor for a tuple of inputs.
             return (sample.attribute(picture).detach().contiguous(),)
 
-        with untouched(sample.forward, sample.inputs.device, sample.seed):
+        with untouched(sample.forward, sample.seed):
             value = sensitivity_max(
                 explain,
                 sample.inputs,

@@ -37,7 +37,7 @@ class _Walk(ABC):
         counts = torch.arange(self.steps + 1, device=ranks.device) * pixels // self.steps
         views = default_views(sample.inputs.numel(), sample.inputs.device)
         said = []
-        with untouched(sample.forward, sample.inputs.device, sample.seed):
+        with untouched(sample.forward, sample.seed):
             for count in counts.split(views):
                 changed = ranks < count[:, None, None, None]
                 said.append(sample.probability(torch.where(changed, after, before)).cpu())
