@@ -12,7 +12,7 @@ from state import unchanged
 from tiny import VIEWS, images
 from torch import Tensor, nn
 
-from captum_infomask.engines import batched, chunks, copies
+from captum_infomask.engines import base, batched, chunks, copies
 from captum_infomask.engines.base import Call
 from captum_infomask.engines.batched import Batched
 from captum_infomask.engines.memory import Measured
@@ -74,7 +74,7 @@ def test_the_copy_leaves_memory_formats_and_gradients(
 def test_the_copy_is_folded_and_writes_in_place() -> None:
     net, x = Block(), images()
     with torch.no_grad():
-        made = copies.fast_copy(net, (x,), (), net(x))
+        made = copies.fast_copy(Call(net), (x,), (), net(x))
     kinds = [type(module) for module in made.network.modules.values()]
     assert nn.BatchNorm2d not in kinds
     assert kinds.count(nn.Conv2d) == 2
@@ -137,7 +137,7 @@ def test_little_work_and_single_chunks_are_not_worth_a_copy(
 def test_modes_in_which_there_is_no_copy(context: Callable[[], Any], reason: str) -> None:
     net, x = Block(), images()
     with torch.no_grad(), context(), pytest.raises(StandsAside, match=reason):
-        copies.fast_copy(net, (x,), (), net(x).float())
+        copies.fast_copy(Call(net), (x,), (), net(x).float())
 
 
 def test_outputs_that_are_not_finite_are_the_networks_own(
@@ -218,7 +218,7 @@ def test_a_chunk_by_memory_stays_within_what_the_allocator_keeps(
     monkeypatch.setattr(copies, "MOST_ALIVE", 200 << 10)
     net, x = Block().double(), images(1, height=16, width=16).double()
     with torch.no_grad():
-        made = copies.fast_copy(net, (x,), (), net(x))
+        made = copies.fast_copy(Call(net), (x,), (), net(x))
         views = made.views_on_cpu(x.numel())
         measured = Measured()
         made.network(x.expand(views, -1, -1, -1), seen=measured.add)
@@ -249,7 +249,7 @@ def test_a_copy_is_kept_where_that_is_asked_and_checked_again(
     monkeypatch: pytest.MonkeyPatch, runs_of_copies: list[int]
 ) -> None:
     net, x, made, kept = Block(), images(), [], {}
-    trace = copies.traced
+    trace = base.traced
     monkeypatch.setattr(
         copies, "traced", lambda network, given: made.append(network) or trace(network, given)
     )

@@ -3,11 +3,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from captum_infomask._random import OwnGenerators
+from captum_infomask.engines.traced import StandsAside, drawing_nothing, traced
+from captum_infomask.engines.traced_network import TracedNetwork
 from captum_infomask.views.plan import ViewPlan
 
 
@@ -37,6 +40,31 @@ class Call:
         """Run the user's function."""
         with self.generators:
             return self.forward_func(*inputs)
+
+    def traced(self, given: tuple[Any, ...]) -> TracedNetwork:
+        """The user's network as operations, traced once in a call.
+
+        Args:
+            given: What it will be called with.
+
+        Raises:
+            StandsAside: It cannot be traced, or draws random numbers meanwhile.
+        """
+        form = tuple(isinstance(value, Tensor) for value in given)
+        if form not in self._traces:
+            try:
+                with drawing_nothing():
+                    self._traces[form] = traced(self.forward_func, given)
+            except StandsAside as reason:
+                self._traces[form] = str(reason)
+        found = self._traces[form]
+        if isinstance(found, str):
+            raise StandsAside(found)
+        return found
+
+    @cached_property
+    def _traces(self) -> dict[tuple[bool, ...], TracedNetwork | str]:
+        return {}
 
 
 class Running(Protocol):

@@ -167,7 +167,7 @@ class RunningBatched:
         self._may_copy = False
         shown, arguments = draw(plan, rows), self._arguments(plan, rows)
         try:
-            self._copy = fast_copy(self._call.forward_func, shown, arguments, output)
+            self._copy = fast_copy(self._call, shown, arguments, output)
         except StandsAside as reason:
             _log.debug("The network runs as it is, with no folded copy: %s.", reason)
 

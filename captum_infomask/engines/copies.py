@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from captum_infomask._types import Tensors
 from captum_infomask.engines.agreement import TOLERANCE, check_agreement
+from captum_infomask.engines.base import Call
 from captum_infomask.engines.chunks import MOST_VIEWS_ON_CPU
 from captum_infomask.engines.memory import LARGEST_BLOCK, MOST_ALIVE, Measured
-from captum_infomask.engines.traced import StandsAside, drawing_nothing, folded, traced
+from captum_infomask.engines.traced import StandsAside, drawing_nothing, folded
 from captum_infomask.engines.traced_network import Node, TracedNetwork
 
 
@@ -63,13 +64,11 @@ def copies_kept(made: Copies) -> Iterator[None]:
         _kept.reset(token)
 
 
-def fast_copy(
-    forward_func: Callable[..., Any], shown: Tensors, arguments: tuple[Any, ...], output: Tensor
-) -> FastCopy:
+def fast_copy(call: Call, shown: Tensors, arguments: tuple[Any, ...], output: Tensor) -> FastCopy:
     """Copy a network, or raise why not.
 
     Args:
-        forward_func: The network.
+        call: What the network is run for.
         shown: A few views, one tensor per input.
         arguments: Further arguments for them.
         output: What the network said of them.
@@ -85,11 +84,11 @@ def fast_copy(
     if output.dtype not in TOLERANCE:
         raise StandsAside(f"the outputs are {output.dtype}")
     kept = _kept.get()
-    made = None if kept is None else kept.get(forward_func)
+    made = None if kept is None else kept.get(call.forward_func)
     with drawing_nothing():
         try:
             if made is None:
-                made, answer = _made(forward_func, shown, arguments)
+                made, answer = _made(call, shown, arguments)
             else:
                 answer = made(*shown, *arguments)
         except StandsAside:
@@ -98,15 +97,13 @@ def fast_copy(
             raise StandsAside(f"its graph raised {type(error).__name__}: {error}") from error
     check_agreement(answer, output)
     if kept is not None:
-        kept[forward_func] = made
+        kept[call.forward_func] = made
     return made
 
 
-def _made(
-    forward_func: Callable[..., Any], shown: Tensors, arguments: tuple[Any, ...]
-) -> tuple[FastCopy, Any]:
+def _made(call: Call, shown: Tensors, arguments: tuple[Any, ...]) -> tuple[FastCopy, Any]:
     """A copy, and what it says of the views that it was measured on."""
-    network = _write_in_place(folded(traced(forward_func, (*shown, *arguments))))
+    network = _write_in_place(folded(call.traced((*shown, *arguments))))
     measured = Measured()
     answer = network(*map(_channels_last, (*shown, *arguments)), seen=measured.add)
     elements = sum(x.numel() for x in shown)

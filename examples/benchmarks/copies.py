@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from captum_infomask import InfoMask, sliding_windows
 from captum_infomask.datasets import sample_photo
+from captum_infomask.engines.base import Call
 from captum_infomask.engines.batched import Batched
 from captum_infomask.engines.copies import fast_copy
 from captum_infomask.engines.memory import keep_freed_blocks
@@ -80,7 +81,7 @@ def chunks(names: Sequence[str], rounds: int, sizes: Sequence[int]) -> None:
     for name in names:
         model, x, _ = subject(name)
         began = time.process_time()
-        copied = fast_copy(model, (x,), (), model(x))
+        copied = fast_copy(Call(model), (x,), (), model(x))
         used = time.process_time() - began
         views = copied.views_on_cpu(x.numel())
         print(f"\n{name}: copied in {used:.2f} s, {views} views at a time by itself")

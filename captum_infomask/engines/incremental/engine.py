@@ -18,7 +18,7 @@ from captum_infomask.engines.incremental.network import BoxNetwork
 from captum_infomask.engines.incremental.trial import run_the_faster
 from captum_infomask.engines.incremental.work import Work
 from captum_infomask.engines.memory import keep_freed_blocks
-from captum_infomask.engines.traced import StandsAside, drawing_nothing, folded, traced
+from captum_infomask.engines.traced import StandsAside, drawing_nothing, folded
 from captum_infomask.views.plan import ViewPlan
 
 _log = logging.getLogger("captum_infomask")
@@ -141,7 +141,7 @@ class RunningIncremental:
         """The network on boxes."""
         try:
             with drawing_nothing():
-                network = folded(traced(self._call.forward_func))
+                network = folded(self._call.traced((picture,)))
                 return BoxNetwork(network, picture, winograd=self._settings.winograd)
         except (AttributeError, RuntimeError, TypeError, ValueError) as error:
             raise StandsAside(f"the traced network raises {type(error).__name__}") from error

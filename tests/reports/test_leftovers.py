@@ -1,0 +1,87 @@
+# What calls leave behind: no graphs, no folded weights, no generated source.
+from __future__ import annotations
+
+import gc
+import linecache
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from tiny import images
+from torch import Tensor, nn
+from torchvision import models
+
+from captum_infomask import InfoMask, compare, grid
+from captum_infomask.engines import after_pooling, base
+
+CALLS: dict[str, dict[str, Any]] = {
+    "drop": {"view": "drop", "engine": "incremental"},
+    "chain": {"view": "chain", "engine": "incremental", "n_samples": 2},
+    "crop": {"view": "crop"},
+    "features": {"view": "features"},
+}
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def held(outside: set[int]) -> int:
+    """Numbers in tensors that are alive, other than the network's."""
+    alive = (thing for thing in gc.get_objects() if type(thing) in (Tensor, nn.Parameter))
+    return sum(tensor.numel() for tensor in alive if id(tensor) not in outside)
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("call", CALLS)
+def test_calls_leave_no_tensors_to_the_collector(call: str) -> None:
+    net = models.resnet18(num_classes=7).eval()
+    x = images(1, height=32, width=32)
+    regions = grid(x, 2, 2)
+    outside = {id(t) for t in [x, *net.parameters(), *net.buffers()]}
+
+    def attribute() -> None:
+        InfoMask(net).attribute(x, target=1, regions=regions, **CALLS[call])
+
+    attribute()
+    gc.collect()
+    before, sources = held(outside), len(linecache.cache)
+    attribute()
+    assert held(outside) - before < 1000  # ResNet-18 has 11 million weights
+    assert gc.collect() < 200  # a graph of it has thousands of objects
+    assert len(linecache.cache) == sources
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_network_is_traced_once_in_a_call(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    count, trace = [], base.traced
+
+    def counted(*args: Any, **options: Any) -> Any:
+        count.append(args)
+        return trace(*args, **options)
+
+    for room in (base, after_pooling):
+        monkeypatch.setattr(room, "traced", counted)
+    net = models.resnet18(num_classes=7).eval()
+    x = torch.rand(1, 3, 224, 224)  # enough for a folded copy
+    InfoMask(net).attribute(x, target=1, regions=grid(x, 9, 9), **{**CALLS[call], "engine": "auto"})
+    assert len(count) == 1
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_a_comparison_leaves_no_copy_of_the_network_to_the_collector() -> None:
+    net = models.resnet18(num_classes=7).eval()
+    x = images(1, height=32, width=32)
+    modules = lambda: sum(isinstance(thing, nn.Conv2d) for thing in gc.get_objects())  # noqa: E731
+    compare(net, x, 1, metrics=[])
+    gc.collect()
+    before = modules()
+    compare(net, x, 1, metrics=[])
+    assert modules() == before
