@@ -29,9 +29,9 @@ def take_down(model: nn.Module, tensors: tuple[Tensor, ...] = ()) -> dict[str, A
         state[f"{name} requires_grad"] = tensor.requires_grad
         state[f"{name} grad"] = None if tensor.grad is None else tensor.grad.clone()
     for name, module in model.named_modules():
-        state[f"{name} training"] = module.training
+        state[f"{name} training"] = getattr(module, "training", None)
         for hooks in _HOOKS:
-            state[f"{name} {hooks}"] = tuple(getattr(module, hooks))
+            state[f"{name} {hooks}"] = tuple(getattr(module, hooks, ()))
     state["grad enabled"] = torch.is_grad_enabled()
     state["inference mode"] = torch.is_inference_mode_enabled()
     state["autocast"] = torch.is_autocast_enabled("cpu")

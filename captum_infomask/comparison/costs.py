@@ -50,7 +50,7 @@ class CountedModule(nn.Module):
     def __init__(self, network: nn.Module, count: Count) -> None:
         super().__init__()
         self.network, self.count = network, count
-        self.training = network.training
+        self.training = getattr(network, "training", False)  # frozen TorchScript has no modes
 
     def __getattr__(self, name: str) -> Any:
         """What the wrapper has not, the network may have."""

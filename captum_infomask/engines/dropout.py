@@ -108,7 +108,7 @@ def _uses_batch(module: nn.Module) -> bool:
 
 def _draws(module: nn.Module) -> bool:
     """Whether a layer draws: dropout of a rate above 0, by itself or inside of another layer."""
-    if not module.training:
+    if not getattr(module, "training", False):  # frozen TorchScript has no modes
         return False
     if isinstance(module, nn.MultiheadAttention | nn.RNNBase):
         return module.dropout > 0 and getattr(module, "num_layers", 2) > 1

@@ -79,8 +79,9 @@ def _put_back(found: _Found) -> None:
         calls.remove(found)
         if not calls:
             del _at_work[id(found.module)]
+        is_script = isinstance(found.module, torch.jit.ScriptModule)  # of which none is replaced
         for name, buffer, values in found.buffers:
-            if found.module._buffers.get(name) is not buffer:
+            if not is_script and found.module._buffers.get(name) is not buffer:
                 found.module._buffers[name] = buffer
             # Writing to a buffer would spoil a graph of the user's that has saved it.
             if not torch.equal(buffer, values):

@@ -79,9 +79,12 @@ def test_a_network_is_traced_once_in_a_call(call: str, monkeypatch: pytest.Monke
 def test_a_comparison_leaves_no_copy_of_the_network_to_the_collector() -> None:
     net = models.resnet18(num_classes=7).eval()
     x = images(1, height=32, width=32)
-    modules = lambda: sum(isinstance(thing, nn.Conv2d) for thing in gc.get_objects())  # noqa: E731
+
+    def convolutions() -> int:
+        return sum(type(thing) is nn.Conv2d for thing in gc.get_objects())
+
     compare(net, x, 1, metrics=[])
     gc.collect()
-    before = modules()
+    before = convolutions()
     compare(net, x, 1, metrics=[])
-    assert modules() == before
+    assert convolutions() == before
