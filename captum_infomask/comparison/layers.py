@@ -167,11 +167,15 @@ def _finished_layers(model: nn.Module, inputs: Tensor) -> tuple[list[_Layer], _C
         if isinstance(output, Tensor):
             finished.append(_Layer(module, output, output.grad_fn))
 
-    for module in model.modules():
-        if module is not model:
-            module.register_forward_hook(note)
-    with torch.inference_mode(False), torch.enable_grad(), OwnGenerators(0), axes:
-        output = model.eval()(inputs.detach().clone().requires_grad_())
+    hooks = [
+        module.register_forward_hook(note) for module in model.modules() if module is not model
+    ]
+    try:
+        with torch.inference_mode(False), torch.enable_grad(), OwnGenerators(0), axes:
+            output = model.eval()(inputs.detach().clone().requires_grad_())
+    finally:
+        for hook in hooks:  # they and what they note know each other
+            hook.remove()
     used: set[Any] = set()
     if isinstance(output, Tensor):
         _reach(output.grad_fn, used)

@@ -92,7 +92,9 @@ def copy_of(model: object) -> nn.Module:
         )
     check_initialised("model", model)
     copied: nn.Module = Isolation(own_weight).copy(model)
-    return copied.requires_grad_(False)
+    for parameter in copied.parameters():  # TorchScript has no requires_grad_ of its own
+        parameter.requires_grad_(False)
+    return copied
 
 
 def weights(network: nn.Module) -> dict[str, Tensor]:

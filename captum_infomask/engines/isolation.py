@@ -19,8 +19,8 @@ class Isolation:
     """Copies networks, and whatever refers to them, by construction.
 
     No module is asked to copy itself, and nothing is assigned to one, since either may reach the
-    network that it wraps. What cannot be copied is shared; so are TorchScript modules, which are
-    programs rather than objects. Of a compiled network the copy is the network that was compiled.
+    network that it wraps. What cannot be copied is shared. TorchScript, which is a program rather
+    than an object, is copied with its weights. Of a compiled network the copy is the network that was compiled.
 
     Args:
         weights: What stands for a parameter in a copy.
@@ -103,8 +103,8 @@ class Isolation:
         return made
 
     def _script(self, module: torch.jit.ScriptModule) -> nn.Module:
-        """TorchScript as it is, unless it has weights and the copy must have its own."""
-        if self._weights is not own_weight or not list(module.parameters()):
+        """TorchScript, which cannot share its weights alone: as it is where none are changed."""
+        if self._weights is same_weight:
             return module
         made: nn.Module = copy.deepcopy(module)
         return made

@@ -253,9 +253,9 @@ def test_a_run_keeps_a_networks_weights_hooks_and_flags(
     (tmp_path / "data").mkdir()
     for k in range(2):
         Image.new("RGB", (8, 8), (90 * k, 60, 200)).save(tmp_path / "data" / f"{k}.png")
-    before = everything(net)
     shown = Preprocess(resize=8, crop=8, mean=(0.5,) * 3, std=(0.5,) * 3)
     classifier = Classifier("net", net, ("a", "b", "c", "d"), shown)
+    before = everything(net)
     run = run_dataset(tmp_path / "data", classifier, tmp_path / "out", view="drop", workers=0)
     classifier = Classifier("net", plain(), ("a", "b", "c", "d"), shown)
     own = run_dataset(tmp_path / "data", classifier, tmp_path / "own", view="drop", workers=0)
@@ -271,7 +271,7 @@ def test_a_fitted_copy_leaves_a_networks_weights_alone(net: nn.Module, kind: str
         pytest.skip("it has no weights to fit")
     before = everything(net)
     loader = [images(8, seed=k) for k in range(3)]
-    critic = fit_critic(net, loader, steps=2, learning_rate=0.1)
+    critic = fit_critic(net, loader, steps=2, learning_rate=0.01)
     with torch.no_grad():
         assert (critic(images(1)) - net(images(1))).abs().max() > 1e-3
     assert differences(before, everything(net)) == []
@@ -282,7 +282,7 @@ def test_redrawn_copies_leave_a_networks_weights_alone(net: nn.Module, kind: str
         pytest.skip("its layers cannot be drawn anew")
     before = everything(net)
     check = randomisation_check(net, images(1), 1, {"x": lambda model, x, y: model(x)[0, 1] * x})
-    assert abs(check.correlations[0, -1]) < 1
+    assert abs(check.spearman[0, -1]) < 1
     assert differences(before, everything(net)) == []
 
 
