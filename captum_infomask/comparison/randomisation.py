@@ -36,7 +36,7 @@ from captum_infomask.comparison.redraw import (
     redraw,
 )
 from captum_infomask.comparison.windows import chosen_windows
-from captum_infomask.engines.isolation import Isolation, own_weight
+from captum_infomask.engines.isolation import Isolation, check_no_script, own_weight
 from captum_infomask.report.randomisation import randomisation_figure
 
 MOST_STAGES = 12
@@ -230,6 +230,7 @@ def _copied(model: object) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise ArgumentError(f"Expected `model` to be a torch.nn.Module; got {describe(model)}.")
     check_initialised("model", model)
+    check_no_script("model", model)
     copied: nn.Module = Isolation(own_weight).copy(model)
     return copied.eval()
 

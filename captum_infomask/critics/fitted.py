@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from captum_infomask._checks import ArgumentError, check_initialised, describe, finite_number
 from captum_infomask._files import check_input, check_output, damaged, read, write
 from captum_infomask.critics.fit_report import FitReport, stored_report
-from captum_infomask.engines.isolation import Isolation, own_weight
+from captum_infomask.engines.isolation import Isolation, check_no_script, own_weight
 from captum_infomask.models.checkpoints import fit_state_dict
 
 _FORMAT = "captum_infomask.FittedCritic 1"
@@ -91,10 +91,9 @@ def copy_of(model: object) -> nn.Module:
             f"network."
         )
     check_initialised("model", model)
+    check_no_script("model", model)
     copied: nn.Module = Isolation(own_weight).copy(model)
-    for parameter in copied.parameters():  # TorchScript has no requires_grad_ of its own
-        parameter.requires_grad_(False)
-    return copied
+    return copied.requires_grad_(False)
 
 
 def weights(network: nn.Module) -> dict[str, Tensor]:

@@ -14,13 +14,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from captum_infomask._checks import ArgumentError
+
 
 class Isolation:
     """Copies networks, and whatever refers to them, by construction.
 
     No module is asked to copy itself, and nothing is assigned to one, since either may reach the
     network that it wraps. What cannot be copied is shared. TorchScript, which is a program rather
-    than an object, is copied with its weights. Of a compiled network the copy is the network that was compiled.
+    than an object, is copied with its weights. Of a compiled network the copy is the network
+    that was compiled.
 
     Args:
         weights: What stands for a parameter in a copy.
@@ -137,6 +140,17 @@ def alias(parameter: nn.Parameter) -> Tensor:
 def own_weight(parameter: nn.Parameter) -> Tensor:
     """A parameter of the same values, in memory of its own."""
     return nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)
+
+
+def check_no_script(name: str, network: nn.Module) -> None:
+    """Refuse TorchScript where weights are to be changed layer by layer."""
+    scripts = [key for key, m in network.named_modules() if isinstance(m, torch.jit.ScriptModule)]
+    if scripts:
+        where = f" at {scripts[0]!r}" if scripts[0] else ""
+        raise ArgumentError(
+            f"Expected `{name}` to be a torch.nn.Module whose layers can be changed; got "
+            f"TorchScript{where}. Pass the module that it was made of."
+        )
 
 
 def compiled_network(module: nn.Module) -> nn.Module | None:
