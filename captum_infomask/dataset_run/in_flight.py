@@ -74,8 +74,8 @@ class InFlight:
                 with suppress(OSError):
                     os.ftruncate(note, len(known))
                 os.close(note)
-            if not suspects:
-                self._note.unlink(missing_ok=True)
+                if not suspects:
+                    self._note.unlink(missing_ok=True)
 
 
 def _places(note: Path) -> set[int]:

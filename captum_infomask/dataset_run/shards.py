@@ -128,5 +128,7 @@ def remove_leftovers(folder: Path, *, notes: bool = True) -> None:
         notes: Also those of pictures in flight, which a run that goes on reads.
     """
     for name in filter(is_leftover, os.listdir(folder)):
-        if notes or not name.startswith(".decoding-"):
-            (folder / name).unlink(missing_ok=True)
+        path = folder / name
+        if path.is_dir() or (name.startswith(".decoding-") and not notes):
+            continue  # what is a folder is none of ours
+        path.unlink(missing_ok=True)

@@ -144,6 +144,15 @@ def test_a_folder_in_a_shards_place_is_refused(folder, out):
         refused(("part-00001.parquet", "folder"), lambda: run_tiny(folder, out))
 
 
+def test_folders_called_as_leftovers_are_left_alone(folder, out):
+    names = ("part-00001.begun", "a.0123456789ab.part", ".decoding-0")
+    for name in names:
+        (out / name).mkdir()
+    as_if_killed(out, 0)
+    assert run_tiny(folder, out).is_complete
+    assert all((out / name).is_dir() for name in names)
+
+
 @pytest.mark.parametrize("name", ["part-000001.parquet", "part-00099.parquet", "part-1.parquet"])
 def test_a_file_that_readers_would_take_for_a_shard_is_refused(folder, out, name):
     shutil.copy(shard(out), out / name)

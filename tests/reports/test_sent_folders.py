@@ -20,6 +20,7 @@ from captum_infomask._checks import ArgumentError
 from captum_infomask.cli import main
 from captum_infomask.dataset_run.data.pictures import find_pictures
 from captum_infomask.dataset_run.kept import KEPT
+from captum_infomask.dataset_run.manifest import read_manifest, write_manifest
 from captum_infomask.dataset_run.summary.content import run_content
 from captum_infomask.models.pictures import read_image
 
@@ -65,11 +66,10 @@ def sent(ended, tmp_path) -> Path:
 
 
 def rewrite(out: Path, **changed: Any) -> None:
-    """Another manifest."""
-    path = out / "manifest.json"
-    manifest = json.loads(path.read_text())
+    """Another manifest, with the hash that belongs to it, as whoever means harm would write."""
+    manifest = read_manifest(out)
     settings = {**manifest["settings"], **changed.pop("settings", {})}
-    path.write_text(json.dumps({**manifest, **changed, "settings": settings}))
+    write_manifest(out, {**manifest, **changed, "settings": settings})
 
 
 def shown(run: Any) -> dict[str, np.ndarray | None]:
