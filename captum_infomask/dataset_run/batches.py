@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from captum_infomask._process import quiet
 from captum_infomask.dataset_run.data.decode import Decoded
 from captum_infomask.dataset_run.data.pictures import Pictures
 from captum_infomask.dataset_run.errors import RunStopped
@@ -136,9 +137,8 @@ def _loaded(
             # Whatever the default of this Python: it starts at once, and takes any preprocessing.
             "multiprocessing_context": "fork" if sys.platform == "linux" else None,
         }
-    with warnings.catch_warnings():
+    with quiet("This process .* is multi-threaded", "This DataLoader will create"):
         # They leave PyTorch's threads, which a fork has not, alone.
-        warnings.filterwarnings("ignore", "This process .* is multi-threaded")
         # Of far data more pictures are on their way than there are CPUs.
         warnings.filterwarnings("ignore", "This DataLoader will create")
         loader = DataLoader(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from captum_infomask._checks import ArgumentError, describe, finite_number, one_of, short_repr
 from captum_infomask._files import check_input, output_file
+from captum_infomask._process import quiet
 
 _KEY = "captum_infomask"
 _FORMAT = "grey level × scale + offset"
@@ -95,7 +96,7 @@ def read_png(path: str | PathLike[str], *, unit: Literal["bits", "nats"] = "bits
     one_of("unit", unit, _NATS)
     file = check_input("path", path)
     try:
-        with warnings.catch_warnings():
+        with quiet():
             # Between once and twice its limit Pillow only warns.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file, formats=["PNG"]) as picture:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from pathlib import Path
 
 import safetensors
@@ -14,6 +13,7 @@ from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from captum_infomask._checks import ArgumentError
 from captum_infomask._files import check_input
+from captum_infomask._process import quiet
 from captum_infomask.models.claims import WouldRunError, check_claims
 
 
@@ -126,9 +126,8 @@ def _read_torch(path: Path) -> object:
     """Read ``torch.save``'s format with the unpickler that builds tensors and nothing else."""
     try:
         check_claims(path)
-        with warnings.catch_warnings():
+        with quiet("Detected pickle protocol"):
             # Of another protocol than torch.save's: it is read or refused, both by the same rules.
-            warnings.filterwarnings("ignore", "Detected pickle protocol")
             return torch.load(path, map_location="cpu", weights_only=True)
     except MemoryError:
         raise

@@ -15,6 +15,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
 from captum_infomask._checks import ArgumentError
+from captum_infomask._process import quiet
 
 _ORIENTATION = 0x0112  # the tag of EXIF and TIFF that says how the camera was held
 _UPRIGHT = {
@@ -58,7 +59,7 @@ def is_picture(file: IO[bytes]) -> bool:
         False
     """
     try:
-        with warnings.catch_warnings():
+        with quiet():
             warnings.simplefilter("ignore")
             with Image.open(file) as image:
                 return image.format not in _UNSHOWN
@@ -135,7 +136,7 @@ def decode_image(content: bytes, name: str) -> Image.Image:
         (255, 0, 0)
     """
     try:
-        with warnings.catch_warnings():
+        with quiet():
             warnings.simplefilter("ignore")
             # Between once and twice its limit Pillow only warns.
             warnings.simplefilter("error", Image.DecompressionBombWarning)

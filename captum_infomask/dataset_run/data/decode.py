@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._process import quiet
 from captum_infomask.dataset_run.data.pictures import Pictures
 from captum_infomask.dataset_run.errors import in_one_line
 from captum_infomask.engines.memory import is_out_of_memory
@@ -67,7 +68,7 @@ def decode(
     """
     sha256 = None
     try:
-        with warnings.catch_warnings():
+        with quiet():
             warnings.simplefilter("ignore")
             content = pictures.read(k)
             sha256 = hashlib.sha256(content).hexdigest()
