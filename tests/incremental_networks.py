@@ -2,7 +2,7 @@
 import functools
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 DTYPE = torch.float64
 
@@ -63,3 +63,12 @@ def opaque(function):
         return function(x)
 
     return seen
+
+
+def sizes_are_traced():
+    """Whether functions take torch.fx's stand-ins in lists and for sizes: not in PyTorch 2.4."""
+    try:
+        fx.symbolic_trace(lambda x: torch.cat([x, x], x.dim() - 1))
+    except TypeError:
+        return False
+    return True

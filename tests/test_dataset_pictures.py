@@ -103,8 +103,8 @@ def test_a_pipe_is_no_picture(tree):
 
 
 def test_flat_folders_have_no_labels(tmp_path):
-    fill(tmp_path, "a/1.png", "flat.gif", "other.avif")
-    assert find_pictures(tmp_path).keys == ["a/1.png", "flat.gif", "other.avif"]
+    fill(tmp_path, "a/1.png", "flat.gif", "other.webp")
+    assert find_pictures(tmp_path).keys == ["a/1.png", "flat.gif", "other.webp"]
     with pytest.raises(ArgumentError, match=r"sub-folder.*flat\.gif lies in"):
         find_pictures(tmp_path, "label")
 

@@ -4,9 +4,16 @@ import re
 
 import pytest
 import torch
-from incremental_networks import DTYPE, Layer, Network, opaque, scatter
+from incremental_networks import (
+    DTYPE,
+    Layer,
+    Network,
+    opaque,
+    scatter,
+    sizes_are_traced,
+)
 from incremental_views import literal, passes_of, through
-from torch import fx, nn
+from torch import nn
 from torch.nn import functional as F
 from torchvision import models
 
@@ -116,15 +123,6 @@ def test_it_runs(name, view):
         assert found.startswith("batched (torch.fx cannot trace it")
         return
     assert found == "incremental"
-
-
-def sizes_are_traced():
-    """Whether functions take torch.fx's stand-ins in lists and for sizes: not in PyTorch 2.4."""
-    try:
-        fx.symbolic_trace(lambda x: torch.cat([x, x], x.dim() - 1))
-    except TypeError:
-        return False
-    return True
 
 
 def _aliased(a):

@@ -4,7 +4,7 @@ import torch
 from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
 from incremental_layers import networks
-from incremental_networks import DTYPE
+from incremental_networks import DTYPE, sizes_are_traced
 from incremental_views import literal, passes_of, through
 
 from captum_infomask import Blur, Constant, Inpaint, from_feature_mask, grid, sliding_windows
@@ -64,5 +64,6 @@ def test_every_view_is_what_the_network_says(data):
     effects = (wanted - base).abs().reshape(len(wanted), -1).amax(1)
     assume(float(effects.median()) > 1000 * EXACT * float(scale))
     found = through(passes.engine, passes.plan)
-    assert passes.engine.name == "incremental"
+    if not passes.engine.name.startswith("batched (torch.fx cannot trace it") or sizes_are_traced():
+        assert passes.engine.name == "incremental"
     assert (found - wanted).abs().max() <= EXACT * scale

@@ -457,7 +457,6 @@ def test_weights_that_do_not_fit_are_named_and_change_nothing(tmp_path):
         load_classifier("squeezenet1_1", tmp_path / "resnet.pt")
 
 
-@pytest.mark.filterwarnings("ignore:You are using `torch.load`:FutureWarning")  # PyTorch 2.4
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_a_pickle_of_code_is_refused_and_not_run(wrapped, tmp_path):
     trap, path = tmp_path / "sprung", tmp_path / "weights.pt"

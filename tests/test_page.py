@@ -144,8 +144,9 @@ def test_the_viewer_loads_nothing(name):
 
 def float_planes():
     shapes = arrays.array_shapes(min_dims=2, max_dims=2, max_side=9)
-    few = st.sampled_from([0.0, -0.0, 1.5, -2.25, float("nan"), float("inf"), 1e-45])
-    return arrays.arrays(np.float32, shapes, elements=few | st.floats(width=32))
+    any_number = st.floats(width=32)  # knows whether a library has turned subnormal numbers off
+    few = st.sampled_from([0.0, -0.0, 1.5, -2.25, float("nan"), float("inf")])
+    return arrays.arrays(np.float32, shapes, elements=few | any_number)
 
 
 @settings(max_examples=100, deadline=None)

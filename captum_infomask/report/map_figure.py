@@ -44,7 +44,7 @@ def map_figure(
     limit = float(np.abs(plane).max()) or 1.0
     is_empty = not plane.any()
     visualization.visualize_image_attr(
-        np.ones_like(plane) if is_empty else plane / limit,
+        (np.ones_like(plane) if is_empty else plane / limit)[:, :, None],
         picture,
         method="heat_map" if picture is None else "blended_heat_map",
         sign="all",

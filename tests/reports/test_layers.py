@@ -89,6 +89,7 @@ def test_grad_cam_reads_channels_that_come_last(name: str) -> None:
         check_grad_cam(network, layer, target, maps[target])
 
 
+@pytest.mark.filterwarnings("ignore:torch.meshgrid")  # torchvision 0.19
 @pytest.mark.parametrize(
     ("name", "layer", "channels_last"),
     [
