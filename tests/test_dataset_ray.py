@@ -104,7 +104,7 @@ def test_a_shard_that_kills_its_workers_stops_the_run(found):
 
 
 def test_shards_are_told_as_they_finish_and_none_begins_after_the_end(found):
-    assert found["deadly"]["done"] == [0, 1, 2]  # 2 began when 0 was told, 3 when 1 was
+    assert sorted(found["deadly"]["done"]) == [0, 1, 2]  # two at a time, whichever ends first
     assert found["deadly"]["written"] < 10  # of 20: what a worker had been given, it may end
 
 

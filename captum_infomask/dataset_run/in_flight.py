@@ -4,7 +4,6 @@ from __future__ import annotations
 import os
 import pickle
 import signal
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from captum_infomask._process import quiet
 from captum_infomask.dataset_run.data.decode import Decoded, decode
 from captum_infomask.dataset_run.data.pictures import Pictures
 
@@ -103,9 +103,7 @@ def decode_apart(
     """As ``decode``, in a process of its own, whose end is the picture's error."""
     here, there = os.pipe()
     try:
-        with warnings.catch_warnings():
-            # It leaves what other threads hold alone.
-            warnings.filterwarnings("ignore", "This process .* is multi-threaded")
+        with quiet("This process .* is multi-threaded"):  # it leaves what other threads hold alone
             child = os.fork()
     except OSError:
         os.close(here)
