@@ -201,6 +201,7 @@ def test_baselines_that_are_not_finite_name_the_view(view: str) -> None:
     )
 
 
+@pytest.mark.filterwarnings("ignore:The network's answers change")
 @pytest.mark.parametrize("view", ["keep", "drop"])
 def test_one_image_without_a_batch_dimension(view: str) -> None:
     """Three rows of pixels could be a batch of sequences: it is the network that says no."""

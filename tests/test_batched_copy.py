@@ -251,7 +251,7 @@ def test_a_copy_is_kept_where_that_is_asked_and_checked_again(
     net, x, made, kept = Block(), images(), [], {}
     trace = base.traced
     monkeypatch.setattr(
-        copies, "traced", lambda network, given: made.append(network) or trace(network, given)
+        base, "traced", lambda network, given: made.append(network) or trace(network, given)
     )
     alone = bits(net, x, "crop", engine=Batched(), perturbations_per_eval=1)
     bits(net, x, "crop", engine=Batched(), perturbations_per_eval=1)

@@ -569,10 +569,14 @@ def test_a_network_that_cannot_take_a_crop():
     )
 
 
-def test_a_network_that_cannot_be_copied():
+def test_a_network_that_keeps_what_hangs_on_a_graph_is_copied():
     model = network()
     model.cache = model(ALL)
-    refused(("`model`", "copy"), lambda: quick(model))
+    before = model.cache.detach().clone()
+    critic = quick(model)
+    assert critic.network.cache is not model.cache
+    assert torch.equal(model.cache, before)
+    assert model.cache.requires_grad
 
 
 def test_errors_come_before_any_step():
@@ -623,7 +627,7 @@ def test_script_tables_hold_the_ink_iou_of_the_masks():
     keep = measured()["keep", "20/4", "blank"].before
     expected = ink_iou(threshold_mask(keep.attributions()), few().images > 0.2, few().ink).mean()
     cell = next(row[2] for row in rows if row[:2] == ["keep", "20/4"])
-    assert cell.startswith(f"{expected:.3f} ")
+    assert cell == f"{expected:.3f}"  # few pictures have no interval
     assert expected > 0.9
     lines = [
         row.strip("| ").split(" | ") for row in script.settings_table(found, few()).splitlines()

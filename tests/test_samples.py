@@ -136,6 +136,7 @@ def test_samples_of_a_deterministic_network_agree(net, images, view, scale):
     assert bool((many.lower <= many.scores).all() & (many.scores <= many.upper).all())
 
 
+@pytest.mark.filterwarnings("ignore:The network's answers change")  # of a chain they do
 @pytest.mark.parametrize("view", [*VIEWS, "chain"])
 def test_draws_depend_on_the_seed(view):
     net, x = Net(), torch.rand(2, 3, 8, 8)
@@ -153,6 +154,7 @@ def test_draws_depend_on_the_seed(view):
     assert not torch.allclose(scores(1), first, atol=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:The network's answers change")
 def test_a_chain_of_a_network_with_dropout_still_sums_to_its_ends():
     net, x = Net(), torch.rand(2, 3, 8, 8)
     with keep_dropout(net):

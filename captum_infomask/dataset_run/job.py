@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from captum_infomask._checks import ArgumentError
-from captum_infomask._random import OwnGenerators
 from captum_infomask.dataset_run.batches import Batch, Wanted, read_batches
 from captum_infomask.dataset_run.data.labels import label_error
 from captum_infomask.dataset_run.data.pictures import Pictures
@@ -47,7 +46,8 @@ class ModelSource:
             model = replace(model, network=Isolation(own_weight).copy(model.network))
         elif isinstance(model, nn.Module):
             model = Isolation(own_weight).copy(model)
-        with OwnGenerators(None):  # what makes a network draws its weights
+        devices = [device] if device.startswith("cuda") else []
+        with torch.random.fork_rng(devices=devices):  # a function that makes a network may seed it
             classifier = as_classifier(model, self.weights, self.categories)
         return replace(classifier, network=classifier.network.to(device))
 
