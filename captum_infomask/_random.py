@@ -20,6 +20,16 @@ _WITH_GENERATOR = {
 _exchange = threading.Lock()
 
 
+def _renew() -> None:
+    """In a process that was forked, no other thread is there to give the lock back."""
+    global _exchange  # noqa: PLW0603 - the lock is the process's
+    _exchange = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
+
+
 class OwnGenerators(TorchDispatchMode):
     """In a ``with`` block, and in this thread alone, PyTorch draws by generators of this object.
 

@@ -160,13 +160,17 @@ def compare(
 
     isolation = Isolation(alias)
     own = isolation.copy(model)
+    if not isolation.is_whole:
+        own = model  # then methods run on it as it is, and it is put back
     answered = network_answers(own, images, seed, score)
     answers = answered.log_probabilities
     targets = targets_among(table, answers, names)
     score.check_target(torch.tensor(targets)[:, None])
     if ground_truth is not None and truths is None:
         truths = read_truth(ground_truth, images, targets)
-    entries = tuple(entry.isolated(isolation) for entry in _entries(setting, given))
+    entries = _entries(setting, given)
+    if own is not model:
+        entries = tuple(entry.isolated(isolation) for entry in entries)
     against = _reference(entries, reference)
     task = Task(
         model=own,

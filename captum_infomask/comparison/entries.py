@@ -5,6 +5,7 @@ import copy
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -145,13 +146,18 @@ class Entry:
 def _isolated(given: Any, isolation: Isolation) -> Any:
     if isinstance(given, Method):
         return replace(given, attribute=isolation.copy(given.attribute))
-    if not isinstance(given, Attribution):
+    if not isinstance(given, Attribution) or _runs_a_function(given):
         return given
     made = copy.copy(given)
     for name, held in vars(given).items():
         is_method = isinstance(held, Attribution)
         made.__dict__[name] = _isolated(held, isolation) if is_method else isolation.copy(held)
     return made
+
+
+def _runs_a_function(method: Attribution) -> bool:
+    """Whether a method may run the network itself, of which it may hold layers."""
+    return any(isinstance(vars(method).get(n), FunctionType) for n in ("forward_func", "model"))
 
 
 def read_entries(methods: object) -> tuple[Entry, ...] | tuple[str, ...]:

@@ -100,9 +100,12 @@ def feature_map(model: nn.Module, inputs: Tensor, layer: nn.Module | None = None
     """
     isolation = Isolation(alias)
     own = isolation.copy(model)
-    finished, axes = _finished_layers(own, inputs)
-    users = {isolation.copy(module): module for module in model.modules()}
-    finished = [replace(one, module=users[one.module]) for one in finished]
+    if isolation.is_whole:
+        finished, axes = _finished_layers(own, inputs)
+        users = {isolation.copy(module): module for module in model.modules()}
+        finished = [replace(one, module=users[one.module]) for one in finished]
+    else:
+        finished, axes = _finished_layers(model, inputs)
     if layer is not None:
         found = [one for one in finished if one.module is layer]
         if not found or found[-1].output.ndim != 4:
@@ -159,7 +162,7 @@ def _with_axes(model: nn.Module, layer: _Layer, axes: _ChannelAxes) -> FeatureMa
 
 
 def _finished_layers(model: nn.Module, inputs: Tensor) -> tuple[list[_Layer], _ChannelAxes]:
-    """The layers of a copy that its output is computed from, and where channels stand."""
+    """The layers that the output is computed from, as they finish, and where channels stand."""
     finished: list[_Layer] = []
     axes = _ChannelAxes()
 
@@ -167,6 +170,7 @@ def _finished_layers(model: nn.Module, inputs: Tensor) -> tuple[list[_Layer], _C
         if isinstance(output, Tensor):
             finished.append(_Layer(module, output, output.grad_fn))
 
+    training = [(module, module.training) for module in model.modules()]
     hooks = [
         module.register_forward_hook(note) for module in model.modules() if module is not model
     ]
@@ -176,6 +180,9 @@ def _finished_layers(model: nn.Module, inputs: Tensor) -> tuple[list[_Layer], _C
     finally:
         for hook in hooks:  # they and what they note know each other
             hook.remove()
+        for module, mode in training:
+            if module.training != mode:
+                module.training = mode
     used: set[Any] = set()
     if isinstance(output, Tensor):
         _reach(output.grad_fn, used)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import sys
+import weakref
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from types import MethodType
+from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
@@ -27,10 +28,15 @@ class Isolation:
 
     Args:
         weights: What stands for a parameter in a copy.
+
+    Attributes:
+        is_whole: Whether no copy runs a part of what it was made of: a function's closure or a weak
+            reference may hold one, which nothing can follow.
     """
 
     def __init__(self, weights: Callable[[nn.Parameter], Tensor]) -> None:
         self._weights = weights
+        self.is_whole = True
         self._made: dict[int, Any] = {}  # by the id of what it stands for
         self._copied: list[Any] = []  # kept, so that no id is given away
 
@@ -47,11 +53,14 @@ class Isolation:
         if id(value) in self._made:
             return self._made[id(value)]
         made: Any
+        if kind in weakref.ProxyTypes:
+            self.is_whole = False
+            return value
         if isinstance(value, nn.Module):
             return self._network(value)
         if kind in (dict, OrderedDict):
             made = self._note(value, kind())
-            made.update((key, self._own(part)) for key, part in value.items())
+            made.update((self._own(key), self._own(part)) for key, part in value.items())
         elif kind in (list, set):
             made = self._note(value, kind())
             parts = map(self._own, value)
@@ -81,8 +90,8 @@ class Isolation:
         made = self._shell(network, shells)
         for module, shell in shells:
             for name, value in vars(module).items():
-                shell.__dict__[name] = self._own(value)
-            shell.__dict__["_compiled_call_impl"] = None  # it would run the user's module
+                if name != "_compiled_call_impl":  # it would run the user's module
+                    shell.__dict__[name] = self._own(value)
         return made
 
     def _shell(self, module: nn.Module, shells: list[tuple[nn.Module, nn.Module]]) -> nn.Module:
@@ -99,6 +108,8 @@ class Isolation:
             made = self._note(module, self._shell(compiled, shells))
             return made
         made = self._note(module, object.__new__(type(module)))
+        if any(vars(kind).get("__slots__") for kind in type(module).__mro__):
+            self.is_whole = False
         shells.append((module, made))
         for child in module._modules.values():
             if child is not None:
@@ -118,11 +129,61 @@ class Isolation:
         try:
             made = copy.deepcopy(value, trial)
         except Exception:  # locks, files, generators: whatever __deepcopy__ or __reduce__ raises
-            return value
-        self._made.update(trial)
+            made = value
+        else:
+            self._copied.append(trial.pop(id(trial), None))  # what keeps the ids in it from reuse
+            self._made.update(trial)
+        if made is value and self._reaches(value):
+            self.is_whole = False
         return made
 
+    def _reaches(self, value: Any) -> bool:
+        """Whether a module that was copied can be come to from a value that is shared."""
+        waiting, seen = [value], set[int]()
+        while waiting and len(seen) < _MOST:
+            each = waiting.pop()
+            if id(each) in seen or type(each) in _IMMUTABLE:
+                continue
+            seen.add(id(each))
+            if isinstance(each, nn.Module):
+                if self._made.get(id(each), each) is not each:
+                    return True
+            else:
+                waiting += _held(each)
+        return False
 
+
+def _held(value: Any) -> list[Any]:
+    """What a value holds, as far as it tells."""
+    held: list[Any] = []
+    if isinstance(value, FunctionType):
+        cells = [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
+        held = [*cells, *(value.__defaults__ or ()), *vars(value).values()]
+    elif isinstance(value, MethodType):
+        held = [value.__self__, value.__func__]
+    elif isinstance(value, weakref.ref):
+        held = [value()]
+    elif isinstance(value, partial):
+        held = [value.func, *value.args, *value.keywords.values()]
+    elif isinstance(value, Mapping):
+        held = [*value.keys(), *value.values()]
+    elif isinstance(value, list | tuple | set | frozenset):
+        held = list(value)
+    elif not isinstance(value, type | ModuleType | Tensor):
+        slots = [name for kind in type(value).__mro__ for name in vars(kind).get("__slots__", ())]
+        attributes = getattr(value, "__dict__", {}).values()
+        held = [*(getattr(value, name, None) for name in slots), *attributes]
+    return held
+
+
+def _is_filled(cell: CellType) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:  # a variable that is not set yet
+        return False
+
+
+_MOST = 10_000  # values that are looked at for a module
 _IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
 
 

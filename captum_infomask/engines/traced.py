@@ -50,7 +50,10 @@ def traced(
         if "forward" in vars(module) and compiled_network(module) is None:
             # It may be bound to the user's modules, which must not meet stand-ins.
             raise StandsAside(f"{type(module).__name__} has a forward function of its own")
-    own = Isolation(same_weight).copy(network)
+    isolation = Isolation(same_weight)
+    own = isolation.copy(network)
+    if not isolation.is_whole:
+        raise StandsAside("it holds parts of itself where no copy can follow")
     recorder = _Recorder(own)
     try:
         with _recording(own, recorder, closed):

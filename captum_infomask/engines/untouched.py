@@ -1,9 +1,10 @@
 # The promise that a user's model is as it was, whatever happens.
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,14 +30,11 @@ def buffers_kept(forward_func: Callable[..., Any]) -> Iterator[None]:
     afterwards. The buffers of a model that is hidden in a plain function cannot be seen from here.
     """
     owner = forward_func if isinstance(forward_func, nn.Module) else _owner(forward_func)
-    modules = [] if owner is None else [m for m in owner.modules() if m._buffers]
-    found = [_find(module) for module in modules]
-    try:
+    with ExitStack() as stack:
+        for module in [] if owner is None else owner.modules():
+            stack.callback(_put_back, _find(module))
         with torch.no_grad():
             yield
-    finally:
-        for each in found:
-            _put_back(each)
 
 
 def _owner(forward_func: object) -> nn.Module | None:
@@ -47,10 +45,18 @@ def _owner(forward_func: object) -> nn.Module | None:
 
 @dataclass(eq=False)
 class _Found:
-    """A module's buffers as a call found them: name, tensor, values."""
+    """A module's buffers as a call found them.
+
+    Attributes:
+        module: The module.
+        buffers: By name; None where none is set.
+        values: Those of buffers that are tensors.
+        thread: Whose call it is.
+    """
 
     module: nn.Module
-    buffers: list[tuple[str, Tensor, Tensor]]
+    buffers: dict[str, Tensor | None]
+    values: dict[str, Tensor]
     thread: int = field(default_factory=threading.get_ident)
 
 
@@ -59,30 +65,61 @@ _at_work: dict[int, list[_Found]] = {}
 _lock = threading.Lock()
 
 
+def _forget() -> None:
+    """In a process that was forked, no other thread's call is at work."""
+    global _lock  # noqa: PLW0603 - the lock is the process's
+    _lock = threading.Lock()
+    _at_work.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
 def _find(module: nn.Module) -> _Found:
     """Note a module's buffers; where another thread's call moves them, as it found them."""
     thread = threading.get_ident()
     with _lock:
-        calls = _at_work.setdefault(id(module), [])
-        buffers = next((call.buffers for call in calls if call.thread != thread), None)
-        if buffers is None:
-            named = module._buffers.items()
-            buffers = [(name, b, b.detach().clone()) for name, b in named if b is not None]
-        calls.append(_Found(module, buffers))
-        return calls[-1]
+        others = (call for call in _at_work.get(id(module), ()) if call.thread != thread)
+        first = next(others, None)
+        if first is None:
+            buffers = dict(module._buffers.items())
+            values = {name: b.detach().clone() for name, b in buffers.items() if b is not None}
+            found = _Found(module, buffers, values)
+        else:
+            found = _Found(module, first.buffers, first.values)
+        _at_work.setdefault(id(module), []).append(found)
+        return found
 
 
 @torch.no_grad()
 def _put_back(found: _Found) -> None:
+    module = found.module
     with _lock:
-        calls = _at_work[id(found.module)]
+        calls = _at_work[id(module)]
         calls.remove(found)
         if not calls:
-            del _at_work[id(found.module)]
-        is_script = isinstance(found.module, torch.jit.ScriptModule)  # of which none is replaced
-        for name, buffer, values in found.buffers:
-            if not is_script and found.module._buffers.get(name) is not buffer:
-                found.module._buffers[name] = buffer
+            del _at_work[id(module)]
+        if not isinstance(module, torch.jit.ScriptModule):  # of which none is replaced
+            now = module._buffers
+            for name in now.keys() - found.buffers.keys():
+                del now[name]
+            for name, buffer in found.buffers.items():
+                if name not in now or now[name] is not buffer:
+                    now[name] = buffer
+        for name, values in found.values.items():
+            buffer = found.buffers[name]
             # Writing to a buffer would spoil a graph of the user's that has saved it.
-            if not torch.equal(buffer, values):
+            if buffer is not None and not _same(buffer, values):
                 buffer.copy_(values)
+
+
+def _same(buffer: Tensor, values: Tensor) -> bool:
+    """Whether a buffer holds these values; NaN is NaN."""
+    if buffer.is_meta:
+        return True
+    if buffer.layout is not torch.strided:
+        buffer, values = buffer.to_dense(), values.to_dense()
+    if torch.equal(buffer, values) or not buffer.is_floating_point():
+        return torch.equal(buffer, values)
+    return bool(((buffer == values) | (buffer.isnan() & values.isnan())).all())

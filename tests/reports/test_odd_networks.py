@@ -1,0 +1,207 @@
+# Networks that hold parts of themselves where copies cannot follow, or buffers of every kind.
+from __future__ import annotations
+
+import threading
+import types
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from captum.attr import DeepLift, GuidedBackprop, LayerGradCam
+from state import differences, take_down
+from tiny import images, randomise
+from torch import Tensor, nn
+
+from captum_infomask import InfoMask, compare, grid
+from captum_infomask.engines.isolation import Isolation, alias
+
+
+class Body(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.relu = nn.Conv2d(3, 6, 3), nn.ReLU()
+        self.conv2, self.relu2 = nn.Conv2d(6, 6, 3), nn.ReLU()
+        self.fc = nn.Linear(6, 4)
+
+    def first(self, x: Tensor) -> Tensor:
+        return self.relu(self.conv(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.relu2(self.conv2(self.first(x))).mean((2, 3)))
+
+
+class Closure(Body):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = lambda x: self.relu(self.conv(x))
+
+
+class Patched(Body):
+    def __init__(self) -> None:
+        super().__init__()
+        own = self.forward
+        self.forward = lambda x: own(x) + 0
+
+
+class Weak(Body):
+    class Child(nn.Module):
+        def __init__(self, parent: nn.Module) -> None:
+            super().__init__()
+            self.parent = weakref.ref(parent)
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.parent().last = x
+            return self.parent().relu(self.parent().conv(x))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = Weak.Child(self)
+
+
+class Proxied(Body):
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = types.MappingProxyType({"relu": self.relu})
+
+    def first(self, x: Tensor) -> Tensor:
+        return self.held["relu"](self.conv(x))
+
+
+class Locked(Body):
+    class Holder:
+        def __init__(self, relu: nn.Module) -> None:
+            self.relu, self.lock = relu, threading.Lock()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.holder = Locked.Holder(self.relu)
+
+    def first(self, x: Tensor) -> Tensor:
+        return self.holder.relu(self.conv(x))
+
+
+class Slots(Body):
+    __slots__ = ("gain",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        object.__setattr__(self, "gain", 2.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * self.gain
+
+
+class Keyed(Body):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = {self.conv: 2.0}
+
+    def first(self, x: Tensor) -> Tensor:
+        return super().first(x) * self.scale[self.conv]
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:Setting ", "ignore:Input Tensor")
+
+NETWORKS = [Body, Closure, Patched, Weak, Proxied, Locked, Slots, Keyed]
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("method", [GuidedBackprop, DeepLift])
+def test_captums_methods_have_their_own_numbers(kind: type[nn.Module], method: Any) -> None:
+    net, x = randomise(kind()), images(1)
+    before = take_down(net)
+    found = compare(net, x, 1, methods={"it": method(net)}, metrics=[])["it"]
+    assert differences(before, take_down(net)) == []
+    want = method(net).attribute(x.clone().requires_grad_(), target=1).detach()
+    assert found.error == ""
+    np.testing.assert_allclose(found.planes[0], want.mean(1)[0].numpy(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_layers_run_where_a_function_runs_the_network(kind: type[nn.Module]) -> None:
+    net, x = randomise(kind()), images(1)
+    methods = {
+        "function": LayerGradCam(lambda x: 1 * net(x), net.conv2),
+        "network": LayerGradCam(net, net.conv2),
+    }
+    found = compare(net, x, 1, methods=methods, metrics=[])
+    own = LayerGradCam(net, net.conv2).attribute(x, 1).detach()
+    want = nn.functional.interpolate(own, (8, 8), mode="bilinear")[0, 0].numpy()
+    assert np.abs(want).max() > 0.01
+    for outcome in found.outcomes:
+        assert outcome.error == ""
+        np.testing.assert_allclose(outcome.planes[0], want, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("view", ["drop", "crop"])
+def test_no_stand_in_reaches_the_users_network(kind: type[nn.Module], view: str) -> None:
+    net, x = randomise(kind()), images(1, height=24, width=24)
+    given = {"target": 1, "view": view, "regions": grid(x, 3, 3)}
+    found = InfoMask(net).score_regions(x, **given)
+    own = InfoMask(lambda x: 1 * net(x)).score_regions(x, **given)
+    torch.testing.assert_close(found.scores, own.scores, rtol=1e-4, atol=1e-5)
+    assert type(getattr(net, "last", x)) is Tensor
+
+
+def test_two_objects_that_hold_layers_are_both_copied() -> None:
+    class Held:
+        __slots__ = ("__dict__", "layer")
+
+        def __init__(self, layer: nn.Module) -> None:
+            self.layer = layer
+
+    net = Body()
+    net.holders = {k: Held(layer) for k, layer in enumerate([net.relu, net.relu2] * 50)}
+    made = Isolation(alias).copy(net)
+    for k, holder in made.holders.items():
+        assert holder.layer is [made.relu, made.relu2][k % 2]
+
+
+def set_in_forward(net: nn.Module) -> None:
+    net.register_buffer("mean", None)
+
+
+def sparse(net: nn.Module) -> None:
+    net.register_buffer("adjacency", torch.eye(4).to_sparse())
+
+
+def not_a_number(net: nn.Module) -> None:
+    net.register_buffer("nan", torch.tensor([float("nan"), 1.0]))
+
+
+def on_meta(net: nn.Module) -> None:
+    net.register_buffer("shape", torch.empty(3, device="meta"))
+
+
+@pytest.mark.parametrize("add", [set_in_forward, sparse, not_a_number, on_meta])
+@pytest.mark.filterwarnings("ignore:Sparse", "ignore:The network's answers change")
+def test_buffers_of_every_kind_are_put_back(add: Callable[[nn.Module], None]) -> None:
+    class Buffered(Body):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm2d(6)
+            add(self)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if add is set_in_forward and self.mean is None:
+                self.mean = x.mean()
+                self.register_buffer("late", torch.ones(1))
+            self.norm(self.first(x))
+            return super().forward(x)
+
+    net, x = randomise(Buffered()).train(), images(2)
+    keys, moved = list(net.state_dict()), net.norm.running_mean.clone()
+    versions = {name: buffer._version for name, buffer in net.named_buffers()}
+    InfoMask(net).attribute(x, target=1)
+    assert list(net.state_dict()) == keys
+    assert torch.equal(net.norm.running_mean, moved)
+    assert int(net.norm.num_batches_tracked) == 0
+    if add is set_in_forward:
+        assert net.mean is None
+    for name in ("nan", "adjacency"):
+        if name in versions:
+            assert dict(net.named_buffers())[name]._version == versions[name]
