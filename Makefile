@@ -12,7 +12,7 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-# Three minutes of the suite: no browser, notebook, Ray, demo or killed process, no doctests.
+# Most of the suite: no browser, notebook, Ray, demo or killed process, no doctests.
 test-fast: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" tests
 

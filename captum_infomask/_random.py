@@ -33,10 +33,10 @@ if hasattr(os, "register_at_fork"):
 class OwnGenerators(TorchDispatchMode):
     """In a ``with`` block, and in this thread alone, PyTorch draws by generators of this object.
 
-    The global generators are neither read nor moved, whatever other threads draw meanwhile. A
-    generator that a network passes by itself is left to it. An operation that takes no generator
-    (CUDA's fused dropout) borrows the global one for its own duration. The block may be entered
-    again, and goes on with the numbers that follow.
+    The global generators are not moved, whatever other threads draw meanwhile. A generator that a
+    network passes by itself is left to it; seeds that it sets are not followed. An operation that
+    takes no generator (CUDA's fused dropout, forms with ``out=``) borrows the global one for its
+    own duration. The block may be entered again, and goes on with the numbers that follow.
 
     Args:
         seed: Of the numbers; None goes on from where the global generators stand.

@@ -80,7 +80,8 @@ def compare(
 
     Pictures are taken one after another, so that memory does not grow with their number but for
     the maps. A method that fails on a picture gets its error as a row, and the others go on. The
-    model, the inputs and the random states are afterwards as they were.
+    model, the inputs and PyTorch's random states are afterwards as they were (docs/engines.md has
+    the limits, for functions among the methods).
 
     Args:
         model: The network: images (N, C, H, W) → outputs (N, M), or (N,) for one logit each.
