@@ -210,6 +210,7 @@ def start(process: Any) -> None:
 
 
 def _tell(pipe: Any, call: Callable[[], Any]) -> None:
+    torch.set_num_threads(1)  # others have not come along
     try:
         pipe.send((call(), None))
     except BaseException as error:

@@ -391,7 +391,12 @@ def wait_until(there: Callable[[], object]) -> None:
 @contextmanager
 def another_process(call: Callable[[], object]) -> Iterator[multiprocessing.Process]:
     """A forked process that calls."""
-    process = multiprocessing.get_context("fork").Process(target=call)
+
+    def child() -> None:
+        torch.set_num_threads(1)  # others have not come along
+        call()
+
+    process = multiprocessing.get_context("fork").Process(target=child)
     start(process)
     try:
         yield process
