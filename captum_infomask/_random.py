@@ -2,47 +2,48 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import _dispatch_has_kernel_for_dispatch_key as has_kernel
 from torch.utils._python_dispatch import TorchDispatchMode, _pop_mode, _push_mode
 
-# Where the variant of an operation that takes a generator has a name of its own.
-_WITH_GENERATOR = {
-    "default": "generator",
-    "low": "low_generator",
-    "names": "generator_with_names",
-}
+from captum_infomask._process import after_fork
+
 _exchange = threading.Lock()
 
 
+@after_fork
 def _renew() -> None:
-    """In a process that was forked, no other thread is there to give the lock back."""
+    """No other thread is there to give the lock back, and a worker's calls are its own."""
     global _exchange  # noqa: PLW0603 - the lock is the process's
     _exchange = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew)
+    if _may_watch():
+        sys.setprofile(None)
 
 
 class OwnGenerators(TorchDispatchMode):
     """In a ``with`` block, and in this thread alone, PyTorch draws by generators of this object.
 
-    The global generators are not moved, whatever other threads draw meanwhile. A generator that a
-    network passes by itself is left to it; seeds that it sets are not followed. An operation that
-    takes no generator (CUDA's fused dropout, forms with ``out=``) borrows the global one for its
-    own duration. The block may be entered again, and goes on with the numbers that follow.
+    The global generators are not moved, whatever other threads draw meanwhile: what Python code
+    calls on one of them inside (``torch.manual_seed``, ``fork_rng``, the states that checkpointing
+    keeps) is done to this object's, and so numbers are what they would be by themselves. A
+    generator that a network passes by itself is left to it. For such a call, and for an operation
+    that takes no generator (CUDA's fused dropout), the global one is borrowed for its own duration.
+    Calls are seen by a profile function; where the thread has one already, they are not. The block
+    may be entered again, and goes on with the numbers that follow.
 
     Args:
         seed: Of the numbers; None goes on from where the global generators stand.
 
     Attributes:
-        drew: Whether anything was drawn.
+        drew: Whether anything was drawn, or seeded.
     """
 
     def __init__(self, seed: int | None) -> None:
@@ -51,16 +52,25 @@ class OwnGenerators(TorchDispatchMode):
         self._seed = seed
         self._process = os.getpid()
         self._generators: dict[torch.device, torch.Generator] = {}
+        self._profiles: list[Any] = []
+        self._loan = ExitStack()
 
     # What TorchDispatchMode does besides, for torch.compile, it does to all threads.
     def __enter__(self) -> OwnGenerators:
         """Draw by these generators."""
+        self._profiles.append(sys.getprofile())
         _push_mode(self)
+        if _may_watch():
+            sys.setprofile(self._look)
         return self
 
     def __exit__(self, *error: object) -> None:
         """Draw by those from before."""
+        before = self._profiles.pop()
+        if _may_watch():
+            sys.setprofile(before)
         _pop_mode()
+        self._loan.close()  # after an interruption in the middle of one
 
     def seed(self, seed: int) -> None:
         """Begin again with the numbers of another seed."""
@@ -83,24 +93,36 @@ class OwnGenerators(TorchDispatchMode):
 
     def _draw(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         names = [argument.name for argument in func._schema.arguments]
+        device = _device(args, kwargs)
         if "generator" in names:
             place = names.index("generator")
             own = kwargs.get("generator", args[place] if place < len(args) else None)
-            if own is None:
-                kwargs["generator"] = self._generator(_device(args, kwargs))
+            self.drew = True
+            if own is None or _is_global(own):
+                kwargs["generator"] = self._generator(device)
                 args = args[:place]
             return func(*args, **kwargs)
-        packet = func.overloadpacket
-        variant = _WITH_GENERATOR.get(func._overloadname, "")
-        if variant in packet.overloads():
-            generator = self._generator(_device(args, kwargs))
-            return getattr(packet, variant)(*args, generator=generator, **kwargs)
-        with self:  # made of operations that take one, perhaps
-            made = func.decompose(*args, **kwargs)
-        if made is not NotImplemented:
-            return made
-        with self._borrowed(_device(args, kwargs)):
+        kernel = _made_of_others(func, args)
+        if kernel is not None:
+            _push_mode(self)
+            try:
+                return func._op_dk(kernel, *args, **kwargs)
+            finally:
+                _pop_mode()
+        with self._borrowed(device):
             return func(*args, **kwargs)
+
+    def _look(self, frame: FrameType, event: str, called: Any) -> None:
+        """Lend this object's generator to a call on the global one, as in torch.manual_seed."""
+        if event[1] != "_":  # of a function in C
+            return
+        generator = getattr(called, "__self__", None)
+        if type(generator) is not torch.Generator or frame.f_globals is globals():
+            return
+        if _is_global(generator):
+            self._loan.close()
+            if event == "c_call":
+                self._loan.enter_context(self._borrowed(generator.device))
 
     def _generator(self, device: torch.device) -> torch.Generator | None:
         """The generator of a device; None of one on which nothing is computed."""
@@ -126,13 +148,31 @@ class OwnGenerators(TorchDispatchMode):
             return
         with _exchange:
             before, start = shared.get_state(), own.get_state()
-            shared.set_state(start)
             try:
+                shared.set_state(start)
                 yield
             finally:
                 own.set_state(shared.get_state())
                 shared.set_state(before)
         self.drew = drew or not torch.equal(start, own.get_state())
+
+
+def _may_watch() -> bool:
+    """Whether this thread's profile function is none but of this kind, if there is one."""
+    profile = sys.getprofile()
+    return profile is None or isinstance(getattr(profile, "__self__", None), OwnGenerators)
+
+
+def _made_of_others(func: Any, args: tuple[Any, ...]) -> str | None:
+    """The kernel by which an operation runs others, of which some take a generator."""
+    kernels = ["CompositeImplicitAutograd", "CompositeExplicitAutograd"]
+    tensors = [value for value in args if isinstance(value, Tensor)]
+    if any(tensor.is_nested for tensor in tensors):
+        kernels = ["CompositeImplicitAutogradNestedTensor", "NestedTensorCPU", *kernels]
+    elif func is torch.ops.aten.native_dropout.default and tensors[0].device.type == "cpu":
+        kernels = ["CPU"]
+    found = next((kernel for kernel in kernels if has_kernel(func.name(), kernel)), None)
+    return None if found is None else getattr(torch._C.DispatchKey, found)
 
 
 def _global(device: torch.device) -> torch.Generator:
@@ -143,6 +183,12 @@ def _global(device: torch.device) -> torch.Generator:
     if device.type == "mps":
         return torch.mps._get_default_mps_generator()
     return torch.default_generator
+
+
+def _is_global(generator: Any) -> bool:
+    """Whether it is a global generator, which may have several objects in Python."""
+    shared: Any = _global(generator.device)
+    return bool(generator._cdata == shared._cdata)
 
 
 def _device(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> torch.device:

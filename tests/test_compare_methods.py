@@ -120,7 +120,7 @@ def test_a_captum_methods_map_is_its_own_and_its_passes_are_counted(name, networ
     assert method.forward_func is held["forward_func"]
     target = {} if name == "LayerActivation" else {"target": 1}
     Plain.pictures = 0
-    with as_it_was(network, seed=5, foreign=True):
+    with as_it_was(network, seed=5):
         own = method.attribute(x.clone(), **target, **options).detach()
     seen = Plain.pictures
     if tuple(own.shape[2:]) != (8, 8):

@@ -21,10 +21,10 @@ _TAKEN_BACK = (
 
 
 @contextmanager
-def as_it_was(*models: Callable[..., Any], seed: int, foreign: bool = False) -> Iterator[None]:
+def as_it_was(*models: Callable[..., Any], seed: int) -> Iterator[None]:
     """Run something that may do anything to a model but change the values of its parameters.
 
-    Random numbers of PyTorch are drawn by ``seed`` inside, and gradients can be taken. Afterwards,
+    Random numbers are drawn by ``seed`` inside, and gradients can be taken. Afterwards,
     also after an error, the model's buffers, hooks, modes, attributes, and its parameters'
     gradients are as they were. Threads enter one at a time, since Captum warns, and Python filters
     warnings for all threads together.
@@ -32,7 +32,6 @@ def as_it_was(*models: Callable[..., Any], seed: int, foreign: bool = False) -> 
     Args:
         *models: Modules or their methods; other functions are let be.
         seed: Of what is drawn.
-        foreign: Whether what runs is not of this package, and may draw by Python or NumPy too.
     """
     owners = [m if isinstance(m, nn.Module) else getattr(m, "__self__", None) for m in models]
     modules = [
@@ -43,8 +42,7 @@ def as_it_was(*models: Callable[..., Any], seed: int, foreign: bool = False) -> 
         if not isinstance(module, torch.jit.ScriptModule)
     ]
     with quiet(*_TAKEN_BACK), ExitStack() as stack:
-        if foreign:
-            stack.enter_context(numbers_of_libraries(seed))
+        stack.enter_context(numbers_of_libraries(seed))
         stack.enter_context(_put_back(modules))
         stack.enter_context(torch.inference_mode(False))
         for model in models:

@@ -154,7 +154,7 @@ def randomisation_check(
     _check_picture(inputs)
     explain = _default_methods(inputs) if methods is None else _checked_methods(methods)
     pictures = inputs.detach()
-    with as_it_was(network, seed=seed, foreign=True), torch.no_grad():
+    with as_it_was(network, seed=seed), torch.no_grad():
         target = _checked_target(target, network(pictures))
         order = layers_in_order(network, pictures)
     stages = even_stages(order, MOST_STAGES) if layers is None else _named(network, layers)
@@ -195,7 +195,7 @@ def _ranks(
     """Every method's ranks of the pixels: by value, and by magnitude."""
     ranks = []
     for name, method in methods.items():
-        with as_it_was(network, seed=seed, foreign=True):
+        with as_it_was(network, seed=seed):
             found: object = method(network, inputs.clone(), target)
         found = found[0] if isinstance(found, tuple) and len(found) == 1 else found
         size = (1, *inputs.shape[2:])

@@ -103,7 +103,7 @@ def run_methods(
 def run_one(entry: Entry, question: Question) -> Answer:
     """Ask a method about a picture of its own, and leave all of the user's as it was."""
     models = (question.model, question.users) if entry.is_foreign else (question.model,)
-    with as_it_was(*models, seed=question.seed, foreign=entry.is_foreign):
+    with as_it_was(*models, seed=question.seed):
         return entry.ask(replace(question, inputs=question.inputs.detach().clone()))
 
 
@@ -166,7 +166,7 @@ def _measure(
         try:
             foreign = type(metric) not in METRICS.values()
             models = (task.model, task.users) if foreign else (task.model,)
-            with as_it_was(*models, seed=task.seed, foreign=foreign):
+            with as_it_was(*models, seed=task.seed):
                 found[name] = metric(sample)
         except Exception as failure:  # as with methods
             troubles[name] = _words(failure)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_infomask._checks import ArgumentError
-from captum_infomask._process import quiet
+from captum_infomask._process import LibraryDraws, quiet
 from captum_infomask.attribution import InfoMask
 from captum_infomask.dataset_run.errors import RunStopped, in_one_line
 from captum_infomask.dataset_run.rows import Row, one_picture
@@ -54,7 +54,7 @@ class Scorer:
         """What the network says of pictures, (N, M), M = 1 for one number; drawn by the seed."""
         seed = self._settings.options["seed"]
         with untouched(self._network, seed):
-            output = self._network(pictures)
+            output = LibraryDraws(seed).run(lambda: self._network(pictures.clone()))
         if not isinstance(output, Tensor) or output.dim() not in (1, 2):
             given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise ArgumentError(f"Expected `model` to return outputs (N, M); got {given}.")

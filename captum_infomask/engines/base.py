@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from captum_infomask._process import LibraryDraws
 from captum_infomask._random import OwnGenerators
 from captum_infomask.engines.traced import StandsAside, drawing_nothing, traced
 from captum_infomask.engines.traced_network import TracedNetwork
@@ -25,6 +26,7 @@ class Call:
         perturbations_per_eval: At most this many views per image in one forward pass, as in
             Captum's methods; a size that suits the device if None.
         generators: What a network that draws by itself draws from.
+        libraries: What it draws by Python and NumPy.
         per_example: Of each further argument whether it has one entry per image.
         is_guess: Whether that was told by lengths alone.
     """
@@ -33,6 +35,7 @@ class Call:
     additional_forward_args: tuple[Any, ...] = ()
     perturbations_per_eval: int | None = None
     generators: OwnGenerators = field(default_factory=lambda: OwnGenerators(0))
+    libraries: LibraryDraws = field(default_factory=lambda: LibraryDraws(0))
     per_example: tuple[bool, ...] = ()
     is_guess: bool = False
 
@@ -50,6 +53,8 @@ class Call:
         Raises:
             StandsAside: It cannot be traced, or draws random numbers meanwhile.
         """
+        if self.libraries.found:
+            raise StandsAside("it draws random numbers")
         form = tuple(isinstance(value, Tensor) for value in given)
         if form not in self._traces:
             try:

@@ -130,7 +130,9 @@ class RunningBatched:
     def _attempt(self, plan: ViewPlan, rows: Tensor) -> Tensor | None:
         """The network's output for a chunk; None where it was too large for the memory."""
         try:
-            output = self._forward(draw(plan, rows), self._arguments(plan, rows))
+            output = self._call.libraries.run(
+                lambda: self._forward(draw(plan, rows), self._arguments(plan, rows))
+            )
         except Exception as error:
             if not is_out_of_memory(error):
                 if isinstance(error, RuntimeError | ValueError | IndexError):
@@ -191,6 +193,6 @@ class RunningBatched:
         self._checked = True
         shown, arguments = draw(plan, rows[:1]), self._arguments(plan, rows[:1])
         with OwnGenerators(0):
-            alone = self._call.forward_func(*shown, *arguments)
+            alone = self._call.libraries.run(lambda: self._call.forward_func(*shown, *arguments))
         if isinstance(alone, Tensor) and alone.shape[1:] != output.shape[1:]:
             raise changed_classes(alone.shape[1:], output.shape[1:], self._call)

@@ -14,6 +14,7 @@ from torch.fx.proxy import GraphAppendingTracer
 from torch.nn.modules import module as _modules
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from captum_infomask._process import libraries_state
 from captum_infomask._random import OwnGenerators
 from captum_infomask.engines.isolation import Isolation, compiled_network, same_weight
 from captum_infomask.engines.traced_network import Node, TracedNetwork, with_nodes
@@ -71,11 +72,12 @@ def drawing_nothing() -> Iterator[None]:
     """Inside, the numbers that a network draws are its own, and one that draws is refused.
 
     Raises:
-        StandsAside: It draws random numbers.
+        StandsAside: It draws random numbers, or another thread draws some of Python or NumPy.
     """
+    before = libraries_state()
     with OwnGenerators(0) as generators:
         yield
-    if generators.drew:
+    if generators.drew or libraries_state() != before:
         raise StandsAside("it draws random numbers")
 
 

@@ -1,7 +1,6 @@
 # The promise that a user's model is as it was, whatever happens.
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_infomask._process import after_fork
 from captum_infomask._random import OwnGenerators
 
 
@@ -65,15 +65,12 @@ _at_work: dict[int, list[_Found]] = {}
 _lock = threading.Lock()
 
 
+@after_fork
 def _forget() -> None:
-    """In a process that was forked, no other thread's call is at work."""
+    """No other thread's call is at work."""
     global _lock  # noqa: PLW0603 - the lock is the process's
     _lock = threading.Lock()
     _at_work.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
 
 
 def _find(module: nn.Module) -> _Found:
