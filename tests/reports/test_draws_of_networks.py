@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import cProfile
+import multiprocessing
 import random
 import sys
 import warnings
@@ -159,6 +160,19 @@ def test_a_profiler_of_the_users_goes_on() -> None:
     with cProfile.Profile() as profiler:
         InfoMask(Net()).attribute(images(1), target=1, view="drop")
     assert any(entry.callcount for entry in profiler.getstats())
+
+
+def test_forked_workers_are_not_watched() -> None:
+    def work() -> None:
+        torch.manual_seed(3)
+        assert sys.getprofile() is None
+        assert torch.initial_seed() == 3
+
+    with OwnGenerators(0):
+        worker = multiprocessing.get_context("fork").Process(target=work)
+        worker.start()
+        worker.join(60)
+    assert worker.exitcode == 0
 
 
 q = torch.rand(3, 2, 8)
