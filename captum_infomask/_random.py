@@ -24,7 +24,7 @@ def _renew() -> None:
     """No other thread is there to give the lock back, and a worker's calls are its own."""
     global _exchange  # noqa: PLW0603 - the lock is the process's
     _exchange = threading.Lock()
-    if _may_watch():
+    if _gives_way(sys.getprofile()):
         sys.setprofile(None)
 
 
@@ -58,16 +58,17 @@ class OwnGenerators(TorchDispatchMode):
     # What TorchDispatchMode does besides, for torch.compile, it does to all threads.
     def __enter__(self) -> OwnGenerators:
         """Draw by these generators."""
-        self._profiles.append(sys.getprofile())
+        before = sys.getprofile()
+        self._profiles.append(before)
         _push_mode(self)
-        if _may_watch():
+        if _gives_way(before):
             sys.setprofile(self._look)
         return self
 
     def __exit__(self, *error: object) -> None:
         """Draw by those from before."""
         before = self._profiles.pop()
-        if _may_watch():
+        if _gives_way(before) and _gives_way(sys.getprofile()):
             sys.setprofile(before)
         _pop_mode()
         self._loan.close()  # after an interruption in the middle of one
@@ -157,9 +158,8 @@ class OwnGenerators(TorchDispatchMode):
         self.drew = drew or not torch.equal(start, own.get_state())
 
 
-def _may_watch() -> bool:
-    """Whether this thread's profile function is none but of this kind, if there is one."""
-    profile = sys.getprofile()
+def _gives_way(profile: object) -> bool:
+    """Whether a thread's profile function is none of the user's."""
     return profile is None or isinstance(getattr(profile, "__self__", None), OwnGenerators)
 
 

@@ -154,8 +154,12 @@ def test_a_profiler_of_the_users_goes_on() -> None:
         sys.setprofile(before)
     assert inside is after is profile
     assert "c_call" in seen
+    sys.setprofile(profile)
+    with OwnGenerators(0):
+        sys.setprofile(before)  # it ends inside
+    assert sys.getprofile() is before
     with OwnGenerators(0), OwnGenerators(1):
-        pass
+        assert sys.getprofile() is not before
     assert sys.getprofile() is before
     with cProfile.Profile() as profiler:
         InfoMask(Net()).attribute(images(1), target=1, view="drop")
