@@ -14,7 +14,13 @@ Head = Literal["logits", "log_probs", "probs", "sigmoid", "raw"]
 HEADS: tuple[str, ...] = get_args(Head)
 SOFTMAX_HEADS = ("logits", "log_probs", "probs")
 
-_ENOUGH = 8  # outputs of a sigmoid, from which on it is no chance that all lie in [0, 1]
+_PASS_PROBS = 'Pass head="probs".'
+_WRAP = (
+    "If they are, wrap the network, lambda x: torch.logit(model(x), eps=1e-6), and pass "
+    'head="sigmoid"; or, if they sum to 1, pass head="probs".'
+)
+
+_ENOUGH, _MANY = 8, 8  # outputs, and labels, that are not all in [0, 1] by chance
 
 
 def widen(output: Tensor) -> Tensor:
@@ -131,39 +137,56 @@ class Doubt:
     """Whether all outputs that were seen can be probabilities, where the head says logits.
 
     Rows that lie in [0, 1] and sum to 1 are no logits by chance. For independent labels nothing
-    sums to 1, and a few logits may well lie in [0, 1]: so many must. Zeros and ones alone may be
-    votes.
+    sums to 1, and logits of an untrained network, around 0, may well lie in [0, 1]: so there must
+    be many labels, or a few around 1/2, where sigmoids begin, or one that goes far to both sides of
+    it. Zeros and ones alone may be votes.
     """
 
     def __init__(self, head: str) -> None:
-        self._head, self._count = head, 0
-        self._stands, self._is_between = head in ("logits", "sigmoid"), False
+        self._head, self._count, self._labels = head, 0, 1
+        self._sums, self._fits = head == "logits", head in ("logits", "sigmoid")
+        self._is_between = False
+        self._low, self._high = 1.0, 0.0
 
     def see(self, output: Tensor) -> None:
         """Look at outputs (B, ...), as long as none has spoken for logits."""
-        if not self._stands or output.is_complex():  # which is refused when it is read
+        # What is complex or empty is refused when it is read.
+        if not self._fits or output.is_complex() or not output.numel():
             return
-        self._count += output.numel()
+        low, high = float(output.min()), float(output.max())
+        self._fits = 0 <= low <= high <= 1
+        self._sums &= self._fits and sum_to_one(output)
         self._is_between |= bool(((output > 0) & (output < 1)).any())
-        if self._head == "logits":
-            self._stands = sum_to_one(output)
-        else:
-            self._stands = bool(((output >= 0) & (output <= 1)).all())
+        self._count += output.numel()
+        self._labels = output.shape[1] if output.dim() > 1 else 1
+        self._low, self._high = min(self._low, low), max(self._high, high)
 
-    def say(self, advice: str = 'Pass head="probs".') -> None:
-        """Warn if they can."""
-        if not self._stands or not self._is_between:
+    def say(self, advice: str = "") -> None:
+        """Warn if they can.
+
+        Args:
+            advice: What to do, where no head can be passed.
+        """
+        if not self._fits or not self._is_between:
             return
-        if self._head == "sigmoid" and self._count < _ENOUGH:
-            return
-        if self._head == "logits":
+        if self._sums:
             warn(
                 "All outputs lie in [0, 1] and sum to 1 over the classes: they look like "
-                f'probabilities, and head="logits" reads them as far too little. {advice}'
+                f'probabilities, and head="logits" reads them as far too little. '
+                f"{advice or _PASS_PROBS}"
             )
-        else:
+        elif self._count >= _ENOUGH and self._are_labels():
+            again = "a softmax" if self._head == "logits" else "a sigmoid again"
             warn(
-                'All outputs lie in [0, 1]: they look like probabilities, and head="sigmoid" puts '
-                "them through a sigmoid again. If they are, wrap the network, lambda x: "
-                'torch.logit(model(x), eps=1e-6); or, if they sum to 1, pass head="probs".'
+                f'All outputs lie in [0, 1]: they look like probabilities, and head="{self._head}" '
+                f"puts them through {again}. {advice or _WRAP}"
             )
+
+    def _are_labels(self) -> bool:
+        """Whether no chance puts so many logits into [0, 1] like this."""
+        if self._labels >= _MANY and self._low > 0:  # where a ReLU's are 0
+            return True
+        low, high = self._low, self._high
+        if self._labels == 1:
+            return low < 0.25 and high > 0.75
+        return low < 0.5 < high or 0.25 < low <= high < 0.75

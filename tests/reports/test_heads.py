@@ -130,7 +130,7 @@ def test_logits_that_lie_near_probabilities_are_left_alone(
 
 
 def test_one_picture_that_sums_to_one_by_chance_is_left_alone() -> None:
-    logits = lambda x: torch.stack([x.mean((1, 2, 3)), 1 - x[:, 0, 0, 0]], 1)  # noqa: E731
+    logits = lambda x: torch.stack([x.mean((1, 2, 3)), 2.75 - 8 * x[:, 0, 0, 0]], 1)  # noqa: E731
     flat = torch.full((1, 3, 8, 8), 0.25)
     assert float(logits(flat).sum()) == 1
     assert messages(lambda: InfoMask(logits).attribute(flat, target=0, view="drop")) == []
@@ -153,6 +153,49 @@ def test_sigmoid_outputs_read_as_logits_are_told() -> None:
         InfoMask(NET, head="sigmoid").attribute(X, target=1),
         atol=1e-3, rtol=1e-3,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["attribute", "mask", "score_regions", "score_classes"])
+def test_a_network_that_ends_in_a_sigmoid_is_told_that_its_outputs_are_no_logits(
+    method: str,
+) -> None:
+    target = {} if method == "score_classes" else {"target": 1}
+    untrained = Ended(torch.sigmoid, randomise(Net(), 0.1))
+    assert bool((untrained(X) < 0.5).all())
+    for network in (Ended(torch.sigmoid), untrained):
+        call = getattr(InfoMask(network), method)
+        (said,) = messages(lambda call=call: call(X, **target, view="drop"))
+        assert said.filename == __file__
+        for words in ('head="logits" puts them through a softmax', "torch.logit(model(x), eps="):
+            assert words in str(said.message)
+    (said,) = messages(lambda: compare(untrained, X.repeat(2, 1, 1, 1), 1, metrics=[]))
+    assert 'head="sigmoid"' in str(said.message)
+    (said,) = messages(lambda: information(Ended(torch.sigmoid)(X).detach(), 1))
+    assert 'head="sigmoid"' in str(said.message)
+
+
+@pytest.mark.parametrize("head", ["logits", "sigmoid"])
+def test_logits_of_untrained_networks_are_left_alone(head: Any) -> None:
+    near = lambda low, high: lambda x: low + (high - low) * x[:, :, 3, 3]  # noqa: E731
+    for forward in (near(0.0, 0.4), near(0.6, 0.9), near(-0.5, 0.8), near(0.3, 2.0)):
+        infomask = InfoMask(forward, head=head)
+        assert messages(lambda i=infomask: i.attribute(X, target=0, view="drop")) == []
+
+
+def test_one_logit_near_a_half_is_left_alone_and_probabilities_of_one_are_told() -> None:
+    one = lambda scale: lambda x: (scale * (x[:, 0].mean((1, 2)) - 0.5)).sigmoid()  # noqa: E731
+    for scale, told in ((0.5, 0), (2.0, 0), (40.0, 1)):
+        infomask = InfoMask(one(scale), head="sigmoid")
+        assert len(messages(lambda i=infomask: i.attribute(X))) == told
+
+
+def test_many_labels_are_told_though_none_is_likely() -> None:
+    rare = lambda x: torch.sigmoid(x.flatten(1)[:, :20] - 4)  # noqa: E731
+    rectified = lambda x: (x.flatten(1)[:, :20] / 2 - 0.2).relu()  # noqa: E731
+    for head in ("logits", "sigmoid"):
+        for forward, told in ((rare, 1), (rectified, 0)):
+            infomask = InfoMask(forward, head=head)
+            assert len(messages(lambda i=infomask: i.attribute(X, target=0, view="drop"))) == told
 
 
 def test_the_advice_fits_what_the_outputs_are() -> None:
