@@ -6,7 +6,7 @@ import difflib
 import itertools
 import math
 import numbers
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -116,6 +116,29 @@ def _shortened(words: str) -> str:
     """One line of at most 120 characters."""
     line = " ".join(words.split())
     return line if len(line) <= 120 else f"{line[:117]}..."
+
+
+def check_callable(argument: str, given: object) -> None:
+    """Refuse what is no network or function, and say what to pass instead."""
+    if isinstance(given, type):
+        raise ArgumentError(
+            f"Expected `{argument}` to be a model or function; got the class {given.__name__}. "
+            f"Make a network of it first: {given.__name__}(...)."
+        )
+    if callable(given):
+        return
+    hint, words = "", describe(given)
+    held = [name for name in ("network", "forward_func") if callable(getattr(given, name, None))]
+    if held:
+        hint = f" Pass its `{held[0]}`."
+    elif isinstance(given, str):
+        hint = " A name or a path is no network yet: make it and load its weights first."
+    elif isinstance(given, Mapping) or hasattr(given, "missing_keys"):
+        words = type(given).__name__
+        hint = " Pass the network itself, after network.load_state_dict(...)."
+    elif given is None:
+        hint = " Does the function that makes the network return it?"
+    raise ArgumentError(f"Expected `{argument}` to be a model or function; got {words}.{hint}")
 
 
 def check_initialised(argument: str, forward_func: object) -> None:

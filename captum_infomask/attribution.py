@@ -11,7 +11,8 @@ from captum_infomask._captum import (
     PerturbationAttribution,
     log_usage,
 )
-from captum_infomask._checks import ArgumentError, check_inputs, describe
+from captum_infomask._checks import check_callable, check_inputs
+from captum_infomask._keywords import keywords, told
 from captum_infomask._types import (
     AdditionalForwardArgs,
     Baselines,
@@ -31,6 +32,28 @@ from captum_infomask.scores.heads import Head
 from captum_infomask.scores.information import Prior, Score, TrainedWith, Unit
 from captum_infomask.scores.targets import target_table
 from captum_infomask.views.choose import CropSizes, Reference, ViewName
+
+# What users of other methods write, and what to write here.
+_NETWORK = " The network is `forward_func`, the first argument."
+_LAYER = " InfoMask reads the whole network; view='features' reads its last feature map."
+_GRADIENTS = " No gradient is taken, so there is nothing to set."
+_PASSES = " perturbations_per_eval= bounds the views of one forward pass."
+_WINDOWS = " Did you mean 'sliding_window_shapes'?"
+_HABITS = {
+    **dict.fromkeys(("model", "network", "net", "module"), _NETWORK),
+    **dict.fromkeys(("layer", "layers", "attribute_to_layer_input"), _LAYER),
+    **dict.fromkeys(("n_steps", "method", "return_convergence_delta", "abs"), _GRADIENTS),
+    **dict.fromkeys(("internal_batch_size", "batch_size", "chunk_size"), _PASSES),
+    **dict.fromkeys(("window", "windows", "window_size", "patch_size"), _WINDOWS),
+    "relu_attributions": " attributions.clamp_min(0) keeps what speaks for the target.",
+    "device": " InfoMask runs where the network and its inputs are: network.to(device).",
+    "class_names": " Classes are told by number: target=class_names.index(name).",
+}
+_RULE = " Did you mean rule=MaxFraction(0.2), TopFraction(0.1) or AtLeast(bits=1.0)?"
+_CUTS = dict.fromkeys(("fraction", "threshold", "keep", "percentile", "quantile", "bits"), _RULE)
+_CLASSES = dict.fromkeys(
+    ("target", "targets"), " Pass classes=, a list such as [3]; None takes every class."
+)
 
 
 class InfoMask(PerturbationAttribution):  # type: ignore[misc]
@@ -72,6 +95,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
     Source: Qin & Kim, "Softmax Is Not an Artificial Trick", arXiv 1910.02629, Eq. 23 and Sec. 5.
     """
 
+    @told(_HABITS)
     def __init__(
         self,
         forward_func: Callable[..., Any],
@@ -82,13 +106,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         temperature: float = 1.0,
         unit: Unit = "bits",
     ) -> None:
-        if not callable(forward_func):
-            network = getattr(forward_func, "network", None)
-            hint = " Pass its `network`." if callable(network) else ""
-            raise ArgumentError(
-                f"Expected `forward_func` to be a model or function; got "
-                f"{describe(forward_func)}.{hint}"
-            )
+        check_callable("forward_func", forward_func)
         super().__init__(forward_func)
         self.score = Score.checked(head, prior, trained_with, temperature, unit)
 
@@ -105,6 +123,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
 
     @log_usage()  # type: ignore[untyped-decorator]
     @torch.no_grad()
+    @told(_HABITS)
     def attribute(
         self,
         inputs: TensorOrTensors,
@@ -245,6 +264,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             args_per_example=args_per_example,
         ).attributions()
 
+    @told({**_HABITS, **_CUTS}, further=keywords(attribute))
     def mask(
         self,
         inputs: TensorOrTensors,
@@ -292,6 +312,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         return threshold_mask(attributions, rule, smooth=smooth, min_area=min_area, invert=invert)
 
     @torch.no_grad()
+    @told(_HABITS)
     def score_regions(
         self,
         inputs: TensorOrTensors,
@@ -379,6 +400,10 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         )
 
     @torch.no_grad()
+    @told(
+        {**_HABITS, **_CLASSES},
+        further=[name for name in keywords(attribute) if name != "target"],
+    )
     def score_classes(
         self,
         inputs: TensorOrTensors,

@@ -212,7 +212,7 @@ def test_one_image_without_a_batch_dimension(view: str) -> None:
             lambda: InfoMask(net).attribute(X[0], target=1, view=view),
         )
     assert isinstance(error.__cause__, ValueError | RuntimeError)
-    sequences = InfoMask(lambda x: x.flatten(1)[:, :4])
+    sequences = InfoMask(lambda x: 9 * x.flatten(1)[:, :4])
     assert sequences.attribute(X[0], target=1, view=view).shape == (3, 8, 8)
 
 

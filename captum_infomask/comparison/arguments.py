@@ -5,15 +5,14 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, check_inputs, describe
+from captum_infomask._checks import ArgumentError, check_callable, check_inputs, describe
 from captum_infomask._types import Target
 from captum_infomask.scores.targets import target_table
 
 
 def checked_images(model: object, inputs: object) -> Tensor:
     """Return finite images (N, C, H, W), without a graph."""
-    if not callable(model):
-        raise ArgumentError(f"Expected `model` to be a model or function; got {describe(model)}.")
+    check_callable("model", model)
     if isinstance(inputs, tuple) or check_inputs(inputs)[0].dim() != 4:
         raise ArgumentError(
             f"Expected `inputs` to be one tensor of images (N, C, H, W); got {describe(inputs)}."

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_infomask._checks import boolean, one_of, random_seed
+from captum_infomask._keywords import told
 from captum_infomask._progress import progress_bar
 from captum_infomask._types import Shape, Target
 from captum_infomask._warn import said_once
@@ -51,7 +52,20 @@ from captum_infomask.results.pictures import Pictures
 from captum_infomask.scores.heads import Head
 from captum_infomask.scores.information import Prior, Score, TrainedWith
 
+_OF_METHODS = (
+    " Arguments of a method go with it: methods={'mine': (InfoMask(network), {'view': 'drop'})}."
+)
+_HABITS = {
+    **dict.fromkeys(("class_names", "classes", "labels", "names"), " Did you mean 'categories'?"),
+    **dict.fromkeys(
+        ("view", "regions", "imputer", "engine", "n_samples", "crop_size"), _OF_METHODS
+    ),
+    "unit": " A comparison is in bits.",
+    "device": " A comparison runs where the network and its inputs are: network.to(device).",
+}
 
+
+@told(_HABITS)
 @said_once()
 def compare(
     model: Callable[..., Any],

@@ -9,6 +9,7 @@ from captum.attr import InputXGradient, IntegratedGradients
 from torch import Tensor, nn
 
 from captum_infomask._checks import ArgumentError, check_initialised, one_of, short_repr
+from captum_infomask._keywords import told
 from captum_infomask._types import Shape
 from captum_infomask.attribution import InfoMask
 from captum_infomask.comparison.calls import (
@@ -83,6 +84,7 @@ class Setting:
     score: Score
 
 
+@told()
 def default_methods(
     model: Callable[..., Any],
     inputs: Tensor,

@@ -10,7 +10,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from captum_infomask._batches import check_label_range, device_of, labelled_batches
-from captum_infomask._checks import ArgumentError, check_initialised, describe, positive_int
+from captum_infomask._checks import (
+    ArgumentError,
+    check_callable,
+    check_initialised,
+    describe,
+    positive_int,
+)
 from captum_infomask.critics.calibration import FittedTemperature, calibration, chunks
 from captum_infomask.engines.dropout import warn_of_mode
 from captum_infomask.engines.untouched import untouched
@@ -74,10 +80,7 @@ def fit_temperature(
     Source: Guo et al., "On Calibration of Modern Neural Networks", arXiv 1706.04599, Section 4.2;
     PC-softmax: Qin, Kim & Gedeon, arXiv 1911.10688.
     """
-    if not callable(forward_func):
-        raise ArgumentError(
-            f"Expected `forward_func` to be a model or function; got {describe(forward_func)}."
-        )
+    check_callable("forward_func", forward_func)
     check_initialised("forward_func", forward_func)
     bins = positive_int("bins", bins)
     if head == "raw":

@@ -1,0 +1,78 @@
+# Arguments that a function does not have: what was probably meant, or which call takes them.
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_KEYWORDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+def keywords(function: Callable[..., Any]) -> tuple[str, ...]:
+    """What a function can be given by name."""
+    found = inspect.signature(function).parameters.values()
+    return tuple(one.name for one in found if one.kind in _KEYWORDS and one.name != "self")
+
+
+def told(
+    hints: Mapping[str, str] | None = None, further: Iterable[str] = ()
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorate a function: Python's ``TypeError`` for unknown arguments says what to write instead.
+
+    Args:
+        hints: What to say of names that others use.
+        further: Names that the function takes and passes on.
+
+    Example:
+        >>> from captum_infomask._keywords import told
+        >>> @told()
+        ... def paint(*, colour="red"):
+        ...     return colour
+        >>> paint(color="blue")
+        Traceback (most recent call last):
+        TypeError: paint() got an unexpected keyword argument 'color'. Did you mean 'colour'?
+    """
+
+    def decorated(function: Callable[P, R]) -> Callable[P, R]:
+        parameters = inspect.signature(function).parameters.values()
+        known = {*keywords(function), *further}
+        places = [one.name for one in parameters if one.kind is _KEYWORDS[0]]
+        most = None if any(one.kind is one.VAR_POSITIONAL for one in parameters) else len(places)
+        called = function.__qualname__.removesuffix(".__init__")
+
+        @functools.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            for name in kwargs:
+                if name not in known:
+                    owner = type(args[0]) if places[:1] == ["self"] and args else None
+                    hint = (hints or {}).get(name) or _meant(name, known, owner)
+                    raise TypeError(
+                        f"{called}() got an unexpected keyword argument {name!r}.{hint}"
+                    )
+            if most is not None and len(args) > most:
+                first = [name for name in places if name != "self"]
+                raise TypeError(
+                    f"{called}() takes {', '.join(first)} by place, and all else by name; got "
+                    f"{len(args) - most + len(first)} arguments by place."
+                )
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorated
+
+
+def _meant(name: str, known: Iterable[str], owner: type | None) -> str:
+    """The call of the same class that takes a name, or the nearest name."""
+    for other, method in vars(owner).items() if owner is not None else ():
+        is_public = other == "__init__" or not other.startswith("_")
+        if is_public and inspect.isfunction(method) and name in keywords(method):
+            where = owner.__name__ if other == "__init__" and owner is not None else f"{other}"
+            return f" {where}() takes it."
+    near = difflib.get_close_matches(name, sorted(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
