@@ -175,6 +175,10 @@ def check_inputs(inputs: object) -> tuple[torch.Tensor, ...]:
                 f"Expected `inputs` to be dense tensors; got layout {tensor.layout}. "
                 f"inputs.to_dense() converts them."
             )
+        if tensor.is_meta:
+            raise ArgumentError(
+                f"Expected `inputs` with values; got {describe(tensor)} on the meta device."
+            )
         if tensor.dim() == 0 or tensor.numel() == 0:
             raise ArgumentError(
                 f"Expected `inputs` with at least one example and one element in each, (N, ...); "
@@ -190,3 +194,8 @@ def check_inputs(inputs: object) -> tuple[torch.Tensor, ...]:
             f"Expected `inputs` of one batch size; got {[len(tensor) for tensor in tensors]}."
         )
     return tensors
+
+
+def are_channels_last(shape: tuple[int, ...]) -> bool:
+    """Whether these look like colour pictures (N, H, W, C)."""
+    return len(shape) == 4 and shape[3] in (3, 4) and min(shape[1:3]) > 4

@@ -17,6 +17,7 @@ from captum_infomask.comparison.entries import Answer, Entry, Question
 from captum_infomask.comparison.metrics.base import Measured, Metric, Sample
 from captum_infomask.comparison.metrics.choose import METRICS
 from captum_infomask.comparison.metrics.truth import Truth
+from captum_infomask.engines.outputs import explained, tensor_within
 from captum_infomask.masks import Rule, threshold_mask
 from captum_infomask.results import InfoMap
 from captum_infomask.scores.heads import Doubt, rows_of
@@ -209,7 +210,11 @@ def network_answers(model: Callable[..., Any], inputs: Tensor, seed: int, score:
     found: list[Tensor] = []
     has_classes, doubt = True, Doubt(score.head)
     for picture in inputs.split(1):
-        with as_it_was(model, seed=seed), torch.no_grad():
+        with (
+            explained(model, (picture,), "model"),
+            as_it_was(model, seed=seed),
+            torch.no_grad(),
+        ):
             output = model(picture.detach().clone())
         _check_answer(output, score)
         has_classes = output.dim() > 1
@@ -235,7 +240,11 @@ def _check_answer(output: object, score: Score) -> None:
     else:
         least, form = 2, f"{score.head} (N, M) of at least two classes"
     if len(shape) != 2 or shape[0] != 1 or shape[1] < least:
-        hint = " For one logit per picture pass head='sigmoid'." if shape in ((1,), (1, 1)) else ""
+        given, hint = type(output).__name__, tensor_within(output)
+        if isinstance(output, Tensor):
+            given = describe(output)
+            one = shape in ((1,), (1, 1))
+            hint = " For one logit per picture pass head='sigmoid'." if one else ""
         raise ArgumentError(
-            f"Expected `model` to return {form}; got {describe(output)} for one picture.{hint}"
+            f"Expected `model` to return {form}; got {given} for one picture.{hint}"
         )

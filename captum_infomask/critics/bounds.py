@@ -17,6 +17,7 @@ from captum_infomask._checks import (
     random_seed,
 )
 from captum_infomask.engines.dropout import warn_of_mode
+from captum_infomask.engines.outputs import explained
 from captum_infomask.engines.untouched import untouched
 from captum_infomask.scores.heads import Doubt, Head
 from captum_infomask.scores.information import Prior, Score, TrainedWith, Unit
@@ -92,7 +93,8 @@ def measure_bounds(
             place = device_of(forward_func, inputs)
             outputs = (forward_func(inputs.to(place)) for _ in range(n_samples))
             checked = (_checked(output, labels, score, len(parts), doubt) for output in outputs)
-            parts.append(sandwich_rows(score, checked, labels.cpu()[:, None]))
+            with explained(forward_func, (inputs,)):
+                parts.append(sandwich_rows(score, checked, labels.cpu()[:, None]))
     doubt.say()
     sandwich = Sandwich(torch.cat(parts, dim=1), n_samples, score.unit)
     if n_samples > 1 and sandwich.upper - sandwich.lower < 1e-9:

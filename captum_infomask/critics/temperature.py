@@ -19,6 +19,7 @@ from captum_infomask._checks import (
 )
 from captum_infomask.critics.calibration import FittedTemperature, calibration, chunks
 from captum_infomask.engines.dropout import warn_of_mode
+from captum_infomask.engines.outputs import explained
 from captum_infomask.engines.untouched import untouched
 from captum_infomask.scores.heads import Doubt, Head, scaled_logits
 from captum_infomask.scores.information import Prior, Score, TrainedWith
@@ -119,7 +120,8 @@ def _collect(
     ):
         found = labelled_batches(loader, description="Temperature", show_progress=show_progress)
         for number, (inputs, classes) in enumerate(found):
-            output = forward_func(inputs.to(device_of(forward_func, inputs)))
+            with explained(forward_func, (inputs,)):
+                output = forward_func(inputs.to(device_of(forward_func, inputs)))
             values = _class_logits(output, len(inputs), score, number)
             check_label_range(classes, values.shape[1])
             doubt.see(output)

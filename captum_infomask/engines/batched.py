@@ -27,7 +27,7 @@ from captum_infomask.engines.memory import (
     keep_freed_blocks,
     no_memory,
 )
-from captum_infomask.engines.outputs import changed_classes, check_batch_dimension, check_output
+from captum_infomask.engines.outputs import changed_classes, check_output, explain
 from captum_infomask.engines.pixels import draw
 from captum_infomask.engines.traced import StandsAside
 from captum_infomask.views.plan import ViewPlan
@@ -135,8 +135,8 @@ class RunningBatched:
             )
         except Exception as error:
             if not is_out_of_memory(error):
-                if isinstance(error, RuntimeError | ValueError | IndexError):
-                    check_batch_dimension(plan, error)
+                if plan.hidden == "nothing":
+                    explain(self._call.forward_func, plan.scene.inputs, error)
                 raise
             if len(rows) == 1:
                 raise no_memory(

@@ -13,6 +13,7 @@ from captum_infomask._random import OwnGenerators
 from captum_infomask.engines.after_pooling import after_pooling
 from captum_infomask.engines.base import Call
 from captum_infomask.engines.batched import Batched
+from captum_infomask.engines.outputs import explained
 from captum_infomask.engines.pooling import LastPooling
 from captum_infomask.engines.traced import StandsAside
 from captum_infomask.engines.traced_network import TracedNetwork
@@ -92,7 +93,7 @@ class RunningFeatures:
             yield rows, output
 
     def _watched(self, *inputs: Tensor) -> Any:
-        with LastPooling() as self._seen:
+        with explained(self.call.forward_func, inputs), LastPooling() as self._seen:
             return self.call.forward_func(*inputs)
 
     def _answer(self, plan: ViewPlan, rows: Tensor, features: Tensor) -> Tensor:

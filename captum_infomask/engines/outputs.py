@@ -1,26 +1,113 @@
 # What a forward function gives back for a chunk of views, checked.
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import inspect
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FunctionType
 
-from torch import Tensor
+import numpy as np
+import torch
+from torch import Tensor, nn
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._checks import ArgumentError, are_channels_last
+from captum_infomask._types import Tensors
 from captum_infomask.engines.base import Call
-from captum_infomask.views.plan import ViewPlan
+from captum_infomask.engines.memory import is_out_of_memory
+
+_OF_FORM = (RuntimeError, ValueError, IndexError)  # what a network raises over its inputs' form
 
 
-def check_batch_dimension(plan: ViewPlan, error: Exception) -> None:
-    """Where a network cannot take what looks like one image without a batch, say so."""
-    inputs = plan.scene.inputs
-    if plan.hidden == "nothing" and len(inputs) == 1 and inputs[0].dim() == 3:
-        shape = tuple(inputs[0].shape)
-        if shape[0] in (1, 3):
-            raise ArgumentError(
-                f"Expected `inputs` with a batch dimension, (N, C, H, W) for images; got {shape}, "
-                f"for which `forward_func` raised {type(error).__name__}: {error} "
-                f"inputs.unsqueeze(0) adds a batch dimension."
-            ) from error
+def explain(
+    forward_func: object, inputs: Tensors, error: Exception, argument: str = "forward_func"
+) -> None:
+    """Where a network's error comes of the inputs' form, say what it expects.
+
+    A network may convert its inputs by itself, so that only its error tells.
+    """
+    is_known = isinstance(error, ArgumentError) or is_out_of_memory(error)
+    if is_known or not isinstance(error, _OF_FORM):
+        return
+    words = " ".join(str(error).split())
+    hint = _misplaced(forward_func, inputs, words, argument) or _misshapen(inputs)
+    if hint:
+        words = words if len(words) <= 120 else f"{words[:117]}..."
+        raise ArgumentError(
+            f"Expected {hint} (`{argument}` raised {type(error).__name__}: {words})"
+        ) from error
+
+
+@contextmanager
+def explained(
+    forward_func: object, inputs: Tensors, argument: str = "forward_func"
+) -> Iterator[None]:
+    """Inside, a network's errors are explained where they can be."""
+    try:
+        yield
+    except Exception as error:
+        explain(forward_func, inputs, error, argument)
+        raise
+
+
+def _misplaced(forward_func: object, inputs: Tensors, words: str, argument: str) -> str:
+    """What to say of inputs of another device or dtype than the weights', if an error is of it."""
+    if not any(word in words for word in ("device", "type", "Type", "backend")):
+        return ""
+    weights = [
+        tensor
+        for network in _networks(forward_func)
+        for tensor in itertools.chain(network.parameters(), network.buffers())
+        if tensor.is_floating_point()
+    ]
+    devices = {tensor.device for tensor in weights}
+    dtypes = {tensor.dtype for tensor in weights}
+    for x in inputs:
+        if devices == {torch.device("meta")}:
+            return f"`{argument}` to have weights; they are on the meta device, without values."
+        if devices and x.device not in devices:
+            own = weights[0].device
+            return (
+                f"`inputs` on {own}, as the weights of `{argument}` are; got {x.device}. "
+                f"inputs.to({str(own)!r}) moves them."
+            )
+        if dtypes and x.dtype not in dtypes:
+            kind = weights[0].dtype
+            return (
+                f"`inputs` of dtype {kind}, as the weights of `{argument}` are; got {x.dtype}. "
+                f"inputs.to({kind}) converts them."
+            )
+    return ""
+
+
+def _misshapen(inputs: Tensors) -> str:
+    """What to say of a picture without a batch dimension, or with its channels last."""
+    shape = tuple(inputs[0].shape)
+    if len(inputs) == 1 and len(shape) == 3 and shape[0] in (1, 3):
+        return (
+            f"`inputs` with a batch dimension, (N, C, H, W) for images; got {shape}. "
+            f"inputs.unsqueeze(0) adds one."
+        )
+    if len(inputs) == 1 and are_channels_last(shape):
+        return (
+            f"`inputs` with channels first, (N, C, H, W) for images; got {shape}. "
+            f"inputs.permute(0, 3, 1, 2) moves them."
+        )
+    return ""
+
+
+def _networks(forward_func: object) -> list[nn.Module]:
+    """A network, that of a method, or those that a function names."""
+    owner = getattr(forward_func, "__self__", forward_func)
+    if isinstance(owner, nn.Module):
+        return [owner]
+    named: list[object] = []
+    if isinstance(forward_func, FunctionType):
+        with contextlib.suppress(ValueError):  # a name that stands for nothing yet
+            found = inspect.getclosurevars(forward_func)
+            named = [*found.nonlocals.values(), *found.globals.values()]
+    return [one for one in named if isinstance(one, nn.Module)]
 
 
 def changed_classes(first: Sequence[int], other: Sequence[int], call: Call) -> ArgumentError:
@@ -47,10 +134,9 @@ def changed_classes(first: Sequence[int], other: Sequence[int], call: Call) -> A
 def check_output(output: object, views: int) -> Tensor:
     """Return an output that has one row per view."""
     if not isinstance(output, Tensor):
-        part = f"[{next(iter(output))!r}]" if isinstance(output, Mapping) and output else ".logits"
         raise ArgumentError(
-            f"Expected `forward_func` to return a tensor; got {type(output).__name__}. Wrap the "
-            f"model, e.g. lambda x: model(x){part}."
+            f"Expected `forward_func` to return a tensor; got {type(output).__name__}."
+            f"{tensor_within(output)}"
         )
     if output.dim() == 0 or len(output) != views:
         raise ArgumentError(
@@ -58,3 +144,22 @@ def check_output(output: object, views: int) -> Tensor:
             f"{tuple(output.shape)}."
         )
     return output
+
+
+def tensor_within(output: object) -> str:
+    """How to get at a tensor in what a network returns, as a sentence; empty if it is none."""
+    part = ""
+    if isinstance(getattr(output, "logits", None), Tensor):
+        part = ".logits"
+    elif isinstance(output, Mapping):
+        tensors = [key for key, value in output.items() if isinstance(value, Tensor)]
+        first = "logits" if "logits" in tensors else next(iter(tensors), None)
+        part = "" if first is None else f"[{first!r}]"
+    elif isinstance(output, tuple | list):
+        tensors = [place for place, value in enumerate(output) if isinstance(value, Tensor)]
+        part = f"[{tensors[0]}]" if tensors else ""
+    if part:
+        return f" Wrap the model, e.g. lambda x: model(x){part}."
+    if isinstance(output, np.ndarray):
+        return " Leave out .numpy(), or pass lambda x: torch.from_numpy(model(x))."
+    return " Does it end in a return of its logits?" if output is None else ""

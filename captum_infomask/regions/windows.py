@@ -2,9 +2,12 @@
 from __future__ import annotations
 
 import itertools
+import math
 import numbers
+import operator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,7 +49,7 @@ def sliding_windows(
     Source: the argument forms are those of ``captum.attr.Occlusion``.
     """
     shapes = example_shapes(inputs)
-    windows = _per_input(sliding_window_shapes, len(shapes))
+    windows = _per_input(sliding_window_shapes, shapes)
     steps = _strides_per_input(strides, shapes)
     boxes = []
     for k, shape in enumerate(shapes):
@@ -145,15 +148,36 @@ def _product(spans: list[list[tuple[int, int]]]) -> Tensor:
     return torch.tensor(boxes, dtype=torch.long).reshape(len(boxes), len(spans), 2)
 
 
-def _per_input(windows: Any, count: int) -> tuple[Any, ...]:
+def _per_input(windows: Any, shapes: tuple[Shape, ...]) -> tuple[Any, ...]:
     if isinstance(windows, tuple) and not any(isinstance(w, tuple) for w in windows):
         windows = (windows,)
-    if not isinstance(windows, tuple) or len(windows) != count:
+    if not isinstance(windows, tuple) or len(windows) != len(shapes):
+        hint = _meant(windows, shapes[0]) if len(shapes) == 1 else ""
         raise ArgumentError(
             f"Expected `sliding_window_shapes` to be a tuple with a window for each of the "
-            f"{count} inputs, e.g. (3, 16, 16); got {describe(windows)}."
+            f"{len(shapes)} inputs, e.g. (3, 16, 16); got {describe(windows)}.{hint}"
         )
     return windows
+
+
+def _meant(window: Any, shape: Shape) -> str:
+    """The tuple that a window of another form was probably meant to be, as a question."""
+    given = window.tolist() if isinstance(window, Tensor | np.ndarray) else window
+    sizes = list(given) if isinstance(given, list | tuple) else [given]
+    if not all(isinstance(size, numbers.Real) and 1 <= size < math.inf for size in sizes):
+        return ""
+    whole, channels = [int(size) for size in sizes], list(shape[:1])
+    candidates = (
+        whole,  # a list, or floats
+        channels + whole,  # (height, width)
+        channels + whole * (len(shape) - 1),  # a side
+        whole[1:],  # with a batch dimension
+        channels + whole[:-1],  # channels last
+    )
+    for one in map(tuple, candidates):
+        if len(one) == len(shape) and all(map(operator.le, one, shape)):
+            return f" Did you mean {one}?"
+    return ""
 
 
 def _strides_per_input(strides: Any, shapes: tuple[Shape, ...]) -> tuple[Any, ...]:
@@ -174,29 +198,42 @@ def _strides_per_input(strides: Any, shapes: tuple[Shape, ...]) -> tuple[Any, ..
 def _window(window: Any, shape: Shape, k: int | None) -> Shape:
     where = "" if k is None else f" for input {k}"
     if not isinstance(window, tuple) or len(window) != len(shape):
-        hint = ""
-        if isinstance(window, tuple) and len(window) == len(shape) + 1:
+        hint = _meant(window, shape)
+        if isinstance(window, tuple) and len(window) == len(shape) + 1 == 3:
             hint = " Do the inputs lack a batch dimension? inputs.unsqueeze(0) adds one."
         raise ArgumentError(
             f"Expected `sliding_window_shapes` with {len(shape)} entries{where}, for examples of "
             f"shape {shape} (no batch dimension, channel first); got {short_repr(window)}.{hint}"
         )
-    checked = tuple(positive_int("sliding_window_shapes", w) for w in window)
+    checked = tuple(_size(w, window, shape) for w in window)
     if any(w > size for w, size in zip(checked, shape, strict=True)):
         raise ArgumentError(
             f"Expected `sliding_window_shapes` no larger than the example's shape {shape}{where}; "
-            f"got {window}."
+            f"got {window}.{_meant(window, shape)}"
         )
     return checked
 
 
+def _size(size: object, window: object, shape: Shape) -> int:
+    try:
+        return positive_int("sliding_window_shapes", size)
+    except ArgumentError as error:
+        raise ArgumentError(f"{error}{_meant(window, shape)}") from None
+
+
 def _stride(stride: Any, window: Shape, shape: Shape) -> Shape:
+    if isinstance(stride, list):
+        raise ArgumentError(
+            f"Expected `strides` to be a number or a tuple, one per dimension; got "
+            f"{describe(stride)}. Did you mean {tuple(stride)}?"
+        )
     if not isinstance(stride, tuple):
         stride = (stride,) * len(shape)
     if len(stride) != len(shape):
+        hint = f" Did you mean {(window[0], *stride)}?" if len(stride) == len(shape) - 1 else ""
         raise ArgumentError(
             f"Expected `strides` with {len(shape)} entries, one per dimension of an example of "
-            f"shape {shape}; got {short_repr(stride)}."
+            f"shape {shape}; got {short_repr(stride)}.{hint}"
         )
     checked = tuple(positive_int("strides", s) for s in stride)
     for s, w, size in zip(checked, window, shape, strict=True):
