@@ -167,8 +167,10 @@ def check_inputs(inputs: object) -> tuple[torch.Tensor, ...]:
         )
     for tensor in tensors:
         if not isinstance(tensor, torch.Tensor):
+            array = " torch.from_numpy(inputs) makes one of an array."
             raise ArgumentError(
                 f"Expected `inputs` to be a tensor or a tuple of tensors; got {describe(tensor)}."
+                f"{array if isinstance(tensor, np.ndarray) else ''}"
             )
         if tensor.layout != torch.strided:
             raise ArgumentError(

@@ -23,7 +23,7 @@ from captum_infomask.engines.base import Engine
 from captum_infomask.engines.choose import EngineName
 from captum_infomask.engines.prepare import check_order, check_place, prepare
 from captum_infomask.imputers.base import Imputer
-from captum_infomask.masks import MaxFraction, Rule, check_rule, threshold_mask
+from captum_infomask.masks import MaxFraction, Rule, check_no_rule, check_rule, threshold_mask
 from captum_infomask.masks.clean_up import check_clean_up
 from captum_infomask.regions.base import Regions
 from captum_infomask.results import ClassMaps, InfoMap
@@ -306,6 +306,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
 
         Source: arXiv 1910.02629, Sec. 5 (info-masking, Fig. 2).
         """
+        check_no_rule(*args)
         check_rule(rule)
         check_clean_up(smooth, min_area)
         attributions = self.attribute(inputs, *args, **kwargs)
@@ -454,7 +455,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         Source: arXiv 1910.02629, Sec. 5, for every class at once.
         """
         tensors = check_inputs(inputs)
-        check_order(tensors, baselines)
+        check_order(tensors, baselines, None, options.get("view", "crop"), by="classes")
         asked = checked_classes(classes, top_k, len(tensors[0]))
         if isinstance(asked, Tensor):
             for column in asked.T:

@@ -7,15 +7,18 @@ from torch import Tensor
 
 from captum_infomask._checks import ArgumentError, check_callable, check_inputs, describe
 from captum_infomask._types import Target
-from captum_infomask.scores.targets import target_table
+from captum_infomask.scores.targets import ONE_LOGIT, target_table
 
 
 def checked_images(model: object, inputs: object) -> Tensor:
     """Return finite images (N, C, H, W), without a graph."""
     check_callable("model", model)
     if isinstance(inputs, tuple) or check_inputs(inputs)[0].dim() != 4:
+        is_one = isinstance(inputs, Tensor) and inputs.dim() == 3
+        hint = " inputs.unsqueeze(0) adds a batch dimension." if is_one else ""
         raise ArgumentError(
             f"Expected `inputs` to be one tensor of images (N, C, H, W); got {describe(inputs)}."
+            f"{hint}"
         )
     images = check_inputs(inputs)[0].detach()
     if not bool(images.isfinite().all()):
@@ -29,7 +32,7 @@ def checked_target(target: Target, n: int) -> list[int] | None:
     if table is not None and table.shape[1] != 1:
         raise ArgumentError(
             f"Expected `target` with one class per picture, for logits (N, M); got "
-            f"{describe(target)}."
+            f"{describe(target)}. A class for each is a list, such as {table[0].tolist()}."
         )
     return None if table is None else [int(label) for label in table[:, 0]]
 
@@ -55,6 +58,10 @@ def targets_among(table: list[int] | None, answers: Tensor, names: tuple[str, ..
     if table is None:
         return [int(label) for label in answers.argmax(1)]
     wrong = [label for label in table if label >= classes]
+    if wrong and classes == 1:
+        raise ArgumentError(
+            f"Expected `target` 0 or None for one logit per picture; got {wrong[0]}. {ONE_LOGIT}"
+        )
     if wrong:
         raise ArgumentError(f"Expected `target` from 0 to {classes - 1}; got {wrong[0]}.")
     return table

@@ -174,13 +174,41 @@ def read_entries(methods: object) -> tuple[Entry, ...] | tuple[str, ...]:
             raise ArgumentError(f"Expected `methods` to be {_FORMS}; got {describe(methods)}.")
         return tuple(_entry(name, given) for name, given in methods.items())
     if not isinstance(methods, Iterable):
-        raise ArgumentError(f"Expected `methods` to be {_FORMS}; got {describe(methods)}.")
-    names = tuple(one_of("methods", name, METHOD_NAMES) for name in methods)
+        raise ArgumentError(
+            f"Expected `methods` to be {_FORMS}; got {_kind(methods)}.{_by_name(methods)}"
+        )
+    names = tuple(_name(name) for name in methods)
     if not names or len(set(names)) < len(names):
         raise ArgumentError(
             f"Expected `methods` to name each method once; got {describe(methods)}."
         )
     return names
+
+
+def _name(given: object) -> str:
+    """A default method's name; a method itself is told to go into a mapping."""
+    if not isinstance(given, str):
+        raise ArgumentError(
+            f"Expected `methods` as a list to hold default methods' names; got {_kind(given)}."
+            f"{_by_name(given)} {{**default_methods(model, inputs), ...}} keeps the default ones."
+        )
+    return one_of("methods", given, METHOD_NAMES)
+
+
+def _kind(given: object) -> str:
+    """What a method is, without its address."""
+    if isinstance(given, type):
+        return f"the class {given.__name__}"
+    is_method = isinstance(given, Attribution)
+    return f"the method {type(given).__name__}" if is_method else describe(given)
+
+
+def _by_name(given: object) -> str:
+    """How to give a method of one's own."""
+    kind = given if isinstance(given, type) else type(given)
+    if issubclass(kind, Attribution):
+        return f" Give it a name: methods={{{kind.__name__!r}: {kind.__name__}(model)}}."
+    return " Give it a name: methods={'mine': method}." if callable(given) else ""
 
 
 def made_entries(made: Mapping[str, Any]) -> tuple[Entry, ...]:
@@ -194,9 +222,14 @@ def _entry(name: str, given: object) -> Entry:
         given, options = given
     is_options = isinstance(options, Mapping) and all(isinstance(key, str) for key in options)
     if isinstance(given, type) or not (isinstance(given, Attribution | Method) or callable(given)):
+        hint = ""
+        if isinstance(given, type):
+            hint = f" Make one: {given.__name__}(model)."
+        elif isinstance(given, str):
+            hint = " Default methods are named in a list, or come from default_methods()."
         raise ArgumentError(
             f"Expected `methods`[{name!r}] to be one of captum.attr's methods, made, or a function "
-            f"(model, inputs, target); got {describe(given)}."
+            f"(model, inputs, target); got {_kind(given)}.{hint}"
         )
     if not isinstance(options, Mapping) or not is_options:
         raise ArgumentError(

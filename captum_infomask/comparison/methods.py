@@ -12,6 +12,7 @@ from captum_infomask._checks import ArgumentError, check_initialised, one_of, sh
 from captum_infomask._keywords import told
 from captum_infomask._types import Shape
 from captum_infomask.attribution import InfoMask
+from captum_infomask.comparison.arguments import checked_images
 from captum_infomask.comparison.calls import (
     OCCLUSION_CHUNK,
     Attribute,
@@ -132,6 +133,7 @@ def default_methods(
         >>> list(default_methods(net, torch.rand(1, 3, 16, 16)))[:4]
         ['InfoMask', 'InfoMask drop', 'Grad-CAM', 'Occlusion']
     """
+    inputs = checked_images(model, inputs)
     score = checked_score(head, prior, trained_with, temperature)
     setting = checked_setting(
         model, inputs, layer, sliding_window_shapes, strides, baselines, score

@@ -9,6 +9,7 @@ from torch import Tensor
 from captum_infomask._captum import format_additional_forward_args
 from captum_infomask._checks import (
     ArgumentError,
+    are_channels_last,
     check_initialised,
     describe,
     one_of,
@@ -19,6 +20,7 @@ from captum_infomask._checks import (
 from captum_infomask._process import LibraryDraws
 from captum_infomask._random import OwnGenerators
 from captum_infomask._types import AdditionalForwardArgs, Baselines, TensorOrTensors, Tensors
+from captum_infomask._warn import warn
 from captum_infomask.engines.base import Call, Engine
 from captum_infomask.engines.choose import EngineName, choose_engine
 from captum_infomask.engines.features import features_engine
@@ -68,6 +70,13 @@ def prepare(
     )
     if isinstance(chosen, Features):
         chosen_engine = features_engine(engine)
+    has_regions = any(one is not None for one in (feature_mask, sliding_window_shapes, regions))
+    if are_channels_last(tuple(tensors[0].shape)) and (view == "crop" or not has_regions):
+        warn(
+            f"The inputs {tuple(tensors[0].shape)} look like pictures with channels last, and are "
+            f"read as (N, C, H, W): their rows count as channels. inputs.permute(0, 3, 1, 2) moves "
+            f"the channels; the network for them is lambda x: model(x.permute(0, 2, 3, 1))."
+        )
     made = choose_regions(tensors, feature_mask, sliding_window_shapes, strides, regions)
     if isinstance(chosen, Crop):
         made = chosen.scaled(made)
@@ -121,7 +130,7 @@ def _checked_per_example(further: tuple[Any, ...], given: object, n: int) -> tup
 
 
 def check_order(
-    inputs: Tensors, baselines: object, target: object = None, view: object = None
+    inputs: Tensors, baselines: object, target: object, view: object, *, by: str = "target"
 ) -> None:
     """Refuse positional arguments in the order of another method.
 
@@ -137,9 +146,12 @@ def check_order(
         )
     hides_nothing = view in ("crop", "features")
     if hides_nothing and target is None and _is_class(baselines, len(inputs[0])):
+        words = _words(baselines)
+        meant = f"{by}={words}" if by == "target" else f"{by}=[{words}]"
+        third = " and `target` third" if by == "target" else ""
         raise ArgumentError(
-            f"Expected `baselines` second, as in FeatureAblation, and `target` third; got "
-            f"{describe(baselines)} second and no target. Pass target={_words(baselines)} by name."
+            f"Expected `baselines` second, as in FeatureAblation,{third}; got "
+            f"{describe(baselines)} second and no {by}. Pass {meant} by name."
         )
 
 

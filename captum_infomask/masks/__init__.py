@@ -3,7 +3,15 @@ from captum_infomask.masks.boxes import bounding_boxes
 from captum_infomask.masks.clean_up import check_clean_up, clean_masks
 from captum_infomask.masks.contours import contours
 from captum_infomask.masks.hysteresis import Hysteresis
-from captum_infomask.masks.rules import AtLeast, MaxFraction, Otsu, Rule, TopFraction, check_rule
+from captum_infomask.masks.rules import (
+    AtLeast,
+    MaxFraction,
+    Otsu,
+    Rule,
+    TopFraction,
+    check_no_rule,
+    check_rule,
+)
 from captum_infomask.masks.threshold import threshold_mask
 
 __all__ = [
@@ -15,6 +23,7 @@ __all__ = [
     "TopFraction",
     "bounding_boxes",
     "check_clean_up",
+    "check_no_rule",
     "check_rule",
     "clean_masks",
     "contours",

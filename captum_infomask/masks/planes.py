@@ -36,8 +36,24 @@ def mask_planes(masks: object) -> npt.NDArray[np.bool_]:
     ):
         raise ArgumentError(
             f"Expected `masks` to be a boolean tensor (N, C, H, W); got {describe(mask)}."
+            f"{_meant(mask)}"
         )
     return mask.any(1).cpu().numpy()
+
+
+def _meant(given: object) -> str:
+    """What to do with what is no mask."""
+    if callable(getattr(given, "boxes", None)):
+        return " Its own mask(rule) makes them, and boxes(rule) their boxes."
+    if isinstance(given, np.ndarray):
+        return " torch.from_numpy(masks) makes one of an array."
+    if not isinstance(given, Tensor):
+        return ""
+    if given.is_floating_point():
+        return " threshold_mask(attributions, rule) makes masks of attributions."
+    if given.dtype == torch.bool and given.dim() == 3:
+        return " masks.unsqueeze(0) adds a batch dimension, masks.unsqueeze(1) one of channels."
+    return "" if given.dtype == torch.bool else " masks > 0 is boolean."
 
 
 def attribution_planes(attributions: object) -> list[npt.NDArray[np.float64]]:

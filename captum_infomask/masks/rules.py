@@ -152,5 +152,24 @@ def check_rule(rule: object, argument: str = "rule") -> None:
     if not isinstance(rule, Rule) or isinstance(rule, type):
         raise ArgumentError(
             f"Expected `{argument}` to be a rule, such as MaxFraction(0.2), TopFraction(0.1), "
-            f"Otsu(), AtLeast(bits=1.0) or Hysteresis(); got {describe(rule)}."
+            f"Otsu(), AtLeast(bits=1.0) or Hysteresis(); got {describe(rule)}.{_meant(rule)}"
         )
+
+
+def _meant(given: object) -> str:
+    """The rule that a class or a number was probably meant to be."""
+    if isinstance(given, type):
+        return f" Make one: {given.__name__}(…)." if issubclass(given, Rule) else ""
+    number = plain(given)
+    if isinstance(number, int | float) and not isinstance(number, bool) and number > 0:
+        return f" Did you mean {'MaxFraction' if number <= 1 else 'AtLeast'}({number})?"
+    return ""
+
+
+def check_no_rule(*arguments: object) -> None:
+    """Refuse a rule that is given by place, where something else is expected."""
+    for given in arguments:
+        if isinstance(given, Rule) and not isinstance(given, type):
+            raise ArgumentError(
+                f"Expected `rule` by name; got {given} by place. Pass rule={given}."
+            )

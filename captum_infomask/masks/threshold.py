@@ -13,7 +13,7 @@ from captum_infomask._types import TensorOrTensors, Tensors
 from captum_infomask.masks.clean_up import check_clean_up, clean_masks
 from captum_infomask.masks.hysteresis import Hysteresis, hanging_together
 from captum_infomask.masks.planes import mask_planes
-from captum_infomask.masks.rules import MaxFraction, Rule, check_rule
+from captum_infomask.masks.rules import MaxFraction, Rule, check_no_rule, check_rule
 
 
 @overload
@@ -76,6 +76,7 @@ def threshold_mask(
 
     Source: arXiv 1910.02629, Sec. 5 (info-masking); :func:`clean_masks` says what clean-up does.
     """
+    check_no_rule(attributions)
     check_rule(rule)
     check_clean_up(smooth, min_area)
     tensors = _check_attributions(attributions)
@@ -148,6 +149,17 @@ def _check_images(tensors: Tensors, rule: Rule) -> None:
             )
 
 
+def _meant(given: object) -> str:
+    """What to do with what are no attributions."""
+    if callable(getattr(given, "mask", None)):
+        return " Its own mask(rule) cuts it."
+    if isinstance(given, np.ndarray):
+        return " torch.from_numpy(attributions) makes a tensor of an array."
+    if isinstance(given, Tensor) and given.dtype == torch.bool:
+        return " This is a mask already."
+    return ""
+
+
 def _check_attributions(attributions: TensorOrTensors) -> Tensors:
     """Return the attributions as a tuple of tensors of one batch size."""
     tensors = attributions if isinstance(attributions, tuple) else (attributions,)
@@ -160,7 +172,7 @@ def _check_attributions(attributions: TensorOrTensors) -> Tensors:
         ):
             raise ArgumentError(
                 f"Expected `attributions` to be floating-point tensors (N, ...); got "
-                f"{describe(tensor)}."
+                f"{describe(tensor)}.{_meant(tensor)}"
             )
         if bool(tensor.isnan().any()):
             raise ArgumentError("Expected `attributions` without NaN; got some.")

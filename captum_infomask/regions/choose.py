@@ -1,7 +1,11 @@
 # Which regions an attribute call means.
 from __future__ import annotations
 
+from types import FunctionType
 from typing import Any
+
+import numpy as np
+from torch import Tensor
 
 from captum_infomask._checks import ArgumentError, describe
 from captum_infomask._types import TensorOrTensors, Tensors
@@ -46,12 +50,19 @@ def choose_regions(
     return _checked(regions, inputs)
 
 
+def _meant(given: object) -> str:
+    """How to make regions of something else."""
+    if isinstance(given, Tensor | np.ndarray):
+        return " from_label_map(inputs, labels) or from_masks(inputs, masks) makes them."
+    return f" Call it: {given.__name__}(inputs, ...)." if isinstance(given, FunctionType) else ""
+
+
 def _checked(regions: object, inputs: Tensors) -> Regions:
     """Return regions that were made for inputs like these."""
     if not isinstance(regions, Regions) or isinstance(regions, type):
         raise ArgumentError(
             f"Expected `regions` to be Regions, as grid(), sliding_windows() or superpixels() make "
-            f"them, or a list of them for several scales; got {describe(regions)}."
+            f"them, or a list of them for several scales; got {describe(regions)}.{_meant(regions)}"
         )
     if regions.shapes != example_shapes(inputs):
         raise ArgumentError(

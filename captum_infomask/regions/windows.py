@@ -164,7 +164,7 @@ def _meant(window: Any, shape: Shape) -> str:
     """The tuple that a window of another form was probably meant to be, as a question."""
     given = window.tolist() if isinstance(window, Tensor | np.ndarray) else window
     sizes = list(given) if isinstance(given, list | tuple) else [given]
-    if not all(isinstance(size, numbers.Real) and 1 <= size < math.inf for size in sizes):
+    if not all(isinstance(size, int | float) and 1 <= size < math.inf for size in sizes):
         return ""
     whole, channels = [int(size) for size in sizes], list(shape[:1])
     candidates = (

@@ -76,9 +76,11 @@ def check_output(output: Tensor, head: str, argument: str = "forward_func") -> N
     """Refuse outputs that cannot be what ``head`` says they are."""
     shape = tuple(output.shape)
     if output.dtype.is_complex or (not output.dtype.is_floating_point and head != "raw"):
+        whole = not output.dtype.is_complex and output.dtype != torch.bool
+        classes = " Classes, as of argmax, hold no information: return the logits." if whole else ""
         raise ArgumentError(
             f"Expected `{argument}` to return real floating-point numbers for head={head!r}; "
-            f"got dtype {output.dtype}."
+            f"got dtype {output.dtype}.{classes}"
         )
     if head not in SOFTMAX_HEADS:
         return

@@ -17,6 +17,8 @@ _FORMS = (
     "target per example, or a list of tuples"
 )
 
+ONE_LOGIT = "The other one of two classes is asked for by the negative logit: lambda x: -model(x)."
+
 
 def target_table(target: Target, n: int) -> Tensor | None:
     """Return the targets as a long tensor of shape (n, number of indexed dimensions), or None."""
@@ -24,8 +26,10 @@ def target_table(target: Target, n: int) -> Tensor | None:
         return None
     rows = _rows(target, n)
     if len(rows) != n:
+        several = " inputs.repeat_interleave(k, 0) asks of each of k classes." if n == 1 else ""
         raise ArgumentError(
             f"Expected `target` to hold one target per example, {n} in all; got {len(rows)}."
+            f"{several}"
         )
     if len({len(row) for row in rows}) != 1:
         raise ArgumentError(f"Expected `target` tuples of one length; got {describe(target)}.")
@@ -39,11 +43,15 @@ def _rows(target: Any, n: int) -> list[tuple[int, ...]]:
     if isinstance(target, Tensor | np.ndarray):
         values = torch.as_tensor(target)
         if values.dtype.is_floating_point or values.dtype.is_complex or values.dtype == torch.bool:
-            raise ArgumentError(f"Expected `target` to hold integers; got {describe(values)}.")
+            scores = " scores.argmax(1) gives a class per example." if values.dim() == 2 else ""
+            raise ArgumentError(
+                f"Expected `target` to hold integers; got {describe(values)}.{scores}"
+            )
         if values.numel() == 1:
             return [(int(values.item()),)] * n
         if values.dim() != 1:
-            raise ArgumentError(f"Expected `target` to be {_FORMS}; got {describe(values)}.")
+            flat = " target.flatten() is one." if values.numel() == n else ""
+            raise ArgumentError(f"Expected `target` to be {_FORMS}; got {describe(values)}.{flat}")
         return [(int(value),) for value in values.tolist()]
     if isinstance(target, list):
         if not target:
@@ -59,7 +67,10 @@ def _indices(entry: object, target: object) -> tuple[int, ...]:
     if not entries or not all(
         isinstance(value, numbers.Integral) and not isinstance(value, bool) for value in entries
     ):
-        raise ArgumentError(f"Expected `target` to be {_FORMS}; got {describe(target)}.")
+        named = ""
+        if any(isinstance(value, str) for value in entries):
+            named = " Classes are told by number: class_names.index(name)."
+        raise ArgumentError(f"Expected `target` to be {_FORMS}; got {describe(target)}.{named}")
     return tuple(int(value) for value in entries)
 
 
@@ -77,14 +88,21 @@ def check_range(table: Tensor | None, shape: tuple[int, ...]) -> None:
         return  # one number per example is class 0
     if table.shape[1] != len(sizes):
         given = tuple(table[0].tolist())
+        hint = f"Reduce the output in `forward_func`, or give a tuple of {len(sizes)} indices."
+        if len(sizes) == 1:
+            hint = f"A class per example is a list, such as {list(given)}."
         raise ArgumentError(
             f"Expected `target` to pick one value per example of the output of shape {shape}, "
-            f"with {len(sizes)} indices; got {given if len(given) != 1 else given[0]}. "
-            f"Reduce the output in `forward_func`, or give a tuple of {len(sizes)} indices."
+            f"with {len(sizes)} indices; got {given if len(given) != 1 else given[0]}. {hint}"
         )
     for dim, size in enumerate(sizes):
         column = table[:, dim]
         wrong = column[(column < 0) | (column >= size)]
+        if len(wrong) and size == 1:
+            raise ArgumentError(
+                f"Expected `target` 0 or None for the one value per example of the output of shape "
+                f"{shape}; got {int(wrong[0])}. {ONE_LOGIT}"
+            )
         if len(wrong):
             raise ArgumentError(
                 f"Expected `target` between 0 and {size - 1} in dimension {dim + 1} of the output "

@@ -132,7 +132,13 @@ def check_crop_size(size: Any) -> tuple[int, int] | str | None:
     if isinstance(size, str) and size == "native":
         return size
     if not isinstance(size, tuple | list) or len(size) != 2:
+        side, hint = plain(size), ""
+        if isinstance(side, int) and not isinstance(side, bool):
+            hint = f" Did you mean {(side, side)}?"
+        elif isinstance(size, tuple | list) and len(size) == 3:
+            hint = f" Did you mean {tuple(size[1:])}?"
         raise ArgumentError(
             f"Expected `crop_size` to be (height, width), 'native' or None; got {short_repr(size)}."
+            f"{hint}"
         )
     return positive_int("crop_size", size[0]), positive_int("crop_size", size[1])

@@ -4,11 +4,13 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from captum.attr import Saliency
 from refused import refused
 from state import unchanged
 from tiny import VIEWS, WINDOWS, Counting, Net, images
@@ -21,15 +23,20 @@ from captum_infomask import (
     InfoMask,
     MaxFraction,
     NormalNoise,
+    Otsu,
     TopFraction,
+    bounding_boxes,
     compare,
+    contours,
     default_methods,
     estimate_prior,
     fit_critic,
     fit_temperature,
     grid,
+    measure_bounds,
     randomisation_check,
     superpixels,
+    threshold_mask,
 )
 from captum_infomask.comparison.ground_truth import bootstrap
 from captum_infomask.comparison.metrics.bootstrap import paired_difference
@@ -323,3 +330,339 @@ def test_a_notebook_has_bars(monkeypatch: pytest.MonkeyPatch) -> None:
         assert ("Info Mask attribution: 100%" in stream.getvalue()) == has_bar
     monkeypatch.setattr(sys, "stderr", None)
     InfoMask(Net()).attribute(X, target=1, show_progress=True)
+
+
+# --- what was probably meant ----------------------------------------------------------------------
+
+NAMED = "Did you mean {!r}?".format
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "words"),
+    [
+        ("attribute", "targets", NAMED("target")),
+        ("attribute", "baseline", NAMED("baselines")),
+        ("attribute", "stride", NAMED("strides")),
+        ("attribute", "window", NAMED("sliding_window_shapes")),
+        ("attribute", "head", "InfoMask() takes it"),
+        ("attribute", "rule", "mask() takes it"),
+        ("attribute", "top_k", "score_classes() takes it"),
+        ("attribute", "internal_batch_size", "perturbations_per_eval="),
+        ("attribute", "n_steps", "No gradient"),
+        ("attribute", "attribute_to_layer_input", "view='features'"),
+        ("score_regions", "feature_masks", NAMED("feature_mask")),
+        ("mask", "rul", NAMED("rule")),
+        ("mask", "view_", NAMED("view")),
+        ("mask", "fraction", "rule=MaxFraction(0.2)"),
+        ("mask", "keep", "rule=MaxFraction(0.2)"),
+        ("score_classes", "target", "classes=, a list such as [3]"),
+        ("score_classes", "classess", NAMED("classes")),
+        ("score_classes", "sliding_window_shape", NAMED("sliding_window_shapes")),
+        ("score_classes", "rule", "mask() takes it"),
+    ],
+)
+def test_an_unknown_keyword_is_told_by_the_one_that_was_meant(
+    method: str, name: str, words: str
+) -> None:
+    forward = Counting(Net())
+    with pytest.raises(TypeError) as caught:
+        getattr(InfoMask(forward), method)(X, **{name: 3})
+    assert str(caught.value).startswith(f"InfoMask.{method}() got an unexpected keyword argument")
+    assert repr(name) in str(caught.value)
+    assert words in str(caught.value)
+    assert forward.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda net: InfoMask(net, heads="probs"), ("InfoMask()", NAMED("head"))),
+        (lambda net: InfoMask(net, view="drop"), ("InfoMask()", "attribute() takes it")),
+        (lambda net: InfoMask(model=net), ("`forward_func`, the first",)),
+        (lambda net: InfoMask(net, layer=net.conv), ("view='features'",)),
+        (lambda net: InfoMask(net, net.conv), ("forward_func by place", "got 2")),
+        (lambda net: InfoMask(net).attribute(X, 0, 1, None, None, 4), ("by place", "got 6")),
+        (lambda net: compare(net, X, 1, method="InfoMask"), ("compare()", NAMED("methods"))),
+        (lambda net: compare(net, X, 1, class_names=["a"]), (NAMED("categories"),)),
+        (lambda net: compare(net, X, 1, view="drop"), ("{'view': 'drop'}",)),
+        (lambda net: compare(net, X, 1, ["InfoMask"]), ("model, inputs, target by place",)),
+        (lambda net: default_methods(net, X, layers=1), (NAMED("layer"),)),
+    ],
+)
+def test_functions_tell_arguments_that_they_do_not_have(
+    call: Callable[[nn.Module], Any], words: tuple[str, ...]
+) -> None:
+    with pytest.raises(TypeError) as caught:
+        call(Net())
+    assert [word for word in words if word not in str(caught.value)] == [], str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (Net, ("the class Net", "Net(...)")),
+        ("resnet18", ("'resnet18'", "load its weights")),
+        (None, ("None", "return it?")),
+        (Net().state_dict(), ("OrderedDict", "load_state_dict")),
+        (Net().load_state_dict(Net().state_dict()), ("IncompatibleKeys", "load_state_dict")),
+        (Saliency(Net()), ("Pass its `forward_func`",)),
+    ],
+    ids=["class", "name", "None", "weights", "keys", "method"],
+)
+def test_what_is_no_network_yet_is_told(given: Any, words: tuple[str, ...]) -> None:
+    refused(("`forward_func`", "a model or function", *words), lambda: InfoMask(given))
+    refused(("`model`", *words), lambda: compare(given, X, 1))
+    refused(("`model`", *words), lambda: default_methods(given, X))
+    loader = [(X, torch.tensor([0, 1]))]
+    refused(("`forward_func`", *words), lambda: fit_temperature(given, loader))
+
+
+# --- inputs that the network does not take --------------------------------------------------------
+
+
+class Meta(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = Net().to("meta")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x)
+
+
+@pytest.mark.parametrize("view", [*VIEWS, "features"])
+@pytest.mark.parametrize(
+    ("own", "given"),
+    [
+        (torch.float32, torch.float64),
+        (torch.float32, torch.float16),
+        (torch.float32, torch.bfloat16),
+        (torch.float64, torch.float32),
+    ],
+)
+def test_inputs_of_another_dtype_are_told_what_the_network_takes(
+    own: torch.dtype, given: torch.dtype, view: str
+) -> None:
+    pooled = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    net, x = pooled.to(own), X.to(given)
+    words = ("`inputs`", f"dtype {own}", f"got {given}", f"inputs.to({own})", "raised RuntimeError")
+    for forward in (net, net.forward, lambda x: net(x) + 0):
+        if view != "features" or forward is net:
+            with unchanged(net, x):
+                call = InfoMask(forward)
+                refused(words, lambda c=call: c.attribute(x, target=1, view=view, **WINDOWS))
+    assert InfoMask(net).attribute(x.to(own), target=1, view=view, **WINDOWS).dtype == own
+
+
+def test_every_reader_tells_the_dtype_and_the_device() -> None:
+    net, double = Net(), X.double()
+    batches = [(double, torch.tensor([0, 1]))]
+    words = ("`inputs`", "dtype torch.float32", "got torch.float64")
+    refused(words, lambda: compare(net, double, 1))
+    refused(words, lambda: InfoMask(net).score_classes(double))
+    refused(words, lambda: fit_temperature(net, batches))
+    refused(words, lambda: measure_bounds(net, batches))
+    refused(("meta device", "have weights"), lambda: InfoMask(Meta()).attribute(X, target=1))
+    meta = X.to("meta")
+    for call in (lambda: InfoMask(net).attribute(meta, target=1), lambda: compare(net, meta, 1)):
+        refused(("`inputs`", "with values", "meta device"), call)
+    rows = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+    whole = torch.ones(2, 3, dtype=torch.long)
+    refused(
+        ("dtype torch.float32", "got torch.int64"),
+        lambda: InfoMask(rows).attribute(whole, target=1, view="drop"),
+    )
+
+
+def test_networks_that_convert_their_inputs_are_left_alone() -> None:
+    net = Net()
+    given = InfoMask(lambda x: net(x.float())).attribute(X.double(), target=1)
+    torch.testing.assert_close(given, InfoMask(net).attribute(X, target=1))
+    words = nn.Sequential(nn.Embedding(10, 4), nn.Flatten(), nn.Linear(12, 3))
+    with pytest.raises(IndexError, match="out of range"):
+        InfoMask(words).attribute(torch.full((2, 3), 20), target=1, view="drop")
+
+
+def test_channels_last_are_told_whether_the_network_takes_them_or_not() -> None:
+    net, x = Net(), images(1, 12, 12, 3)
+    words = ("`inputs`", "channels first", "(1, 12, 12, 3)", "inputs.permute(0, 3, 1, 2)")
+    with pytest.warns(UserWarning, match="channels last"):
+        refused(words, lambda: InfoMask(net).attribute(x, target=1))
+    refused(words, lambda: compare(net, x, 1))
+    last = InfoMask(lambda x: net(x.permute(0, 3, 1, 2)))
+    with pytest.warns(UserWarning, match="their rows count as channels"):
+        last.attribute(x, target=1, view="drop")
+    windows = {"sliding_window_shapes": (4, 4, 3), "strides": (4, 4, 3)}
+    torch.testing.assert_close(
+        last.attribute(x, target=1, view="drop", **windows).permute(0, 3, 1, 2),
+        InfoMask(net).attribute(x.permute(0, 3, 1, 2), target=1, view="drop", **WINDOWS),
+        atol=1e-3,
+        rtol=1e-3,
+    )
+
+
+# --- forms ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("window", "inputs", "meant"),
+    [
+        (4, X, "(3, 4, 4)"),
+        ((4, 4), X, "(3, 4, 4)"),
+        ([3, 4, 4], X, "(3, 4, 4)"),
+        ((3, 4.0, 4.0), X, "(3, 4, 4)"),
+        ((1, 3, 4, 4), X, "(3, 4, 4)"),
+        ((4, 4, 3), X, "(3, 4, 4)"),
+        (np.array([3, 4, 4]), X, "(3, 4, 4)"),
+        (4, X.flatten(1), "(4,)"),
+        ("4x4", X, ""),
+        ((3, 9, 9), X, ""),
+        ((0, 4, 4), X, ""),
+    ],
+    ids=str,
+)
+def test_a_window_of_another_form_is_told_as_the_tuple_that_was_meant(
+    window: Any, inputs: Tensor, meant: str
+) -> None:
+    error = refused(
+        ("`sliding_window_shapes`", f"Did you mean {meant}?" if meant else ""),
+        lambda: InfoMask(Net()).attribute(
+            inputs, target=1, view="drop", sliding_window_shapes=window
+        ),
+    )
+    assert ("mean" in str(error)) == bool(meant)
+
+
+@pytest.mark.parametrize(
+    ("end", "hint"),
+    [
+        (lambda y: (y, y), "model(x)[0]."),
+        (lambda y: (None, y), "model(x)[1]."),
+        (lambda y: {"loss": None, "logits": y}, "model(x)['logits']."),
+        (lambda y: {"loss": None, "out": y}, "model(x)['out']."),
+        (lambda y: SimpleNamespace(logits=y), "model(x).logits."),
+        (lambda y: y.detach().numpy(), "torch.from_numpy(model(x))."),
+        (lambda y: None, "return of its logits?"),
+        (lambda y: 1.0, "got float"),
+    ],
+)
+def test_an_output_that_is_no_tensor_is_told_by_what_to_take_of_it(
+    end: Callable[[Tensor], Any], hint: str
+) -> None:
+    net = Net()
+    refused((hint,), lambda: InfoMask(lambda x: end(net(x))).attribute(X, target=1))
+    refused((hint,), lambda: compare(lambda x: end(net(x)), X, 1))
+
+
+def test_classes_in_the_place_of_logits_are_told() -> None:
+    net = Net()
+    refused(
+        ("int64", "return the logits"),
+        lambda: InfoMask(lambda x: net(x).argmax(1)).attribute(X, target=1),
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "hint"),
+    [
+        ("cat", "class_names.index(name)"),
+        (["cat", "dog"], "class_names.index(name)"),
+        (torch.eye(5)[:2], "argmax(1)"),
+        (torch.tensor([[1], [2]]), "target.flatten()"),
+        ((0, 1), "such as [0, 1]"),
+    ],
+    ids=str,
+)
+def test_a_target_of_another_form_is_told_how_to_give_it(target: Any, hint: str) -> None:
+    refused(("`target`", hint), lambda: InfoMask(Net()).attribute(X, target=target))
+    refused(("`target`", hint), lambda: compare(Net(), X, target))
+
+
+def test_several_classes_of_one_picture_and_the_one_of_one_logit_are_told() -> None:
+    net = Net()
+    for call in (InfoMask(net).attribute, lambda x, target: compare(net, x, target)):
+        refused(("1 in all; got 2", "repeat_interleave"), lambda c=call: c(X[:1], target=[0, 1]))
+    one = InfoMask(lambda x: net(x)[:, :1], head="sigmoid")
+    refused(("`target` 0 or None", "got 1", "-model(x)"), lambda: one.attribute(X, target=1))
+    refused(("unsqueeze(0)",), lambda: compare(net, X[0], 1))
+
+
+def test_rules_in_another_place_are_told() -> None:
+    infomask = InfoMask(Counting(Net()))
+    for args in ((AtLeast(1),), (None, AtLeast(1))):
+        refused(("`rule` by name", "rule=AtLeast(bits=1)"), lambda a=args: infomask.mask(X, *a))
+    refused(("`rule` by name",), lambda: threshold_mask(MaxFraction(0.2), X))
+    refused(("mean MaxFraction(0.2)?",), lambda: infomask.mask(X, target=1, rule=0.2))
+    refused(("mean AtLeast(3)?",), lambda: threshold_mask(X, 3))
+    refused(("Make one: Otsu(",), lambda: threshold_mask(X, Otsu))
+    refused(("classes=[3] by name",), lambda: infomask.score_classes(X, 3))
+    refused(("mean (8, 8)?",), lambda: infomask.attribute(X, target=1, crop_size=8))
+
+
+def test_maps_and_masks_in_each_others_place_are_told() -> None:
+    infomap = InfoMask(Net()).score_regions(X, target=1)
+    mask = X > 0.5
+    refused(("`attributions`", "mask(rule)"), lambda: threshold_mask(infomap))
+    refused(("`attributions`", "a mask already"), lambda: threshold_mask(mask))
+    refused(("`attributions`", "from_numpy"), lambda: threshold_mask(X.numpy()))
+    for take in (bounding_boxes, contours):
+        refused(("`masks`", "threshold_mask(attributions, rule)"), lambda t=take: t(X))
+        refused(("`masks`", "mask(rule)"), lambda t=take: t(infomap))
+        refused(("`masks`", "masks.unsqueeze(0)"), lambda t=take: t(mask[0]))
+        refused(("`masks`", "from_numpy"), lambda t=take: t(mask.numpy()))
+        refused(("`masks`", "masks > 0"), lambda t=take: t(mask.long()))
+
+
+@pytest.mark.parametrize(
+    ("methods", "hint"),
+    [
+        ([Saliency(Net())], "methods={'Saliency': Saliency(model)}"),
+        ([Saliency], "methods={'Saliency': Saliency(model)}"),
+        (Saliency(Net()), "methods={'Saliency': Saliency(model)}"),
+        (["InfoMask", Saliency(Net())], "default_methods(model, inputs)"),
+        ([lambda model, x, target: x], "methods={'mine': method}"),
+        ({"mine": Saliency}, "Make one: Saliency(model)"),
+        ({"mine": "InfoMask"}, "named in a list"),
+    ],
+    ids=str,
+)
+def test_methods_without_a_name_are_told_how_to_give_them(methods: Any, hint: str) -> None:
+    refused(("`methods`", hint), lambda: compare(Counting(Net()), X, 1, methods=methods))
+
+
+def test_a_list_of_masks_is_one_mask_for_each_picture() -> None:
+    net, masks = Net(), X[:, 0] > 0.5
+    name = "centred blob (control)"
+    settings = {"methods": [name], "metrics": ["iou"]}
+    expected = compare(net, X, 1, ground_truth=masks, **settings)
+    for given in (list(masks), [m.numpy() for m in masks], [m.expand(3, -1, -1) for m in masks]):
+        found = compare(net, X, 1, ground_truth=given, **settings)
+        assert (found.truth == expected.truth).all()
+        assert (found[name].metrics["iou"] == expected[name].metrics["iou"]).all()
+    assert expected[name].metrics["iou"].max() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("truth", "hint"),
+    [
+        (torch.ones(2, 8, 8), "ground_truth > 0?"),
+        ([[0, 0, 4, 4], [1, 1, 5, 5]], "torch.tensor(boxes)"),
+        ([0, 0, 4, 4], "one box"),
+        (torch.full((2, 8, 8), 255, dtype=torch.uint8), "a mask is boolean"),
+        ([torch.ones(8, 8).bool(), torch.ones(4, 4).bool()], "one size"),
+    ],
+    ids=str,
+)
+def test_a_truth_of_another_form_is_told_how_to_give_it(truth: Any, hint: str) -> None:
+    settings = {"methods": ["InfoMask"], "metrics": []}
+    refused(
+        ("`ground_truth`", hint),
+        lambda: compare(Counting(Net()), X, 1, ground_truth=truth, **settings),
+    )
+
+
+def test_regions_and_arrays_of_other_forms_are_told() -> None:
+    infomask = InfoMask(Net())
+    for given, hint in ((superpixels, "Call it: superpixels("), (X[0, 0].long(), "from_label_map")):
+        refused(("`regions`", hint), lambda g=given: infomask.attribute(X, target=1, regions=g))
+    refused(("from_numpy",), lambda: infomask.attribute(X.numpy(), target=1))
+    refused(("from_numpy",), lambda: default_methods(Net(), X.numpy()))

@@ -20,7 +20,7 @@ GroundTruth: TypeAlias = (
 )
 
 _FORMS = (
-    "a boolean mask (N, C, H, W), (N, H, W) or (H, W), boxes (K, 4) or a list of them, a label map "
+    "a boolean mask (N, C, H, W), (N, H, W) or (H, W), boxes (K, 4), a list of either, a label map "
     "of integers (N, H, W), or a pair of a label map and the right labels"
 )
 
@@ -54,7 +54,8 @@ def ground_truth(given: GroundTruth, inputs: Tensor, targets: Sequence[int]) -> 
         given: One of
 
             - a boolean mask: (N, C, H, W), of which any channel counts, or (N, H, W), where the
-              first dimension may be 1 for all pictures; or (H, W) for one picture;
+              first dimension may be 1 for all pictures; or (H, W) for one picture; or a list with
+              (H, W) or (C, H, W) for each picture;
             - boxes, x0, y0, x1, y1 in pixels, half-open: (K, 4) for one picture, or a list with
               (K, 4) or :class:`ImageBoxes` for each picture;
             - a label map: integers (N, H, W), or (H, W) for one picture, right where the label is
@@ -82,6 +83,8 @@ def ground_truth(given: GroundTruth, inputs: Tensor, targets: Sequence[int]) -> 
     """
     count, (height, width) = len(inputs), inputs.shape[-2:]
     value: Any = torch.from_numpy(given) if isinstance(given, np.ndarray) else given
+    if isinstance(value, list | tuple) and value and all(map(_is_mask, value)):
+        value = _stacked(value)
     if isinstance(value, ImageBoxes) or (_is_numbers(value) and value.shape[1:] == (4,)):
         value = [value]
     if isinstance(value, Tensor) and value.dtype == torch.bool:
@@ -93,17 +96,33 @@ def ground_truth(given: GroundTruth, inputs: Tensor, targets: Sequence[int]) -> 
     elif isinstance(value, list | tuple) and all(map(_is_boxes, value)):
         return _boxes(value, count, height, width)
     else:
-        raise ArgumentError(f"Expected `ground_truth` to be {_FORMS}; got {describe(given)}.")
+        raise ArgumentError(
+            f"Expected `ground_truth` to be {_FORMS}; got {describe(given)}.{_meant(value)}"
+        )
+    labels = ""
+    if _is_integers(value):
+        labels = " Integers are labels, right where they are the target's; a mask is boolean."
     for place, mask in enumerate(masks):
         if not mask.any():
             raise ArgumentError(
                 f"Expected `ground_truth` with a right pixel in every picture; picture {place} has "
-                "none. Leave such pictures out."
+                f"none. Leave such pictures out.{labels}"
             )
     return tuple(
         Truth(mask, torch.from_numpy(component_boxes(mask.numpy(), "all")).double())
         for mask in masks
     )
+
+
+def _meant(value: object) -> str:
+    """What another form was probably meant to be."""
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return " Did you mean ground_truth > 0?"
+    if isinstance(value, list | tuple) and all(isinstance(one, list | tuple) for one in value):
+        return " Make tensors of boxes, [torch.tensor(boxes), ...]."
+    if isinstance(value, list | tuple) and len(value) == 4:
+        return " Did you mean one box, torch.tensor([[x0, y0, x1, y1]])?"
+    return ""
 
 
 def _is_numbers(value: object) -> bool:
@@ -119,6 +138,23 @@ def _is_integers(value: object) -> bool:
 def _is_boxes(value: object) -> bool:
     """Whether this holds the boxes of one picture."""
     return isinstance(value, ImageBoxes | Tensor | np.ndarray)
+
+
+def _is_mask(value: object) -> bool:
+    """Whether this is a mask of one picture, (H, W) or (C, H, W)."""
+    if not isinstance(value, Tensor | np.ndarray):
+        return False
+    return value.dtype in (torch.bool, np.bool_) and value.ndim in (2, 3)
+
+
+def _stacked(masks: Sequence[Any]) -> Tensor:
+    """One mask for each picture as (N, H, W)."""
+    tensors = [torch.as_tensor(mask).detach().cpu() for mask in masks]
+    planes = [mask.any(0) if mask.ndim == 3 else mask for mask in tensors]
+    sizes = {tuple(plane.shape) for plane in planes}
+    if len(sizes) > 1:
+        raise ArgumentError(f"Expected `ground_truth` of one size; got masks of {sorted(sizes)}.")
+    return torch.stack(planes)
 
 
 def _is_pair(value: object) -> bool:
