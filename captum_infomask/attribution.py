@@ -73,8 +73,10 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
     Args:
         forward_func: The model, or any function that returns its output, (N, M, ...) with the
             classes in dimension 1.
-        head: What the output holds: ``logits``, ``log_probs``, ``probs``, ``sigmoid`` (multi-label,
-            or one logit) or ``raw`` (any number per example; the paper's un-normalised critic).
+        head: What the output holds: ``logits``, ``log_probs``, ``probs``, ``sigmoid`` (logits of
+            independent labels, or one logit) or ``raw`` (any number per example; the paper's
+            un-normalised critic). A network that ends in a sigmoid is wrapped:
+            ``lambda x: torch.logit(model(x), eps=1e-6)``, with ``sigmoid``.
         prior: p(y), one probability per class; uniform if None (1/2 for ``sigmoid``).
         trained_with: ``cross_entropy``, or ``pc_softmax`` for prior-corrected softmax.
         temperature: τ > 0, by which logits are divided.
@@ -82,6 +84,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
 
     Raises:
         ArgumentError: A setting is out of range; it is a ValueError and an AssertionError.
+        TypeError: An argument is unknown; the message says what was probably meant.
 
     Example:
         >>> import torch
@@ -223,9 +226,10 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
                 example, the same classes in every pass, or NaN.
 
         Warns:
-            UserWarning: A batch normalisation uses the batch's own statistics, or dropout is on:
-                numbers change with the size of chunks. Dropout that ``n_samples`` asks for is
-                meant, and no word is said.
+            UserWarning: Outputs that are read as logits look like probabilities; or inputs look like
+                pictures with channels last; or a batch normalisation uses the batch's own
+                statistics, or dropout is on: numbers change with the size of chunks. Dropout that
+                ``n_samples`` asks for is meant, and no word is said.
 
         Example:
             >>> import torch
