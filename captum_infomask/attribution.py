@@ -226,10 +226,10 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
                 example, the same classes in every pass, or NaN.
 
         Warns:
-            UserWarning: Outputs that are read as logits look like probabilities; or inputs look like
-                pictures with channels last; or a batch normalisation uses the batch's own
-                statistics, or dropout is on: numbers change with the size of chunks. Dropout that
-                ``n_samples`` asks for is meant, and no word is said.
+            UserWarning: Outputs that are read as logits look like probabilities. Inputs look like
+                pictures with channels last. A batch normalisation uses the batch's own statistics,
+                or dropout is on: numbers change with the size of chunks. Dropout that ``n_samples``
+                asks for is meant, and no word is said.
 
         Example:
             >>> import torch

@@ -110,7 +110,7 @@ def test_known_from_the_first_answer(
 
 NET = Net()
 ANSWERS: dict[str, tuple[Callable[[Tensor], Any], str, tuple[str, ...]]] = {
-    "tuple": (lambda x: (NET(x),), "logits", ("a tensor", "got tuple", "model(x).logits")),
+    "tuple": (lambda x: (NET(x),), "logits", ("a tensor", "got tuple", "model(x)[0]")),
     "dict": (lambda x: {"out": NET(x)}, "logits", ("a tensor", "got dict")),
     "float": (lambda x: 1.0, "raw", ("a tensor", "got float")),
     "None": (lambda x: None, "logits", ("a tensor", "got NoneType")),

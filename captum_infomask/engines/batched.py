@@ -136,7 +136,13 @@ class RunningBatched:
         except Exception as error:
             if not is_out_of_memory(error):
                 if plan.hidden == "nothing":
-                    explain(self._call.forward_func, plan.scene.inputs, error)
+                    explain(
+                        self._call.forward_func,
+                        plan.scene.inputs,
+                        error,
+                        further=len(self._call.additional_forward_args),
+                        crop=None if plan.sizes is None else tuple(plan.sizes[rows[0]].tolist()),
+                    )
                 raise
             if len(rows) == 1:
                 raise no_memory(

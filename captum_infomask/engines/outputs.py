@@ -13,25 +13,47 @@ import torch
 from torch import Tensor, nn
 
 from captum_infomask._checks import ArgumentError, are_channels_last
-from captum_infomask._types import Tensors
+from captum_infomask._types import Shape, Tensors
 from captum_infomask.engines.base import Call
 from captum_infomask.engines.memory import is_out_of_memory
 
-_OF_FORM = (RuntimeError, ValueError, IndexError)  # what a network raises over its inputs' form
+_OF_FORM = (
+    RuntimeError,
+    ValueError,
+    IndexError,
+    TypeError,
+)  # what a network raises over its inputs' form
 
 
 def explain(
-    forward_func: object, inputs: Tensors, error: Exception, argument: str = "forward_func"
+    forward_func: object,
+    inputs: Tensors,
+    error: Exception,
+    argument: str = "forward_func",
+    *,
+    further: int = 0,
+    crop: Shape | None = None,
 ) -> None:
     """Where a network's error comes of the inputs' form, say what it expects.
 
     A network may convert its inputs by itself, so that only its error tells.
+
+    Args:
+        forward_func: The network, or a function.
+        inputs: What views are made of.
+        error: What it raised.
+        argument: What messages call it.
+        further: How many arguments it was given besides.
+        crop: Height and width of the pictures that were cut out, if they were.
     """
     is_known = isinstance(error, ArgumentError) or is_out_of_memory(error)
     if is_known or not isinstance(error, _OF_FORM):
         return
     words = " ".join(str(error).split())
-    hint = _misplaced(forward_func, inputs, words, argument) or _misshapen(inputs)
+    if isinstance(error, TypeError):
+        hint = _miscounted(words, argument, len(inputs), further)
+    else:
+        hint = _misplaced(forward_func, inputs, words, argument) or _misshapen(inputs, crop)
     if hint:
         words = words if len(words) <= 120 else f"{words[:117]}..."
         raise ArgumentError(
@@ -81,9 +103,24 @@ def _misplaced(forward_func: object, inputs: Tensors, words: str, argument: str)
     return ""
 
 
-def _misshapen(inputs: Tensors) -> str:
-    """What to say of a picture without a batch dimension, or with its channels last."""
+def _miscounted(words: str, argument: str, inputs: int, further: int) -> str:
+    """What to say of a function that takes fewer arguments."""
+    if "positional argument" not in words or inputs + further < 2:
+        return ""
+    return (
+        f"`{argument}` to take {inputs} `inputs` and {further} `additional_forward_args`, as they "
+        f"were given."
+    )
+
+
+def _misshapen(inputs: Tensors, crop: Shape | None) -> str:
+    """What to say of crops, a picture without a batch dimension, or with its channels last."""
     shape = tuple(inputs[0].shape)
+    if crop is not None and crop != shape[2:]:
+        return (
+            f"`crop_size` that the network takes; got crops of {crop} out of pictures of "
+            f"{shape[2:]}. crop_size=None resizes crops to the pictures' size."
+        )
     if len(inputs) == 1 and len(shape) == 3 and shape[0] in (1, 3):
         return (
             f"`inputs` with a batch dimension, (N, C, H, W) for images; got {shape}. "

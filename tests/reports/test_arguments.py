@@ -666,3 +666,26 @@ def test_regions_and_arrays_of_other_forms_are_told() -> None:
         refused(("`regions`", hint), lambda g=given: infomask.attribute(X, target=1, regions=g))
     refused(("from_numpy",), lambda: infomask.attribute(X.numpy(), target=1))
     refused(("from_numpy",), lambda: default_methods(Net(), X.numpy()))
+
+
+def test_crops_of_a_size_that_the_network_does_not_take_are_told() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
+    for size, shown in (((4, 6), "(4, 6)"), ("native", "(2, 2)")):
+        refused(
+            ("`crop_size`", f"crops of {shown}", "(8, 8)", "crop_size=None", "RuntimeError"),
+            lambda s=size: InfoMask(net).attribute(X, target=1, crop_size=s),
+        )
+    assert InfoMask(net).attribute(X, target=1).abs().max() > 0.05
+
+
+def test_a_network_that_takes_fewer_arguments_is_told_what_it_was_given() -> None:
+    infomask = InfoMask(Net())
+    words = ("2 `inputs` and 0 `additional_forward_args`", "TypeError")
+    refused(words, lambda: infomask.attribute((X, X), target=1, view="drop"))
+    refused(("1 `inputs` and 1",), lambda: infomask.attribute(X, 0, 1, 5, view="drop"))
+    with pytest.raises(TypeError, match="the network's own"):
+        InfoMask(lambda x: raising(TypeError("the network's own"))).attribute(X, target=1)
+
+
+def raising(error: Exception) -> Tensor:
+    raise error
