@@ -108,7 +108,6 @@ LABELS = torch.zeros(2, 4, 6, dtype=torch.long)
         (torch.stack([FIRST, FIRST & False]), ("right pixel", "picture 1", "Leave")),
         (torch.tensor(FIRST_BOXES), ("each of the 2 pictures", "got 1")),
         ([torch.tensor(FIRST_BOXES)] * 3, ("each of the 2 pictures", "got 3")),
-        ([FIRST, SECOND], ("`ground_truth[0]`", "(K, 4)", "bool")),
         ([torch.tensor([[3, 0, 1, 2]])] * 2, ("`ground_truth[0]`", "x0 < x1")),
         ([torch.tensor([[0.0, 0, float("nan"), 2]])] * 2, ("`ground_truth[0]`", "finite")),
         ([torch.zeros(0, 4)] * 2, ("`ground_truth`[0]", "covers a pixel", "Leave")),
