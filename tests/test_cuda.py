@@ -53,7 +53,7 @@ from captum_infomask import (
     superpixels,
 )
 from captum_infomask.engines import batched, copies
-from captum_infomask.engines.agreement import tolerance
+from captum_infomask.engines.agreement import roundings
 
 DEVICE = torch.device(os.environ.get("TEST_DEVICE", "cuda"))
 ON_GPU = DEVICE.type == "cuda"
@@ -385,7 +385,7 @@ def test_the_folded_copy_runs_with_and_without_tf32(tf32, monkeypatch, caplog):
     windows = {"sliding_window_shapes": (3, 16, 16), "strides": (3, 2, 2)}
     with tf32_is(tf32), caplog.at_level(logging.DEBUG, logger="captum_infomask"):
         found = InfoMask(net).attribute(x, engine="batched", **options, **windows)
-        allowed = tolerance(torch.float32, DEVICE)
+        allowed = roundings(torch.float32, DEVICE)
     assert "no folded copy" not in caplog.text
     assert sum(runs) > 50  # of 82 views
     exact = InfoMask(moved(wide_network().double())).attribute(
@@ -395,7 +395,7 @@ def test_the_folded_copy_runs_with_and_without_tf32(tf32, monkeypatch, caplog):
     assert scale > 0.02
     assert (found - exact).abs().max() < (0.2 if tf32 and ON_GPU else 1e-3) * scale
     if ON_GPU:
-        assert allowed == (8 * 2**-11 if tf32 else 1e-4)
+        assert allowed == (8 * 2**-11 if tf32 else 64 * 2**-24)
 
 
 def test_bfloat16_autocast_is_near(x):

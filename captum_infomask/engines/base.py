@@ -25,6 +25,7 @@ class Call:
             image's views, all else is passed as it is.
         perturbations_per_eval: At most this many views per image in one forward pass, as in
             Captum's methods; a size that suits the device if None.
+        seed: Of the views that are compared, where a copy stands for the network.
         generators: What a network that draws by itself draws from.
         libraries: What it draws by Python and NumPy.
         per_example: Of each further argument whether it has one entry per image.
@@ -34,6 +35,7 @@ class Call:
     forward_func: Callable[..., Any]
     additional_forward_args: tuple[Any, ...] = ()
     perturbations_per_eval: int | None = None
+    seed: int = 0
     generators: OwnGenerators = field(default_factory=lambda: OwnGenerators(0))
     libraries: LibraryDraws = field(default_factory=lambda: LibraryDraws(0))
     per_example: tuple[bool, ...] = ()

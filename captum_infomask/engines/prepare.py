@@ -86,6 +86,7 @@ def prepare(
         forward_func,
         further,
         perturbations_per_eval,
+        seed,
         OwnGenerators(seed),
         LibraryDraws(seed),
         per_example=_checked_per_example(further, args_per_example, len(tensors[0])),

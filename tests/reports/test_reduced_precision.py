@@ -4,11 +4,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from captum_infomask.engines.agreement import check_agreement, tolerance
+from captum_infomask.engines.agreement import check_agreement, roundings
 from captum_infomask.engines.traced import StandsAside
 
 GPU, CPU = torch.device("cuda"), torch.device("cpu")
-TF32, BF16 = 8 * 2**-11, 8 * 2**-8
+TF32, BF16, EXACT = 8 * 2**-11, 8 * 2**-8, 64 * 2**-24
 
 
 class Flags:
@@ -42,16 +42,16 @@ def settings(monkeypatch):
 @pytest.mark.parametrize(
     ("matmul", "conv", "allowed"),
     [
-        ("none", "none", 1e-4),
-        ("ieee", "ieee", 1e-4),
+        ("none", "none", EXACT),
+        ("ieee", "ieee", EXACT),
         ("tf32", "ieee", TF32),
         ("none", "tf32", TF32),
     ],
 )
 def test_a_copy_under_tf32_is_not_held_to_1e_4(settings, matmul, conv, allowed, by_operation):
     settings(matmul, conv, by_operation)
-    assert tolerance(torch.float32, GPU) == allowed
-    assert tolerance(torch.float64, GPU) == 1e-10
+    assert roundings(torch.float32, GPU) == allowed
+    assert roundings(torch.float64, GPU) == 64 * 2**-53
 
 
 @pytest.mark.parametrize("by_operation", [True, False])
@@ -59,16 +59,16 @@ def test_a_copy_on_the_cpu_is_held_to_bfloat16_only_where_products_are_in_it(
     settings, by_operation
 ):
     settings("bf16", "none", by_operation)
-    assert tolerance(torch.float32, CPU) == BF16
+    assert roundings(torch.float32, CPU) == BF16
     settings("none", "none", by_operation)
-    assert tolerance(torch.float32, CPU) == 1e-4
+    assert roundings(torch.float32, CPU) == EXACT
     settings("none", "tf32", False)  # flags of the GPU alone
-    assert tolerance(torch.float32, CPU) == 1e-4
+    assert roundings(torch.float32, CPU) == EXACT
 
 
 def test_a_device_without_such_settings_is_exact(settings):
     settings("tf32", "tf32", True)
-    assert tolerance(torch.float32, torch.device("mps")) == 1e-4
+    assert roundings(torch.float32, torch.device("mps")) == EXACT
 
 
 @pytest.mark.parametrize("by_operation", [True, False])

@@ -75,6 +75,17 @@ class Contents:
         values = self.source.window(images, chosen.origin, chosen.size, (1, 1))
         return Box(values.permute(0, 3, 1, 2), chosen)
 
+    def differences(self, rows: Tensor) -> tuple[Box, Spans]:
+        """Whole views of one base picture as boxes, and the rectangles in which they differ."""
+        (pictures,) = draw(self.plan, rows)
+        image = int(self.plan.images[rows[0]]) if len(self.bases) > 1 else 0
+        differ = (pictures != self.bases[image]).any(1).cpu()
+        differ[:, 0, 0] |= ~differ.flatten(1).any(1)  # a box holds one pixel, at least
+        rows_of, columns_of = _ends(differ.any(2)), _ends(differ.any(1))
+        edges = [rows_of[0], columns_of[0], rows_of[1], columns_of[1]]
+        spans: Spans = torch.stack(edges, dim=1).numpy()
+        return _cropped(pictures, frame(spans, self.size)), spans
+
     def _fill(self, chosen: Frame, spans: Spans) -> bool:
         """Whether every region is its whole box."""
         lengths = spans[:, 2:] - spans[:, :2]

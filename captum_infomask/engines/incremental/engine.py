@@ -4,7 +4,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,16 +15,20 @@ from captum_infomask.engines.agreement import TOLERANCE, check_agreement
 from captum_infomask.engines.base import Call, Running
 from captum_infomask.engines.batched import Batched
 from captum_infomask.engines.chunks import PICTURE
+from captum_infomask.engines.incremental.base import Base
 from captum_infomask.engines.incremental.contents import Contents
 from captum_infomask.engines.incremental.network import BoxNetwork
-from captum_infomask.engines.incremental.trial import run_the_faster
+from captum_infomask.engines.incremental.trial import run_rest, run_the_faster
 from captum_infomask.engines.incremental.work import Work
 from captum_infomask.engines.memory import keep_freed_blocks
+from captum_infomask.engines.pixels import draw
 from captum_infomask.engines.traced import StandsAside, drawing_nothing, folded
 from captum_infomask.views.plan import ViewPlan
 
 _log = logging.getLogger("captum_infomask")
 
+# Of each image one view is compared with the network, and one more for so many views.
+_MANY, _MOST_COMPARED = 64, 4
 # Numbers that views must show for a gain to pay for tracing a network.
 _LEAST_NUMBERS = 8 * PICTURE
 
@@ -92,50 +98,72 @@ class RunningIncremental:
         self._batched = batched
         self._network: BoxNetwork | None = None
         self._reason: str | None = None
+        self._disagrees = ""
+        self._ran = False
 
     @property
     def name(self) -> str:
-        """``incremental``, or ``batched`` and why."""
-        return "incremental" if self._reason is None else f"batched ({self._reason})"
+        """``incremental``, or ``batched`` and why; both where that was seen at a later picture."""
+        if self._reason is None:
+            return "incremental"
+        return f"{'incremental, then ' if self._ran else ''}batched ({self._reason})"
 
     def run(self, plan: ViewPlan) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield each chunk's rows and outputs; pictures without a region are run as they are."""
         if plan.regions is None:
             yield from self._batched.run(plan)
             return
-        device = plan.scene.inputs[0].device
+        left = torch.ones(len(plan), dtype=torch.bool)
         try:
-            work = self._work(plan)
+            for rows, outputs in self._run(plan):
+                left[rows] = False
+                yield rows, outputs
         except StandsAside as reason:
             self._reason = str(reason)
             _log.debug("The incremental engine stands aside: %s.", reason)
-            yield from self._batched.run(plan)
-            return
-        if self._settings.least_gain > 0 and device.type != "cpu":
-            if not (yield from run_the_faster(work.run(), self._batched, plan)):
+            yield from run_rest(self._batched, plan, left)
+
+    def _run(self, plan: ViewPlan) -> Iterator[tuple[Tensor, Tensor]]:
+        work = self._work(plan)
+        chunks = work.run(partial(self._check, work))
+        if self._settings.least_gain > 0 and plan.scene.inputs[0].device.type != "cpu":
+            if not (yield from run_the_faster(chunks, self._batched, plan)):
                 self._reason = "it was slower in a trial on this device"
             return
         keep_freed_blocks()
-        yield from work.run()
+        for chunk in chunks:
+            self._ran = True
+            yield chunk
 
     def _work(self, plan: ViewPlan) -> Work:
         _check(plan, self._call)
+        if self._disagrees:
+            raise StandsAside(self._disagrees)
         least_gain = self._settings.least_gain
         if least_gain > 0 and len(plan) * plan.scene.inputs[0][0].numel() < _LEAST_NUMBERS:
             raise StandsAside("there is too little to do")
         contents = Contents.of(plan)
-        picture, known = plan.scene.inputs[0][:1], self._network
-        network = known or self._traced(picture)
-        work = Work(network, contents, self._call.perturbations_per_eval)
+        if self._network is None:
+            self._network = self._traced(plan.scene.inputs[0][:1])
+        work = Work(self._network, contents, self._call.perturbations_per_eval)
         if work.gain < least_gain:
             raise StandsAside(f"its predicted gain is {work.gain:.2f}")
-        if known is None:
-            # The user's network may write to the picture that it is given.
-            with drawing_nothing():
-                own = self._call.forward_func(picture.clone())
-            check_agreement(network.outcome, own)
-            self._network = network
         return work
+
+    def _check(self, work: Work, image: int, base: Base) -> None:
+        """Hold some views of an image, drawn by the call's seed, against the user's network."""
+        plan = work.contents.plan
+        rows = (plan.images == image).nonzero()[:, 0]
+        count = min(1 + len(rows) // _MANY, _MOST_COMPARED)
+        drawn = np.random.default_rng([self._call.seed, image]).choice(rows, count, replace=False)
+        try:
+            for row in torch.from_numpy(drawn).split(1):
+                with drawing_nothing():
+                    own = self._call.forward_func(*draw(plan, row))
+                check_agreement(work.answer(row, base), own)
+        except StandsAside as reason:
+            self._disagrees = f"{reason}, for image {image}"
+            raise StandsAside(self._disagrees) from None
 
     def _traced(self, picture: Tensor) -> BoxNetwork:
         """The network on boxes."""

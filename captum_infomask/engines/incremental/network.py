@@ -39,7 +39,6 @@ class BoxNetwork:
     """A traced network, each node of which knows what it does to boxes.
 
     Attributes:
-        outcome: Its outputs for the picture that it was made with.
         known: What is known of its nodes.
         steps: What is done for every chunk of views, in order.
         borders: What is read of each map's base.
@@ -48,7 +47,6 @@ class BoxNetwork:
     def __init__(self, network: TracedNetwork, picture: Tensor, *, winograd: bool) -> None:
         self._graph = Graph(network)
         values = self._graph.values(picture)
-        self.outcome: Tensor = values[self._graph.output]
         samples = {
             node: value.new_zeros(()).expand(value.shape)
             for node, value in values.items()

@@ -43,10 +43,15 @@ def run_the_faster(
     if statistics.median(ratios[1:]) >= 1:
         yield from chunks
         return True
+    yield from run_rest(batched, plan, left)
+    return False
+
+
+def run_rest(batched: Running, plan: ViewPlan, left: Tensor) -> Iterator[Chunk]:
+    """Run what is left of a plan, boolean (V,): the plan's rows and outputs."""
     rest = left.nonzero()[:, 0]
     for rows, outputs in batched.run(plan.part(rest)):
         yield rest[rows], outputs
-    return False
 
 
 def _timed(chunks: Iterator[Chunk], most: int | None = None) -> tuple[float, Chunk | None]:

@@ -1,7 +1,7 @@
 # The views of a plan on a network, in chunks: what they will cost, and what comes of them.
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from captum_infomask.engines.incremental.base import Base
 from captum_infomask.engines.incremental.chunks import Rows, chunks_of
 from captum_infomask.engines.incremental.contents import Contents
 from captum_infomask.engines.incremental.costs import CostModel, Lengths
@@ -64,10 +65,20 @@ class Work:
         )
         return len(self.contents.plan) * model.whole / cost
 
-    def run(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield each chunk's rows and outputs."""
+    def run(self, check: Callable[[int, Base], None]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield each chunk's rows and outputs.
+
+        Args:
+            check: Called with each image, and the base of its views, before any of them is run.
+        """
+        images = self.contents.plan.images.numpy()
+        checked = set[int]()
         for group in self.groups:
             base = self.network.base(self.contents.bases[group.picture : group.picture + 1])
+            for image in np.unique(images[np.concatenate(group.chunks)]).tolist():
+                if image not in checked:
+                    check(image, base)
+                    checked.add(image)
             if group.orders is not None:
                 base = base.repeated(1 + max(int(orders.max()) for orders in group.orders))
             for number, rows in enumerate(group.chunks):
@@ -76,6 +87,11 @@ class Work:
                     changed = replace(base, bases=group.orders[number])
                 box = self.contents.box(rows)
                 yield torch.from_numpy(rows), self.network.run(changed, box, self._spans_of(rows))
+
+    def answer(self, rows: Tensor, base: Base) -> Tensor:
+        """The outputs for some views of a base by themselves, whatever they build on."""
+        box, spans = self.contents.differences(rows)
+        return self.network.run(base, box, self.network.spans(spans))
 
     @cached_property
     def groups(self) -> list[Group]:
