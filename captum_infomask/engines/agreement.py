@@ -8,8 +8,8 @@ from torch import Tensor
 
 from captum_infomask.engines.traced import StandsAside
 
-# How far outputs of size 1 or more may lie from the network's own, besides roundings: so log p, which
-# hangs on differences of two outputs, is off by no more than twice as much, 1e-4 nats in float32.
+# How far outputs may lie from the network's own, besides roundings, as a share of the largest if
+# that is below 1. Log p hangs on differences of two outputs: in float32 it is off by 1e-4 nats.
 TOLERANCE = {torch.float32: 5e-5, torch.float64: 5e-11}
 
 # How many roundings of the largest output two ways through a network may end apart: copies of

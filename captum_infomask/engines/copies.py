@@ -17,7 +17,7 @@ from captum_infomask.engines.agreement import TOLERANCE, check_agreement
 from captum_infomask.engines.base import Call
 from captum_infomask.engines.chunks import MOST_VIEWS_ON_CPU
 from captum_infomask.engines.memory import LARGEST_BLOCK, MOST_ALIVE, Measured
-from captum_infomask.engines.traced import StandsAside, drawing_nothing, folded
+from captum_infomask.engines.traced import StandsAside, check_writes, drawing_nothing, folded
 from captum_infomask.engines.traced_network import Node, TracedNetwork
 
 
@@ -105,7 +105,12 @@ def _made(call: Call, shown: Tensors, arguments: tuple[Any, ...]) -> tuple[FastC
     """A copy, and what it says of the views that it was measured on."""
     network = _write_in_place(folded(call.traced((*shown, *arguments))))
     measured = Measured()
-    answer = network(*map(_channels_last, (*shown, *arguments)), seen=measured.add)
+
+    def seen(node: Node, values: Mapping[Node, Any]) -> None:
+        measured.add(node, values)
+        check_writes(network, node, values)
+
+    answer = network(*map(_channels_last, (*shown, *arguments)), seen=seen)
     elements = sum(x.numel() for x in shown)
     return FastCopy(network, measured.largest / elements, measured.alive / elements), answer
 

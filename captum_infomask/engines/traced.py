@@ -81,6 +81,36 @@ def drawing_nothing() -> Iterator[None]:
         raise StandsAside("it draws random numbers")
 
 
+# Augmented assignments, which write to tensors, and the operations that make new ones.
+_AUGMENTED = {
+    operator.iadd: operator.add,
+    operator.isub: operator.sub,
+    operator.imul: operator.mul,
+    operator.itruediv: operator.truediv,
+    operator.ifloordiv: operator.floordiv,
+    operator.imod: operator.mod,
+    operator.ipow: operator.pow,
+    operator.iand: operator.and_,
+    operator.ior: operator.or_,
+    operator.ixor: operator.xor,
+}
+
+
+class _StandIn(fx.Proxy):
+    """A stand-in that tells ``x += y`` from ``x = x + y``."""
+
+
+def _assigning(operation: Any) -> Callable[[_StandIn, Any], Any]:
+    def assign(self: _StandIn, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", operation, (self, other), {})
+
+    return assign
+
+
+for _operation in _AUGMENTED:
+    setattr(_StandIn, f"__{_operation.__name__}__", _assigning(_operation))
+
+
 class _Recorder(GraphAppendingTracer):
     """Notes what stand-ins, ``fx.Proxy``, go through."""
 
@@ -91,6 +121,10 @@ class _Recorder(GraphAppendingTracer):
         self.attributes: dict[str, Any] = dict(named)
         self.names = {id(tensor): name for name, tensor in named.items()}
         self.inputs: dict[fx.Node, int] = {}
+
+    def proxy(self, node: fx.Node) -> _StandIn:
+        """A stand-in for a node's value."""
+        return _StandIn(node, self)
 
     def stand_ins(self, given: tuple[Any, ...]) -> list[Any]:
         """What the network is run on: stand-ins for tensors, other values as they are."""
@@ -241,17 +275,49 @@ def plain_module(forward_func: object) -> nn.Module:
     return forward_func
 
 
+def check_writes(network: TracedNetwork, node: Node, values: Mapping[Node, Any]) -> None:
+    """Refuse a write that reaches a value which is read later, such as what it is a part of.
+
+    Args:
+        network: The network that the node is of.
+        node: A node that has run.
+        values: What it read, and all values that are read later.
+
+    Raises:
+        StandsAside: The node stands for such a write.
+    """
+    for other in network.read_after.get(node, ()):
+        if _share(values.get(node.args[0]), values.get(other)):
+            raise StandsAside("it writes to a tensor that it reads under another name")
+
+
+def _share(one: Any, other: Any) -> bool:
+    """Whether two tensors lie in the same memory."""
+    if not isinstance(one, Tensor) or not isinstance(other, Tensor):
+        return False
+    return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
+
+
 def _without_writes(
     nodes: list[Node], modules: Mapping[str, nn.Module]
 ) -> tuple[tuple[Node, ...], dict[str, nn.Module]]:
-    """Give every value one name: what an in-place operation wrote is what later readers get."""
+    """Give every value one name: what an in-place operation wrote is what later readers get.
+
+    An augmented assignment, which writes to tensors and makes new numbers, gives its own alone.
+    """
     plain = dict(modules)
     now: dict[Node, Node] = {}
     made: list[Node] = []
     for node in nodes:
         new = node.on(now.__getitem__)
-        if _writes(node, modules):
-            written, new = now[node.args[0]], _plain(new, plain)
+        if isinstance(node.kwargs.get("out"), Node):
+            raise StandsAside("it calls a function with out=")
+        if node.op == "call_function" and node.target in _AUGMENTED:
+            new = replace(new, target=_AUGMENTED[node.target], writes=True)
+        elif _writes(node, modules):
+            written, new = now[node.args[0]], replace(_plain(new, plain), writes=True)
+            if written.op == "get_attr":
+                raise StandsAside("it writes to a tensor of its own")
             now |= {old: new for old, current in now.items() if current is written}
         now[node] = new
         made.append(new)
@@ -264,25 +330,20 @@ def _writes(node: Node, modules: Mapping[str, nn.Module]) -> bool:
     if node.op == "call_module":
         return bool(getattr(modules[node.target], "inplace", False))
     if node.op == "call_function":
-        return bool(node.kwargs.get("inplace")) or node.target in _PLAIN_OPERATORS or _by_name(node)
+        return bool(node.kwargs.get("inplace")) or _by_name(node)
     target = str(node.target)
-    return node.op == "call_method" and target.endswith("_") and not target.endswith("__")
+    is_write = _is_name_of_write(target) or target in {f"__{o.__name__}__" for o in _AUGMENTED}
+    return node.op == "call_method" and is_write
 
 
 def _by_name(node: Node) -> bool:
     """Whether a function is called as those are that write: torch.sigmoid_, not operator.and_."""
     called: Any = node.target
-    name, room = called.__name__, called.__module__
-    return name.endswith("_") and not name.endswith("__") and room != "_operator"
+    return _is_name_of_write(called.__name__) and called.__module__ != "_operator"
 
 
-_PLAIN_OPERATORS: dict[Any, Callable[..., Any]] = {
-    operator.iadd: operator.add,
-    operator.isub: operator.sub,
-    operator.imul: operator.mul,
-    operator.itruediv: operator.truediv,
-    torch.relu_: torch.relu,
-}
+def _is_name_of_write(name: str) -> bool:
+    return name.endswith("_") and not name.endswith("__")
 
 
 def _plain(node: Node, modules: dict[str, nn.Module]) -> Node:
@@ -297,8 +358,8 @@ def _plain(node: Node, modules: dict[str, nn.Module]) -> Node:
         target = target[:-1]
         if not callable(getattr(torch.Tensor, target, None)):
             raise StandsAside(f"it calls Tensor.{target}_")
-    elif target in _PLAIN_OPERATORS:
-        target = _PLAIN_OPERATORS[target]
+    elif target is torch.relu_:
+        target = torch.relu
     elif "inplace" in node.kwargs:
         return replace(node, kwargs={**node.kwargs, "inplace": False})
     else:

@@ -22,12 +22,14 @@ class Node:
             which of the inputs it is.
         args: What it is called with; nodes stand for their values.
         kwargs: The same, by name.
+        writes: Whether the network writes to the first argument there, which the node does not.
     """
 
     op: str
     target: Any
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    writes: bool = False
 
     @cached_property
     def inputs(self) -> tuple[Node, ...]:
@@ -38,7 +40,7 @@ class Node:
         """The same operation, or that of another target, on other nodes."""
         target = self.target if target is None else target
         args, kwargs = with_nodes((self.args, self.kwargs), made)
-        return Node(self.op, target, args, kwargs)
+        return Node(self.op, target, args, kwargs, self.writes)
 
 
 def with_nodes(value: Any, change: Callable[[Any], Any], kind: type = Node) -> Any:
@@ -101,6 +103,16 @@ class TracedNetwork:
         return Counter(each for node in self.nodes for each in node.inputs)
 
     @cached_property
+    def read_after(self) -> dict[Node, tuple[Node, ...]]:
+        """For each node that stands for a write, the earlier values that something reads later."""
+        last = {each: place for place, node in enumerate(self.nodes) for each in node.inputs}
+        return {
+            node: tuple(each for each in self.nodes[:place] if last.get(each, 0) > place)
+            for place, node in enumerate(self.nodes)
+            if node.writes
+        }
+
+    @cached_property
     def _steps(self) -> tuple[tuple[Node, tuple[Node, ...]], ...]:
         """Each node with those whose values nothing reads after it."""
         last_use = {each: node for node in self.nodes for each in node.inputs}
@@ -145,9 +157,10 @@ class TracedNetwork:
 
 
 def _needed(nodes: Sequence[Node]) -> tuple[Node, ...]:
-    """The nodes that the output is made of, and all inputs."""
+    """The nodes that the output is made of, all inputs, and what may reach them by a write."""
     needed: set[Node] = set()
     for node in reversed(nodes):
-        if node in needed or node.op in ("output", "placeholder") or node.target is torch._assert:
+        is_end = node.op in ("output", "placeholder")
+        if node in needed or is_end or node.writes or node.target is torch._assert:
             needed.update((node, *node.inputs))
     return tuple(node for node in nodes if node in needed)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_infomask.engines.traced import StandsAside
+from captum_infomask.engines.traced import StandsAside, check_writes
 from captum_infomask.engines.traced_network import Node, TracedNetwork
 
 
@@ -51,6 +51,7 @@ class Graph:
                 node,
                 lambda each: self.constants[each] if each in self.constants else values[each],
             )
+            check_writes(self._network, node, values)
         return values
 
 
