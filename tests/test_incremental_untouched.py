@@ -1,4 +1,6 @@
 # The incremental engine leaves the user's network, pictures and random state as they were.
+from types import SimpleNamespace
+
 import pytest
 import torch
 from incremental_networks import opaque, scatter
@@ -7,15 +9,15 @@ from torch import nn
 
 from captum_infomask import InfoMask, grid
 
-RUNS = {"at": 10**9, "error": RuntimeError, "count": 0}
+RUNS = SimpleNamespace(at=10**9, error=RuntimeError, count=0)
 
 
 @opaque
 def fragile(x):
     """The same, as long as it is not its turn to fail; no tracer looks into it."""
-    RUNS["count"] += 1
-    if RUNS["count"] >= RUNS["at"]:
-        raise RUNS["error"]("in the middle")
+    RUNS.count += 1
+    if RUNS.count >= RUNS.at:
+        raise RUNS.error("in the middle")
     return x * 1
 
 
@@ -43,7 +45,7 @@ def net():
     made.first.weight.data = made.first.weight.data.contiguous(memory_format=torch.channels_last)
     made.norm.weight.requires_grad_(False)
     made.last.bias.grad = torch.ones(5)
-    RUNS.update(at=10**9, count=0)
+    vars(RUNS).update(at=10**9, count=0)
     return made
 
 
@@ -74,13 +76,13 @@ def test_after_success(net, view):
 def test_after_an_exception_in_the_middle(net, view, error, at):
     x = torch.randn(2, 3, 9, 8)
     before = layout(net)
-    RUNS.update(at=at, error=error)
+    vars(RUNS).update(at=at, error=error)
     with unchanged(net, x), pytest.raises(error, match="in the middle"):
         InfoMask(net).score_regions(
             x, target=1, view=view, regions=grid(x, 3, 3), engine="incremental",
             perturbations_per_eval=2,
         )  # fmt: skip
-    assert RUNS["count"] >= at
+    assert RUNS.count >= at
     assert layout(net) == before
     assert all(type(seen) is torch.Tensor for seen in net.seen)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,9 @@ from torch import Tensor, nn
 
 from captum_infomask.attribution import InfoMask
 
-_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_STATUS, _LINES = Path("/proc/self/status"), ("VmRSS", "VmHWM")
+_WATCH = "memory of a method"
+_SECONDS = 0.002  # from one look at the memory to the next
 
 
 class Count:
@@ -105,45 +108,70 @@ def measured(device: torch.device) -> Iterator[Cost]:
     """Measure what runs inside, also where it fails.
 
     On CUDA the memory is what PyTorch allocates; on Linux what the process holds, of which memory
-    that was freed earlier and is used again is not seen; elsewhere it is unknown.
+    that was freed earlier and is used again is not seen; elsewhere it is unknown. It is looked at
+    every few milliseconds. What was held for less is seen where the process never held as much
+    before: its own record of that is read, not reset, since it is the user's.
     """
     cost = Cost()
-    held = _start_peak(device)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    memory = _Memory(device)
     start = time.perf_counter()
     try:
-        yield cost
+        with memory:
+            yield cost
     finally:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         cost.seconds = time.perf_counter() - start
-        cost.peak_bytes = max(0.0, _peak(device) - held) if not math.isnan(held) else math.nan
+        cost.peak_bytes = memory.grown
 
 
-def _start_peak(device: torch.device) -> float:
-    """Forget the peak so far; bytes held now, NaN where they are unknown."""
+class _Memory:
+    """The most memory held inside a ``with`` block beyond what was held before, in bytes."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._over = device, threading.Event()
+        self._held, self._record = _held(device)
+        self._most = self._held
+        self._watch = threading.Thread(target=self._look_often, name=_WATCH, daemon=True)
+
+    def __enter__(self) -> None:
+        if not math.isnan(self._held):
+            self._watch.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        if not math.isnan(self._held):
+            self._watch.join()
+            self._look()
+
+    @property
+    def grown(self) -> float:
+        """So far; NaN where nobody can tell."""
+        return self._most - self._held
+
+    def _look_often(self) -> None:
+        while not self._over.wait(_SECONDS):
+            self._look()
+
+    def _look(self) -> None:
+        held, record = _held(self._device)
+        self._most = max(self._most, held, record if record > self._record else 0.0)
+
+
+def _held(device: torch.device) -> tuple[float, float]:
+    """Bytes held now, and the most ever; NaN where they are unknown."""
     if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        return float(torch.cuda.memory_allocated(device))
+        allocated = torch.cuda.memory_allocated(device), torch.cuda.max_memory_allocated(device)
+        return float(allocated[0]), float(allocated[1])
     try:
-        _RESET.write_text("5")
+        lines = _STATUS.read_text().splitlines()
     except OSError:
-        return math.nan
-    return _resident("VmRSS")
-
-
-def _peak(device: torch.device) -> float:
-    if device.type == "cuda":
-        return float(torch.cuda.max_memory_allocated(device))
-    return _resident("VmHWM")
-
-
-def _resident(name: str) -> float:
-    """A line of the process's status, in bytes."""
-    for line in _STATUS.read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return float(line.split()[1]) * 1024
-    return math.nan
+        return math.nan, math.nan
+    read = {line.split(":")[0]: line.split()[1] for line in lines if line.startswith(_LINES)}
+    now, most = (float(read.get(name, math.nan)) * 1024 for name in _LINES)
+    return now, most
 
 
 def _batch(inputs: tuple[Any, ...]) -> int:

@@ -5,6 +5,7 @@ import copy
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import FunctionType
 from typing import Any
 
@@ -89,7 +90,9 @@ class Entry:
     @property
     def is_foreign(self) -> bool:
         """Whether it runs code that is not of this package."""
-        return not isinstance(self.given, InfoMask | Method)
+        if isinstance(self.given, Method):
+            return not _is_ours(self.given.attribute)
+        return not isinstance(self.given, InfoMask)
 
     def isolated(self, isolation: Isolation) -> Entry:
         """The method on a copy of the network; a function is given the network itself.
@@ -133,9 +136,8 @@ class Entry:
                 options = {"target": y, **options}
             found = method.attribute(x, **options)
         elif isinstance(self.given, Method):
-            found = self.given.attribute(
-                counted(question.model, count), x, y, question.show_progress
-            )
+            network = question.users if self.is_foreign else question.model
+            found = self.given.attribute(counted(network, count), x, y, question.show_progress)
         else:
             found = self.given(counted(question.users, count), x, y, **options)
         # A control of ours uses no network. Of others' nobody knows, where nothing was counted.
@@ -144,7 +146,7 @@ class Entry:
 
 
 def _isolated(given: Any, isolation: Isolation) -> Any:
-    if isinstance(given, Method):
+    if isinstance(given, Method) and _is_ours(given.attribute):
         return replace(given, attribute=isolation.copy(given.attribute))
     if not isinstance(given, Attribution) or _runs_a_function(given):
         return given
@@ -157,7 +159,20 @@ def _isolated(given: Any, isolation: Isolation) -> Any:
 
 def _runs_a_function(method: Attribution) -> bool:
     """Whether a method may run the network itself, of which it may hold layers."""
-    return any(isinstance(vars(method).get(n), FunctionType) for n in ("forward_func", "model"))
+    held = (vars(method).get(name) for name in ("forward_func", "model"))
+    return any(isinstance(_called(one), FunctionType) for one in held)
+
+
+def _is_ours(attribute: Callable[..., Any]) -> bool:
+    """Whether a function is of this package, and so holds what it runs where a copy can follow."""
+    return str(getattr(_called(attribute), "__module__", "")).startswith("captum_infomask.")
+
+
+def _called(function: Any) -> Any:
+    """What a partial calls in the end."""
+    while isinstance(function, partial):
+        function = function.func
+    return function
 
 
 def read_entries(methods: object) -> tuple[Entry, ...] | tuple[str, ...]:

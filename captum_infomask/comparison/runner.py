@@ -168,7 +168,8 @@ def _measure(
             foreign = type(metric) not in METRICS.values()
             models = (task.model, task.users) if foreign else (task.model,)
             with as_it_was(*models, seed=task.seed):
-                found[name] = metric(sample)
+                # Others' may hold layers of the network, which see nothing of what a copy does.
+                found[name] = metric(replace(sample, forward=task.users) if foreign else sample)
         except Exception as failure:  # as with methods
             troubles[name] = _words(failure)
     return found, troubles

@@ -6,7 +6,7 @@ import copy
 import sys
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -23,7 +23,8 @@ class Isolation:
 
     No module is asked to copy itself, and nothing is assigned to one, since either may reach the
     network that it wraps. What cannot be copied is shared. TorchScript, which is a program rather
-    than an object, is copied with its weights. Of a compiled network the copy is the network
+    than an object, is copied with its weights. Where parameters stand for themselves, large tensors
+    that are none do too. Of a compiled network the copy is the network
     that was compiled.
 
     Args:
@@ -32,11 +33,13 @@ class Isolation:
     Attributes:
         is_whole: Whether no copy runs a part of what it was made of: a function's closure or a weak
             reference may hold one, which nothing can follow.
+        shared: Tensors that stand for themselves.
     """
 
     def __init__(self, weights: Callable[[nn.Parameter], Tensor]) -> None:
         self._weights = weights
         self.is_whole = True
+        self.shared: list[Tensor] = []
         self._made: dict[int, Any] = {}  # by the id of what it stands for
         self._copied: list[Any] = []  # kept, so that no id is given away
 
@@ -72,10 +75,8 @@ class Isolation:
         elif kind is partial:
             options = {key: self._own(part) for key, part in value.keywords.items()}
             made = partial(self._own(value.func), *map(self._own, value.args), **options)
-        elif isinstance(value, nn.Parameter):
-            made = self._note(value, value if is_lazy(value) else self._weights(value))
         elif isinstance(value, Tensor):
-            made = self._note(value, value if is_lazy(value) else value.detach().clone())
+            made = self._tensor(value)
         else:
             made = self._deep_copy(value)
         return made
@@ -83,6 +84,21 @@ class Isolation:
     def _note(self, value: Any, made: Any) -> Any:
         self._made[id(value)] = made
         self._copied.append(value)
+        return made
+
+    def _tensor(self, value: Tensor) -> Tensor:
+        """A tensor with its attributes; a large one is shared where parameters are."""
+        made = value
+        if isinstance(value, nn.Parameter):
+            made = value if is_lazy(value) else self._weights(value)
+        elif not is_lazy(value) and (self._weights is not same_weight or _is_small(value)):
+            made = value.detach().clone()
+        self._note(value, made)
+        if made is value:
+            self.shared.append(value)
+        else:
+            for name in vars(value).keys() - vars(made).keys():
+                made.__dict__[name] = self._own(vars(value)[name])
         return made
 
     def _network(self, network: nn.Module) -> nn.Module:
@@ -126,6 +142,9 @@ class Isolation:
     def _deep_copy(self, value: Any) -> Any:
         """``copy.deepcopy`` where it works: a failure must leave no halves behind."""
         trial = dict(self._made)
+        if self._weights is same_weight:
+            tensors = [each for each in _reached(value) if isinstance(each, Tensor)]
+            trial.update((id(each), self._tensor(each)) for each in tensors)
         try:
             made = copy.deepcopy(value, trial)
         except Exception:  # locks, files, generators: whatever __deepcopy__ or __reduce__ raises
@@ -139,18 +158,21 @@ class Isolation:
 
     def _reaches(self, value: Any) -> bool:
         """Whether a module that was copied can be come to from a value that is shared."""
-        waiting, seen = [value], set[int]()
-        while waiting and len(seen) < _MOST:
-            each = waiting.pop()
-            if id(each) in seen or type(each) in _IMMUTABLE:
-                continue
-            seen.add(id(each))
-            if isinstance(each, nn.Module):
-                if self._made.get(id(each), each) is not each:
-                    return True
-            else:
-                waiting += _held(each)
-        return False
+        modules = (each for each in _reached(value) if isinstance(each, nn.Module))
+        return any(self._made.get(id(each), each) is not each for each in modules)
+
+
+def _reached(value: Any) -> Iterator[Any]:
+    """What can be come to from a value, as far as it tells; not what modules hold."""
+    waiting, seen = [value], set[int]()
+    while waiting and len(seen) < _MOST:
+        each = waiting.pop()
+        if id(each) in seen or type(each) in _IMMUTABLE:
+            continue
+        seen.add(id(each))
+        yield each
+        if not isinstance(each, nn.Module):
+            waiting += _held(each)
 
 
 def _held(value: Any) -> list[Any]:
@@ -183,8 +205,13 @@ def _is_filled(cell: CellType) -> bool:
         return False
 
 
-_MOST = 10_000  # values that are looked at for a module
+_LARGEST_COPY = 2**20  # bytes
+_MOST = 10_000  # values that are looked at
 _IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
+
+
+def _is_small(tensor: Tensor) -> bool:
+    return tensor.numel() * tensor.element_size() <= _LARGEST_COPY
 
 
 def same_weight(parameter: nn.Parameter) -> Tensor:
@@ -194,13 +221,21 @@ def same_weight(parameter: nn.Parameter) -> Tensor:
 
 def alias(parameter: nn.Parameter) -> Tensor:
     """A parameter of the same memory, with a gradient and flags of its own."""
-    values = parameter.clone() if parameter.is_inference() else parameter.detach()
-    return nn.Parameter(values, requires_grad=parameter.requires_grad)
+    return _like(parameter, parameter.clone() if parameter.is_inference() else parameter.detach())
 
 
 def own_weight(parameter: nn.Parameter) -> Tensor:
     """A parameter of the same values, in memory of its own."""
-    return nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)
+    return _like(parameter, parameter.detach().clone())
+
+
+def _like(parameter: nn.Parameter, values: Tensor) -> Tensor:
+    """A parameter of the same kind, which is made by no call of its class."""
+    kind, flag = type(parameter), parameter.requires_grad
+    if kind is nn.Parameter or isinstance(values, kind):
+        return nn.Parameter(values, requires_grad=flag)
+    made: Tensor = Tensor._make_subclass(kind, values, flag)
+    return made
 
 
 def check_no_script(name: str, network: nn.Module) -> None:

@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import operator
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +18,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from captum_infomask._process import libraries_state
 from captum_infomask._random import OwnGenerators
+from captum_infomask._warn import warn
+from captum_infomask.engines.beyond import Sealed, is_plain, shared_state
 from captum_infomask.engines.isolation import Isolation, compiled_network, same_weight
 from captum_infomask.engines.traced_network import Node, TracedNetwork, with_nodes
 
@@ -43,27 +47,33 @@ def traced(
         closed: Modules not to be looked into, besides those of ``torch.nn``.
 
     Raises:
-        StandsAside: The function is no module, is in training mode or has hooks, or cannot be
-            traced.
+        StandsAside: The function is no module, is in training mode or has hooks, may change what
+            others share, or cannot be traced.
     """
     network = plain_module(forward_func)
     for module in network.modules():
         if "forward" in vars(module) and compiled_network(module) is None:
             # It may be bound to the user's modules, which must not meet stand-ins.
             raise StandsAside(f"{type(module).__name__} has a forward function of its own")
+    if not all(map(is_plain, given)):
+        raise StandsAside("a further argument is one that it may change")
+    shared = shared_state(network)
+    if shared:
+        raise StandsAside(f"its code reads {shared!r}, which it may change for all")
     isolation = Isolation(same_weight)
     own = isolation.copy(network)
     if not isolation.is_whole:
         raise StandsAside("it holds parts of itself where no copy can follow")
-    recorder = _Recorder(own)
+    recorder, sealed = _Recorder(own), Sealed(isolation.shared)
+    del isolation  # it knows what the copy holds
     try:
-        with _recording(own, recorder, closed):
-            output = own(*recorder.stand_ins(given))
-            recorder.graph.output(recorder.create_arg(output))
+        with _recording(own, recorder, closed), sealed:
+            recorder.graph.output(recorder.create_arg(own(*recorder.stand_ins(given))))
     except Exception as error:
         first = str(error).strip().splitlines()[:1]
         raise StandsAside(f"torch.fx cannot trace it: {''.join(first)[:120]}") from error
     nodes, modules = _without_writes(recorder.nodes(), recorder.modules)
+    recorder.check_left()
     return TracedNetwork(nodes, modules, recorder.attributes)
 
 
@@ -121,10 +131,26 @@ class _Recorder(GraphAppendingTracer):
         self.attributes: dict[str, Any] = dict(named)
         self.names = {id(tensor): name for name, tensor in named.items()}
         self.inputs: dict[fx.Node, int] = {}
+        self.made: list[weakref.ref[_StandIn]] = []
 
     def proxy(self, node: fx.Node) -> _StandIn:
         """A stand-in for a node's value."""
-        return _StandIn(node, self)
+        made = _StandIn(node, self)
+        self.made.append(weakref.ref(made))
+        return made
+
+    def check_left(self) -> None:
+        """Say so where stand-ins are kept by something that is not the network's."""
+        if any(made() is not None for made in self.made):
+            gc.collect()
+        if any(made() is not None for made in self.made):
+            vars(self).clear()
+            warn(
+                "The network keeps what it computes outside of itself, in a global perhaps. There "
+                "are stand-ins for tensors now, torch.fx.Proxy, of a trial run on a copy. Pass "
+                "engine=Batched(folded=False), which makes no copy."
+            )
+            raise StandsAside("it keeps what it computes outside of itself")
 
     def stand_ins(self, given: tuple[Any, ...]) -> list[Any]:
         """What the network is run on: stand-ins for tensors, other values as they are."""

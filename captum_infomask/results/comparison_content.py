@@ -71,7 +71,8 @@ def columns(comparison: Comparison) -> tuple[Column, ...]:
             MEMORY,
             "",
             "The most memory held beyond what was held before: PyTorch's on CUDA, the process's on "
-            "Linux, where memory that was freed earlier and is used again is not seen.",
+            "Linux, where memory that was freed earlier and is used again is not seen. We look at "
+            "it every 2 ms: shorter peaks are seen only where the process never held as much.",
             0,
         ),
     )

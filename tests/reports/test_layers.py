@@ -1,11 +1,14 @@
 # Grad-CAM on networks whose feature maps, weights or hooks are not what it expects.
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
+from captum.attr import LayerActivation, LayerGradCam
 from refused import refused
 from state import unchanged
 from tiny import Net, images
@@ -23,6 +26,7 @@ from captum_infomask import (
     run_dataset,
 )
 from captum_infomask.comparison.layers import feature_map
+from captum_infomask.comparison.methods import Method
 from captum_infomask.models.classifier import Classifier
 
 SWIN = {"embed_dim": 16, "depths": (1, 1), "num_heads": (2, 2), "window_size": 4}
@@ -199,3 +203,28 @@ def test_a_lazy_network_is_refused_by_name_and_stays_usable(tmp_path: Any) -> No
         assert not (tmp_path / "out").exists()
         assert network(images()).shape == (2, 4)
         assert InfoMask(network).attribute(images(), target=1).isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ["metric", "method", "partial", "partial of Captum's"])
+def test_a_layer_of_the_users_network_is_found_wherever_it_is_held(kind: str) -> None:
+    net, x = Net(), images(1)
+    want = LayerGradCam(net, net.conv).attribute(x, 1).detach()
+
+    def answer(forward: Any, inputs: Tensor, target: int, show: bool) -> Tensor:
+        return LayerGradCam(forward, net.conv).attribute(inputs, target)
+
+    def activation(sample: Any) -> float:
+        seen = LayerActivation(sample.forward, net.conv).attribute(sample.inputs)
+        return seen.sum().item()
+
+    mine: Any = {
+        "metric": LayerGradCam(net, net.conv),
+        "method": Method("it", "a.u.", answer),
+        "partial": Method("it", "a.u.", partial(answer)),
+        "partial of Captum's": LayerGradCam(partial(lambda x: 1 * net(x)), net.conv),
+    }[kind]
+    with unchanged(net, x):
+        found = compare(net, x, 1, methods={"it": mine}, metrics={"seen": activation})
+    assert (found["it"].error, found.troubles) == ("", ())
+    np.testing.assert_allclose(found["it"].planes[0], want.mean(1)[0], rtol=1e-4, atol=1e-6)
+    assert found["it"].metrics["seen"][0] == pytest.approx(net.conv(x).sum().item(), rel=1e-5)

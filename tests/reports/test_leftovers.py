@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import gc
 import linecache
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from captum_infomask import InfoMask, compare, grid
+from captum_infomask.comparison import costs
 from captum_infomask.engines import after_pooling, base
 
 CALLS: dict[str, dict[str, Any]] = {
@@ -88,3 +91,23 @@ def test_a_comparison_leaves_no_copy_of_the_network_to_the_collector() -> None:
     before = convolutions()
     compare(net, x, 1, metrics=[])
     assert convolutions() == before
+
+
+@pytest.mark.skipif(not costs._STATUS.exists(), reason="Linux alone tells of memory")
+def test_a_comparison_does_not_lower_the_processs_record_of_its_memory() -> None:
+    def record() -> float:
+        return costs._held(torch.device("cpu"))[1]
+
+    torch.ones(40 << 18)  # 40 MiB, and gone
+    before = record()
+    net, x = models.resnet18(num_classes=7).eval(), images(1, height=32, width=32)
+
+    def holds(model: Any, x: Tensor, target: int) -> Tensor:
+        held = torch.ones(24 << 18)
+        time.sleep(0.05)
+        return x * held[0]
+
+    found = compare(net, x, 1, methods={"it": holds, "none": lambda m, x, y: x}, metrics=[])
+    assert record() >= before
+    assert found["it"].peak_bytes[0] > 20e6 > found["none"].peak_bytes[0]
+    assert costs._WATCH not in {thread.name for thread in threading.enumerate()}

@@ -5,6 +5,7 @@ import threading
 import types
 import weakref
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,12 @@ import torch
 from captum.attr import DeepLift, GuidedBackprop, LayerGradCam
 from state import differences, take_down
 from tiny import images, randomise
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
-from captum_infomask import InfoMask, compare, grid
-from captum_infomask.engines.isolation import Isolation, alias
+from captum_infomask import Batched, InfoMask, compare, grid
+from captum_infomask.engines import batched
+from captum_infomask.engines.isolation import Isolation, alias, own_weight
+from captum_infomask.engines.traced import StandsAside, traced
 
 
 class Body(nn.Module):
@@ -205,3 +208,177 @@ def test_buffers_of_every_kind_are_put_back(add: Callable[[nn.Module], None]) ->
     for name in ("nan", "adjacency"):
         if name in versions:
             assert dict(net.named_buffers())[name]._version == versions[name]
+
+
+SEEN: list[Any] = []
+BY_SIZE: dict[Any, Any] = {}
+
+
+@lru_cache
+def table(size: int) -> Tensor:
+    return torch.ones(int(size)) if isinstance(size, int) else size
+
+
+def helper(x: Tensor) -> None:
+    SEEN.append(x)
+
+
+class Last:
+    value: Any = None
+
+
+LAST = Last()
+
+
+def appends(net: nn.Module, x: Tensor) -> None:
+    helper(x)
+
+
+def by_size(net: nn.Module, x: Tensor) -> None:
+    BY_SIZE[x.shape[1]] = x.mean()
+
+
+def cached(net: nn.Module, x: Tensor) -> None:
+    table(x.shape[1])
+
+
+def in_its_class(net: Any, x: Tensor) -> None:
+    net.seen.append(x)
+
+
+def counts(net: Any, x: Tensor) -> None:
+    global COUNT  # noqa: PLW0603 - what is tested
+    COUNT = x
+
+
+def last(net: Any, x: Tensor) -> None:
+    LAST.value = x
+
+
+COUNT: Any = None
+KEEPS = {f.__name__: f for f in (appends, by_size, cached, in_its_class, counts)}
+
+
+def keeping(keep: Callable[[Any, Tensor], None]) -> nn.Module:
+    class Keeps(Body):
+        seen: Any = []  # noqa: RUF012 - what is tested
+
+        def forward(self, x: Tensor) -> Tensor:
+            keep(self, x)
+            return super().forward(x)
+
+    Keeps.seen.clear()
+    return randomise(Keeps())
+
+
+@pytest.fixture
+def _worth_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batched, "WORTH_A_COPY", 0)
+
+
+@pytest.mark.usefixtures("_worth_a_copy")
+@pytest.mark.parametrize("name", KEEPS)
+@pytest.mark.parametrize("engine", ["batched", "incremental"])
+def test_no_stand_in_is_left_in_globals_caches_and_classes(
+    name: str, engine: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", logger="captum_infomask")
+    SEEN.clear(), BY_SIZE.clear(), table.cache_clear()
+    net, x = keeping(KEEPS[name]), images(1, height=24, width=24)
+    given = {"target": 1, "view": "drop", "regions": grid(x, 3, 3), "engine": engine}
+    InfoMask(net).score_regions(x, perturbations_per_eval=1, **given)
+    left = [*SEEN, *BY_SIZE, *BY_SIZE.values(), *net.seen, COUNT]
+    assert [kept for kept in left if isinstance(kept, fx.Proxy)] == []
+    assert table.cache_info().misses <= 1
+    assert "which it may change for all" in caplog.text
+
+
+@pytest.mark.usefixtures("_worth_a_copy")
+def test_a_stand_in_that_is_left_where_nobody_looked_is_told() -> None:
+    net, x = keeping(last), images(1, height=24, width=24)
+    given = {"target": 1, "view": "drop", "regions": grid(x, 3, 3)}
+    with pytest.warns(UserWarning, match=r"Pass engine=Batched\(folded=False\)"):
+        found = InfoMask(net).score_regions(x, engine="incremental", **given)
+    assert found.engine == "batched (it keeps what it computes outside of itself)"
+    LAST.value = None
+    InfoMask(net).score_regions(x, engine=Batched(folded=False), **given)
+    assert type(LAST.value) is Tensor
+
+
+@pytest.mark.usefixtures("_worth_a_copy")
+@pytest.mark.parametrize("kind", [list, dict, tuple])
+def test_further_arguments_that_can_be_changed_meet_no_stand_in(kind: type) -> None:
+    class Takes(Body):
+        def forward(self, x: Tensor, given: Any) -> Tensor:
+            if kind is list:
+                given.append(x.mean())
+            elif kind is dict:
+                given[len(given)] = x.mean()
+            else:
+                given[0].add_(1)
+            return super().forward(x)
+
+    net, x = randomise(Takes()), images(1, height=24, width=24)
+    given = (torch.zeros(1), torch.zeros(1)) if kind is tuple else kind()
+    options = {"target": 1, "view": "drop", "regions": grid(x, 3, 3)}
+    InfoMask(net).score_regions(
+        x, additional_forward_args=(given,), perturbations_per_eval=1, **options
+    )
+    held = list(given.values()) if kind is dict else list(given)
+    assert {type(each) for each in held} == {Tensor}
+    assert (float(given[0]) if kind is tuple else len(held)) == 10
+
+
+class Table(Body):
+    """Holds a table that is no parameter and no buffer, in three places."""
+
+    def __init__(self, writes: bool = False) -> None:
+        super().__init__()
+        self.writes, self.table = writes, torch.zeros(70_000, 4)
+        self.holder, self.tables = types.SimpleNamespace(table=torch.zeros(70_000, 4)), [self.table]
+        self.register_buffer("grid", torch.zeros(70_000, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.writes:
+            self.table.add_(1)
+        made = x.mean() + self.table + self.tables[0] + self.holder.table + self.grid
+        return super().forward(x) + made[0]
+
+
+def test_tensors_are_not_copied_for_a_trace_and_not_written_by_it() -> None:
+    net = Table()
+    made = traced(net.eval())
+    held = {tensor.untyped_storage().data_ptr() for tensor in made.attributes.values()}
+    own = [net.table, net.holder.table, net.grid]
+    assert {tensor.untyped_storage().data_ptr() for tensor in own} <= held
+    writing = Table(writes=True).eval()
+    with pytest.raises(StandsAside, match="writes to a tensor of the network's own"):
+        traced(writing)
+    assert writing.table.sum() == 0
+
+
+class Kept(nn.Parameter):
+    pass
+
+
+@pytest.mark.parametrize("weights", [alias, own_weight])
+def test_parameters_of_other_kinds_and_with_attributes_are_copied_whole(
+    weights: Callable[[nn.Parameter], Tensor],
+) -> None:
+    class Tagged(Body):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gain, self.shift = Kept(torch.ones(4)), nn.Parameter(torch.zeros(4))
+            self.gain.scale, self.shift.layer = 3.0, self.conv
+
+        def forward(self, x: Tensor) -> Tensor:
+            assert type(self.gain) is Kept
+            assert self.shift.layer is self.conv
+            return super().forward(x) * self.gain * self.gain.scale + self.shift
+
+    net, x = randomise(Tagged()), images(1)
+    made = Isolation(weights).copy(net)
+    assert torch.equal(made(x), net(x))
+    assert (made.gain.data_ptr() == net.gain.data_ptr()) == (weights is alias)
+    assert made.gain is not net.gain
+    assert compare(net, x, 1, methods={"it": DeepLift(net)}, metrics=[])["it"].error == ""

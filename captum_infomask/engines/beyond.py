@@ -1,0 +1,136 @@
+# What a network reaches beyond its own modules, where a traced copy of it would do harm.
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from dis import get_instructions
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode, _pop_mode, _push_mode
+from torch.utils._pytree import tree_leaves
+
+_CONTAINERS = (list, set, deque, MutableMapping)
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
+
+
+def is_plain(value: object) -> bool:
+    """Whether no copy can change a value: a tensor, which has a stand-in there, or a constant."""
+    if isinstance(value, tuple):
+        return all(is_plain(part) and not isinstance(part, Tensor) for part in value)
+    return isinstance(value, (Tensor, *_PLAIN))
+
+
+def shared_state(network: nn.Module) -> str:
+    """What all instances share of a network's code and may be written to; empty if nothing.
+
+    Looked for are the functions that ``forward`` names, and those that they name: lists, sets,
+    dicts and caches in their globals and closures and in the modules' classes, and globals that
+    they set. PyTorch's own code is passed over.
+    """
+    seen = set[FunctionType]()
+    for kind in {type(module) for module in network.modules()}:
+        forward = getattr(kind, "forward", None)
+        if isinstance(forward, FunctionType) and not _is_torchs(forward):
+            found = next(_shared(forward, kind, seen), "")
+            if found:
+                return found
+    return ""
+
+
+def _shared(function: FunctionType, kind: type, seen: set[FunctionType]) -> Iterator[str]:
+    """Names of what a function shares with others, and what the functions that it names do."""
+    if function in seen:
+        return
+    seen.add(function)
+    codes = [function.__code__]
+    while codes:
+        code = codes.pop()
+        codes += [part for part in code.co_consts if isinstance(part, CodeType)]
+        steps = [(step.opname, step.argval) for step in get_instructions(code)]
+        attributes = {name for op, name in steps if op in ("LOAD_ATTR", "LOAD_METHOD")}
+        rooms: list[Any] = [kind]
+        for op, name in steps:
+            if op == "STORE_GLOBAL":
+                yield name
+            elif op in ("LOAD_GLOBAL", "LOAD_NAME"):
+                held = function.__globals__.get(name)
+                yield from _of(name, held, kind, seen)
+                rooms += [held] if isinstance(held, ModuleType | type) else []
+        for name in attributes:
+            for room in rooms:
+                if not _is_torchs(room):
+                    yield from _of(name, getattr(room, name, None), kind, seen)
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            yield from _of(name, cell.cell_contents, kind, seen)
+        except ValueError:  # a variable that is not set
+            continue
+
+
+def _of(name: str, held: Any, kind: type, seen: set[FunctionType]) -> Iterator[str]:
+    if isinstance(held, property):
+        held = held.fget
+    if isinstance(held, _CONTAINERS) or hasattr(held, "cache_info"):
+        yield name
+    elif isinstance(held, FunctionType) and not _is_torchs(held):
+        yield from _shared(held, kind, seen)
+
+
+def _is_torchs(held: Any) -> bool:
+    """Whether a module, a class or a function is PyTorch's."""
+    room = held.__name__ if isinstance(held, ModuleType) else held.__module__
+    return room.split(".")[0] in ("torch", "builtins")
+
+
+class Sealed(TorchDispatchMode):
+    """In a ``with`` block, and in this thread alone, nothing is written to some tensors.
+
+    Args:
+        tensors: Which ones; what shares their memory is sealed too.
+
+    Raises:
+        RuntimeError: In the block, instead of a write.
+    """
+
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._places = set(map(_place, tensors))
+
+    # What TorchDispatchMode does besides, for torch.compile, it does to all threads.
+    def __enter__(self) -> Sealed:
+        """Seal them."""
+        _push_mode(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Open them again."""
+        _pop_mode()
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Run one of PyTorch's operations, if it writes to none of them."""
+        if func._schema.is_mutable:
+            for place, argument in enumerate(func._schema.arguments):
+                if argument.alias_info is None or not argument.alias_info.is_write:
+                    continue
+                by_name = (kwargs or {}).get(argument.name)
+                written = tree_leaves(args[place] if place < len(args) else by_name)
+                if any(isinstance(w, Tensor) and _place(w) in self._places for w in written):
+                    raise RuntimeError(f"{func} writes to a tensor of the network's own")
+        return func(*args, **(kwargs or {}))
+
+
+def _place(tensor: Tensor) -> int:
+    """Where a tensor lies in memory, or which it is where that is not told."""
+    try:
+        return tensor.untyped_storage().data_ptr() or id(tensor)
+    except (NotImplementedError, RuntimeError):  # sparse tensors and the like
+        return id(tensor)
