@@ -90,10 +90,10 @@ def test_after_an_exception_in_the_middle(net, view, error, at):
 def test_the_engine_was_at_work_when_it_failed(net):
     """Of the runs above, the first are of the whole pictures, the trace and the comparison."""
     x = torch.randn(2, 3, 9, 8)
-    shapes, plain = [], nn.Linear.forward
+    log, plain = SimpleNamespace(shapes=[]), nn.Linear.forward
 
     def spy(layer, pooled):
-        shapes.append(len(pooled))
+        log.shapes.append(len(pooled))
         return plain(layer, pooled)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -102,10 +102,10 @@ def test_the_engine_was_at_work_when_it_failed(net):
             x, target=1, view="drop", regions=grid(x, 3, 3), engine="incremental",
             perturbations_per_eval=2,
         )  # fmt: skip
-    pictures, sample, own, *rest = shapes
-    assert (pictures, sample, own) == (2, 1, 1)
-    assert rest.count(1) >= 2  # the bases, and what is left over of the nine windows
-    assert sum(rest) == 2 + 18
+    pictures, sample, base, own, same, *rest = log.shapes
+    assert (pictures, sample, base, own, same) == (2, 1, 1, 1, 1)
+    assert rest.count(1) >= 4  # what is left over of the nine windows, and the other picture's
+    assert sum(rest) == 3 + 18
 
 
 def test_the_network_can_be_trained_afterwards(net):

@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dis import get_instructions
-from types import CodeType, FunctionType, ModuleType
+from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 import torch
@@ -13,6 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode, _pop_mode, _push_mod
 from torch.utils._pytree import tree_leaves
 
 _CONTAINERS = (list, set, deque, MutableMapping)
+_STORES = ("STORE_SUBSCR", "DELETE_SUBSCR")
+_WRITERS = {
+    "add", "append", "appendleft", "clear", "extend", "extendleft", "insert", "pop", "popitem",
+    "popleft", "remove", "setdefault", "update",
+}  # fmt: skip
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
 
 
@@ -26,9 +31,9 @@ def is_plain(value: object) -> bool:
 def shared_state(network: nn.Module) -> str:
     """What all instances share of a network's code and may be written to; empty if nothing.
 
-    Looked for are the functions that ``forward`` names, and those that they name: lists, sets,
-    dicts and caches in their globals and closures and in the modules' classes, and globals that
-    they set. PyTorch's own code is passed over.
+    Looked at are the functions that ``forward`` names, and those that they name: lists, sets and
+    dicts in their globals and closures and in the modules' classes, where they write to any; caches
+    of functions; globals that they set. PyTorch's own code is passed over.
     """
     seen = set[FunctionType]()
     for kind in {type(module) for module in network.modules()}:
@@ -46,43 +51,43 @@ def _shared(function: FunctionType, kind: type, seen: set[FunctionType]) -> Iter
         return
     seen.add(function)
     codes = [function.__code__]
-    while codes:
-        code = codes.pop()
+    for code in codes:
         codes += [part for part in code.co_consts if isinstance(part, CodeType)]
-        steps = [(step.opname, step.argval) for step in get_instructions(code)]
-        attributes = {name for op, name in steps if op in ("LOAD_ATTR", "LOAD_METHOD")}
-        rooms: list[Any] = [kind]
-        for op, name in steps:
-            if op == "STORE_GLOBAL":
-                yield name
-            elif op in ("LOAD_GLOBAL", "LOAD_NAME"):
-                held = function.__globals__.get(name)
-                yield from _of(name, held, kind, seen)
-                rooms += [held] if isinstance(held, ModuleType | type) else []
-        for name in attributes:
-            for room in rooms:
-                if not _is_torchs(room):
-                    yield from _of(name, getattr(room, name, None), kind, seen)
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            yield from _of(name, cell.cell_contents, kind, seen)
-        except ValueError:  # a variable that is not set
-            continue
+    steps = [(step.opname, step.argval) for code in codes for step in get_instructions(code)]
+    yield from (name for op, name in steps if op == "STORE_GLOBAL")
+    attributes = {name for op, name in steps if op in ("LOAD_ATTR", "LOAD_METHOD")}
+    names = {name for op, name in steps if op in ("LOAD_GLOBAL", "LOAD_NAME")}
+    held = [(name, function.__globals__.get(name)) for name in names]
+    rooms = [kind, *(room for _, room in held if isinstance(room, ModuleType | type))]
+    held += [
+        (name, getattr(room, name, None))
+        for room in rooms
+        if not _is_torchs(room)
+        for name in attributes
+    ]
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    held += [(name, cell.cell_contents) for name, cell in cells if is_filled(cell)]
+    writes = bool(attributes & _WRITERS) or any(op in _STORES for op, _ in steps)
+    for name, value in held:
+        called = value.fget if isinstance(value, property) else value
+        if hasattr(called, "cache_info") or (writes and isinstance(called, _CONTAINERS)):
+            yield name
+        elif isinstance(called, FunctionType) and not _is_torchs(called):
+            yield from _shared(called, kind, seen)
 
 
-def _of(name: str, held: Any, kind: type, seen: set[FunctionType]) -> Iterator[str]:
-    if isinstance(held, property):
-        held = held.fget
-    if isinstance(held, _CONTAINERS) or hasattr(held, "cache_info"):
-        yield name
-    elif isinstance(held, FunctionType) and not _is_torchs(held):
-        yield from _shared(held, kind, seen)
+def is_filled(cell: CellType) -> bool:
+    """Whether a closure's variable holds a value."""
+    try:
+        return cell.cell_contents is not None
+    except ValueError:  # a variable that is not set yet
+        return False
 
 
 def _is_torchs(held: Any) -> bool:
     """Whether a module, a class or a function is PyTorch's."""
     room = held.__name__ if isinstance(held, ModuleType) else held.__module__
-    return room.split(".")[0] in ("torch", "builtins")
+    return str(room).split(".")[0] in ("torch", "builtins")
 
 
 class Sealed(TorchDispatchMode):

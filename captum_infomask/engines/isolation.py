@@ -8,7 +8,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from types import CellType, FunctionType, MethodType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from captum_infomask._checks import ArgumentError
+from captum_infomask.engines.beyond import is_filled
 
 
 class Isolation:
@@ -179,7 +180,7 @@ def _held(value: Any) -> list[Any]:
     """What a value holds, as far as it tells."""
     held: list[Any] = []
     if isinstance(value, FunctionType):
-        cells = [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
+        cells = [cell.cell_contents for cell in value.__closure__ or () if is_filled(cell)]
         held = [*cells, *(value.__defaults__ or ()), *vars(value).values()]
     elif isinstance(value, MethodType):
         held = [value.__self__, value.__func__]
@@ -196,13 +197,6 @@ def _held(value: Any) -> list[Any]:
         attributes = getattr(value, "__dict__", {}).values()
         held = [*(getattr(value, name, None) for name in slots), *attributes]
     return held
-
-
-def _is_filled(cell: CellType) -> bool:
-    try:
-        return cell.cell_contents is not None
-    except ValueError:  # a variable that is not set yet
-        return False
 
 
 _LARGEST_COPY = 2**20  # bytes

@@ -382,3 +382,16 @@ def test_parameters_of_other_kinds_and_with_attributes_are_copied_whole(
     assert (made.gain.data_ptr() == net.gain.data_ptr()) == (weights is alias)
     assert made.gain is not net.gain
     assert compare(net, x, 1, methods={"it": DeepLift(net)}, metrics=[])["it"].error == ""
+
+
+SIZES = {"kernel": 3}
+
+
+def test_code_that_reads_a_constant_of_all_is_traced() -> None:
+    class Reads(Body):
+        scales = [1.0, 2.0]  # noqa: RUF012 - what is tested
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) * self.scales[1] / SIZES["kernel"]
+
+    traced(Reads().eval())
