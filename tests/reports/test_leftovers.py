@@ -98,16 +98,16 @@ def test_a_comparison_does_not_lower_the_processs_record_of_its_memory() -> None
     def record() -> float:
         return costs._held(torch.device("cpu"))[1]
 
-    torch.ones(40 << 18)  # 40 MiB, and gone
+    torch.ones(96 << 18)  # 96 MiB, and gone
     before = record()
     net, x = models.resnet18(num_classes=7).eval(), images(1, height=32, width=32)
 
     def holds(model: Any, x: Tensor, target: int) -> Tensor:
-        held = torch.ones(24 << 18)
+        held = torch.ones(64 << 18)  # more than the C library keeps
         time.sleep(0.05)
         return x * held[0]
 
     found = compare(net, x, 1, methods={"it": holds, "none": lambda m, x, y: x}, metrics=[])
     assert record() >= before
-    assert found["it"].peak_bytes[0] > 20e6 > found["none"].peak_bytes[0]
+    assert found["it"].peak_bytes[0] > 60e6 > found["none"].peak_bytes[0]
     assert costs._WATCH not in {thread.name for thread in threading.enumerate()}
