@@ -9,7 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode, _pop_mode, _push_mode
+from torch.utils._python_dispatch import (
+    TorchDispatchMode,
+    _get_current_dispatch_mode,
+    _pop_mode,
+    _push_mode,
+)
 
 # Where the variant of an operation that takes a generator has a name of its own.
 _WITH_GENERATOR = {
@@ -60,7 +65,8 @@ class OwnGenerators(TorchDispatchMode):
 
     def __exit__(self, *error: object) -> None:
         """Draw by those from before."""
-        _pop_mode()
+        if _get_current_dispatch_mode() is self:  # an interrupt may have taken it out before
+            _pop_mode()
 
     def seed(self, seed: int) -> None:
         """Begin again with the numbers of another seed."""
