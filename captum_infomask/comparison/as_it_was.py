@@ -69,8 +69,9 @@ def _put_back(modules: list[nn.Module], *, values: bool) -> Iterator[None]:
     before += [_Tensor(tensor, keep=values) for tensor in tensors]
 
     def put_back() -> None:
-        for each in before:
-            each.put_back()
+        with torch.no_grad():
+            for each in before:
+                each.put_back()
 
     try:
         for parameter in (p for m in modules for p in m.parameters(recurse=False)):
@@ -116,6 +117,8 @@ class _Container:
     def put_back(self) -> None:
         """Set what is another one, and no more: other threads may use the network."""
         now, before = self.container, self.content
+        if not now and not before:
+            return
         if isinstance(now, dict):
             for key in now.keys() - before.keys():
                 del now[key]
@@ -146,7 +149,6 @@ class _Tensor:
         self.values = self.memory.to("cpu", copy=True) if keep and not tensor.is_meta else None
         self.hooks = {name: _hooks(tensor, name) for name in _TENSOR_HOOKS}
 
-    @torch.no_grad()
     def put_back(self) -> None:
         """Set what is no longer as it was."""
         tensor = self.tensor

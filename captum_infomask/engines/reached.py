@@ -1,7 +1,6 @@
 # What a value holds, and the networks that can be come to from it: nothing of the user's is run.
 from __future__ import annotations
 
-import inspect
 import weakref
 from collections.abc import Iterable
 from functools import partial
@@ -60,8 +59,8 @@ def _attributes(module: nn.Module) -> Iterable[Any]:
 def _globals(value: Any) -> list[Any]:
     """What a function's code names of its file, if it is called; the function of an object."""
     if not isinstance(value, FunctionType):
-        call = inspect.getattr_static(type(value), "__call__", None)
-        return [call] if isinstance(call, FunctionType) else []
+        calls = (vars(kind).get("__call__") for kind in type(value).__mro__)
+        return [call for call in calls if isinstance(call, FunctionType)][:1]
     named = [value.__globals__.get(name) for name in value.__code__.co_names]
     kinds = (nn.Module, FunctionType, MethodType, partial)
     return [each for each in named if issubclass(type(each), kinds)]

@@ -337,6 +337,8 @@ def blocks(net: nn.Module) -> dict[str, Callable[[], Any]]:
     }
 
 
+# Python itself swallows one that comes while it ends a generator.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("block", ["untouched", "as_it_was"])
 def test_an_interrupt_leaves_nothing_behind_at_any_moment(block: str) -> None:
     net: Any = nn.Sequential(nn.BatchNorm1d(2))
