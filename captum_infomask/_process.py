@@ -1,20 +1,28 @@
-# What belongs to the whole process, and not to one thread: changed by one of our calls at a time,
-# and put back.
+# What belongs to the whole process, and not to one thread: changed by our calls, and put back.
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import random
 import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, TypeVar
 
 import numpy as np
 
+from captum_infomask._warn import warn
+
+PATIENCE = 10.0  # seconds
+_NUMBERS = "the generators of Python and NumPy"
+
 _T = TypeVar("_T")
-_lock = threading.RLock()
+_filtering, _turn = threading.RLock(), threading.Condition()
+_turns: list[tuple[int, set[Any]]] = []  # of blocks at work: the thread, and what it is alone with
+_states: list[list[Any]] = []  # of Python's and NumPy's generators, as blocks at work found them
+_numbers = itertools.count()
 
 
 def after_fork(function: Callable[[], None]) -> Callable[[], None]:
@@ -29,38 +37,143 @@ def after_fork(function: Callable[[], None]) -> Callable[[], None]:
 
 @after_fork
 def _renew() -> None:
-    global _lock  # noqa: PLW0603 - the lock is the process's
-    _lock = threading.RLock()
+    global _filtering, _turn
+    _filtering, _turn = threading.RLock(), threading.Condition()
+    own = threading.get_ident()
+    _turns[:] = [each for each in _turns if each[0] == own]
+    _states[:] = [state for state in _states if state[-1] == own]
 
 
 @contextmanager
 def quiet(*beginnings: str) -> Iterator[None]:
-    """Inside, warnings whose messages begin so are not shown, and filters set hold inside only.
+    """Inside, warnings whose messages begin so are not shown.
 
-    Python keeps one list of filters for all threads: without the lock, calls in two threads could
-    each put back what the other had set.
+    Python keeps one list of filters for all threads. What is added to it here is taken out again by
+    itself: other threads may add and take out meanwhile, and nobody waits while the block runs.
     """
-    with _lock, warnings.catch_warnings():
-        for beginning in beginnings:
-            warnings.filterwarnings("ignore", beginning)
+    with _filtered("ignore", beginnings, Warning):
         yield
 
 
 @contextmanager
-def numbers_of_libraries(seed: int) -> Iterator[None]:
+def refused(category: type[Warning]) -> Iterator[None]:
+    """Inside, a kind of warning is an error, also where other threads ignore it.
+
+    No code of the user's may run inside: other threads that change filters wait for the end.
+    """
+    with _filtering, _filtered("error", [""], category):
+        yield
+
+
+@contextmanager
+def _filtered(action: Any, beginnings: Iterable[str], category: type[Warning]) -> Iterator[None]:
+    lists: list[Any] = []  # catch_warnings works on a copy, and goes back to the one before
+    # No two are equal: Python would take another thread's for this one.
+    patterns = [f"(?#{next(_numbers)}){beginning}" for beginning in beginnings]
+
+    def take_out() -> None:
+        with _filtering:
+            for filters in [*lists, warnings.filters]:
+                for rule in list(filters):
+                    if rule[1] is not None and rule[1].pattern in patterns:
+                        filters.remove(rule)
+
+    try:
+        with _filtering:
+            lists.append(warnings.filters)
+            for pattern in patterns:
+                warnings.filterwarnings(action, pattern, category)
+        yield
+    finally:
+        try:
+            take_out()
+        except BaseException:  # an interrupt
+            take_out()
+            raise
+
+
+@contextmanager
+def in_turn(keys: Iterable[Any], patience: float) -> Iterator[bool]:
+    """Wait until no other thread is in such a block with one of these keys.
+
+    Args:
+        keys: Names of what the block is alone with.
+        patience: Seconds to wait while nobody leaves: one of the other threads may itself wait for
+            this one.
+
+    Yields:
+        Whether the block is alone with them.
+    """
+    mine = (threading.get_ident(), set(keys))
+
+    def is_alone() -> bool:
+        return all(thread == mine[0] or not held & mine[1] for thread, held in _turns)
+
+    def leave() -> None:
+        with _turn:
+            _turns[:] = [each for each in _turns if each is not mine]
+            _turn.notify_all()
+
+    try:
+        with _turn:
+            while not is_alone() and _turn.wait(patience):
+                pass
+            alone = is_alone()
+            _turns.append(mine)
+        yield alone
+    finally:
+        try:
+            leave()
+        except BaseException:  # an interrupt
+            leave()
+            raise
+
+
+@contextmanager
+def numbers_of_libraries(seed: int, *, alone: bool = True) -> Iterator[None]:
     """Inside, Python's and NumPy's global generators draw by a seed; afterwards as before.
 
     Another thread that draws from them meanwhile gets numbers of the seed: there is one generator
-    for all. So this is for code that is known to draw from them only.
+    for all.
+
+    Args:
+        seed: Of the numbers.
+        alone: Whether such blocks of several threads run one after another, as long as none of them
+            takes longer than ``PATIENCE``.
     """
-    with _lock:
-        before = libraries_state()
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
+    state: list[Any] = []
+
+    def put_back() -> None:
+        with _turn:
+            place = next((k for k, each in enumerate(_states) if each is state), None)
+            if place is None:
+                return
+            if place + 1 < len(_states):  # the block that began after this one will put it back
+                _states[place + 1][0] = state[0]
+            else:
+                _set_libraries(state[0])
+            del _states[place]
+
+    with in_turn([_NUMBERS], PATIENCE) if alone else nullcontext(True) as is_alone:
+        if not is_alone:
+            warn(
+                f"A function in another thread has run for more than {PATIENCE:.0f} s, and this "
+                "one now runs beside it: what they draw from NumPy or random may differ from what "
+                "they draw one after another."
+            )
         try:
+            with _turn:
+                state[:] = [libraries_state(), threading.get_ident()]
+                _states.append(state)
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
             yield
         finally:
-            _set_libraries(before)
+            try:
+                put_back()
+            except BaseException:  # an interrupt
+                put_back()
+                raise
 
 
 def libraries_state() -> bytes:

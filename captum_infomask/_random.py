@@ -12,7 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._C import _dispatch_has_kernel_for_dispatch_key as has_kernel
-from torch.utils._python_dispatch import TorchDispatchMode, _pop_mode, _push_mode
+from torch.utils._python_dispatch import (
+    TorchDispatchMode,
+    _get_current_dispatch_mode,
+    _pop_mode,
+    _push_mode,
+)
 
 from captum_infomask._process import after_fork
 
@@ -70,7 +75,8 @@ class OwnGenerators(TorchDispatchMode):
         before = self._profiles.pop()
         if _gives_way(before) and _gives_way(sys.getprofile()):
             sys.setprofile(before)
-        _pop_mode()
+        if _get_current_dispatch_mode() is self:  # an interrupt may have taken it out before
+            _pop_mode()
         self._loan.close()  # after an interruption in the middle of one
 
     def seed(self, seed: int) -> None:

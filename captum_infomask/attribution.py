@@ -22,6 +22,7 @@ from captum_infomask._types import (
 from captum_infomask.engines.base import Engine
 from captum_infomask.engines.choose import EngineName
 from captum_infomask.engines.prepare import check_order, check_place, prepare
+from captum_infomask.engines.untouched import modes_kept
 from captum_infomask.imputers.base import Imputer
 from captum_infomask.masks import MaxFraction, Rule, check_no_rule, check_rule, threshold_mask
 from captum_infomask.masks.clean_up import check_clean_up
@@ -125,6 +126,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         return False
 
     @log_usage()  # type: ignore[untyped-decorator]
+    @modes_kept()
     @torch.no_grad()
     @told(_HABITS)
     def attribute(
@@ -316,6 +318,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         attributions = self.attribute(inputs, *args, **kwargs)
         return threshold_mask(attributions, rule, smooth=smooth, min_area=min_area, invert=invert)
 
+    @modes_kept()
     @torch.no_grad()
     @told(_HABITS)
     def score_regions(
@@ -404,6 +407,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             is_tuple=isinstance(inputs, tuple),
         )
 
+    @modes_kept()
     @torch.no_grad()
     @told(
         {**_HABITS, **_CLASSES},

@@ -375,7 +375,7 @@ def test_a_model_may_be_a_name_a_module_or_a_classifier(tmp_path):
     network = tiny_network(4).train()
     made = as_classifier(network)
     assert made.network is network
-    assert not network.training
+    assert all(module.training for module in network.modules())
     assert (made.name, made.categories) == ("Sequential", ("0", "1", "2", "3"))
     assert made.preprocess == Preprocess()
     own = Classifier("mine", network, ("a", "b", "c", "d"), Preprocess(32, 28))

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Sequence
 
 from captum_infomask._checks import ArgumentError
-from captum_infomask._process import quiet
 from captum_infomask.cli.parser import make_parser
 from captum_infomask.cli.terminal import PROGRAM, complain
 from captum_infomask.dataset_run.errors import RunStopped
@@ -31,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with quiet():
+        with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             options = make_parser().parse_args(words)
             options.words = [PROGRAM, *words]

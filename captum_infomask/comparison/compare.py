@@ -46,6 +46,7 @@ from captum_infomask.comparison.runner import Task, network_answers, run_methods
 from captum_infomask.comparison.shown import shown_pictures
 from captum_infomask.engines.dropout import warn_of_mode
 from captum_infomask.engines.isolation import Isolation, alias
+from captum_infomask.engines.untouched import modes_kept
 from captum_infomask.masks import MaxFraction, Rule, check_rule
 from captum_infomask.results.comparison import Comparison
 from captum_infomask.results.pictures import Pictures
@@ -67,6 +68,7 @@ _HABITS = {
 
 @told(_HABITS)
 @said_once()
+@modes_kept()
 def compare(
     model: Callable[..., Any],
     inputs: Tensor,

@@ -104,15 +104,15 @@ class Cost:
 
 
 @contextmanager
-def measured(device: torch.device) -> Iterator[Cost]:
-    """Measure what runs inside, also where it fails.
+def measured(device: torch.device, cost: Cost | None = None) -> Iterator[Cost]:
+    """Measure what runs inside, also where it fails, into a cost that is given or made.
 
     On CUDA the memory is what PyTorch allocates; on Linux what the process holds, of which memory
     that was freed earlier and is used again is not seen; elsewhere it is unknown. It is looked at
     every few milliseconds. What was held for less is seen where the process never held as much
     before: its own record of that is read, not reset, since it is the user's.
     """
-    cost = Cost()
+    cost = Cost() if cost is None else cost
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     memory = _Memory(device)

@@ -94,6 +94,13 @@ class Entry:
             return not _is_ours(self.given.attribute)
         return not isinstance(self.given, InfoMask)
 
+    @property
+    def takes_users(self) -> bool:
+        """Whether it may do anything to the network itself: a function, or a user's own class."""
+        captums = isinstance(self.given, Attribution) and not _runs_a_function(self.given)
+        captums = captums and type(self.given).__module__.startswith("captum.")
+        return self.is_foreign and not captums
+
     def isolated(self, isolation: Isolation) -> Entry:
         """The method on a copy of the network; a function is given the network itself.
 

@@ -195,7 +195,7 @@ def _ranks(
     """Every method's ranks of the pixels: by value, and by magnitude."""
     ranks = []
     for name, method in methods.items():
-        with as_it_was(network, seed=seed):
+        with as_it_was(network, seed=seed, writes=True):
             found: object = method(network, inputs.clone(), target)
         found = found[0] if isinstance(found, tuple) and len(found) == 1 else found
         size = (1, *inputs.shape[2:])

@@ -101,18 +101,26 @@ def run_methods(
     return found
 
 
-def run_one(entry: Entry, question: Question) -> Answer:
-    """Ask a method about a picture of its own, and leave all of the user's as it was."""
-    models = (question.model, question.users) if entry.is_foreign else (question.model,)
-    with as_it_was(*models, seed=question.seed):
+def run_one(entry: Entry, question: Question, cost: Cost | None = None) -> Answer:
+    """Ask a method about a picture of its own, and leave all of the user's as it was.
+
+    Args:
+        entry: The method.
+        question: What it is asked.
+        cost: Where what the method cost is noted; what is noted to be put back is not its cost.
+    """
+    models = (question.model, question.users) if entry.takes_users else (question.model,)
+    with (
+        as_it_was(*models, seed=question.seed, writes=entry.takes_users),
+        measured(question.inputs.device, cost),
+    ):
         return entry.ask(replace(question, inputs=question.inputs.detach().clone()))
 
 
 def _run(task: Task, entry: Entry, question: Question, target: int, truth: Truth | None) -> Found:
     cost = Cost()
     try:
-        with measured(question.inputs.device) as cost:
-            answer = run_one(entry, question)
+        answer = run_one(entry, question, cost)
         plane = answer.attributions.mean(1)[0].float()
         mask = _mask(plane, task.rule)
     except Exception as failure:  # one method's failure must not lose the others' work
@@ -167,7 +175,7 @@ def _measure(
         try:
             foreign = type(metric) not in METRICS.values()
             models = (task.model, task.users) if foreign else (task.model,)
-            with as_it_was(*models, seed=task.seed):
+            with as_it_was(*models, seed=task.seed, writes=foreign):
                 # Others' may hold layers of the network, which see nothing of what a copy does.
                 found[name] = metric(replace(sample, forward=task.users) if foreign else sample)
         except Exception as failure:  # as with methods

@@ -4,7 +4,6 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -140,7 +139,6 @@ def _loaded(
     with quiet("This process .* is multi-threaded", "This DataLoader will create"):
         # They leave PyTorch's threads, which a fork has not, alone.
         # Of far data more pictures are on their way than there are CPUs.
-        warnings.filterwarnings("ignore", "This DataLoader will create")
         loader = DataLoader(
             dataset,
             batch_size=None,

@@ -49,7 +49,7 @@ class ModelSource:
         devices = [device] if device.startswith("cuda") else []
         with torch.random.fork_rng(devices=devices):  # a function that makes a network may seed it
             classifier = as_classifier(model, self.weights, self.categories)
-        return replace(classifier, network=classifier.network.to(device))
+        return replace(classifier, network=classifier.network.eval().to(device))
 
 
 def model_hash(classifier: Classifier) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dis import get_instructions
-from types import CellType, CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode, _pop_mode, _push_mode
 from torch.utils._pytree import tree_leaves
+
+from captum_infomask.engines.reached import is_filled
 
 _CONTAINERS = (list, set, deque, MutableMapping)
 _STORES = ("STORE_SUBSCR", "DELETE_SUBSCR")
@@ -74,14 +76,6 @@ def _shared(function: FunctionType, kind: type, seen: set[FunctionType]) -> Iter
             yield name
         elif isinstance(called, FunctionType) and not _is_torchs(called):
             yield from _shared(called, kind, seen)
-
-
-def is_filled(cell: CellType) -> bool:
-    """Whether a closure's variable holds a value."""
-    try:
-        return cell.cell_contents is not None
-    except ValueError:  # a variable that is not set yet
-        return False
 
 
 def _is_torchs(held: Any) -> bool:

@@ -6,9 +6,9 @@ import copy
 import sys
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
-from types import FunctionType, MethodType, ModuleType
+from types import MethodType
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from captum_infomask._checks import ArgumentError
-from captum_infomask.engines.beyond import is_filled
+from captum_infomask.engines.reached import IMMUTABLE, MOST, held
 
 
 class Isolation:
@@ -52,7 +52,7 @@ class Isolation:
 
     def _own(self, value: Any) -> Any:
         kind = type(value)
-        if kind in _IMMUTABLE:
+        if kind in IMMUTABLE:
             return value
         if id(value) in self._made:
             return self._made[id(value)]
@@ -166,42 +166,17 @@ class Isolation:
 def _reached(value: Any) -> Iterator[Any]:
     """What can be come to from a value, as far as it tells; not what modules hold."""
     waiting, seen = [value], set[int]()
-    while waiting and len(seen) < _MOST:
+    while waiting and len(seen) < MOST:
         each = waiting.pop()
-        if id(each) in seen or type(each) in _IMMUTABLE:
+        if id(each) in seen or type(each) in IMMUTABLE:
             continue
         seen.add(id(each))
         yield each
         if not isinstance(each, nn.Module):
-            waiting += _held(each)
-
-
-def _held(value: Any) -> list[Any]:
-    """What a value holds, as far as it tells."""
-    held: list[Any] = []
-    if isinstance(value, FunctionType):
-        cells = [cell.cell_contents for cell in value.__closure__ or () if is_filled(cell)]
-        held = [*cells, *(value.__defaults__ or ()), *vars(value).values()]
-    elif isinstance(value, MethodType):
-        held = [value.__self__, value.__func__]
-    elif isinstance(value, weakref.ref):
-        held = [value()]
-    elif isinstance(value, partial):
-        held = [value.func, *value.args, *value.keywords.values()]
-    elif isinstance(value, Mapping):
-        held = [*value.keys(), *value.values()]
-    elif isinstance(value, list | tuple | set | frozenset):
-        held = list(value)
-    elif not isinstance(value, type | ModuleType | Tensor):
-        slots = [name for kind in type(value).__mro__ for name in vars(kind).get("__slots__", ())]
-        attributes = getattr(value, "__dict__", {}).values()
-        held = [*(getattr(value, name, None) for name in slots), *attributes]
-    return held
+            waiting += held(each)
 
 
 _LARGEST_COPY = 2**20  # bytes
-_MOST = 10_000  # values that are looked at
-_IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
 
 
 def _is_small(tensor: Tensor) -> bool:

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from os import PathLike
 from typing import Literal
 
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from captum_infomask._checks import ArgumentError, describe, finite_number, one_of, short_repr
 from captum_infomask._files import check_input, output_file
-from captum_infomask._process import quiet
+from captum_infomask._process import refused
 
 _KEY = "captum_infomask"
 _FORMAT = "grey level × scale + offset"
@@ -96,15 +95,14 @@ def read_png(path: str | PathLike[str], *, unit: Literal["bits", "nats"] = "bits
     one_of("unit", unit, _NATS)
     file = check_input("path", path)
     try:
-        with quiet():
-            # Between once and twice its limit Pillow only warns.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file, formats=["PNG"]) as picture:
-                _check_size(picture, file.stat().st_size)
-                picture.load()
-                text = picture.info.get(_KEY)
-                levels = np.asarray(picture).astype(np.float64)
-                mode = picture.mode
+        # Between once and twice its limit Pillow only warns.
+        bombs = refused(Image.DecompressionBombWarning)
+        with bombs, Image.open(file, formats=["PNG"]) as picture:
+            _check_size(picture, file.stat().st_size)
+            picture.load()
+            text = picture.info.get(_KEY)
+            levels = np.asarray(picture).astype(np.float64)
+            mode = picture.mode
     except MemoryError:
         raise
     except Exception as error:  # Pillow reports damage by several kinds

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import difflib
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,11 +17,14 @@ from captum_infomask.models.pictures import Preprocess
 
 @dataclass(frozen=True)
 class Classifier:
-    """A network in eval mode, its preprocessing, and the names of its categories.
+    """A network, its preprocessing, and the names of its categories.
+
+    The network stays in the mode that it is in. ``load_classifier`` gives networks in eval mode,
+    ``run_dataset`` runs a copy in eval mode; of a network in training mode InfoMask warns.
 
     Args:
         name: What tables and figures call it.
-        network: Maps (N, C, H, W) to logits (N, M); put into eval mode here.
+        network: Maps (N, C, H, W) to logits (N, M).
         categories: The M category names, in the order of the logits.
         preprocess: Photograph → (1, C, H, W).
         weights: Where the weights came from, in words.
@@ -32,8 +36,8 @@ class Classifier:
         >>> from torch import nn
         >>> from captum_infomask.models.classifier import Classifier
         >>> network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
-        >>> Classifier("tiny", network, ("cat", "dog")).network.training
-        False
+        >>> Classifier("tiny", network.eval(), ("cat", "dog")).categories
+        ('cat', 'dog')
     """
 
     name: str
@@ -45,7 +49,20 @@ class Classifier:
     def __post_init__(self) -> None:
         if not self.categories:
             raise ArgumentError("Expected `categories` to hold at least one name; got none.")
-        self.network.eval()
+
+
+@contextmanager
+def evaluated(network: nn.Module) -> Iterator[None]:
+    """Inside, a network is in eval mode; afterwards its modules are in the modes from before."""
+    # Frozen TorchScript has no modes.
+    training = [module for module in network.modules() if getattr(module, "training", False)]
+    try:
+        for module in training:
+            module.training = False
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def resolve_target(target: int | str, categories: Sequence[str]) -> int:
@@ -146,7 +163,7 @@ def read_categories(path: str | Path) -> tuple[str, ...]:
 
 @torch.no_grad()
 def log_probabilities(classifier: Classifier, inputs: Tensor) -> Tensor:
-    """Return log p(y | x) of one picture over all categories.
+    """Return log p(y | x) of one picture over all categories, of the network in eval mode.
 
     Args:
         classifier: The network and its category names.
@@ -167,7 +184,8 @@ def log_probabilities(classifier: Classifier, inputs: Tensor) -> Tensor:
         >>> round(float(log_probabilities(tiny, torch.rand(1, 3, 8, 8)).exp().sum()), 4)
         1.0
     """
-    logits = classifier.network(inputs)
+    with evaluated(classifier.network):
+        logits = classifier.network(inputs)
     expected = (len(inputs), len(classifier.categories))
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     if shape != expected:

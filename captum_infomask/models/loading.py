@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from captum_infomask._checks import ArgumentError, describe
 from captum_infomask.models.checkpoints import fit_state_dict, read_state_dict
-from captum_infomask.models.classifier import Classifier
+from captum_infomask.models.classifier import Classifier, evaluated
 from captum_infomask.models.imagenet import default_categories, efficientnet_lite0
 from captum_infomask.models.pictures import Preprocess
 from captum_infomask.models.torchvision_models import torchvision_classifier, torchvision_names
@@ -62,6 +62,7 @@ def load_classifier(
         classifier = _filled(_PACKAGED[spec](), weights)
     else:
         classifier = torchvision_classifier(spec, "DEFAULT" if weights is None else weights)
+    classifier.network.eval()
     return _named(classifier, categories)
 
 
@@ -73,13 +74,13 @@ def as_classifier(
     """Make a classifier of whatever a user calls a model.
 
     Args:
-        model: What ``load_classifier`` loads; an ``nn.Module``, which is put into eval mode and
-            preprocessed as for ImageNet, at 224 pixels; or a ``Classifier``.
+        model: What ``load_classifier`` loads; an ``nn.Module``, whose pictures are preprocessed as
+            for ImageNet, at 224 pixels; or a ``Classifier``. The mode of these two stays.
         weights: As for ``load_classifier``. A module or classifier is filled in place.
         categories: Names of the categories, as for ``load_classifier``.
 
     Returns:
-        The classifier, in eval mode.
+        The classifier.
 
     Raises:
         ArgumentError: if ``model`` is something else, or ``load_classifier`` would refuse it.
@@ -163,7 +164,6 @@ def _of_module(
     network: nn.Module, name: str, weights: str | Path | None, source: str
 ) -> Classifier:
     """Fill in the weights and count the classes; pictures are preprocessed as for ImageNet."""
-    network.eval()
     if weights is not None:
         fit_state_dict(network, read_state_dict(weights), weights)
     names = default_categories(_count_classes(network, source))
@@ -202,7 +202,8 @@ def _count_classes(network: nn.Module, spec: str) -> int:
     """Return the number of logits for a picture of ImageNet's size."""
     shape = (1, *Preprocess().shape)
     try:
-        logits = network(torch.zeros(shape, device=_device_of(network)))
+        with evaluated(network):
+            logits = network(torch.zeros(shape, device=_device_of(network)))
     except Exception as error:
         raise ArgumentError(
             f"Expected `model` {spec} to take inputs of shape {shape}; it raised "

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import io
 import struct
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
 from captum_infomask._checks import ArgumentError
-from captum_infomask._process import quiet
+from captum_infomask._process import quiet, refused
 
 _ORIENTATION = 0x0112  # the tag of EXIF and TIFF that says how the camera was held
 _UPRIGHT = {
@@ -59,10 +58,8 @@ def is_picture(file: IO[bytes]) -> bool:
         False
     """
     try:
-        with quiet():
-            warnings.simplefilter("ignore")
-            with Image.open(file) as image:
-                return image.format not in _UNSHOWN
+        with quiet(""), Image.open(file) as image:
+            return image.format not in _UNSHOWN
     except Image.DecompressionBombError:
         return True  # and decoding says what is wrong with it
     except MemoryError:
@@ -136,16 +133,14 @@ def decode_image(content: bytes, name: str) -> Image.Image:
         (255, 0, 0)
     """
     try:
-        with quiet():
-            warnings.simplefilter("ignore")
-            # Between once and twice its limit Pillow only warns.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content)) as file:
-                if file.format == "EPS":  # would have Ghostscript run the file's program
-                    raise UnidentifiedImageError
-                image = _loaded_upright(file)
-                deep = image.mode in ("I", "F") or image.mode.startswith("I;")
-                shown = image if deep else image.convert("RGB")
+        # Between once and twice its limit Pillow only warns.
+        bombs = refused(Image.DecompressionBombWarning)
+        with quiet(""), bombs, Image.open(io.BytesIO(content)) as file:
+            if file.format == "EPS":  # would have Ghostscript run the file's program
+                raise UnidentifiedImageError
+            image = _loaded_upright(file)
+            deep = image.mode in ("I", "F") or image.mode.startswith("I;")
+            shown = image if deep else image.convert("RGB")
     except UnidentifiedImageError:
         raise ArgumentError(
             f"Expected the image to be a picture file such as PNG or JPEG; {name} is not one."

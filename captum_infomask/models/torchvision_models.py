@@ -51,7 +51,7 @@ def torchvision_classifier(name: str, weights: str | Path = "DEFAULT") -> Classi
     if short not in enum.__members__ and (path.suffix in _FILE_SUFFIXES or path.exists()):
         network, count = _from_file(name, read_state_dict(path), path)
         preprocess = _preprocess_of(enum.DEFAULT)
-        return Classifier(name, network, default_categories(count), preprocess, str(path))
+        return Classifier(name, network.eval(), default_categories(count), preprocess, str(path))
     try:
         member = enum[one_of("weights", short, enum.__members__)]
     except ArgumentError as error:
@@ -64,7 +64,7 @@ def torchvision_classifier(name: str, weights: str | Path = "DEFAULT") -> Classi
             "Without a network, pass a local file of weights (safetensors or a state dict)."
         ) from error
     names = tuple(member.meta["categories"])
-    return Classifier(name, network, names, _preprocess_of(member), str(member))
+    return Classifier(name, network.eval(), names, _preprocess_of(member), str(member))
 
 
 def _from_file(name: str, state: dict[str, Tensor], path: Path) -> tuple[nn.Module, int]:

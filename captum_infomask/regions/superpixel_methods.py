@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -57,9 +56,8 @@ def _felzenszwalb(
 
     def cut(wanted: float) -> Labels:
         least = colours[..., 0].size / (16 * wanted) if min_size is None else min_size
-        with quiet():
-            # It warns of images of other than one or three channels, "which may not be intended".
-            warnings.filterwarnings("ignore", "Got image with third dimension", RuntimeWarning)
+        # It warns of images of other than one or three channels, "which may not be intended".
+        with quiet("Got image with third dimension"):
             labels: Labels = felzenszwalb(
                 picture, scale=_SCALE / wanted, sigma=sigma, min_size=math.ceil(least)
             )

@@ -1,7 +1,6 @@
 # What one method gave on N pictures: its maps, masks, errors, costs and measures.
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -118,6 +117,5 @@ class MethodOutcome:
 
     def mean(self, name: str) -> float:
         """The mean of ``values`` over the pictures that have one; NaN where none has."""
-        with quiet():
-            warnings.simplefilter("ignore", RuntimeWarning)
+        with quiet("Mean of empty slice"):
             return float(np.nanmean(self.values(name)))

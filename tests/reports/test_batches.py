@@ -22,6 +22,8 @@ from captum_infomask import (
     keep_dropout,
     measure_bounds,
 )
+from captum_infomask.models.classifier import Classifier, log_probabilities
+from captum_infomask.models.loading import as_classifier
 
 X = images(3)
 PROMPTS = torch.randn(3, 5, generator=torch.Generator().manual_seed(1))
@@ -166,6 +168,18 @@ def test_training_mode_is_told_once_a_call_at_the_users_line(view: str, method: 
         assert words in str(said.message)
     assert len(messages(lambda: InfoMask(net.forward).score_classes(X))) == 1
     assert messages(lambda: call(X, target=1, view=view) if net.eval() else None) == []
+
+
+def test_a_classifier_leaves_the_users_network_in_its_mode() -> None:
+    net = Net().train()
+    net.norm.eval()
+    with unchanged(net):
+        classifier = Classifier("mine", net, tuple("abcde"))
+        said = log_probabilities(classifier, X[:1])
+        as_classifier(net)
+        as_classifier(classifier)
+    assert len(messages(lambda: InfoMask(classifier.network).attribute(X, target=1))) == 1
+    assert torch.equal(said, net.eval()(X[:1]).log_softmax(1)[0].detach())
 
 
 def test_what_is_on_is_named() -> None:

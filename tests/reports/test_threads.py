@@ -17,8 +17,9 @@ from torch import Tensor, fx, nn
 from torch.nn.modules import module as modules
 from torch.utils import _python_dispatch
 
-from captum_infomask import InfoMask, compare, estimate_prior, fit_critic, grid
+from captum_infomask import InfoMask, _process, compare, estimate_prior, fit_critic, grid
 from captum_infomask._process import numbers_of_libraries, quiet
+from captum_infomask.comparison import as_it_was
 from captum_infomask.engines.traced import traced
 
 KNOWN: dict[str, nn.Module] = {}  # by other ways than what they hold
@@ -213,13 +214,18 @@ def test_buffers_that_two_threads_move_are_put_back_as_the_first_found_them() ->
             net.count += 1
             return first(x)
 
-    with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(InfoMask(Slow().eval()).attribute, x, target=1)
-        assert entered.wait(60)
-        assert float(net.count) == 1
-        InfoMask(net).attribute(x, target=1)
-        go_on.set()
-        slow.result()
+    def both() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            slow = pool.submit(InfoMask(Slow().eval()).attribute, x, target=1)
+            assert entered.wait(60)
+            assert float(net.count) == 1
+            InfoMask(net).attribute(x, target=1)
+            go_on.set()
+            slow.result()
+
+    with pytest.warns(UserWarning, match=r"buffers \(count\) .* another thread's call") as told:
+        both()
+    assert len(told) == 2  # one for each call: numbers of both may hang on the count
     assert float(net.count) == 0
 
 
@@ -262,6 +268,104 @@ def test_filters_of_warnings_and_numpys_numbers_are_put_back_whichever_thread_en
     assert numbers[0] == numbers[1]
     assert list(warnings.filters) == filters
     assert (np.random.get_state()[1] == state).all()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_process, "PATIENCE", 0.05)
+    monkeypatch.setattr(as_it_was, "_PATIENCE", 0.05)
+
+
+def waiting_for(inner: Callable[[], Any]) -> Callable[..., Tensor]:
+    """A method that waits for what another thread does."""
+
+    def method(model: Any, inputs: Tensor, target: int) -> Tensor:
+        pool = ThreadPoolExecutor(1)
+        try:
+            pool.submit(inner).result(20)
+        finally:
+            pool.shutdown(wait=False)
+        return inputs * np.random.rand()
+
+    return method
+
+
+def test_a_method_that_waits_for_another_threads_comparison_ends() -> None:
+    net, x, inside = Net(), images(1), []
+
+    def inner() -> None:
+        with quiet("a"):
+            inside.append(compare(net, x, 1, methods=["Occlusion", "Grad-CAM"], metrics=[]))
+
+    found = compare(net, x, 1, methods={"mine": waiting_for(inner)}, metrics=[])
+    alone = compare(net, x, 1, methods={"mine": waiting_for(lambda: None)}, metrics=[])
+    assert found["mine"].errors == ("",)
+    assert [outcome.errors for outcome in inside[0].outcomes] == [("",), ("",)]
+    np.testing.assert_array_equal(found["mine"].planes, alone["mine"].planes)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_function_that_waits_for_another_threads_function_ends() -> None:
+    net, other, x, inside = Net(), Net(), images(1), []
+    before, filters = take_down(net), list(warnings.filters)
+
+    def inner(network: nn.Module) -> None:
+        method = waiting_for(lambda: None)
+        inside.append(compare(network, x, 1, methods={"it": method}, metrics=[])["it"])
+
+    def outer(network: nn.Module) -> Any:
+        method = waiting_for(lambda: inner(network))
+        return compare(net, x, 1, methods={"mine": method}, metrics=[])["mine"]
+
+    with pytest.warns(UserWarning, match="NumPy or random"):
+        found = outer(other)
+    alone = compare(net, x, 1, methods={"mine": waiting_for(lambda: None)}, metrics=[])["mine"]
+    np.testing.assert_array_equal(found.planes, alone.planes)
+    np.testing.assert_array_equal(inside[0].planes, alone.planes)
+    assert outer(net).errors == ("",)
+    assert "on the same network" in inside[1].errors[0]
+    assert differences(before, take_down(net)) == []
+    assert list(warnings.filters) == filters
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_numpys_numbers_are_put_back_where_two_functions_did_not_wait(order: Any) -> None:
+    state = np.random.get_state()[1].copy()
+    ends = [threading.Event(), threading.Event()]
+    begun = [threading.Event(), threading.Event()]
+
+    def one(k: int) -> None:
+        with numbers_of_libraries(k):
+            begun[k].set()
+            assert ends[k].wait(60)
+
+    def both() -> None:
+        with ThreadPoolExecutor(2) as pool:
+            running = []
+            for k in range(2):
+                running.append(pool.submit(one, k))
+                assert begun[k].wait(60)
+            for k in order:
+                ends[k].set()
+                running[k].result()
+
+    with pytest.warns(UserWarning, match="NumPy or random"):
+        both()
+    assert (np.random.get_state()[1] == state).all()
+
+
+@pytest.mark.parametrize("is_users_first", [True, False])
+def test_filters_of_warnings_are_put_back_where_the_user_sets_some(is_users_first: bool) -> None:
+    filters = list(warnings.filters)
+    blocks = [warnings.catch_warnings(), quiet("a", "b")]
+    first, second = blocks if is_users_first else reversed(blocks)
+    first.__enter__()
+    second.__enter__()
+    warnings.warn("a word", UserWarning, stacklevel=1)
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    assert list(warnings.filters) == filters
 
 
 def test_module_hooks_of_the_process_are_as_they_were() -> None:

@@ -132,7 +132,10 @@ class QuantusMetric:
             maps = [sample.attribute(picture[None]).detach() for picture in pictures]
             return torch.cat(maps).mean(1, keepdim=True).cpu().numpy()
 
-        with as_it_was(sample.forward, seed=sample.seed), torch.no_grad():
+        with (
+            as_it_was(sample.forward, seed=sample.seed, writes=True),
+            torch.no_grad(),
+        ):
             found = copy.deepcopy(self.metric)(
                 model=network,
                 x_batch=sample.inputs.detach().cpu().numpy(),
@@ -188,7 +191,10 @@ class GradCamMetric:
         def probability(output: Tensor) -> Tensor:
             return sample.score.probabilities(output[None])[0, sample.target]
 
-        with as_it_was(sample.forward, seed=sample.seed), torch.no_grad():
+        with (
+            as_it_was(sample.forward, seed=sample.seed, writes=True),
+            torch.no_grad(),
+        ):
             # Its imputer writes float32 into a copy of the picture.
             picture = sample.inputs.detach().float()
             found = self.metric(picture, plane[None], [probability], _Network(sample, _as_they_are))

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -68,8 +67,7 @@ def decode(
     """
     sha256 = None
     try:
-        with quiet():
-            warnings.simplefilter("ignore")
+        with quiet(""):
             content = pictures.read(k)
             sha256 = hashlib.sha256(content).hexdigest()
             tensor = _checked(preprocess(decode_image(content, "it")), shape)
