@@ -75,10 +75,12 @@ def report_run(options: argparse.Namespace) -> bool:
     """Write the summary of a run, whether it has ended or not."""
     run = load_run(options.run_folder, options.data)
     path = options.run_folder / "report.html" if options.out is None else options.out
-    if options.out is None and path.is_symlink():  # it may be somebody else's
+    # What leads elsewhere may be meant by whoever sent the folder.
+    if options.out is None and (path.is_symlink() or (path.exists() and not path.is_file())):
+        what = "a link" if path.is_symlink() else "no file"
         raise ArgumentError(
-            f"Expected `OUT` without links where the page is written; {path} is a link. `--out` "
-            f"follows it."
+            f"Expected a new or an ordinary file where the page is written; {path} is {what}. "
+            f"`--out` says where else."
         )
     own = (file for file in options.run_folder.iterdir() if file.suffix != ".html")
     check_outputs([("--out", path)], own)

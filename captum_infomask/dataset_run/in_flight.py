@@ -14,6 +14,7 @@ from torch import Tensor
 
 from captum_infomask._process import quiet
 from captum_infomask.dataset_run.data.decode import Decoded, decode
+from captum_infomask.dataset_run.data.files import regular
 from captum_infomask.dataset_run.data.pictures import Pictures
 
 _NO_MEMORY = 77  # the exit code that says so
@@ -81,7 +82,7 @@ class InFlight:
 def _places(note: Path) -> set[int]:
     """The places in a note; none where there is no note that can be read."""
     try:
-        return {int(line) for line in note.read_bytes().split()}
+        return {int(line) for line in Path(regular(str(note))).read_bytes().split()}
     except (OSError, ValueError):
         return set()
 
@@ -89,7 +90,8 @@ def _places(note: Path) -> set[int]:
 def _opened(note: Path) -> int | None:
     """An empty note; None where none can be made."""
     try:
-        return os.open(note, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
+        return os.open(note, flags, 0o644)
     except OSError:
         return None
 

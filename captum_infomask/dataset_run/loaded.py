@@ -1,16 +1,17 @@
 # A run's results, read back.
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from os import PathLike
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import ArgumentError, describe, short_repr
 from captum_infomask.dataset_run.data.files import Skipped
 from captum_infomask.dataset_run.data.pictures import Pictures, find_pictures
 from captum_infomask.dataset_run.kept import Photo, kept_pictures, seen
@@ -26,6 +27,8 @@ from captum_infomask.dataset_run.shards import (
     shards_done,
 )
 from captum_infomask.results import InfoMap
+
+_COMPARED = 10_000  # keys, letter by letter: more take long
 
 
 class DatasetRun(Mapping[str, InfoMap]):
@@ -55,7 +58,10 @@ class DatasetRun(Mapping[str, InfoMap]):
     def __init__(self, folder: Path, pictures: Pictures | None = None) -> None:
         found = read_manifest(folder) if folder.is_dir() else None
         if found is None:
-            raise ArgumentError(f"Expected a run's folder; {folder} holds no manifest.json.")
+            what = "holds no manifest.json" if folder.exists() else "does not exist"
+            if folder.is_file():
+                what = "is a file"
+            raise ArgumentError(f"Expected a run's folder; {folder} {what}.")
         self.folder = folder
         self.manifest: dict[str, Any] = found
         self._pictures = pictures
@@ -141,11 +147,19 @@ class DatasetRun(Mapping[str, InfoMap]):
         return {key: error for key, error in zip(*columns, strict=True) if error is not None}
 
     def __getitem__(self, key: str) -> InfoMap:
-        """A picture's InfoMap; KeyError with the error of a bad picture."""
-        row = self.table.slice(self._places[key], 1).to_pylist()[0]
+        """A picture's InfoMap; KeyError with the error of a bad picture, or with near keys."""
+        row = self._row(key)
         if row["error"] is not None:
             raise KeyError(f"{key} has no InfoMap: {row['error']}")
         return infomap_of(self._template, row)
+
+    def __contains__(self, key: object) -> bool:
+        """Whether it is the key of a good picture."""
+        return key in self._places and key not in self.errors
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """A picture's InfoMap, or what stands for one that is not there or bad."""
+        return self[key] if key in self else default
 
     def __iter__(self) -> Iterator[str]:
         """Keys of good pictures."""
@@ -162,7 +176,7 @@ class DatasetRun(Mapping[str, InfoMap]):
         from the data, where they were given. None where neither is, or the file is not as it was.
         Where the data lay when the run was made is in its manifest, and is never opened by itself.
         """
-        row = self.table.slice(self._places[key], 1).to_pylist()[0]
+        row = self._row(key)
         sha256, frame = self._kept.get(key, (None, None))
         if frame is None or sha256 != row["sha256"]:
             preprocess = preprocess_of(self.manifest["preprocess"])
@@ -198,10 +212,30 @@ class DatasetRun(Mapping[str, InfoMap]):
             f"once more, writes it again."
         )
 
+    def _row(self, key: str) -> dict[str, Any]:
+        """A picture's row; KeyError with near keys."""
+        if key not in self._places:
+            raise KeyError(
+                f"The run in {self.folder} has no picture {short_repr(key)}; it has "
+                f"{len(self._places)}.{_hint(key, list(self._places))}"
+            )
+        row: dict[str, Any] = self.table.slice(self._places[key], 1).to_pylist()[0]
+        return row
+
     @cached_property
     def _places(self) -> dict[str, int]:
         """The row of each key."""
         return {key: k for k, key in enumerate(self.table.column("key").to_pylist())}
+
+
+def _hint(key: object, keys: Sequence[str]) -> str:
+    """Keys of files of the same name, or else keys that are written nearly so."""
+    if not isinstance(key, str):
+        return f" Keys are words, such as {short_repr(keys[0])}." if keys else ""
+    name = PurePosixPath(key)
+    near = [one for one in keys if name.stem and PurePosixPath(one).stem == name.stem]
+    near = near or difflib.get_close_matches(key, keys[:_COMPARED])
+    return f" Nearest: {', '.join(map(short_repr, near[:3]))}." if near else ""
 
 
 def load_run(out: str | PathLike[str], data: str | Path | None = None) -> DatasetRun:

@@ -20,7 +20,7 @@ from torchvision.transforms import InterpolationMode
 from captum_infomask._checks import ArgumentError, short_repr
 from captum_infomask._files import whole_file
 from captum_infomask.comparison.provenance import versions
-from captum_infomask.dataset_run.data.files import Skipped
+from captum_infomask.dataset_run.data.files import Skipped, regular
 from captum_infomask.dataset_run.probe import Probe
 from captum_infomask.dataset_run.settings import RunSettings, in_words, tensors_hash
 from captum_infomask.models.classifier import Classifier
@@ -138,7 +138,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     """A folder's manifest, as it was written; None where there is none."""
     path = folder / NAME
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(Path(regular(str(path))).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:

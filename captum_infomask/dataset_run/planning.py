@@ -73,6 +73,7 @@ class Plan:
         listing: The job's pictures.
         manifest: The job's.
         template: An InfoMap, which has the regions and settings of all others.
+        ended: How many pictures the run that goes on had when it ended; 0 where it has not.
     """
 
     job: Job
@@ -80,6 +81,7 @@ class Plan:
     listing: Listing
     manifest: dict[str, Any]
     template: InfoMap
+    ended: int
 
 
 def plan_run(
@@ -130,9 +132,11 @@ def plan_run(
         template=template,
     )
     listing, order = Listing.of(pictures, classes), list(range(len(pictures.keys)))
+    ended = 0
     if before is not None:
         check_same(folder, before, manifest)
         manifest = {**manifest, **{name: before[name] for name in _KEPT}}
+        ended = before["pictures"] if before["ended"] else 0
         listing, order = _gone_on_with(folder, before["run"], listing, extend=extend)
     job = Job(
         run=manifest["run"],
@@ -148,7 +152,7 @@ def plan_run(
         folder=folder,
     )
     manifest["pictures"] = len(listing.keys)
-    return Plan(job, classifier, listing, manifest, template)
+    return Plan(job, classifier, listing, manifest, template, ended)
 
 
 def begin(folder: Path, plan: Plan) -> None:
@@ -192,6 +196,12 @@ def _gone_on_with(
 def _check_new(folder: Path) -> None:
     """Refuse a folder that holds something else than a run."""
     others = [name for name in os.listdir(folder) if name != ".lock" and not is_leftover(name)]
+    if shards_done(folder):
+        raise ArgumentError(
+            f"Expected `out` to be a new or empty folder, or that of a run; {folder} holds a run's "
+            f"results and no manifest.json, without which it cannot go on. Put it back, or begin a "
+            f"new `out`."
+        )
     if others:
         raise ArgumentError(
             f"Expected `out` to be a new or empty folder, or that of a run; {folder} has no "

@@ -173,7 +173,9 @@ def run_dataset(
         plan = plan_run(folder, pictures, source, asked, extend=extend)
         if is_new:  # and made only when all arguments are known to be good
             lock.enter_context(only_run(folder))
-        found = survey(plan.job, retry_errors=retry_errors, verify=verify, show=show_progress)
+        found = survey(
+            plan.job, plan.ended, retry_errors=retry_errors, verify=verify, show=show_progress
+        )
         job = replace(plan.job, again=found.again)
         shards = [shard for shard in range(len(job.shards)) if shard not in found.done]
         plan.manifest["data"] = _from_anywhere(data)

@@ -13,7 +13,12 @@ from captum_infomask._progress import progress_bar
 from captum_infomask.dataset_run.errors import in_one_line
 from captum_infomask.dataset_run.job import Job
 from captum_infomask.dataset_run.sealed import DamagedError
-from captum_infomask.dataset_run.shards import check_no_others, read_shard, shards_done
+from captum_infomask.dataset_run.shards import (
+    check_no_others,
+    read_shard,
+    shard_path,
+    shards_done,
+)
 
 
 @dataclass
@@ -31,11 +36,12 @@ class Survey:
     again: dict[int, frozenset[int]] = field(default_factory=dict)
 
 
-def survey(job: Job, *, retry_errors: bool, verify: bool, show: bool) -> Survey:
-    """Read the shards of a run: a damaged one is none, with a warning.
+def survey(job: Job, ended: int, *, retry_errors: bool, verify: bool, show: bool) -> Survey:
+    """Read the shards of a run: a damaged one is none, with a warning, and so is one that is lost.
 
     Args:
         job: The run, in the folder that is read.
+        ended: How many pictures it had when it ended; 0 where it has not.
         retry_errors: Bad pictures are to be scored anew.
         verify: Compare the files of all scored pictures with what was scored.
         show: Show a bar meanwhile.
@@ -47,6 +53,7 @@ def survey(job: Job, *, retry_errors: bool, verify: bool, show: bool) -> Survey:
     check_no_others(job.folder, len(job.shards))
     found, damaged, changed = Survey(), [], []
     there = sorted(shards_done(job.folder))
+    lost = [k for k, places in enumerate(job.shards) if places.stop <= ended and k not in there]
     bar = progress_bar(there, desc="Comparing bytes", unit="shard", show=show and verify)
     for shard in bar:
         try:
@@ -71,9 +78,13 @@ def survey(job: Job, *, retry_errors: bool, verify: bool, show: bool) -> Survey:
             f"Expected `data` to hold the pictures that were scored; {changed[0]}{more}. Put them "
             f"back, or begin a new `out`."
         )
+    damaged += [f"{shard_path(job.folder, shard).name} is missing" for shard in lost]
     if damaged:
         more = f", and {len(damaged) - 1} more" if len(damaged) > 1 else ""
-        warnings.warn(f"Done again, of {job.folder}: {damaged[0]}{more}.", stacklevel=3)
+        warnings.warn(
+            f"Done again, of {job.folder}, from the pictures as they are now: {damaged[0]}{more}.",
+            stacklevel=3,
+        )
     return found
 
 

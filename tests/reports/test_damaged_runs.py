@@ -118,7 +118,7 @@ def test_a_shard_that_is_not_as_it_was_is_named_and_done_again(folder, whole, ou
         warnings.simplefilter("always")
         run = run_tiny(folder, out)
     told = [str(warning.message) for warning in caught]
-    assert len(told) == (damage not in (missing,))
+    assert len(told) == 1
     assert all("Done again" in line and "part-00001.parquet" in line for line in told)
     assert plain(run.table) == plain(load_run(whole).table)
     assert plain(load_run(out).table) == plain(run.table)
@@ -134,6 +134,10 @@ def test_shards_that_changed_places_are_named_and_done_again(folder, whole, out)
     with pytest.warns(UserWarning, match=r"part-00000.*1 more"):
         run = run_tiny(folder, out)
     assert plain(run.table) == plain(load_run(whole).table)
+    shard(out, 0).unlink()
+    missing(out)
+    with pytest.warns(UserWarning, match=r"part-00000\.parquet is missing, and 1 more"):
+        run_tiny(folder, out)
 
 
 def test_a_folder_in_a_shards_place_is_refused(folder, out):
@@ -151,6 +155,21 @@ def test_folders_called_as_leftovers_are_left_alone(folder, out):
     as_if_killed(out, 0)
     assert run_tiny(folder, out).is_complete
     assert all((out / name).is_dir() for name in names)
+
+
+def test_a_lost_shard_of_a_run_that_has_ended_is_named_also_when_the_run_is_extended(
+    folder, out, tmp_path
+):
+    data = shutil.copytree(folder, tmp_path / "data")
+    shutil.copy(data / "000.png", data / "new.png")
+    missing(out)
+    with pytest.warns(UserWarning, match=r"as they are now: part-00001\.parquet is missing\.$"):
+        run = run_tiny(data, out, extend=True)
+    assert len(run.table) == 12
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        as_if_killed(out, 0, 3)  # a run that has not ended lacks shards by right
+        assert run_tiny(data, out, extend=True).is_complete
 
 
 @pytest.mark.parametrize("name", ["part-000001.parquet", "part-00099.parquet", "part-1.parquet"])

@@ -349,3 +349,44 @@ def test_the_command_line_extends_verifies_and_retries(folder, data, tmp_path, c
 def test_switches_are_true_or_false(folder, tmp_path, name):
     refused((f"`{name}`", "'yes'"), lambda: run_tiny(folder, tmp_path / "out", **{name: "yes"}))
     assert not (tmp_path / "out").exists()
+
+
+# --- what is asked of a run that it does not have ------------------------------------------------
+
+
+def test_a_key_that_a_run_lacks_is_told_with_near_ones(tmp_path):
+    save_pictures(tmp_path / "data", 4, folders=("cat", "dog"))
+    run = run_tiny(tmp_path / "data", tmp_path / "out")
+    for key, words in {
+        "no such picture": "no picture 'no such picture'; it has 4.",
+        "000.png": "Nearest: 'cat/000.png'.",
+        "dog/001": "Nearest: 'dog/001.png'.",
+        "dog/0o3.png": "Nearest: 'dog/003.png'",
+        0: "Keys are words, such as 'cat/000.png'.",
+    }.items():
+        for ask in (run.__getitem__, run.picture):
+            with pytest.raises(KeyError) as caught:
+                ask(key)
+            assert words in caught.value.args[0], key
+            assert str(tmp_path / "out") in caught.value.args[0]
+        assert key not in run
+        assert run.get(key) is None
+    assert "cat/000.png" in run
+    assert torch.equal(run.get("cat/000.png").scores, run["cat/000.png"].scores)
+
+
+def test_results_without_their_manifest_are_told_as_such(tmp_path):
+    save_pictures(tmp_path / "data", 4)
+    run_tiny(tmp_path / "data", tmp_path / "out")
+    (tmp_path / "out" / "manifest.json").unlink()
+    refused(
+        ("a run's results and no manifest.json", "Put it back"),
+        lambda: run_tiny(tmp_path / "data", tmp_path / "out"),
+    )
+
+
+def test_what_is_no_runs_folder_is_told_for_what_it_is(tmp_path):
+    page = tmp_path / "report.html"
+    page.touch()
+    for path, what in ((page, "is a file"), (tmp_path / "no", "does not exist"), (tmp_path, "no")):
+        refused(("run's folder", str(path), what), lambda path=path: load_run(path))

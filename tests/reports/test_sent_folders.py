@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import sys
@@ -12,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from run_samples import QUICK, SEEN, run_tiny, save_pictures, tiny
+from refused import refused
+from run_samples import QUICK, SEEN, as_if_killed, run_tiny, save_pictures, tiny
 from safetensors.torch import load_file, save_file
 
 from captum_infomask import RunStopped, load_run, run_dataset
@@ -82,6 +84,33 @@ def shown(run: Any) -> dict[str, np.ndarray | None]:
 
 def is_seen(pixels: np.ndarray | None, path: Path) -> bool:
     return pixels is not None and np.array_equal(pixels, SEEN.frame(read_image(path)))
+
+
+NAMES = ("manifest.json", "keys.parquet", "part-00001.parquet", "map.safetensors", KEPT)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_pipe_in_a_files_place_does_not_hang(ended, sent, capsys, name):
+    (sent / name).unlink()
+    os.mkfifo(sent / name)
+
+    def read():
+        load_run(sent).picture("000.png")
+
+    refused((name,), read)
+    assert main(["report", str(sent)]) == 2
+    assert name in capsys.readouterr().err
+    if name == "manifest.json":
+        refused((name,), lambda: run_tiny(ended / "data", sent))
+
+
+def test_a_pipe_in_a_pages_or_a_notes_place_does_not_hang(ended, sent, capsys):
+    os.mkfifo(sent / "report.html")
+    assert main(["report", str(sent)]) == 2
+    assert "report.html is no file" in capsys.readouterr().err
+    os.mkfifo(sent / ".decoding-4")
+    as_if_killed(sent, 1)
+    assert run_tiny(ended / "data", sent).is_complete
 
 
 # --- what a manifest names is not opened ---------------------------------------------------------
