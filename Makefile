@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test test-fast matrix gpu docs lint clean
 
 demo: $(VENV)/.demo
-	$(BIN)/captum-infomask demo --out infomask-demo
+	$(BIN)/captum-infomask demo --stride 14 --out infomask-demo
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 --dist worksteal

@@ -27,6 +27,10 @@ from captum_infomask._checks import ArgumentError, describe
 
 PART = ".part"
 
+_OF_FILES = frozenset(  # suffixes that no folder is meant to have
+    {".csv", ".htm", ".html", ".jpeg", ".jpg", ".json", ".npz", ".parquet", ".pdf", ".png", ".svg"}
+)
+
 
 def check_input(argument: str, path: object) -> Path:
     """Return the path of a file that is there."""
@@ -51,9 +55,11 @@ def check_output(argument: str, path: object) -> Path:
     given = _checked_path(argument, path)
     try:
         file = given.absolute()
-        if file.is_dir() or not Path(os.path.realpath(file)).parent.is_dir():
+        is_folder = file.is_dir()
+        if is_folder or not Path(os.path.realpath(file)).parent.is_dir():
+            what = f"{given} is a folder" if is_folder else f"got {given}"
             raise ArgumentError(
-                f"Expected `{argument}` to be a file in a folder that exists; got {given}."
+                f"Expected `{argument}` to be a file in a folder that exists; {what}."
             )
         place = _place(file)
         if place is not None:
@@ -63,7 +69,7 @@ def check_output(argument: str, path: object) -> Path:
     except (OSError, ValueError) as error:
         if isinstance(error, ArgumentError):
             raise
-        raise ArgumentError(f"Expected `{argument}` to be writable; got {error}.") from error
+        raise _unwritable(argument, given, error) from error
     return file
 
 
@@ -77,12 +83,24 @@ def check_folder(argument: str, path: str | PathLike[str]) -> Path:
         place = next(place for place in (folder, *folder.parents) if place.exists())
         if not place.is_dir():
             raise ArgumentError(f"Expected `{argument}` to be a folder; {place} is a file.")
+        if place != folder and folder.suffix.lower() in _OF_FILES:
+            raise ArgumentError(
+                f"Expected `{argument}` to be a folder, for several files; got {path}, the name of "
+                f"a file."
+            )
         _made_beside(place / "new").unlink()
     except (OSError, ValueError) as error:
         if isinstance(error, ArgumentError):
             raise
-        raise ArgumentError(f"Expected `{argument}` to be writable; got {error}.") from error
+        raise _unwritable(argument, path, error) from error
     return folder
+
+
+def _unwritable(argument: str, path: object, error: OSError | ValueError) -> ArgumentError:
+    """The error of a place where nothing can be written, which is tried beside it."""
+    words = error.strerror if isinstance(error, OSError) else None
+    said = error if words is None else f"{path}: {words}"
+    return ArgumentError(f"Expected `{argument}` to be writable; got {said}.")
 
 
 def _checked_path(argument: str, path: object) -> Path:
@@ -99,7 +117,7 @@ def output_file(argument: str, path: str | PathLike[str]) -> Iterator[Path]:
         with whole_file(file) as beside:
             yield beside
     except OSError as error:
-        raise ArgumentError(f"Expected `{argument}` to be writable; got {error}.") from error
+        raise _unwritable(argument, path, error) from error
 
 
 @contextmanager

@@ -73,7 +73,7 @@ def test_the_demo_shows_the_main_job(folder, capsys, monkeypatch):
         assert float(made["infomask"].max()) <= np.log2(1000)
         quarters = np.unique(made["infomask_drop"])
         assert len(quarters) == 4  # one value per window of 112 pixels
-    report = folder / "made" / "report.html"
+    report = folder / "made" / "coffee.html"
     assert "captum-infomask demo --photo coffee" in report.read_text(encoding="utf-8")
     assert report.stat().st_size < 3e6
     for path in (figure, arrays, report):
@@ -162,7 +162,8 @@ def test_one_target_for_all_pictures_and_the_predictions_by_default(folder, caps
     found = json.loads((folder / "a.json").read_text())
     assert all(picture["target"] == picture["prediction"] for picture in found["pictures"])
     assert found["metrics"] == []
-    assert (folder / "infomask-report.html").is_file()
+    made = {"infomask-photo-and-1-more.html", "infomask-photo-and-1-more-dog.html"}
+    assert {path.name for path in folder.glob("*.html")} == made
 
 
 def test_what_is_right_is_framed_as_the_picture_is(folder, capsys):
@@ -205,7 +206,7 @@ def test_if_every_method_fails_the_exit_code_is_1(folder, capsys):
     printed = capsys.readouterr()
     assert printed.err.endswith("captum-infomask: every method failed\n")
     assert "failed: Grad-CAM needs a feature map" in printed.out
-    assert (folder / "infomask-report.html").is_file()
+    assert (folder / "infomask-photo.html").is_file()
 
 
 def test_bad_pictures(folder, capsys):

@@ -116,9 +116,9 @@ def test_a_layer_by_name():
 
 def test_the_windows_of_a_photograph():
     inputs = torch.zeros(1, 3, 224, 300)
-    assert square_windows(inputs) == ((3, 56, 56), (3, 14, 14))
-    assert square_windows(inputs, 40) == ((3, 40, 40), (3, 10, 10))
-    assert square_windows(torch.zeros(1, 1, 3, 3))[0] == (1, 1, 1)
+    assert square_windows(inputs) == ((3, 56, 56), (3, 28, 28))
+    assert square_windows(inputs, 40) == ((3, 40, 40), (3, 20, 20))
+    assert square_windows(torch.zeros(1, 1, 3, 3))[0] == (1, 2, 2)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import torch
 from PIL import Image
@@ -22,8 +23,8 @@ from captum_infomask._checks import ArgumentError
 from captum_infomask._files import check_folder, output_file
 from captum_infomask._words import printable
 from captum_infomask.attribution import InfoMask
-from captum_infomask.cli.options import reading_of
-from captum_infomask.cli.places import check_outputs, make_folder, name_of
+from captum_infomask.cli.options import reading_of, windows_of
+from captum_infomask.cli.places import check_outputs, make_folder, name_of, report_of
 from captum_infomask.cli.terminal import complain, say
 from captum_infomask.comparison.compare import compare
 from captum_infomask.comparison.methods import DEFAULT_METHODS
@@ -33,12 +34,11 @@ from captum_infomask.comparison.two_digits import (
     two_digit_experiment,
     two_digit_table,
 )
-from captum_infomask.comparison.windows import square_windows
 from captum_infomask.datasets import sample_photo, sklearn_digits, two_digits
 from captum_infomask.models.classifier import Classifier, read_categories, resolve_target
 from captum_infomask.models.imagenet import efficientnet_lite0
 from captum_infomask.models.loading import load_classifier
-from captum_infomask.models.pictures import Preprocess, read_image
+from captum_infomask.models.pictures import Preprocess, decode_image, read_image
 from captum_infomask.models.two_digits import load_two_digit_network
 from captum_infomask.results import Comparison
 from captum_infomask.scores.heads import SOFTMAX_HEADS
@@ -56,7 +56,7 @@ def run_demo(options: argparse.Namespace) -> bool:
     photo = Image.fromarray(sample_photo(options.photo))
     classifier = efficientnet_lite0()
     found = _compare(classifier, [photo], options, metrics=_metrics(options.metrics))
-    report = make_folder(folder) / "report.html"
+    report = make_folder(folder) / f"{options.photo}.html"
     found.to_html(report)
     _write_and_say(found, classifier, photo, options.out / options.photo, [], reading_of(options))
     say(f"report: {options.out / report.name}")
@@ -67,7 +67,7 @@ def run_demo(options: argparse.Namespace) -> bool:
 def run_attribute(options: argparse.Namespace) -> bool:
     """Draw the maps of the user's picture; whether all methods failed."""
     folder = check_folder("--out", options.out)
-    image = read_image(options.image)
+    image = _picture(options.image)
     classifier = classifier_of(options)
     inputs = [options.image, options.weights, options.categories]
     targets = None
@@ -86,13 +86,15 @@ def run_attribute(options: argparse.Namespace) -> bool:
 
 def run_compare(options: argparse.Namespace) -> bool:
     """Compare methods on the user's pictures, and write the report; whether all methods failed."""
+    if options.out is None:
+        options.out = report_of(options.images, options.target)
     outputs = [("--out", options.out), ("--json", options.json), ("--csv", options.csv)]
     inputs = [*options.images, *(options.truth or []), options.weights, options.categories]
     check_outputs([(option, path) for option, path in outputs if path is not None], inputs)
-    images = [read_image(path) for path in options.images]
+    images = [_picture(path) for path in options.images]
     _check_count("--target", options.target, len(images), or_one=True)
     _check_count("--truth", options.truth, len(images))
-    masks = None if options.truth is None else [read_image(path) for path in options.truth]
+    masks = None if options.truth is None else [_picture(path) for path in options.truth]
     classifier = classifier_of(options)
     found = _compare(
         classifier,
@@ -130,25 +132,41 @@ def _compare(
     """Compare methods on pictures of one network."""
     targets = None if target is None else [resolve_target(t, classifier.categories) for t in target]
     inputs = torch.cat([classifier.preprocess(image) for image in images])
-    shapes, strides = square_windows(inputs, options.window, options.stride)
     found = compare(
         classifier.network,
         inputs,
         targets if targets is None or len(targets) > 1 else targets[0],
         layer=options.layer,
-        sliding_window_shapes=shapes,
-        strides=strides,
         pictures=[classifier.preprocess.frame(image) for image in images],
         categories=classifier.categories,
         show_progress=True,
+        **windows_of(options, inputs),
         **reading_of(options),
         **settings,
     )
-    named = tuple(
+    named = [
         ("Model", classifier.name) if name == "Model" else (name, value)
         for name, value in found.settings
-    )
-    return replace(found, settings=named, call=shlex.join(options.words))
+    ]
+    if len(images) > 1:
+        files = (f"{k} {path}" for k, path in enumerate(options.images))
+        named.append(("Pictures", ", ".join(files)))
+    return replace(found, settings=tuple(named), call=shlex.join(options.words))
+
+
+def _picture(given: str) -> Image.Image:
+    """Read a picture from a file, or from an address."""
+    if "://" not in given:
+        return read_image(given)
+    try:
+        with fsspec.open(given, "rb") as file:
+            content = file.read()
+    except Exception as error:  # each kind of storage has errors of its own
+        raise ArgumentError(
+            f"Expected the image to be a file, or an address that fsspec reads; {given} is not: "
+            f"{type(error).__name__}: {error}."
+        ) from error
+    return decode_image(content, given)
 
 
 def _drawn(path: Path) -> list[tuple[str, Path]]:
@@ -177,6 +195,11 @@ def _write_and_say(
             fills = fill_disagreement(infomask, classifier.preprocess(image), target)
             words += ["\nInfoMask drop with other fills (windows of a quarter, an eighth apart):"]
             words += [str(fills)]
+        else:
+            words += [
+                f"\nOther fills are compared where the network's outputs are a softmax's; "
+                f"--head {infomask.score.head} has no table of them."
+            ]
         words += [f"\nfigure: {printable(str(figure))}", f"arrays: {printable(str(arrays))}"]
     finally:
         say("\n".join(words))

@@ -2,11 +2,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from captum_infomask._checks import ArgumentError, short_repr
 from captum_infomask.comparison.metrics.choose import METRICS
+from captum_infomask.comparison.windows import square_windows
 from captum_infomask.models.loading import LITE0
 
 
@@ -57,16 +61,7 @@ def add_scores(parser: argparse.ArgumentParser) -> None:
     """Add the options of what is scored."""
     parser.add_argument("--view", help="crop, keep, drop, chain or features (default: crop)")
     parser.add_argument(
-        "--window", type=int, metavar="PIXELS", help="side of the windows (default: a quarter)"
-    )
-    parser.add_argument(
-        "--stride",
-        type=int,
-        metavar="PIXELS",
-        help="step between windows (default: half a window)",
-    )
-    parser.add_argument(
-        "--keep",
+        *("--fraction", "--keep"),
         type=float,
         default=0.2,
         metavar="FRACTION",
@@ -153,7 +148,8 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         "--model",
         default=LITE0,
         metavar="NAME",
-        help="a torchvision classifier, or module:function (default: %(default)s)",
+        help="a torchvision classifier, or module:function, or module:network (default: "
+        "%(default)s)",
     )
     parser.add_argument(
         "--weights", help="name of torchvision's weights, or a file (.safetensors, state dict)"
@@ -178,11 +174,32 @@ def add_metrics(parser: argparse.ArgumentParser) -> None:
 def add_windows(parser: argparse.ArgumentParser) -> None:
     """Add the options of InfoMask's and Occlusion's windows."""
     parser.add_argument(
-        "--window", type=int, metavar="PIXELS", help="side of the windows (default: a quarter)"
+        "--window",
+        type=int,
+        metavar="PIXELS",
+        help="side of the windows (default: a quarter of the picture's, as the network sees it)",
     )
     parser.add_argument(
-        "--stride", type=int, metavar="PIXELS", help="step between windows (default: a quarter)"
+        "--stride",
+        type=int,
+        metavar="PIXELS",
+        help="step between windows (default: half of a window's side)",
     )
+
+
+def windows_of(options: argparse.Namespace, inputs: Tensor) -> dict[str, Any]:
+    """The windows that the options ask for on pictures like these; InfoMask's own if for none."""
+    if options.window is None and options.stride is None:
+        return {}
+    shapes, strides = square_windows(inputs, options.window, options.stride)
+    return {"sliding_window_shapes": shapes, "strides": strides}
+
+
+def file_path(given: str) -> Path:
+    """An option's file, which a path with a slash behind it is not."""
+    if given.endswith(("/", os.sep)):
+        raise argparse.ArgumentTypeError(f"expected a file, got the folder {given}")
+    return Path(given)
 
 
 def add_folder(parser: argparse.ArgumentParser, what: str) -> None:

@@ -20,6 +20,7 @@ from captum_infomask.cli.options import (
     add_reading,
     add_scores,
     add_windows,
+    file_path,
 )
 from captum_infomask.cli.runs import report_run, run_whole
 from captum_infomask.cli.terminal import PROGRAM
@@ -87,7 +88,7 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     compare.set_defaults(run=run_compare)
-    compare.add_argument("images", metavar="IMAGE", nargs="+", help="picture files")
+    compare.add_argument("images", metavar="IMAGE", nargs="+", help="picture files or addresses")
     add_network(compare)
     add_layer(compare)
     compare.add_argument(
@@ -109,20 +110,21 @@ def make_parser() -> argparse.ArgumentParser:
     add_windows(compare)
     compare.add_argument(
         "--out",
-        type=Path,
-        default=Path("infomask-report.html"),
+        type=file_path,
         metavar="FILE",
-        help="the report (default: %(default)s)",
+        help="the report (default: infomask-PICTURE.html, with the targets that are given)",
     )
-    compare.add_argument("--json", type=Path, metavar="FILE", help="all numbers as JSON")
-    compare.add_argument("--csv", type=Path, metavar="FILE", help="a line per method and picture")
+    compare.add_argument("--json", type=file_path, metavar="FILE", help="all numbers as JSON")
+    compare.add_argument(
+        "--csv", type=file_path, metavar="FILE", help="a line per method and picture"
+    )
     add_open(compare)
 
     attribute = commands.add_parser(
         "attribute", help="a figure and arrays of your own picture, named by it and the class"
     )
     attribute.set_defaults(run=run_attribute)
-    attribute.add_argument("image", metavar="IMAGE", help="a picture file")
+    attribute.add_argument("image", metavar="IMAGE", help="a picture file or address")
     add_network(attribute)
     add_layer(attribute)
     attribute.add_argument("--target", help="index or category name (default: the prediction)")
@@ -139,6 +141,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_data(run)
     add_going_on(run)
     add_network(run)
+    add_windows(run)
     add_scores(run)
     add_engine(run)
 
@@ -149,7 +152,7 @@ def make_parser() -> argparse.ArgumentParser:
     report.set_defaults(run=report_run)
     report.add_argument("run_folder", type=Path, metavar="OUT", help="the run's folder")
     report.add_argument(
-        "--out", type=Path, metavar="FILE", help="the page (default: OUT/report.html)"
+        "--out", type=file_path, metavar="FILE", help="the page (default: OUT/report.html)"
     )
     report.add_argument(
         "--data",

@@ -11,6 +11,7 @@ from captum_infomask._checks import ArgumentError
 from captum_infomask._files import check_output
 
 _LONGEST = 40  # characters of a class's name in a file's
+_LONGEST_NAME = 120
 
 
 def check_outputs(outputs: Sequence[tuple[str, Path]], inputs: Iterable[str | Path | None]) -> None:
@@ -52,5 +53,18 @@ def make_folder(folder: Path) -> Path:
 
 def name_of(picture: str, target: int, label: str) -> str:
     """A name for the results of one picture and class, which those of another do not share."""
+    return "-".join([Path(picture).stem, str(target), *_in_name(label)])
+
+
+def report_of(pictures: Sequence[str], targets: Sequence[str] | None) -> Path:
+    """A file for the report on these pictures, which other pictures and targets do not share."""
+    more = [f"and-{len(pictures) - 1}-more"] * (len(pictures) > 1)
+    of = [word for target in dict.fromkeys(targets or ()) for word in _in_name(target)]
+    name = "-".join(["infomask", Path(pictures[0]).stem, *more, *of])
+    return Path(f"{name[:_LONGEST_NAME]}.html")
+
+
+def _in_name(label: str) -> list[str]:
+    """A class in a file's name, if there is anything of it that can stand there."""
     words = re.sub(r"[^A-Za-z0-9]+", "_", label)[:_LONGEST].strip("_")
-    return "-".join([Path(picture).stem, str(target), *([words] if words else [])])
+    return [words] if words else []

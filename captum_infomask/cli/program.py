@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 
 from captum_infomask._checks import ArgumentError
+from captum_infomask._warn import said_once
 from captum_infomask.cli.parser import make_parser
 from captum_infomask.cli.terminal import PROGRAM, complain
 from captum_infomask.dataset_run.errors import RunStopped
@@ -52,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> bool:
     """Run a command; no code of the user's ends the process as if all were well."""
     try:
-        return bool(options.run(options))
+        with said_once():
+            return bool(options.run(options))
     except SystemExit as left:
         options.failure = f"error: the model ended the process: sys.exit({left.code!r})"
         return True

@@ -11,14 +11,13 @@ from captum_infomask._checks import ArgumentError
 from captum_infomask._files import output_file
 from captum_infomask._words import printable, utf8
 from captum_infomask.cli.commands import classifier_of, open_page
-from captum_infomask.cli.options import reading_of
+from captum_infomask.cli.options import reading_of, windows_of
 from captum_infomask.cli.places import check_outputs
 from captum_infomask.cli.terminal import PROGRAM, complain, say
 from captum_infomask.dataset_run.loaded import load_run
 from captum_infomask.dataset_run.run import run_dataset
 from captum_infomask.dataset_run.summary.content import run_content
 from captum_infomask.masks import MaxFraction
-from captum_infomask.models.classifier import Classifier
 from captum_infomask.report.run_summary import run_html
 
 _SHOWN = 5  # bad pictures
@@ -26,15 +25,11 @@ _SHOWN = 5  # bad pictures
 
 def run_whole(options: argparse.Namespace) -> bool:
     """Score a data set, or what is missing of it; whether all pictures are bad."""
-    if options.stride is not None and options.window is None:
-        raise ArgumentError("Expected `--window` along with `--stride`; got `--stride` alone.")
     classifier = classifier_of(options)
     settings: dict[str, Any] = {} if options.view is None else {"view": options.view}
-    if options.window is not None:
-        channels = _channels(classifier)
-        stride = max(options.window // 2, 1) if options.stride is None else options.stride
-        settings["sliding_window_shapes"] = (channels, options.window, options.window)
-        settings["strides"] = (channels, stride, stride)
+    if options.window is not None or options.stride is not None:
+        seen = classifier.preprocess(Image.new("RGB", (64, 64)))
+        settings |= windows_of(options, seen)
     run = run_dataset(
         options.data,
         classifier,
@@ -44,7 +39,7 @@ def run_whole(options: argparse.Namespace) -> bool:
         engine=options.engine,
         address=options.address,
         workers=options.workers,
-        rule=MaxFraction(options.keep),
+        rule=MaxFraction(options.fraction),
         batch_size=options.batch_size,
         shard_size=options.shard_size,
         max_errors=options.max_errors,
@@ -58,7 +53,12 @@ def run_whole(options: argparse.Namespace) -> bool:
         **settings,
     )
     bad = len(run.errors)
-    say(f"{len(run)} pictures scored, {bad} bad: {printable(str(options.out))}")
+    counts = f"{_pictures(len(run))} scored, {bad} bad"
+    if not run.scored:
+        counts = f"nothing was left to do; {counts}"
+    elif run.scored < len(run.table):
+        counts = f"{counts}; {run.scored} of them by this call"
+    say(f"{counts}: {printable(str(options.out))}")
     for key, error in list(run.errors.items())[:_SHOWN]:
         complain(f"  {key}: {error}")
     if bad > _SHOWN:
@@ -66,9 +66,14 @@ def run_whole(options: argparse.Namespace) -> bool:
     if run.skipped.count:
         more = ", …" * (run.skipped.count > len(run.skipped.first))
         names = printable(", ".join(run.skipped.first))
-        say(f"{run.skipped.count} files skipped, not pictures: {names}{more}")
+        files = "1 file" if run.skipped.count == 1 else f"{run.skipped.count} files"
+        say(f"{files} skipped, not pictures: {names}{more}")
     say(f"summary: {shlex.join([PROGRAM, 'report', printable(str(options.out))])}")
     return not len(run)
+
+
+def _pictures(count: int) -> str:
+    return "1 picture" if count == 1 else f"{count} pictures"
 
 
 def report_run(options: argparse.Namespace) -> bool:
@@ -90,8 +95,3 @@ def report_run(options: argparse.Namespace) -> bool:
     say(f"report: {printable(str(path))}")
     open_page(path, options.open)
     return False
-
-
-def _channels(classifier: Classifier) -> int:
-    """How many channels the network's inputs have, whatever makes them."""
-    return classifier.preprocess(Image.new("RGB", (64, 64))).shape[1]

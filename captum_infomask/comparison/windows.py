@@ -27,7 +27,7 @@ def chosen_windows(inputs: Tensor, shapes: Any, strides: Any) -> Windows:
 def square_windows(
     inputs: Tensor, side: int | None = None, stride: int | None = None
 ) -> tuple[Shape, Shape]:
-    """Return windows of a quarter of a photograph's shorter side, at a quarter of their own.
+    """Return windows of a quarter of a photograph's shorter side, half of their own apart.
 
     Args:
         inputs: (N, C, H, W).
@@ -45,16 +45,17 @@ def square_windows(
         >>> import torch
         >>> from captum_infomask.comparison.windows import square_windows
         >>> square_windows(torch.zeros(1, 3, 224, 224))
-        ((3, 56, 56), (3, 14, 14))
+        ((3, 56, 56), (3, 28, 28))
     """
     channels, shorter = inputs.shape[1], min(inputs.shape[2:])
-    side = max(1, round(shorter / 4)) if side is None else positive_int("window", side)
+    usual = image_window((channels, shorter, shorter))[0][1]
+    side = usual if side is None else positive_int("window", side)
     if side > shorter:
         raise ArgumentError(
             f"Expected `window` to fit into the picture of {inputs.shape[2]} × {inputs.shape[3]} "
             f"pixels that the network sees; got {side}."
         )
-    stride = max(1, round(side / 4)) if stride is None else positive_int("stride", stride)
+    stride = max(1, side // 2) if stride is None else positive_int("stride", stride)
     if stride > side:
         raise ArgumentError(
             f"Expected `stride` to be at most the window's side of {side}, so that every pixel is "

@@ -37,10 +37,12 @@ class DatasetRun(Mapping[str, InfoMap]):
     Args:
         folder: The run's folder.
         pictures: Its data set, if its pictures are to be read.
+        scored: What the attribute says.
 
     Attributes:
         folder: The run's folder.
         manifest: Settings, versions, the network's hash, and when the run began.
+        scored: How many pictures, good or bad, the call of ``run_dataset`` scored that returned it.
 
     Example:
         >>> import os, tempfile
@@ -55,7 +57,7 @@ class DatasetRun(Mapping[str, InfoMap]):
         1
     """
 
-    def __init__(self, folder: Path, pictures: Pictures | None = None) -> None:
+    def __init__(self, folder: Path, pictures: Pictures | None = None, scored: int = 0) -> None:
         found = read_manifest(folder) if folder.is_dir() else None
         if found is None:
             what = "holds no manifest.json" if folder.exists() else "does not exist"
@@ -64,6 +66,7 @@ class DatasetRun(Mapping[str, InfoMap]):
             raise ArgumentError(f"Expected a run's folder; {folder} {what}.")
         self.folder = folder
         self.manifest: dict[str, Any] = found
+        self.scored = scored
         self._pictures = pictures
         self._shards = self._listed()
 
@@ -159,7 +162,9 @@ class DatasetRun(Mapping[str, InfoMap]):
 
     def get(self, key: str, default: Any = None) -> Any:
         """A picture's InfoMap, or what stands for one that is not there or bad."""
-        return self[key] if key in self else default
+        if key not in self:
+            return default
+        return self[key]
 
     def __iter__(self) -> Iterator[str]:
         """Keys of good pictures."""
@@ -269,6 +274,6 @@ def load_run(out: str | PathLike[str], data: str | Path | None = None) -> Datase
     """
     if not isinstance(out, str | PathLike) or not str(out):
         raise ArgumentError(f"Expected `out` to be a path; got {describe(out)}.")
-    run = DatasetRun(Path(out), None if data is None else find_pictures(data))
+    run = DatasetRun(Path(out), None if data is None else find_pictures(data, without=Path(out)))
     run.check()
     return run

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import ArgumentError, describe, short_repr
 from captum_infomask._files import check_folder
-from captum_infomask.dataset_run.data.labels import label_classes
+from captum_infomask._warn import warn
+from captum_infomask.dataset_run.data.labels import Label, label_classes
 from captum_infomask.dataset_run.data.pictures import Pictures
 from captum_infomask.dataset_run.errors import in_one_line
 from captum_infomask.dataset_run.job import Job, ModelSource, model_hash
@@ -40,8 +41,10 @@ from captum_infomask.dataset_run.shards import (
 )
 from captum_infomask.engines.chunks import WORTH_A_COPY, default_views
 from captum_infomask.models.classifier import Classifier
+from captum_infomask.regions.windows import sliding_windows
 from captum_infomask.results import InfoMap
 
+_MANY_VIEWS = 5000  # of a picture: far more than the default's 49
 _PICTURES = (8, 32, 256)  # of a batch: at least, at most, and at most where they are small
 _KEPT = ("run", "started", "ended", "contents_verified")  # of the manifest, when a run goes on
 _LEAST_SHARD = 64  # pictures: more lose more when a worker is lost (docs/results/paper_scale.md)
@@ -103,6 +106,7 @@ def plan_run(
     classifier = source.load(asked.device)
     with _blamed("preprocessing"):
         inputs = probe_inputs(classifier.preprocess, asked.device)
+    _tell_of_many_views(inputs[0], asked.options)
     asked = _with_engine(asked, inputs[0])
     scorer = Scorer(classifier, asked)
     classes = None
@@ -113,6 +117,7 @@ def plan_run(
             folders=pictures.labels_are_folders,
             given=source.categories is not None,
         )
+        _check_labels(asked.target, pictures.labels, classes, classifier.categories)
     target = 0 if asked.prior is None else int(torch.as_tensor(asked.prior).argmax())
     with _blamed("network"):
         outputs = [scorer.outputs(shown) for shown in inputs]
@@ -206,6 +211,40 @@ def _check_new(folder: Path) -> None:
         raise ArgumentError(
             f"Expected `out` to be a new or empty folder, or that of a run; {folder} has no "
             f"manifest.json, and holds {min(others)!r}."
+        )
+
+
+def _tell_of_many_views(shown: Tensor, options: Mapping[str, Any]) -> None:
+    """Warn of windows that overlap so much that a run takes many times what it need take."""
+    windows, strides = options["sliding_window_shapes"], options["strides"]
+    if windows is None:
+        return
+    count = len(sliding_windows(shown, windows, strides))
+    if count > _MANY_VIEWS:
+        window = windows[0] if isinstance(windows[0], tuple) else windows
+        half = tuple(max(1, side // 2) for side in window)
+        fewer = len(sliding_windows(shown, window, half))
+        given = "1 (Captum's, where none are given)" if strides is None else short_repr(strides)
+        warn(
+            f"Each picture is shown in {count:,} views: `sliding_window_shapes` {window} with "
+            f"`strides` {given}. strides={half}, half a window, are {fewer:,}."
+        )
+
+
+def _check_labels(
+    target: str,
+    labels: Sequence[Label],
+    classes: Sequence[int | None],
+    categories: Sequence[str],
+) -> None:
+    """Refuse a run of nothing but bad rows, for want of the names of the classes."""
+    if all(index is None for index in classes):
+        first = next((label for label in labels if label is not None), None)
+        raise ArgumentError(
+            f"Expected `target` {target!r} to say the class of some picture; of {len(labels)} "
+            f"labels none is a category's name or an index from 0 to {len(categories) - 1}: the "
+            f"first is {short_repr(first)}. Pass `categories`, the labels' names in the order of "
+            f"the network's outputs (a file for --categories), or the target 'prediction'."
         )
 
 

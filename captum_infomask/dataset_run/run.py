@@ -163,7 +163,7 @@ def run_dataset(
         device=_checked_device(device),
     )
     folder = checked_folder(out)
-    pictures = find_pictures(data, target)
+    pictures = find_pictures(data, target, folder)
     _check_apart(folder, data, pictures)
     source = ModelSource(model, weights, categories)
     with ExitStack() as lock:
@@ -185,8 +185,8 @@ def run_dataset(
             plan.manifest["contents_verified"] = now()
         begin(folder, plan)
         count = len(plan.listing.keys)
-        scored = count - sum(len(each.places) for shard in shards for each in job.batches(shard))
-        progress = Progress(count, scored, found.errors, max_errors, show=show_progress)
+        scored = sum(len(each.places) for shard in shards for each in job.batches(shard))
+        progress = Progress(count, count - scored, found.errors, max_errors, show=show_progress)
         with progress:
             if engine == "ray":
                 run_on_ray(job, shards, address=address, workers=workers, done=progress.whole_shard)
@@ -201,7 +201,7 @@ def run_dataset(
                 )
         keep_pictures(folder, pictures, plan.classifier.preprocess)
         end(folder, plan)
-    return DatasetRun(folder, pictures)
+    return DatasetRun(folder, pictures, scored)
 
 
 def _check_numbers(**given: int | None) -> None:

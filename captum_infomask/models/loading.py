@@ -4,7 +4,8 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from captum_infomask.models.two_digits import load_two_digit_network
 LITE0 = "efficientnet_lite0"
 TWO_DIGITS = "two_digits"
 
+_LOADED = (nn.Module, Classifier)
+_TOLD = 8  # names
+
 
 def load_classifier(
     spec: str,
@@ -36,7 +40,8 @@ def load_classifier(
             0 in pictures of 28 × 56; the name of a torchvision classifier, such as
             ``"resnet18"``; or ``"package.module:function"``, which is called without arguments
             and returns an ``nn.Module`` (preprocessed as for ImageNet, at 224 pixels) or a
-            ``Classifier`` (with a preprocessing of its own).
+            ``Classifier`` (with a preprocessing of its own); or the name of one of these in its
+            place, of which a copy is loaded.
         weights: For a torchvision model, the name of its weights (``"DEFAULT"``, which is what
             None means, ``"IMAGENET1K_V1"``, ``"ResNet18_Weights.IMAGENET1K_V1"``; torchvision
             downloads them). For any model, a local file: safetensors, or a state dict, read
@@ -141,16 +146,18 @@ def _named(classifier: Classifier, categories: Sequence[str] | None) -> Classifi
 
 def _from_function(spec: str, weights: str | Path | None) -> Classifier:
     """Call the user's function, fill in the weights, and count the classes."""
+    found = _find(spec)
     try:
-        made = _find_function(spec)()
+        made = deepcopy(found) if isinstance(found, _LOADED) else found()
     except ArgumentError:
         raise
     except Exception as error:
         raise ArgumentError(
-            f"Expected `model` {spec} to be callable without arguments; it raised "
+            f"Expected `model` {spec} to be callable without arguments, or to be a network that "
+            f"can be copied; it raised "
             f"{type(error).__name__}: {error}"
         ) from error
-    if not isinstance(made, nn.Module | Classifier):
+    if not isinstance(made, _LOADED):
         raise ArgumentError(
             f"Expected `model` {spec} to return a torch.nn.Module or a Classifier; "
             f"got {type(made).__name__}."
@@ -170,8 +177,8 @@ def _of_module(
     return Classifier(name, network, names, weights=str(weights or source))
 
 
-def _find_function(spec: str) -> Callable[[], Any]:
-    """Import ``package.module:function``."""
+def _find(spec: str) -> Any:
+    """Import ``package.module:function``, or a network in its place."""
     module_name, _, function_name = spec.partition(":")
     try:
         module = importlib.import_module(module_name)
@@ -180,17 +187,31 @@ def _find_function(spec: str) -> Callable[[], Any]:
             f"Expected `model` to be module:function; the module {module_name!r} cannot be "
             f"imported ({type(error).__name__}: {error})."
         ) from error
-    functions = dict(inspect.getmembers(module, callable))
-    public = [name for name in functions if not name.startswith("_")]
-    return functions[_one_of_many(f"a function of {module_name}", function_name, public)]
+    found = dict(inspect.getmembers(module, lambda one: callable(one) or isinstance(one, _LOADED)))
+    public = [name for name in found if not name.startswith("_")]
+    own = [name for name in public if getattr(found[name], "__module__", None) == module_name]
+    networks = [name for name in public if isinstance(found[name], _LOADED)]
+    known = dict.fromkeys([*own, *networks]) or dict.fromkeys(public)
+    what = f"a function or network of {module_name}"
+    return found[_one_of_many(what, function_name, public, list(known))]
 
 
-def _one_of_many(what: str, given: str, names: Sequence[str]) -> str:
-    """Return a name that is known; the error gives the nearest ones, not a page of all of them."""
+def _one_of_many(
+    what: str, given: str, names: Sequence[str], told: Sequence[str] | None = None
+) -> str:
+    """Return a name that is known; the error gives the nearest ones, not a page of all of them.
+
+    Where none is near, it gives the first of those that are worth telling.
+    """
     if given in names:
         return given
     near = difflib.get_close_matches(given, names)
     hint = f" Nearest: {', '.join(near)}." if near else ""
+    if told and not near:
+        hint = f" It has: {', '.join(told[:_TOLD])}{', …' * (len(told) > _TOLD)}."
+    module, dot, function = given.rpartition(".")
+    if told is None and dot and not near:
+        hint = f" A function of a module has a colon before it: {module}:{function}."
     raise ArgumentError(
         f"Expected `model` to be {what} ({len(names)} are known) or module:function; "
         f"got {given!r}.{hint}"

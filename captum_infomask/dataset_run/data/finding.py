@@ -23,11 +23,12 @@ def is_parquet(name: str) -> bool:
     return name.lower().endswith(".parquet")
 
 
-def find_files(data: str | Path) -> Files:
+def find_files(data: str | Path, without: Path | None = None) -> Files:
     """Find a folder's pictures (where it has none, its ``.parquet`` files), a glob's, or one file.
 
     Args:
         data: A path, a glob, or an address that fsspec reads.
+        without: A folder of this machine that holds none of them, wherever it lies.
 
     Returns:
         The files, sorted.
@@ -38,12 +39,13 @@ def find_files(data: str | Path) -> Files:
     if not isinstance(data, str | Path) or not str(data):
         raise ArgumentError(
             f"Expected `data` to be a folder, a file, a glob or an address; got {describe(data)}."
+            f"{_instead(data)}"
         )
     data = str(data)
     if "://" not in data and "::" not in data:
-        return _find_local(os.path.expanduser(data))
+        return _find_local(os.path.expanduser(data), without)
     try:
-        return _find_remote(data)
+        return _find_remote(data, without)
     except ArgumentError:
         raise
     except Exception as error:  # each kind of storage has errors of its own
@@ -53,12 +55,24 @@ def find_files(data: str | Path) -> Files:
         ) from error
 
 
-def _find_local(data: str) -> Files:
+def _instead(data: object) -> str:
+    """What to pass instead of a data set's object, or of a list."""
+    root = getattr(data, "root", None)
+    if hasattr(data, "samples") and isinstance(root, str | Path):
+        return f" Pass its folder, {str(root)!r}, and its `classes` as `categories`."
+    if isinstance(data, list | tuple) or hasattr(data, "__getitem__"):
+        return " Pass the folder that holds the pictures, or Parquet with a column 'image'."
+    return ""
+
+
+def _find_local(data: str, without: Path | None = None) -> Files:
     """Find files on the local disk."""
     if os.path.isdir(data):
         root = os.path.abspath(data)
         try:
-            return _chosen(data, root, _below(data), lambda path: open(regular(path), "rb"))
+            return _chosen(
+                data, root, _below(data, without), lambda path: open(regular(path), "rb")
+            )
         except OSError as error:
             raise ArgumentError(
                 f"Expected `data` to be a folder that can be listed; {data} is not: {error}."
@@ -76,7 +90,8 @@ def _find_local(data: str) -> Files:
     matches = {}
     for name in glob.iglob(pattern, root_dir=root, recursive=True):
         path = os.path.join(root, name)
-        if not os.path.isdir(path):
+        is_without = without is not None and Path(path).is_relative_to(without)
+        if not is_without and not os.path.isdir(path):
             matches[name] = _is_readable(path)
     return _matching(data, root, matches.items())
 
@@ -86,11 +101,11 @@ def _is_readable(path: str) -> bool:
     return os.path.isfile(path) or (os.path.islink(path) and not os.path.exists(path))
 
 
-def _find_remote(data: str) -> Files:
+def _find_remote(data: str, without: Path | None) -> Files:
     """Find files by fsspec."""
     system, path = url_to_fs(data)
     if isinstance(system, LocalFileSystem):
-        return _find_local(path)
+        return _find_local(path, without)
     # In an address of the web a question mark is no wildcard.
     wildcards = "*[" if data.startswith("http") else "*?["
     if any(letter in path for letter in wildcards):
@@ -172,15 +187,17 @@ def _matching(data: str, root: str, names: Iterable[tuple[str, bool]], address: 
     return Files(root, sorted(matches, key=readable), address, Skipped.of(others))
 
 
-def _below(root: str) -> Iterator[tuple[str, bool]]:
+def _below(root: str, without: Path | None) -> Iterator[tuple[str, bool]]:
     """Walk through a folder's files, through links too, but into no folder that it stands in."""
+    apart = None
+    if without is not None and without.exists():
+        apart = _identity(str(without))
     folders: list[tuple[str, tuple[tuple[int, int], ...]]] = [("", ())]
     while folders:
         folder, above = folders.pop()
         path = os.path.join(root, folder)
-        status = os.stat(path)
-        identity = (status.st_dev, status.st_ino)
-        if identity in above:
+        identity = _identity(path)
+        if identity in above or identity == apart:
             continue
         with os.scandir(path) as entries:
             for entry in entries:
@@ -193,6 +210,12 @@ def _below(root: str) -> Iterator[tuple[str, bool]]:
                     folders.append((f"{name}/", (*above, identity)))
                 else:
                     yield name, entry.is_file()
+
+
+def _identity(path: str) -> tuple[int, int]:
+    """What tells a folder from others, by whatever path it is reached."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
 
 
 def _cut(path: str, wildcards: str) -> tuple[str, str]:

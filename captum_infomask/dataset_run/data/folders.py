@@ -32,7 +32,8 @@ class FolderPictures:
         if target != "label":
             raise ArgumentError(
                 "Expected `target` to be 'prediction' or 'label' (the sub-folder), because "
-                f"{files.root} holds files, not Parquet with columns; got {short_repr(target)}."
+                f"{files.root} holds files, not Parquet with columns; got {short_repr(target)}. "
+                "One class for all pictures is given by a column of Parquet."
             )
         return cls(files, keys, _first_folders(keys, files.root))
 

@@ -47,7 +47,9 @@ class Pictures(Protocol):
         """
 
 
-def find_pictures(data: str | Path, target: str = "prediction") -> Pictures:
+def find_pictures(
+    data: str | Path, target: str = "prediction", without: Path | None = None
+) -> Pictures:
     """Find the pictures of a data set.
 
     Args:
@@ -61,6 +63,7 @@ def find_pictures(data: str | Path, target: str = "prediction") -> Pictures:
             without bytes is the file at its path, in or below the Parquet file's folder.
         target: ``"prediction"`` leaves labels out; ``"label"`` takes the name of the sub-folder,
             or Parquet's column ``label``; any other word names a Parquet column.
+        without: A folder of this machine, that of the results, which holds none of them.
 
     Returns:
         The pictures. Keys of files are paths below the folder, or below the glob's longest folder
@@ -85,7 +88,7 @@ def find_pictures(data: str | Path, target: str = "prediction") -> Pictures:
         raise ArgumentError(
             f"Expected `target` to be 'prediction', 'label' or a column; got {describe(target)}."
         )
-    files = find_files(data)
+    files = find_files(data, without)
     are_tables = [is_parquet(name) for name in files.names]
     if all(are_tables):
         return ParquetPictures.of(files, target)
