@@ -244,7 +244,7 @@ def test_labels_are_a_column_of_integers_or_words(tmp_path):
 def test_labels_that_cannot_be_had_are_named(tmp_path):
     write(tmp_path / "a.parquet", range(2), weight=[0.5, 1.0], flag=[True, False], many=[[1], [2]])
     for target, words in [
-        ("label", r"column 'label' of targets in a\.parquet; it has image, weight, flag, many"),
+        ("label", r"`target` to be a column of a\.parquet; got .label.; it has image, weight"),
         ("species", "'species'"),
         ("weight", "integers or words; in a.parquet it holds double"),
         ("flag", "bool"),

@@ -1,4 +1,5 @@
-# Pictures that end the process that decodes them: noted on the disk, tried apart, made a bad row.
+# Pictures that end the process that decodes or scores them: noted on the disk, tried apart, made a
+# bad row.
 from __future__ import annotations
 
 import os
@@ -7,6 +8,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -18,6 +20,7 @@ from captum_infomask.dataset_run.data.files import regular
 from captum_infomask.dataset_run.data.pictures import Pictures
 
 _NO_MEMORY = 77  # the exit code that says so
+_TOO_LITTLE = "there was too little memory for it"
 _DIGITS = 20  # of a place in a note
 
 
@@ -87,6 +90,36 @@ def _places(note: Path) -> set[int]:
         return set()
 
 
+@contextmanager
+def in_network(folder: Path, first: int) -> Iterator[int]:
+    """How many processes have ended while this batch was in the network; noted meanwhile.
+
+    Args:
+        folder: Of the run.
+        first: The place of the batch's first picture.
+    """
+    note, deaths = folder / f".scoring-{first}", 0
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    with suppress(OSError), os.fdopen(os.open(note, flags, 0o644), "ab") as begun:
+        begun.write(b".")
+        deaths = begun.tell() - 1
+    try:
+        yield deaths
+    finally:  # which a killed process does not reach
+        with suppress(OSError):
+            note.unlink()
+
+
+def ends_process(call: Callable[[], object]) -> str:
+    """How a call ends a process of its own; empty where it does not, whatever it raises."""
+
+    def tried() -> None:
+        with suppress(Exception):
+            call()
+
+    return apart(tried)[1]
+
+
 def _opened(note: Path) -> int | None:
     """An empty note; None where none can be made."""
     try:
@@ -103,6 +136,12 @@ def decode_apart(
     shape: tuple[int, ...],
 ) -> Decoded:
     """As ``decode``, in a process of its own, whose end is the picture's error."""
+    found, why = apart(lambda: decode(pictures, k, preprocess, shape))
+    return Decoded(k, None, None, f"It could not be decoded: twice {why}.") if why else found
+
+
+def apart(call: Callable[[], Any]) -> tuple[Any, str]:
+    """What a call returns in a process of its own, and why there is nothing, if so."""
     here, there = os.pipe()
     try:
         with quiet("This process .* is multi-threaded"):  # it leaves what other threads hold alone
@@ -110,9 +149,9 @@ def decode_apart(
     except OSError:
         os.close(here)
         os.close(there)
-        return _bad(k, "there was too little memory for it")
+        return None, _TOO_LITTLE
     if child == 0:
-        _send(there, lambda: decode(pictures, k, preprocess, shape))
+        _send(there, call)
     os.close(there)
     try:
         with os.fdopen(here, "rb") as pipe:
@@ -124,15 +163,14 @@ def decode_apart(
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     if code == 0 and answer:
-        found: Decoded = pickle.loads(answer)
-        return found
+        return pickle.loads(answer), ""
     if code == _NO_MEMORY:
-        return _bad(k, "there was too little memory for it")
+        return None, _TOO_LITTLE
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return _bad(k, f"the process that tried ended ({how}), as it does where memory is short")
+    return None, f"the process that tried ended ({how}), as it does where memory is short"
 
 
-def _send(there: int, call: Callable[[], Decoded]) -> None:
+def _send(there: int, call: Callable[[], Any]) -> None:
     """In the child: write what is found, and end."""
     code = 1
     try:
@@ -149,7 +187,3 @@ def _send(there: int, call: Callable[[], Decoded]) -> None:
             code = 0
     finally:
         os._exit(code)
-
-
-def _bad(k: int, why: str) -> Decoded:
-    return Decoded(k, None, None, f"It could not be decoded: twice {why}.")

@@ -15,6 +15,7 @@ from captum_infomask._checks import ArgumentError
 from captum_infomask.dataset_run.batches import Batch, Wanted, read_batches
 from captum_infomask.dataset_run.data.labels import label_error
 from captum_infomask.dataset_run.data.pictures import Pictures
+from captum_infomask.dataset_run.in_flight import ends_process, in_network
 from captum_infomask.dataset_run.probe import Probe, probe_inputs
 from captum_infomask.dataset_run.rows import Row, table_of, with_rows
 from captum_infomask.dataset_run.scoring import Scorer
@@ -23,6 +24,8 @@ from captum_infomask.dataset_run.shards import read_shard, write_shard
 from captum_infomask.engines.isolation import Isolation, own_weight
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.models.loading import as_classifier
+
+_DEATHS = 2  # of processes, of a batch in the network: fewer are an accident
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,13 +213,37 @@ class Worker:
                 error = self._no_class(one.index)
             rows[one.index] = Row(job.pictures.keys[one.index], one.sha256, error)
         places = [one.index for one in batch.decoded if not rows[one.index].error]
-        if places:
-            slots = [k - batch.first for k in places]
-            targets = None if job.classes is None else [job.classes[k] for k in places]
-            names = [(rows[k].key, rows[k].sha256) for k in places]
-            scored = self._scorer.rows(batch.tensors[slots], targets, names, slots)  # type: ignore[arg-type]
-            rows.update(zip(places, scored, strict=True))
+        with in_network(job.folder, batch.first) as deaths:
+            if deaths >= _DEATHS and job.settings.device == "cpu":  # the others outlive no fork
+                for k, why in self._deadly(batch, rows, places).items():
+                    rows[k] = Row(rows[k].key, rows[k].sha256, f"It could not be scored: {why}.")
+                    places.remove(k)
+            rows.update(zip(places, self._scored(batch, rows, places), strict=True))
         return list(rows.values())
+
+    def _scored(
+        self, batch: Batch, rows: Mapping[int, Row], places: Sequence[int]
+    ) -> Sequence[Row]:
+        """The rows of good pictures of a batch."""
+        if not places:
+            return []
+        classes, slots = self._job.classes, [k - batch.first for k in places]
+        targets = None if classes is None else [classes[k] for k in places]
+        names = [(rows[k].key, rows[k].sha256) for k in places]
+        return self._scorer.rows(batch.tensors[slots], targets, names, slots)  # type: ignore[arg-type]
+
+    def _deadly(
+        self, batch: Batch, rows: Mapping[int, Row], places: Sequence[int]
+    ) -> dict[int, str]:
+        """Those that end a process in which the network scores them, and how; by halves."""
+        why = ends_process(lambda: self._scored(batch, rows, places)) if places else ""
+        if not why or len(places) == 1:
+            return {places[0]: why} if why else {}
+        half = len(places) // 2
+        return {
+            **self._deadly(batch, rows, places[:half]),
+            **self._deadly(batch, rows, places[half:]),
+        }
 
     def _no_class(self, k: int) -> str:
         """Why a picture has no target."""

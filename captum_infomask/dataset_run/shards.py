@@ -18,7 +18,10 @@ from captum_infomask.dataset_run.sealed import DamagedError, check_sealed, read_
 TEMPLATE = "map.safetensors"  # a picture's InfoMap: the regions and settings of all others
 
 _NAME = re.compile(r"part-(\d+)\.parquet")
-_LEFTOVER = re.compile(rf".+\.[0-9a-f]{{12}}{re.escape(PART)}|part-\d{{5,}}\.begun|\.decoding-\d+")
+_IN_FLIGHT = (".decoding-", ".scoring-")  # what the notes of pictures are called
+_LEFTOVER = re.compile(
+    rf".+\.[0-9a-f]{{12}}{re.escape(PART)}|part-\d{{5,}}\.begun|\.(decoding|scoring)-\d+"
+)
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -129,6 +132,6 @@ def remove_leftovers(folder: Path, *, notes: bool = True) -> None:
     """
     for name in filter(is_leftover, os.listdir(folder)):
         path = folder / name
-        if path.is_dir() or (name.startswith(".decoding-") and not notes):
+        if path.is_dir() or (name.startswith(_IN_FLIGHT) and not notes):
             continue  # what is a folder is none of ours
         path.unlink(missing_ok=True)

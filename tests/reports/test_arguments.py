@@ -12,6 +12,8 @@ import pytest
 import torch
 from captum.attr import Saliency
 from refused import refused
+from run_samples import run_tiny, save_pictures
+from run_samples import tiny as five_classes
 from state import unchanged
 from tiny import VIEWS, WINDOWS, Counting, Net, images
 from torch import Tensor, nn
@@ -40,7 +42,9 @@ from captum_infomask import (
 )
 from captum_infomask.comparison.ground_truth import bootstrap
 from captum_infomask.comparison.metrics.bootstrap import paired_difference
+from captum_infomask.dataset_run.scoring import Scorer
 from captum_infomask.models.classifier import Classifier
+from captum_infomask.models.pictures import Preprocess
 
 X = images()
 WHOLE: list[Callable[[int], Any]] = [np.int64, np.uint8, torch.tensor, np.array]
@@ -689,3 +693,24 @@ def test_a_network_that_takes_fewer_arguments_is_told_what_it_was_given() -> Non
 
 def raising(error: Exception) -> Tensor:
     raise error
+
+
+# --- windows without strides ---------------------------------------------------------------------
+
+
+def test_a_run_of_very_many_views_says_so_before_it_begins(tmp_path, monkeypatch):
+    """Captum's meaning of windows without strides is a step of one pixel: 12,769 views here."""
+    save_pictures(tmp_path / "data", 1)
+    seen = Preprocess(resize=128, crop=128)
+    monkeypatch.setattr(Scorer, "infomap", lambda *_: pytest.fail("it began"))
+    words = r"12,769 views.*strides=\(1, 8, 8\), half a window, are 225\."
+
+    def run(**windows: Any) -> None:
+        with pytest.raises(pytest.fail.Exception):
+            run_tiny(tmp_path / "data", tmp_path / "out", five_classes(preprocess=seen), **windows)
+
+    for strides in (None, 1, (3, 1, 1)):
+        with pytest.warns(UserWarning, match=words):
+            run(sliding_window_shapes=(3, 16, 16), strides=strides)
+    run(sliding_window_shapes=(3, 16, 16), strides=2)  # and no warning
+    run(sliding_window_shapes=None, strides=None)

@@ -206,6 +206,51 @@ def test_a_picture_for_which_the_network_has_no_memory_is_a_bad_row(data, tmp_pa
     assert len(run) == 8
 
 
+def ending(do, mark, times):
+    """A network that does something to the process where a picture is meant, some times at most."""
+
+    def done(outputs, meant):
+        if meant.any():
+            with mark.open("a") as file:
+                file.write(".")
+            if mark.stat().st_size <= times:
+                do()
+        return outputs
+
+    return tiny(Failing(done))
+
+
+@pytest.mark.parametrize(("do", "words"), [(kill, "(SIGKILL)"), (leave, "(exit code 0)")])
+def test_a_picture_that_ends_the_process_in_the_network_is_a_bad_row(data, tmp_path, do, words):
+    def run():
+        return repr(run_tiny(data, tmp_path / "out", ending(do, tmp_path / "mark", 1000)))
+
+    for _ in range(2):  # it may have been an accident
+        with pytest.raises(EOFError):
+            in_child(run)
+    assert in_child(run) == ("DatasetRun(10 of 10 pictures, 2 of them bad)", None)
+    run = load_run(tmp_path / "out")
+    assert list(run.errors) == ["001.png", "002.png"]
+    assert all("could not be scored" in error and words in error for error in run.errors.values())
+    usual = run_tiny(data, tmp_path / "usual", ending(kill, tmp_path / "mark", 0))
+    rows, wanted = rows_of(run.table), rows_of(usual.table)
+    assert {key: rows[key] for key in run} == {key: wanted[key] for key in run}
+    assert rows["001.png"]["sha256"] == wanted["001.png"]["sha256"]
+    assert not list(run.folder.glob(".scoring-*"))
+
+
+def test_a_picture_that_was_in_the_network_when_runs_were_killed_is_scored(data, tmp_path):
+    def run():
+        return repr(run_tiny(data, tmp_path / "out", ending(kill, tmp_path / "mark", 2)))
+
+    for _ in range(2):
+        with pytest.raises(EOFError):
+            in_child(run)
+    assert in_child(run) == ("DatasetRun(10 of 10 pictures, 0 of them bad)", None)
+    usual = run_tiny(data, tmp_path / "usual", ending(kill, tmp_path / "mark", 0))
+    assert plain(load_run(tmp_path / "out").table) == plain(usual.table)
+
+
 # --- errors that pass ---------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Iterator
@@ -15,7 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from refused import refused
 from run_samples import SIDE, rows_of, run_tiny, save_pictures
+from torch.utils.data import Subset
+from torchvision.datasets import ImageFolder
 
 from captum_infomask import load_run
 from captum_infomask._checks import ArgumentError
@@ -329,3 +333,33 @@ def test_words_that_are_no_utf8_are_an_error_of_the_table(tmp_path, column):
     pq.write_table(pa.table(columns), tmp_path / "t.parquet")
     with pytest.raises(ArgumentError, match="to be UTF-8"):
         find_pictures(tmp_path, "label" if column == "label" else "prediction")
+
+
+# --- what is no data set -------------------------------------------------------------------------
+
+
+def test_a_data_sets_object_is_told_what_to_pass_instead(tmp_path):
+    save_pictures(tmp_path / "data", 4, folders=("cat", "dog"))
+    held = ImageFolder(tmp_path / "data")
+    for data, words in {
+        held: ("Pass its folder", str(tmp_path / "data"), "`classes` as `categories`"),
+        Subset(held, [0]): ("Pass the folder", "'image'"),
+        (tmp_path, tmp_path): ("Pass the folder", "'image'"),
+    }.items():
+        refused(("`data`", *words), lambda data=data: run_tiny(data, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("pattern", ["", "**/*", "*/*"])
+def test_the_results_are_not_among_the_pictures(tmp_path, pattern):
+    data = tmp_path / "data"
+    save_pictures(data, 2, folders=("cat",))
+    if not pattern:
+        (data / "link").symlink_to(data / "cat")  # by which results are met once more
+    for out in (data / "out", data / "cat" / "out"):
+        given = f"{data}/{pattern}".rstrip("/")
+        runs = [run_tiny(given, out) for _ in range(2)]
+        assert [list(run) for run in runs] == [list(runs[0])] * 2
+        assert runs[1].skipped.count == runs[0].skipped.count
+        assert runs[1].scored == 0
+        shutil.rmtree(out)

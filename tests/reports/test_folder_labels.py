@@ -1,13 +1,17 @@
 # What a sub-folder's name means never depends on which other sub-folders are there.
 from __future__ import annotations
 
+import io
 import itertools
 import re
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from refused import refused
 from run_samples import QUICK, SEEN, run_tiny, save_pictures, tiny
 from tiny import Net
 from torchvision.datasets import ImageFolder
@@ -173,3 +177,48 @@ def test_a_file_of_names_has_a_name_a_line(tmp_path, content, names):
     """A byte-order mark made the first name another one; odd separators moved all that follow."""
     (tmp_path / "names.txt").write_bytes(content)
     assert read_categories(tmp_path / "names.txt") == names
+
+
+# --- words of Parquet's columns ------------------------------------------------------------------
+
+
+def pictures() -> list[bytes]:
+    """Four files."""
+    files = [io.BytesIO() for _ in range(4)]
+    for k, file in enumerate(files):
+        Image.new("RGB", (16, 16), (60 * k, 0, 0)).save(file, "PNG")
+    return [file.getvalue() for file in files]
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())]
+)
+def test_words_of_a_column_are_classes_by_name(tmp_path, kind):
+    table = pa.table(
+        {"image": pictures(), "what": pa.array(["dog", "Ant", "3", "none"]).cast(kind)}
+    )
+    pq.write_table(table, tmp_path / "a.parquet")
+    run = run_tiny(tmp_path / "a.parquet", tmp_path / "out", target="what")
+    assert run.table["target"].to_pylist() == [3, 0, 3, None]
+    assert ["got 'none'" in error for error in run.errors.values()] == [True]
+
+
+def test_labels_none_of_which_names_a_class_are_refused_before_any_work(tmp_path):
+    table = pa.table({"image": pictures(), "what": ["n1", "n2", "n2", None]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    out = tmp_path / "out"
+    words = ("`target` 'what'", "of 4 labels none", "index from 0 to 4", "'n1'", "`categories`")
+    refused(words, lambda: run_tiny(tmp_path / "a.parquet", out, target="what"))
+    refused(("`target`", "'dog'"), lambda: run_tiny(tmp_path / "a.parquet", out, target="dog"))
+    assert not out.exists()
+    named = ("n1", "n2", "x", "y", "z")
+    run = run_tiny(tmp_path / "a.parquet", out, target="what", categories=named)
+    assert run.table["target"].to_pylist() == [0, 1, 1, None]
+
+
+def test_a_class_is_no_target_of_a_folder(tmp_path):
+    save_pictures(tmp_path / "data", 2)
+    refused(
+        ("`target`", "got 'dog'", "One class for all pictures"),
+        lambda: run_tiny(tmp_path / "data", tmp_path / "out", target="dog"),
+    )

@@ -46,7 +46,7 @@ def read_table(file: Any, name: str, label: str | None) -> Table:
         )
     if label is not None:
         kind_of_label = _column_type(
-            schema, label, f"Expected a column {label!r} of targets in {name}"
+            schema, label, f"Expected `target` to be a column of {name}; got {label!r}"
         )
         _check_labels(kind_of_label, label, name)
 
