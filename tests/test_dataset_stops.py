@@ -778,8 +778,8 @@ def test_what_out_may_not_be(folder, tmp_path, monkeypatch):
     assert names_in(tmp_path / "download") == ["film.part"]
     for out, words in [
         (tmp_path / "full", ("no manifest.json",)),
-        (tmp_path / "file", ("no manifest.json",)),
-        (tmp_path / "none", ("no manifest.json",)),
+        (tmp_path / "file", ("run's folder", "is a file")),
+        (tmp_path / "none", ("run's folder", "does not exist")),
         (None, ("`out`", "None")),
         ("", ("`out`", "''")),
     ]:
@@ -832,7 +832,7 @@ def test_the_command_runs_goes_on_and_reports(digits, tmp_path, capsys, monkeypa
     assert main(words) == 0
     printed = capsys.readouterr()
     assert printed.out.splitlines() == [
-        "5 pictures scored, 1 bad: out",
+        "5 pictures scored, 1 bad; 2 of them by this call: out",
         "summary: captum-infomask report out",
     ]
     assert printed.err.startswith("  00001.png: Expected the image to be a pict")  # and no bar
@@ -871,7 +871,7 @@ def test_the_command_ends_with_codes_that_say_why(digits, tmp_path, capsys, monk
         assert [word for word in said if word not in line] == []
 
     ends(2, "error: Expected `view`", "'kep'", words=[*words, "--view", "kep"])
-    ends(2, "error: Expected `--window`", words=["run", *words[1:5], "--stride", "3"])
+    ends(2, "error: Expected `stride`", "window's side of 20", words=[*words, "--stride", "21"])
     assert not (tmp_path / "out").exists()
     with monkeypatch.context() as patch:
         patch.setattr(Progress, "shard", interrupt)
