@@ -107,5 +107,5 @@ def test_paths_mean_what_they_meant_wherever_a_model_goes(folder, capsys):
     quick = ["--methods", "centred blob (control)"]
     assert main([*commands("my_network_for_cli:goes_elsewhere")[0], *quick]) == 0
     assert os.getcwd() == str(folder)
-    assert (folder / "infomask-report.html").is_file()
+    assert (folder / "infomask-photo.html").is_file()
     assert os.listdir(folder / "elsewhere") == []

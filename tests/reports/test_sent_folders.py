@@ -108,7 +108,8 @@ def test_a_pipe_in_a_pages_or_a_notes_place_does_not_hang(ended, sent, capsys):
     os.mkfifo(sent / "report.html")
     assert main(["report", str(sent)]) == 2
     assert "report.html is no file" in capsys.readouterr().err
-    os.mkfifo(sent / ".decoding-4")
+    for name in (".decoding-4", ".scoring-4"):
+        os.mkfifo(sent / name)
     as_if_killed(sent, 1)
     assert run_tiny(ended / "data", sent).is_complete
 

@@ -91,7 +91,7 @@ def test_a_category_that_an_ascii_terminal_cannot_show(folder):
     made = run(folder, *words, PYTHONIOENCODING="ascii")
     assert made.returncode == 0, made.stderr
     assert rb"Target: b\xe9e (class 0" in made.stdout
-    assert "bée" in (folder / "infomask-report.html").read_text(encoding="utf-8")
+    assert "bée" in (folder / "infomask-photo-0.html").read_text(encoding="utf-8")
     assert json.loads((folder / "a.json").read_bytes())["pictures"][0]["label"] == "bée"
     assert "bée" in (folder / "a.csv").read_text(encoding="utf-8")
 
@@ -173,7 +173,9 @@ def test_a_picture_whose_name_is_not_utf_8(folder, capsys):
     name = os.fsdecode(b"caf\xe9.jpg")
     os.rename("photo.jpg", name)
     assert main(["compare", name, *COMPARE[2:], "--json", "a.json"]) == 0
-    assert r"caf\udce9.jpg" in (folder / "infomask-report.html").read_text(encoding="utf-8")
+    assert r"caf\udce9.jpg" in (folder / os.fsdecode(b"infomask-caf\xe9.html")).read_text(
+        encoding="utf-8"
+    )
     assert main(["attribute", name, *MODEL, "--window", "24", "--target", "dog"]) == 0
     assert (folder / "infomask-out" / os.fsdecode(b"caf\xe9-1-dog.npz")).is_file()
     assert r"caf\udce9-1-dog.npz" in capsys.readouterr().out
@@ -183,7 +185,7 @@ def test_files_are_written_before_words_are_printed(folder, monkeypatch):
     class Broken(io.StringIO):
         def write(self, words):
             if words.strip():
-                seen.append((folder / "infomask-report.html").is_file())
+                seen.append((folder / "infomask-photo.html").is_file())
             return super().write(words)
 
     seen: list[bool] = []
@@ -212,7 +214,7 @@ def test_nobody_reads_the_words(folder):
     with os.fdopen(writing, "wb") as stdout:
         made = subprocess.run(words, stdout=stdout, stderr=subprocess.PIPE, check=False)
     assert (made.returncode, made.stderr) == (0, b"")
-    assert (folder / "infomask-report.html").is_file()
+    assert (folder / "infomask-photo.html").is_file()
 
 
 def test_words_that_cannot_be_printed_are_an_error(folder):
@@ -224,7 +226,7 @@ def test_words_that_cannot_be_printed_are_an_error(folder):
     assert made.returncode == 2
     assert b"error: Expected stdout to take the words" in made.stderr
     assert made.stderr.count(b"\n") == 1
-    assert (folder / "infomask-report.html").is_file()
+    assert (folder / "infomask-photo.html").is_file()
 
 
 def test_no_bars_where_stderr_is_no_terminal(folder, capsys, monkeypatch):
