@@ -627,7 +627,7 @@ def test_maps_and_masks_in_each_others_place_are_told() -> None:
         ({"mine": Saliency}, "Make one: Saliency(model)"),
         ({"mine": "InfoMask"}, "named in a list"),
     ],
-    ids=str,
+    ids=["method", "class", "no list", "among names", "function", "named class", "named name"],
 )
 def test_methods_without_a_name_are_told_how_to_give_them(methods: Any, hint: str) -> None:
     refused(("`methods`", hint), lambda: compare(Counting(Net()), X, 1, methods=methods))
