@@ -21,7 +21,7 @@ CATEGORIES = ("ant", "bee", "cat")
 def template(view="crop"):
     """An InfoMap of four quarters of a picture of 8 x 8 pixels."""
     x = torch.rand(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    infomask = InfoMask(lambda x: x.mean((2, 3)))
+    infomask = InfoMask(lambda x: 2 + x.mean((2, 3)))
     return infomask.score_regions(x, target=0, view=view, regions=grid(x, 2, 2))
 
 

@@ -40,7 +40,7 @@ def test_memory_grows_with_the_chunk_and_not_with_the_regions(view, imputer):
 
     def peak(stride, chunk):
         with LiveBytes() as memory:
-            infomap = InfoMask(lambda x: x.mean((2, 3))).score_regions(
+            infomap = InfoMask(lambda x: 2 + x.mean((2, 3))).score_regions(
                 x,
                 target=0,
                 view=view,

@@ -415,7 +415,9 @@ def test_twelve_photographs_stay_small(tmp_path, monkeypatch):
     x = torch.zeros(1, 3, 224, 224)
     from captum_infomask import InfoMask, grid  # noqa: PLC0415
 
-    infomap = InfoMask(lambda x: x.mean((2, 3))).score_regions(x, target=0, regions=grid(x, 4, 4))
+    infomap = InfoMask(lambda x: 2 + x.mean((2, 3))).score_regions(
+        x, target=0, regions=grid(x, 4, 4)
+    )
     rows = [good(f"{k}", 0, 1.0, np.random.default_rng(k).normal(size=16)) for k in range(40)]
     monkeypatch.setattr(DatasetRun, "picture", lambda run, key: photo)
     page = run_html(run_content(write_run(tmp_path, rows, infomap=infomap)))

@@ -1,8 +1,10 @@
 # What a network reaches beyond its own modules, where a traced copy of it would do harm.
 from __future__ import annotations
 
+import operator
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
 from dis import get_instructions
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -14,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from captum_infomask.engines.reached import is_filled
 
-_CONTAINERS = (list, set, deque, MutableMapping)
+_CONTAINERS = (list, set, deque, dict)
 _STORES = ("STORE_SUBSCR", "DELETE_SUBSCR")
 _WRITERS = {
     "add", "append", "appendleft", "clear", "extend", "extendleft", "insert", "pop", "popitem",
@@ -30,33 +32,78 @@ def is_plain(value: object) -> bool:
     return isinstance(value, (Tensor, *_PLAIN))
 
 
-def shared_state(network: nn.Module) -> str:
-    """What all instances share of a network's code and may be written to; empty if nothing.
+def shared_state(network: nn.Module) -> dict[str, Any]:
+    """What others share with a network's code and it may write to, by name.
 
     Looked at are the functions that ``forward`` names, and those that they name: lists, sets and
-    dicts in their globals and closures and in the modules' classes, where they write to any; caches
-    of functions; globals that they set. PyTorch's own code is passed over.
+    dicts in their globals and closures and in the modules' classes, where they write to any. Caches
+    of functions, globals that they set and mappings of other kinds stand as None: what is written
+    there cannot be taken back. PyTorch's own code is passed over.
     """
     seen = set[FunctionType]()
+    found: dict[str, Any] = {}
     for kind in {type(module) for module in network.modules()}:
         forward = getattr(kind, "forward", None)
         if isinstance(forward, FunctionType) and not _is_torchs(forward):
-            found = next(_shared(forward, kind, seen), "")
-            if found:
-                return found
-    return ""
+            found |= _shared(forward, kind, seen)
+    return found
 
 
-def _shared(function: FunctionType, kind: type, seen: set[FunctionType]) -> Iterator[str]:
-    """Names of what a function shares with others, and what the functions that it names do."""
+@contextmanager
+def unchanged(containers: Mapping[str, Any]) -> Iterator[None]:
+    """Afterwards lists, sets and dicts, and those in them, hold what they held.
+
+    Raises:
+        RuntimeError: At the end, if they did not.
+    """
+    before = [(name, each, _content(each)) for name, c in containers.items() for each in _all(c)]
+    changed = ""
+    try:
+        yield
+    finally:
+        for name, each, content in before:
+            if not _same(_content(each), content):
+                changed = name
+                each.clear()
+                each.extend(content) if isinstance(each, list | deque) else each.update(content)
+    if changed:
+        raise RuntimeError(f"it writes to {changed!r}, which others share")
+
+
+def _all(container: Any) -> list[Any]:
+    """A container, and those that it holds."""
+    found = [container]
+    for each in found:
+        values = each.values() if isinstance(each, dict) else each
+        held = [value for value in values if isinstance(value, _CONTAINERS)]
+        found += [value for value in held if all(value is not other for other in found)]
+    return found
+
+
+def _content(container: Any) -> list[Any]:
+    return list(container.items() if isinstance(container, dict) else container)
+
+
+def _same(now: list[Any], before: list[Any]) -> bool:
+    """Whether these are the same objects; of dicts, the same keys with the same values."""
+    pairs = zip(now, before, strict=False)
+    return len(now) == len(before) and all(
+        all(map(operator.is_, one, other)) if type(one) is type(other) is tuple else one is other
+        for one, other in pairs
+    )
+
+
+def _shared(function: FunctionType, kind: type, seen: set[FunctionType]) -> dict[str, Any]:
+    """What a function shares with others, and what the functions that it names do."""
+    found: dict[str, Any] = {}
     if function in seen:
-        return
+        return found
     seen.add(function)
     codes = [function.__code__]
     for code in codes:
         codes += [part for part in code.co_consts if isinstance(part, CodeType)]
     steps = [(step.opname, step.argval) for code in codes for step in get_instructions(code)]
-    yield from (name for op, name in steps if op == "STORE_GLOBAL")
+    found |= {name: None for op, name in steps if op == "STORE_GLOBAL"}
     attributes = {name for op, name in steps if op in ("LOAD_ATTR", "LOAD_METHOD")}
     names = {name for op, name in steps if op in ("LOAD_GLOBAL", "LOAD_NAME")}
     held = [(name, function.__globals__.get(name)) for name in names]
@@ -72,10 +119,15 @@ def _shared(function: FunctionType, kind: type, seen: set[FunctionType]) -> Iter
     writes = bool(attributes & _WRITERS) or any(op in _STORES for op, _ in steps)
     for name, value in held:
         called = value.fget if isinstance(value, property) else value
-        if hasattr(called, "cache_info") or (writes and isinstance(called, _CONTAINERS)):
-            yield name
+        if hasattr(called, "cache_info"):
+            found[name] = None
+        elif writes and isinstance(called, _CONTAINERS):
+            found[name] = called
+        elif writes and isinstance(called, MutableMapping):
+            found[name] = None
         elif isinstance(called, FunctionType) and not _is_torchs(called):
-            yield from _shared(called, kind, seen)
+            found |= _shared(called, kind, seen)
+    return found
 
 
 def _is_torchs(held: Any) -> bool:

@@ -19,7 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from captum_infomask._process import libraries_state
 from captum_infomask._random import OwnGenerators
 from captum_infomask._warn import warn
-from captum_infomask.engines.beyond import Sealed, is_plain, shared_state
+from captum_infomask.engines.beyond import Sealed, is_plain, shared_state, unchanged
 from captum_infomask.engines.isolation import Isolation, compiled_network, same_weight
 from captum_infomask.engines.traced_network import Node, TracedNetwork, with_nodes
 
@@ -58,8 +58,9 @@ def traced(
     if not all(map(is_plain, given)):
         raise StandsAside("a further argument is one that it may change")
     shared = shared_state(network)
-    if shared:
-        raise StandsAside(f"its code reads {shared!r}, which it may change for all")
+    if None in shared.values():
+        name = next(name for name, value in shared.items() if value is None)
+        raise StandsAside(f"its code uses {name!r}, which it may change for all")
     isolation = Isolation(same_weight)
     own = isolation.copy(network)
     if not isolation.is_whole:
@@ -67,7 +68,7 @@ def traced(
     recorder, sealed = _Recorder(own), Sealed(isolation.shared)
     del isolation  # it knows what the copy holds
     try:
-        with _recording(own, recorder, closed), sealed:
+        with _recording(own, recorder, closed), sealed, unchanged(shared):
             recorder.graph.output(recorder.create_arg(own(*recorder.stand_ins(given))))
     except Exception as error:
         first = str(error).strip().splitlines()[:1]

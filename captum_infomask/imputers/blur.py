@@ -26,7 +26,7 @@ class Blur:
     Example:
         >>> from captum_infomask import Blur, InfoMask
         >>> import torch
-        >>> infomask = InfoMask(lambda x: x.flatten(1)[:, :2])
+        >>> infomask = InfoMask(lambda x: 2 + x.flatten(1)[:, :2])
         >>> infomask.attribute(torch.rand(1, 1, 8, 8), target=0, view="drop", imputer=Blur(2)).shape
         torch.Size([1, 1, 8, 8])
     """

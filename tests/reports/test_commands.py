@@ -124,7 +124,7 @@ def test_a_network_itself_may_stand_in_a_functions_place(folder, name):
     network = held.network if name == "classifier" else held
     assert made.network is not network
     assert not made.network.training
-    assert network.training == (name != "classifier")  # what the user holds is as it was
+    assert network.training  # what the user holds is as it was
     assert all(
         torch.equal(a, b)
         for a, b in zip(made.network.parameters(), network.parameters(), strict=True)

@@ -399,7 +399,7 @@ def test_outputs_that_a_comparison_cannot_read_are_refused() -> None:
     refused(("`model`", "head='sigmoid'"), lambda: compare(FLAT, X, 0))
     refused(("`model`", "sum to 1"), lambda: compare(NET, X, 0, head="probs"))
     refused(("`prior`", "5 probabilities"), lambda: compare(NET, X, 0, prior=[0.5, 0.5]))
-    refused(("`target`", "from 0 to 0"), lambda: compare(FLAT, X, 1, head="sigmoid"))
+    refused(("`target`", "0 or None"), lambda: compare(FLAT, X, 1, head="sigmoid"))
 
 
 def test_one_number_per_picture_is_class_0() -> None:

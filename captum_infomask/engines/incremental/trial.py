@@ -49,6 +49,9 @@ def run_the_faster(
 
 def run_rest(batched: Running, plan: ViewPlan, left: Tensor) -> Iterator[Chunk]:
     """Run what is left of a plan, boolean (V,): the plan's rows and outputs."""
+    if bool(left.all()):
+        yield from batched.run(plan)
+        return
     rest = left.nonzero()[:, 0]
     for rows, outputs in batched.run(plan.part(rest)):
         yield rest[rows], outputs
