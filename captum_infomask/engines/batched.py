@@ -47,9 +47,9 @@ class Batched:
     Where there is enough to do, all chunks but the first run on a copy of the network with batch
     normalisations folded into convolutions and tensors in channels-last order, if ``torch.fx`` can
     trace the network and the copy repeats what the network says of a view of every image (of one
-    view in 16 where images have fewer). So log p is off by at most 1e-4 nats in float32, 1e-10 in
-    float64, and what roundings explain. The network itself is not changed. A chunk for which there
-    is not enough memory is halved until it fits.
+    view in 16 where images have fewer). On these log p is off by at most 1e-4 nats in float32,
+    1e-10 in float64, and what roundings explain; others are not compared. The network itself is not
+    changed. A chunk for which there is not enough memory is halved until it fits.
 
     Args:
         folded: Whether such a copy may be used.
