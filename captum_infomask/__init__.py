@@ -64,6 +64,7 @@ from captum_infomask.scores.information import information
 from captum_infomask.scores.metric import ConditionalMutualInformation
 from captum_infomask.scores.priors import estimate_prior, pc_cross_entropy
 from captum_infomask.scores.sandwich import Sandwich
+from captum_infomask.views.evidence import HalfCrops
 
 __version__ = "0.1.0"
 
@@ -84,6 +85,7 @@ __all__ = [
     "FillDisagreement",
     "FittedCritic",
     "FittedTemperature",
+    "HalfCrops",
     "Hysteresis",
     "Incremental",
     "Infidelity",

@@ -33,16 +33,17 @@ from captum_infomask.scores.heads import Head
 from captum_infomask.scores.information import Prior, Score, TrainedWith, Unit
 from captum_infomask.scores.targets import target_table
 from captum_infomask.views.choose import CropSizes, Reference, ViewName
+from captum_infomask.views.evidence import InputSizes, Layers
 
 # What users of other methods write, and what to write here.
 _NETWORK = " The network is `forward_func`, the first argument."
-_LAYER = " InfoMask reads the whole network; view='features' reads its last feature map."
-_GRADIENTS = " No gradient is taken, so there is nothing to set."
+_LAYER = " layer= names what view='evidence' reads; other views read the whole network."
+_GRADIENTS = " There is nothing to set: view='evidence' takes as many points as its sum needs."
 _PASSES = " perturbations_per_eval= bounds the views of one forward pass."
 _WINDOWS = " Did you mean 'sliding_window_shapes'?"
 _HABITS = {
     **dict.fromkeys(("model", "network", "net", "module"), _NETWORK),
-    **dict.fromkeys(("layer", "layers", "attribute_to_layer_input"), _LAYER),
+    **dict.fromkeys(("layers", "attribute_to_layer_input"), _LAYER),
     **dict.fromkeys(("n_steps", "method", "return_convergence_delta", "abs"), _GRADIENTS),
     **dict.fromkeys(("internal_batch_size", "batch_size", "chunk_size"), _PASSES),
     **dict.fromkeys(("window", "windows", "window_size", "patch_size"), _WINDOWS),
@@ -152,6 +153,8 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         perturbations_per_eval: int | None = None,
         show_progress: bool = False,
         args_per_example: bool | Sequence[bool] | None = None,
+        layer: Layers = None,
+        input_sizes: InputSizes = None,
     ) -> Any:
         r"""Information that each element's region holds about the target, in the unit.
 
@@ -163,7 +166,20 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         ``drop``     the image, the region imputed  i(y; x) − i(y; x without R)
         ``chain``    regions added, random orders   mean of i(y; x_R given those before it)
         ``features`` the region's features, f_R     i(y; f_R)
+        ``evidence`` the image                      what R's features add, from none to all of them
         ============ ============================== ==============================================
+
+        ``evidence`` shares i(y; x) − i(y; reference) out among the cells of a feature map,
+
+        .. math::
+
+            \varphi_c = \int_0^1 \frac{\partial\, i(y; f_0 + t (f - f_0))}{\partial f_c}
+                \cdot (f_c - f_{0,c})\, dt,
+
+        the chain rule of information in infinitely many small random steps. Without regions its
+        attributions are a density: over height and width they sum to ``InfoMap.explained``, in the
+        unit. With regions a region's value is the density's integral over it; a partition's values
+        sum to the same (docs/evidence.md).
 
         ``features`` takes one forward pass of the image: f_R is the mean of the last feature map
         over the region, for networks that end in a global average pooling (docs/features.md).
@@ -173,7 +189,9 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             baselines: What hidden elements become, in Captum's forms: a number, a tensor of the
                 input's shape, with or without the batch's dimension, in which any size may be 1; a
                 tuple with one per input; 0 if None.
-                For all views but ``crop`` and ``features``.
+                For all views but ``crop`` and ``features``. For ``evidence`` the picture at whose
+                features its path starts. If None the path starts at zero features, or, where a
+                normalisation that follows hides their scale, at those of the picture of zeros.
             target: The class, in any form that Captum accepts. A place of a map of classes, as
                 (class, row, column), is for the views that leave the picture in place: all but
                 ``crop``.
@@ -181,7 +199,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
                 entry per example follow their example (``args_per_example``); all else is passed
                 as it is.
             feature_mask: Regions as an integer label per element, in Captum's form.
-            view: ``crop``, ``keep``, ``drop``, ``chain`` or ``features``.
+            view: ``crop``, ``keep``, ``drop``, ``chain``, ``features`` or ``evidence``.
             sliding_window_shapes: Regions as Occlusion's windows, without the batch dimension,
                 channel first. Where no regions are given at all, images get windows of a quarter
                 of their sides, an eighth apart; other inputs get one region per element.
@@ -217,6 +235,12 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
                 for each. None takes tensors of the batch's length, as Captum does; where the
                 classes then change with the batch, as with as many prompts as pictures, the error
                 asks.
+            layer: Where ``evidence`` reads features: a module, its name, or a list of these, of
+                whose maps the mean is taken; the layer that is found if None: the last feature
+                map, or in a transformer what the second block reads.
+            input_sizes: What ``evidence`` shows pictures at: a list of sides, (height, width), None
+                for their own size, or :class:`HalfCrops`. Each map is complete for its own pass,
+                and the mean is taken. Their own size alone if None.
 
         Returns:
             Attributions of the same type (tensor or tuple) and shapes as ``inputs``; float32, or
@@ -245,7 +269,8 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
 
         Source: arXiv 1910.02629, Sec. 5 and Eq. 25 (bounds); ``chain`` estimates Shapley values by
         permutation sampling; ``drop`` is the prediction difference of Zintgraf et al.,
-        arXiv 1702.04595, and, per window, Captum's Occlusion on log-probabilities ÷ ln 2.
+        arXiv 1702.04595, and, per window, Captum's Occlusion on log-probabilities ÷ ln 2;
+        ``evidence`` is the Aumann–Shapley value (1974) of a layer's features.
         """
         return self.score_regions(
             inputs,
@@ -268,6 +293,8 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             perturbations_per_eval=perturbations_per_eval,
             show_progress=show_progress,
             args_per_example=args_per_example,
+            layer=layer,
+            input_sizes=input_sizes,
         ).attributions()
 
     @told({**_HABITS, **_CUTS}, further=keywords(attribute))
@@ -344,6 +371,8 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         perturbations_per_eval: int | None = None,
         show_progress: bool = False,
         args_per_example: bool | Sequence[bool] | None = None,
+        layer: Layers = None,
+        input_sizes: InputSizes = None,
     ) -> InfoMap:
         """Information of each region, before it is spread over pixels.
 
@@ -393,6 +422,8 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             seed=seed,
             perturbations_per_eval=perturbations_per_eval,
             args_per_example=args_per_example,
+            layer=layer,
+            input_sizes=input_sizes,
         )
         with passes.running(self.get_name(), show_progress) as bar:
             total = passes.read_whole(self.score, table, bar)

@@ -2,7 +2,6 @@
 # channels stand.
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,37 +16,6 @@ from captum_infomask._random import OwnGenerators
 from captum_infomask.engines.isolation import Isolation, alias
 
 _ACTIVATIONS = nn.ReLU.__module__
-
-
-def named_layer(model: nn.Module, name: str) -> nn.Module:
-    """Return the layer of that name; the error names the nearest one.
-
-    Args:
-        model: Searched with ``named_modules()``.
-        name: A dotted name, such as ``"layer4.1.conv2"``.
-
-    Returns:
-        The layer.
-
-    Raises:
-        ArgumentError: if there is none of that name.
-
-    Example:
-        >>> from torch import nn
-        >>> from captum_infomask.comparison.layers import named_layer
-        >>> named_layer(nn.Sequential(nn.ReLU()), "0")
-        ReLU()
-    """
-    layers: dict[str, nn.Module] = {key: module for key, module in model.named_modules() if key}
-    if name not in layers:
-        # A network has hundreds of layers: the nearest names help, the whole list does not.
-        near = difflib.get_close_matches(name, layers)
-        hint = f" Nearest: {', '.join(near)}." if near else ""
-        raise ArgumentError(
-            f"Expected `layer` to name one of the {len(layers)} layers of "
-            f"{type(model).__name__}; got {name!r}.{hint}"
-        )
-    return layers[name]
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,8 +23,9 @@ from captum_infomask.comparison.calls import (
 )
 from captum_infomask.comparison.controls import blurred_noise, centred_blob
 from captum_infomask.comparison.fills import Fill, checked_fill
-from captum_infomask.comparison.layers import OnTokensError, feature_map, named_layer
+from captum_infomask.comparison.layers import OnTokensError, feature_map
 from captum_infomask.comparison.windows import Windows, chosen_windows
+from captum_infomask.engines.reached import named_layer
 from captum_infomask.scores.heads import HEADS, Head
 from captum_infomask.scores.information import Prior, Score, TrainedWith
 

@@ -23,7 +23,6 @@ from captum_infomask._checks import (
 from captum_infomask._progress import progress_bar
 from captum_infomask.comparison.as_it_was import as_it_was
 from captum_infomask.comparison.calls import Attribute, info_mask, log_probabilities, occlusion
-from captum_infomask.comparison.layers import named_layer
 from captum_infomask.comparison.metrics.agreement import Ranks, centred_ranks, correlation
 from captum_infomask.comparison.redraw import (
     Layers,
@@ -37,6 +36,7 @@ from captum_infomask.comparison.redraw import (
 )
 from captum_infomask.comparison.windows import chosen_windows
 from captum_infomask.engines.isolation import Isolation, check_no_script, own_weight
+from captum_infomask.engines.reached import named_layer
 from captum_infomask.report.randomisation import randomisation_figure
 
 MOST_STAGES = 12

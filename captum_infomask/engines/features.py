@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import ArgumentError
 from captum_infomask._random import OwnGenerators
 from captum_infomask.engines.after_pooling import after_pooling
 from captum_infomask.engines.base import Call
@@ -24,19 +24,12 @@ from captum_infomask.views.plan import ViewPlan, whole_images
 _ROWS = 1024  # regions whose features go on together
 
 
-def features_engine(engine: object) -> PooledFeatures:
-    """The engine of view='features', which no other one can show."""
-    if engine != "auto":
-        raise ArgumentError(
-            f"Expected `engine` 'auto' for view='features', which has an engine of its own; got "
-            f"{describe(engine)}."
-        )
-    return PooledFeatures()
-
-
 @dataclass(frozen=True)
 class PooledFeatures:
-    """The network runs once on each picture; what follows its pooling, on every region."""
+    """The engine of view='features', which no other one can show.
+
+    The network runs once on each picture; what follows its pooling, on every region.
+    """
 
     def start(self, call: Call) -> RunningFeatures:
         """Begin a call.

@@ -23,6 +23,47 @@ from captum_infomask.views.base import View
 from captum_infomask.views.plan import Blank, Scene, ViewPlan, whole_images
 
 
+class Looks:
+    """Looks at all outputs of a call: they must be of the same classes, and logits if they say so.
+
+    Args:
+        call: What is asked of the engine.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._shapes: set[tuple[int, ...]] = set()
+        self._doubts: dict[str, Doubt] = {}
+
+    def see(self, output: Tensor, head: str) -> None:
+        """Refuse other classes than those of the outputs before; doubt that they are logits."""
+        shape = tuple(output.shape[1:])
+        for before in self._shapes - {shape}:
+            raise changed_classes(before, shape, self._call)
+        self._shapes.add(shape)
+        self._doubts.setdefault(head, Doubt(head)).see(output)
+
+    def say(self) -> None:
+        """Warn of outputs that are no logits."""
+        for doubt in self._doubts.values():
+            doubt.say()
+
+
+@contextmanager
+def running(
+    call: Call, name: str, count: int, show_progress: bool, *, is_sampled: bool = False
+) -> Iterator[Any]:
+    """A progress bar of so many views, under which the user's model is kept as it is."""
+    warn_of_mode(call.forward_func, is_sampled=is_sampled)
+    with (
+        buffers_kept(call.forward_func),
+        progress_bar(
+            total=count, desc=f"{name} attribution", unit="view", show=show_progress
+        ) as bar,
+    ):
+        yield bar
+
+
 @dataclass(frozen=True, eq=False)
 class Passes:
     """The forward passes of one call, and how their outputs become information of regions.
@@ -38,8 +79,10 @@ class Passes:
     view: View
     scenes: tuple[Scene, ...]
     call: Call
-    _shapes: set[tuple[int, ...]] = field(default_factory=set)
-    _doubts: dict[str, Doubt] = field(default_factory=dict)
+    _looks: Looks = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_looks", Looks(self.call))
 
     @cached_property
     def whole(self) -> ViewPlan:
@@ -59,16 +102,10 @@ class Passes:
     @contextmanager
     def running(self, name: str, show_progress: bool) -> Iterator[Any]:
         """A progress bar, under which the user's model is kept as it is."""
-        warn_of_mode(self.call.forward_func, is_sampled=self._is_sampled)
-        with (
-            buffers_kept(self.call.forward_func),
-            progress_bar(
-                total=self.count, desc=f"{name} attribution", unit="view", show=show_progress
-            ) as bar,
-        ):
+        is_sampled = self._is_sampled
+        with running(self.call, name, self.count, show_progress, is_sampled=is_sampled) as bar:
             yield bar
-        for doubt in self._doubts.values():
-            doubt.say()
+        self._looks.say()
 
     @property
     def count(self) -> int:
@@ -87,7 +124,7 @@ class Passes:
         if self._is_sampled:
             account = Samples(reader, len(self.whole))
         passes = [self.whole] * self._whole_passes
-        return read_views(self.engine, passes, reader, account, table, bar, self._look)
+        return read_views(self.engine, passes, reader, account, table, bar, self._looks.see)
 
     def read_blank(self, reader: Reader, table: Tensor | None, bar: Any) -> Reading | None:
         """i(y; all-imputed view) that each region is counted from, (n, R, ...), if it is."""
@@ -140,15 +177,7 @@ class Passes:
         elif self._is_sampled:
             account = Samples(reader, len(plan))
         passes = self._repeated(plan)
-        return read_views(self.engine, passes, reader, account, table, bar, self._look)
-
-    def _look(self, output: Tensor, head: str) -> None:
-        """Refuse other classes than those of the outputs before; doubt that they are logits."""
-        shape = tuple(output.shape[1:])
-        for before in self._shapes - {shape}:
-            raise changed_classes(before, shape, self.call)
-        self._shapes.add(shape)
-        self._doubts.setdefault(head, Doubt(head)).see(output)
+        return read_views(self.engine, passes, reader, account, table, bar, self._looks.see)
 
     def _repeated(self, plan: ViewPlan) -> list[ViewPlan]:
         """The plan once for each pass."""

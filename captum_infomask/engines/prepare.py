@@ -23,15 +23,18 @@ from captum_infomask._types import AdditionalForwardArgs, Baselines, TensorOrTen
 from captum_infomask._warn import warn
 from captum_infomask.engines.base import Call, Engine
 from captum_infomask.engines.choose import EngineName, choose_engine
-from captum_infomask.engines.features import features_engine
+from captum_infomask.engines.evidence import EvidencePasses
+from captum_infomask.engines.features import PooledFeatures
 from captum_infomask.engines.passes import Passes
 from captum_infomask.engines.tokens.engine import RunningTokens
 from captum_infomask.imputers.base import Imputer
 from captum_infomask.imputers.choose import choose_imputer
 from captum_infomask.regions.base import OVERLAPS, Regions
 from captum_infomask.regions.choose import choose_regions
+from captum_infomask.regions.map_cells import over_picture
 from captum_infomask.views.choose import CropSizes, Reference, ViewName, choose_view, draws_of
 from captum_infomask.views.crop import Crop
+from captum_infomask.views.evidence import Evidence, InputSizes, Layers
 from captum_infomask.views.features import Features
 from captum_infomask.views.plan import Scene
 
@@ -57,7 +60,9 @@ def prepare(
     seed: int = 0,
     perturbations_per_eval: int | None = None,
     args_per_example: bool | Sequence[bool] | None = None,
-) -> Passes:
+    layer: Layers = None,
+    input_sizes: InputSizes = None,
+) -> Passes | EvidencePasses:
     """Check every argument, and describe the forward passes; nothing runs yet."""
     check_initialised("forward_func", forward_func)
     one_of("overlap", overlap, OVERLAPS)
@@ -66,10 +71,28 @@ def prepare(
         perturbations_per_eval = positive_int("perturbations_per_eval", perturbations_per_eval)
     chosen_engine = choose_engine(engine, imputer)
     chosen = choose_view(
-        view, crop_size, crop_margin, reference, n_samples, seed, baselines, imputer
+        view,
+        crop_size,
+        crop_margin,
+        reference,
+        n_samples,
+        seed,
+        baselines,
+        imputer,
+        layer,
+        input_sizes,
     )
+    if isinstance(chosen, Evidence) and overlap != "mean":
+        raise ArgumentError(
+            f"Expected `overlap` 'mean' for view='evidence', whose values add up; got {overlap!r}."
+        )
     if isinstance(chosen, Features):
-        chosen_engine = features_engine(engine)
+        chosen_engine = PooledFeatures()
+    if isinstance(chosen, Features | Evidence) and engine != "auto":
+        raise ArgumentError(
+            f"Expected `engine` 'auto' for view={chosen.name!r}, which has an engine of its own; "
+            f"got {describe(engine)}."
+        )
     has_regions = any(one is not None for one in (feature_mask, sliding_window_shapes, regions))
     if are_channels_last(tuple(tensors[0].shape)) and (view == "crop" or not has_regions):
         warn(
@@ -77,7 +100,10 @@ def prepare(
             f"read as (N, C, H, W): their rows count as channels. inputs.permute(0, 3, 1, 2) moves "
             f"the channels; the network for them is lambda x: model(x.permute(0, 2, 3, 1))."
         )
-    made = choose_regions(tensors, feature_mask, sliding_window_shapes, strides, regions)
+    if isinstance(chosen, Evidence) and not has_regions:
+        made: Regions = over_picture(tuple(tensors[0].shape[1:]))
+    else:
+        made = choose_regions(tensors, feature_mask, sliding_window_shapes, strides, regions)
     if isinstance(chosen, Crop):
         made = chosen.scaled(made)
     stand_ins = choose_imputer(baselines, imputer)
@@ -95,6 +121,8 @@ def prepare(
     draws = draws_of(stand_ins, chosen, seed)
     scenes = tuple(Scene(tensors, made, draw.prepare(tensors)) for draw in draws)
     chosen.check(scenes[0])
+    if isinstance(chosen, Evidence):
+        return EvidencePasses(call, chosen, scenes[0], has_regions=has_regions)
     passes = Passes(chosen_engine.start(call), chosen, scenes, call)
     if isinstance(passes.engine, RunningTokens):
         passes.engine.check(passes.plan, passes.blank)

@@ -1,6 +1,7 @@
 # What a value holds, and the networks that can be come to from it: nothing of the user's is run.
 from __future__ import annotations
 
+import difflib
 import weakref
 from collections.abc import Iterable
 from functools import partial
@@ -16,6 +17,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from captum_infomask._checks import ArgumentError
 
 MOST = 10_000  # values that are looked at
 IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
@@ -48,6 +51,37 @@ def modules_reached(function: object) -> list[nn.Module]:
                     following += _attributes(module)
         layer = following
     return list(found.values())
+
+
+def named_layer(model: nn.Module, name: str) -> nn.Module:
+    """Return the layer of that name; the error names the nearest one.
+
+    Args:
+        model: Searched with ``named_modules()``.
+        name: A dotted name, such as ``"layer4.1.conv2"``.
+
+    Returns:
+        The layer.
+
+    Raises:
+        ArgumentError: if there is none of that name.
+
+    Example:
+        >>> from torch import nn
+        >>> from captum_infomask.engines.reached import named_layer
+        >>> named_layer(nn.Sequential(nn.ReLU()), "0")
+        ReLU()
+    """
+    layers: dict[str, nn.Module] = {key: module for key, module in model.named_modules() if key}
+    if name not in layers:
+        # A network has hundreds of layers: the nearest names help, the whole list does not.
+        near = difflib.get_close_matches(name, layers)
+        hint = f" Nearest: {', '.join(near)}." if near else ""
+        raise ArgumentError(
+            f"Expected `layer` to name one of the {len(layers)} layers of "
+            f"{type(model).__name__}; got {name!r}.{hint}"
+        )
+    return layers[name]
 
 
 def _attributes(module: nn.Module) -> Iterable[Any]:

@@ -50,11 +50,11 @@ def read_views(
             account.add(rows.to(output.device), output, targets)
             bar.update(len(rows))
     reading = account.reading()
-    _check_finite(reading.information, passes)
+    check_finite(reading.information, passes)
     return reading
 
 
-def _check_finite(values: Tensor, passes: Sequence[ViewPlan]) -> None:
+def check_finite(values: Tensor, passes: Sequence[ViewPlan]) -> None:
     """Say which view is not finite, and whether it was the imputer that made it so."""
     wrong = ~values.flatten(1).isfinite().all(1) if values.dim() > 1 else ~values.isfinite()
     rows = wrong.nonzero()[:, 0]

@@ -10,6 +10,7 @@ from captum_infomask._types import Shape
 from captum_infomask.regions.base import Regions
 from captum_infomask.regions.boxes import BoxRegions
 from captum_infomask.regions.labels import LabelRegions
+from captum_infomask.regions.map_cells import MapCells
 from captum_infomask.regions.mask_regions import MaskRegions
 from captum_infomask.regions.scales import Scales
 
@@ -49,6 +50,8 @@ def _of_one_scale(state: dict[str, Tensor]) -> Regions:
         if count != 1 or len(shapes[0]) != 3 or pixels.shape[2:] != shapes[0][1:]:
             raise ValueError(f"it has masks {tuple(pixels.shape)} for inputs of {shapes}")
         made = MaskRegions(shapes, pixels)
+    elif "frames" in state:
+        made = _cells(state, shapes)
     else:
         made = BoxRegions(shapes, tuple(_boxes(state, k, s) for k, s in enumerate(shapes)))
     if not len(made):
@@ -87,6 +90,21 @@ def _boxes(state: dict[str, Tensor], k: int, shape: Shape) -> Tensor:
     if bool((start < 0).any() | (start >= stop).any() | (stop > torch.tensor(shape)).any()):
         raise ValueError(f"a box leaves its input of {shape}")
     return boxes
+
+
+def _cells(state: dict[str, Tensor], shapes: tuple[Shape, ...]) -> MapCells:
+    """The cells of a map in frames inside an input."""
+    frames = _tensor(state, "frames", torch.long, 3)
+    grid: tuple[int, ...] = tuple(_tensor(state, "grid", torch.long, 1).tolist())
+    places = torch.tensor(shapes[0][1:])
+    if len(shapes) > 1 or frames.shape[1:] != (len(places), 2) or len(grid) != len(places):
+        raise ValueError(f"it has cells {grid} in frames {tuple(frames.shape)} of {shapes}")
+    start, stop = frames.unbind(2)
+    if bool((start < 0).any() | (start >= stop).any() | (stop > places).any()):
+        raise ValueError(f"a frame leaves its input of {shapes[0]}")
+    if min(grid, default=1) < 1 or len(frames) * math.prod(grid) > _MOST:
+        raise ValueError(f"it has {grid} cells")
+    return MapCells(shapes, grid, frames)
 
 
 def _tensor(state: dict[str, Tensor], name: str, dtype: torch.dtype, dims: int) -> Tensor:

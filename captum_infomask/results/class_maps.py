@@ -10,7 +10,7 @@ from torch import Tensor
 
 from captum_infomask._captum import format_output
 from captum_infomask._checks import ArgumentError, plain, short_repr
-from captum_infomask.results.info_map import PER_REGION, InfoMap
+from captum_infomask.results.info_map import PER_IMAGE, PER_REGION, InfoMap
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -70,7 +70,7 @@ class ClassMaps:
             raise ArgumentError(f"Expected `k` from 0 to {count - 1}; got {short_repr(k)}.")
         parts: dict[str, Any] = {
             name: None if (part := getattr(self.stacked, name)) is None else part[..., column]
-            for name in (*PER_REGION, "total")
+            for name in (*PER_REGION, *PER_IMAGE)
         }
         return dataclasses.replace(self.stacked, **parts)
 
@@ -95,7 +95,7 @@ class ClassMaps:
             return part.movedim(-1, 1)[rows.to(part.device), column.to(part.device)]
 
         parts: dict[str, Any] = {
-            name: pick(getattr(self.stacked, name)) for name in (*PER_REGION, "total")
+            name: pick(getattr(self.stacked, name)) for name in (*PER_REGION, *PER_IMAGE)
         }
         return dataclasses.replace(self.stacked, **parts)
 

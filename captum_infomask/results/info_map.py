@@ -30,7 +30,8 @@ from captum_infomask.scores.information import NATS_PER_UNIT
 
 _FORMAT = "captum_infomask.InfoMap 1"
 PER_REGION = ("scores", "blank", "lower", "upper", "spread", "standard_errors")
-_TENSORS = (*PER_REGION, "total")
+PER_IMAGE = ("total", "explained", "residual")
+_TENSORS = (*PER_REGION, *PER_IMAGE)
 _SETTINGS = ("unit", "view", "overlap", "engine", "is_tuple", "n_samples", "views")
 
 
@@ -46,7 +47,7 @@ class InfoMap:
         blank: i(y; all-imputed view) that each score is counted from, (N, R); None where scores are
             not counted from it.
         unit: ``bits`` or ``nats``.
-        view: ``crop``, ``keep``, ``drop``, ``chain`` or ``features``.
+        view: ``crop``, ``keep``, ``drop``, ``chain``, ``features`` or ``evidence``.
         overlap: How regions that overlap combine: ``mean``, ``mixture`` or ``max``.
         engine: The engine that ran and, where another one stood aside, why.
         is_tuple: Whether the inputs were a tuple, and so the attributions are.
@@ -61,6 +62,10 @@ class InfoMap:
             (N, R): 0 where all orders were taken, NaN for a single pair. None for other views.
         views: Pictures that the network was shown, whole or in part, for all N images; None where
             nobody counted.
+        explained: For ``evidence``, what is shared out among the cells, (N,), in ``unit``:
+            i(y; x) − i(y; reference), the mean over sizes and layers. None for other views.
+        residual: For ``evidence``, what the map's sum falls short of that, (N,), in ``unit``. None
+            for other views.
 
     Example:
         >>> import torch
@@ -87,6 +92,8 @@ class InfoMap:
     spread: Tensor | None = None
     standard_errors: Tensor | None = None
     views: int | None = None
+    explained: Tensor | None = None
+    residual: Tensor | None = None
 
     def __repr__(self) -> str:
         """What a notebook or prompt shows: sizes and settings, not tensors."""
@@ -262,7 +269,7 @@ class InfoMap:
         try:
             regions = restore(part(tensors, "regions."))
             check_settings(settings, len(regions.shapes))
-            check_numbers(found, PER_REGION, regions)
+            check_numbers(found, PER_REGION, PER_IMAGE, regions)
         except ValueError as error:
             raise damaged("path", file, _FORMAT, str(error)) from error
         return cls(regions=regions, **found, **settings)

@@ -10,7 +10,7 @@ from captum_infomask._checks import describe, short_repr
 from captum_infomask.regions.base import OVERLAPS, Regions
 from captum_infomask.scores.information import NATS_PER_UNIT
 
-_VIEWS = ("crop", "keep", "drop", "chain", "features")
+_VIEWS = ("crop", "keep", "drop", "chain", "features", "evidence")
 _NEEDED = ("unit", "view", "overlap", "engine")
 _COUNTS = ("n_samples", "views")  # files of the first versions lack some
 
@@ -40,13 +40,17 @@ def check_settings(settings: Mapping[str, Any], inputs: int) -> None:
 
 
 def check_numbers(
-    tensors: Mapping[str, Tensor | None], per_region: tuple[str, ...], regions: Regions
+    tensors: Mapping[str, Tensor | None],
+    per_region: tuple[str, ...],
+    per_image: tuple[str, ...],
+    regions: Regions,
 ) -> None:
     """Refuse numbers that are not those of so many images and regions.
 
     Args:
         tensors: ``scores``, (N, R) or of K classes (N, R, K); ``total``, (N,) or (N, K); others.
         per_region: The names of those that are shaped like ``scores``.
+        per_image: The names of those that are shaped like ``total``.
         regions: The R regions.
 
     Raises:
@@ -58,7 +62,7 @@ def check_numbers(
     if not scores.numel():
         raise ValueError("it has no images")
     wanted = dict.fromkeys(per_region, scores.shape)
-    wanted["total"] = scores.shape[:1] + scores.shape[2:]
+    wanted |= dict.fromkeys(per_image, scores.shape[:1] + scores.shape[2:])
     for name, shape in wanted.items():
         found = tensors[name]
         if found is None and name != "total":

@@ -17,13 +17,16 @@ from captum_infomask.imputers.base import Imputer, RandomImputer
 from captum_infomask.views.base import View
 from captum_infomask.views.chain import Chain
 from captum_infomask.views.crop import Crop
+from captum_infomask.views.evidence import Evidence
 from captum_infomask.views.features import Features
 from captum_infomask.views.in_place import Drop, Keep
 
-ViewName = Literal["crop", "keep", "drop", "chain", "features"]
+ViewName = Literal["crop", "keep", "drop", "chain", "features", "evidence"]
 Reference = Literal["prior", "blank"]
 CropSize = tuple[int, int] | Literal["native"] | None
 CropSizes = CropSize | list[CropSize]
+
+_ONE_DRAW = "Pass one draw of it: imputer.draw(seed, 0)."
 
 _DRAWS = 8  # of a random imputer, where none are asked for
 _ORDERS = 16  # of `chain`, where none are asked for: eight pairs give a standard error
@@ -38,19 +41,23 @@ def choose_view(
     seed: int,
     baselines: Baselines,
     imputer: object,
-) -> View:
+    layer: object = None,
+    input_sizes: object = None,
+) -> View | Evidence:
     """Make the view; options that it would ignore are errors."""
     name = one_of("view", view, get_args(ViewName))
     count = None if n_samples is None else positive_int("n_samples", n_samples)
     if reference is not None:
         reference = one_of("reference", reference, get_args(Reference))
-    for option, given, default in (
-        ("crop_size", crop_size, None),
-        ("crop_margin", crop_margin, 0.0),
+    for option, own, is_given in (
+        ("crop_size", "crop", crop_size is not None),
+        ("crop_margin", "crop", crop_margin != 0.0),
+        ("layer", "evidence", layer is not None),
+        ("input_sizes", "evidence", input_sizes is not None),
     ):
-        if name != "crop" and given != default:
-            raise ArgumentError(f"Expected `{option}` with view='crop' only; got view={name!r}.")
-    if name in ("drop", "chain") and reference is not None:
+        if is_given and name != own:
+            raise ArgumentError(f"Expected `{option}` with view={own!r} only; got view={name!r}.")
+    if name in ("drop", "chain", "evidence") and reference is not None:
         raise ArgumentError(
             f"Expected `reference` with view='crop' or view='keep'; view={name!r} is a "
             f"difference and needs none."
@@ -61,8 +68,12 @@ def choose_view(
         return Keep(reference=str(reference or "blank"), n_samples=count)
     if name == "chain":
         return Chain(_even(count or _ORDERS), seed)
+    if name == "evidence":
+        _check_unused(name, n_samples=count)
+        is_told = baselines is not None or imputer is not None
+        return Evidence.checked(layer, input_sizes, from_blank=is_told)
     if name == "features":
-        _check_unused(baselines=baselines, imputer=imputer, n_samples=count)
+        _check_unused(name, baselines=baselines, imputer=imputer, n_samples=count)
         if reference == "blank":
             raise ArgumentError(
                 "Expected `reference` 'prior' for view='features', which imputes nothing; got "
@@ -94,24 +105,29 @@ def _crop_sizes(sizes: object) -> tuple[tuple[int, int] | str | None, ...]:
     return (check_crop_size(sizes),)
 
 
-def draws_of(imputer: Imputer, view: View, seed: int) -> list[Imputer]:
+def draws_of(imputer: Imputer, view: View | Evidence, seed: int) -> list[Imputer]:
     """The imputer of every draw: a fixed one alone, or the draws of a random one."""
     if not isinstance(imputer, RandomImputer):
         return [imputer]
+    if isinstance(view, Evidence):
+        raise ArgumentError(
+            "Expected a fixed `imputer` for view='evidence', whose path starts at one picture; "
+            f"got {type(imputer).__name__}, which draws. {_ONE_DRAW}"
+        )
     if view.over_orders:
         raise ArgumentError(
             "Expected a fixed `imputer` for view='chain', whose `n_samples` counts orders; got "
-            f"{type(imputer).__name__}, which draws. Pass one draw of it: imputer.draw(seed, 0)."
+            f"{type(imputer).__name__}, which draws. {_ONE_DRAW}"
         )
     return [imputer.draw(seed, index) for index in range(view.n_samples or _DRAWS)]
 
 
-def _check_unused(**options: object) -> None:
-    """Refuse what the features of one pass have no use for."""
+def _check_unused(view: str, **options: object) -> None:
+    """Refuse what a view of features has no use for."""
     for option, given in options.items():
         if given is not None:
             raise ArgumentError(
-                f"Expected no `{option}` for view='features', which hides no pixel and takes one "
+                f"Expected no `{option}` for view={view!r}, which hides no pixel and takes one "
                 f"pass; got {describe(given)}."
             )
 

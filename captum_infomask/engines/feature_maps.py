@@ -1,0 +1,294 @@
+# Which of a network's values are feature maps, where their places stand, and which one tells most.
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_infomask.engines.recording import Again, Recording, Step
+from captum_infomask.engines.traced import StandsAside
+
+# What tells where the channels of what it reads stand, by words in its name.
+_FIRST = ("conv", "pool", "batch_norm", "group_norm", "instance_norm", "interpolate", "pixel")
+_LAST = ("linear", "layer_norm", "rms_norm", "attention", "addmm", "matmul")
+_REDUCTIONS = ("mean", "sum", "amax", "max", "logsumexp", "norm", "linalg_vector_norm")
+_MOVES = ("permute", "transpose", "swapaxes", "movedim", "moveaxis")
+_ENDS = ("flatten", "view", "reshape")
+# What hides the scale of what it reads, so that a path from zero says nothing.
+_NORMS = (
+    "layer_norm",
+    "group_norm",
+    "instance_norm",
+    "rms_norm",
+    "local_response_norm",
+    "normalize",
+    "norm",
+    "linalg_vector_norm",
+    "var",
+    "var_mean",
+    "std",
+    "std_mean",
+    "rsqrt",
+)
+_MOST_PREFIX = 16  # tokens before those of places: the class, registers
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureMap:
+    """A value of a network with places, (N, C, ...) or (N, ..., C), or as tokens (N, L, C).
+
+    Attributes:
+        value: The value.
+        after: The place of the first step that may read it.
+        axes: The dimensions that are places; that of tokens alone.
+        grid: The number of places along each dimension of the picture.
+        prefix: Tokens before those of places.
+    """
+
+    value: Tensor
+    after: int
+    axes: tuple[int, ...]
+    grid: tuple[int, ...]
+    prefix: int = 0
+
+    @property
+    def words(self) -> str:
+        """Its size, for a message or a result."""
+        return " × ".join(map(str, self.grid))
+
+    def of_places(self, values: Tensor) -> Tensor:
+        """Values like the map's own summed over channels: (N, ...) to (N, *grid)."""
+        first = (0, *self.axes)
+        summed = values.sum([dim for dim in range(values.dim()) if dim not in first])
+        return summed[:, self.prefix :].reshape(len(values), *self.grid)
+
+    def between(self, start: Tensor, end: Tensor) -> Tensor:
+        """Where the path starts: the tokens that have no place stay."""
+        if not self.prefix:
+            return start.expand_as(end)
+        return torch.cat([end[:, : self.prefix], start.expand_as(end)[:, self.prefix :]], dim=1)
+
+
+def default_map(recording: Recording, inputs: Tensor, output: Tensor) -> FeatureMap:
+    """The map that evidence is read at where no layer is named.
+
+    It is the last one that all that follows is made of. In a transformer the last tokens know of
+    all others; there it is what the second block reads (docs/evidence.md).
+
+    Raises:
+        StandsAside: There is none.
+    """
+    places = inputs.dim() - 2
+    found = [
+        one
+        for step, one in _bottlenecks(recording, inputs, output)
+        if one is not output and (one.dim() in (3, 2 + places))
+        if (axes := axes_of(recording, one, step, places)) is not None
+        and math.prod(one.shape[dim] for dim in axes) > 1
+    ]
+    if not found:
+        raise StandsAside("no feature map is found that all its output is made of")
+    last = found[-1]
+    if last.dim() == 3 and places == 2:
+        last = _second_block(recording, found)
+    after = next(
+        place
+        for place in reversed(range(len(recording.steps)))
+        if any(each is last for each in recording.steps[place].made)
+    )
+    return feature_map(recording, last, after + 1, inputs)
+
+
+def feature_map(recording: Recording, value: Tensor, after: int, inputs: Tensor) -> FeatureMap:
+    """A value as a feature map of the inputs (N, C, ...).
+
+    Args:
+        recording: What the network did.
+        value: The value.
+        after: The place of the first step that may read it.
+        inputs: What the network was shown.
+
+    Raises:
+        StandsAside: It is none, or nothing tells where its channels stand.
+    """
+    places = inputs.dim() - 2
+    if value.dim() not in (3, 2 + places) or not value.is_floating_point():
+        raise StandsAside(f"a value of shape {tuple(value.shape)} is no feature map")
+    axes = axes_of(recording, value, after - 1, places)
+    if axes is None:
+        raise StandsAside(
+            f"nothing tells which dimension of {tuple(value.shape)} holds the channels"
+        )
+    if len(axes) == places:
+        return FeatureMap(value, after, axes, tuple(value.shape[dim] for dim in axes))
+    prefix, grid = _grid(recording, value.shape[1], after, inputs)
+    return FeatureMap(value, after, axes, grid, prefix)
+
+
+def hides_scale(steps: Sequence[Again]) -> bool:
+    """Whether some step divides by how large its features are."""
+    return any(step.name in _NORMS for step in steps)
+
+
+def axes_of(recording: Recording, value: Tensor, after: int, places: int) -> tuple[int, ...] | None:
+    """The dimensions that are places, told by what reads a value or made it; None if nothing does.
+
+    Args:
+        recording: What the network did.
+        value: The value.
+        after: The place of the step that made it.
+        places: The dimensions of places that the inputs have.
+    """
+    first = tuple(range(2, value.dim()))
+    last = tuple(range(1, value.dim() - 1))
+    told = _told(recording.steps[after + 1 :], value, forward=True)
+    if told is None:
+        told = _told(recording.steps[after::-1], value, forward=False)
+    if told is None:
+        # Maps whose places are put one after another, as a network's first layers have them.
+        told = "first" if value.dim() == 2 + places and value.dim() > 3 else None
+    if told is None:
+        return None
+    return first if told == "first" else last
+
+
+def _told(steps: Sequence[Step], value: Tensor, *, forward: bool) -> str | None:
+    """Where channels stand, told by the steps that a value goes through, or came through."""
+    at, is_moved = value, False
+    for step in steps:
+        read = step.given[:1] if forward else step.made[:1]
+        if not read or read[0] is not at:
+            continue
+        told = _tells(step, at)
+        if told:
+            return {"first": "last", "last": "first"}[told] if is_moved else told
+        follows = step.made[:1] if forward else step.given[:1]
+        if not follows or follows[0].dim() != value.dim():
+            return None
+        if step.name in _MOVES:
+            is_moved ^= _swaps(step, at)
+        at = follows[0]
+    return None
+
+
+def _tells(step: Step, at: Tensor) -> str | None:
+    """Where a step has the channels of what it reads, or makes: ``first`` or ``last``."""
+    name, dims = step.name, at.dim()
+    if name in _REDUCTIONS:
+        return _reduced(_argument(step, "dim"), dims)
+    if name in ("getitem", "select"):
+        return "last" if dims == 3 and _picks_token(step) else None
+    if name == "layer_norm" and len(_argument(step, "normalized_shape")) > 1:
+        return None
+    if any(word in name for word in _LAST):
+        return "last"
+    return "first" if any(word in name for word in _FIRST) else None
+
+
+def _reduced(dim: Any, dims: int) -> str | None:
+    """Where channels stand, if a reduction is one over all places."""
+    over = [dim] if isinstance(dim, int) else dim
+    if not isinstance(over, list | tuple) or not all(isinstance(one, int) for one in over):
+        return None
+    reduced = sorted(one % dims for one in over)
+    if reduced == list(range(2, dims)):
+        return "first"
+    return "last" if reduced == list(range(1, dims - 1)) else None
+
+
+def _picks_token(step: Step) -> bool:
+    """Whether one token of (N, L, C) is read."""
+    if step.name == "select":
+        return step.args[1:2] == (1,)
+    index: Any = step.args[1]
+    is_pair = isinstance(index, tuple) and len(index) > 1
+    return is_pair and index[0] == slice(None) and isinstance(index[1], int)
+
+
+def _argument(step: Step, name: str) -> Any:
+    """A step's second argument, which may be given by name."""
+    return step.kwargs.get(name, step.args[1] if len(step.args) > 1 else None)
+
+
+def _swaps(step: Step, at: Tensor) -> bool:
+    """Whether a permutation moves the channels from one end to the other."""
+    sizes = tuple(range(2, 2 + at.dim()))
+    moved = step.function(torch.empty(sizes, device="meta"), *step.args[1:], **step.kwargs)
+    return int(moved.shape[1]) != sizes[1]
+
+
+def _bottlenecks(
+    recording: Recording, inputs: Tensor, output: Tensor
+) -> Iterator[tuple[int, Tensor]]:
+    """The values through which all goes that leads from the inputs to the output, in order.
+
+    With each comes the place of the step that made it, or wrote to it last.
+    """
+    places = recording.following(inputs)
+    steps = recording.steps
+    needed = {id(output)}
+    kept: list[int] = []
+    for place in reversed(places):
+        step = steps[place]
+        if step.writes or any(id(each) in needed for each in step.made):
+            kept.append(place)
+            needed.update(map(id, step.given))
+    kept.reverse()
+    reached = {id(inputs)}
+    last = {id(each): place for place in kept for each in steps[place].given}
+    alive: set[int] = {id(inputs)}
+    for place in kept:
+        step = steps[place]
+        made = {id(each): each for each in step.made}
+        reached.update(made)
+        alive = {each for each in alive | set(made) if last.get(each, -1) > place}
+        if len(alive) == 1 and alive <= set(made):
+            yield place, made[next(iter(alive))]
+
+
+def _second_block(recording: Recording, found: Sequence[Tensor]) -> Tensor:
+    """What the second block of a transformer reads: the sum that the first one ends in.
+
+    Each block adds to its tokens twice: what attention says, and what its MLP says. The last of the
+    maps, where there are no such sums.
+    """
+    tokens = [one for one in found if one.shape == found[-1].shape]
+    ends = [step for step in recording.steps if _is_sum(step) and step.made[0].dim() == 3]
+    sums = [one for one in tokens if any(each is one for step in ends for each in step.made)]
+    return sums[1] if len(sums) > 1 else found[-1]
+
+
+def _is_sum(step: Step) -> bool:
+    """Whether a step adds two values of one shape that were made, not learned."""
+    return (
+        step.name in ("add", "iadd", "radd")
+        and len(step.given) == 2
+        and step.given[0].shape == step.given[1].shape
+        and not any(isinstance(each, torch.nn.Parameter) for each in step.given)
+    )
+
+
+def _grid(
+    recording: Recording, tokens: int, after: int, inputs: Tensor
+) -> tuple[int, tuple[int, ...]]:
+    """Tokens before those of places, and the places along each dimension of the picture."""
+    sizes = inputs.shape[2:]
+    for step in reversed(recording.steps[:after]):
+        for made in step.made:
+            if "conv" in step.name and made.dim() == inputs.dim():
+                grid = tuple(made.shape[2:])
+                if 0 <= tokens - math.prod(grid) <= _MOST_PREFIX:
+                    return tokens - math.prod(grid), grid
+    for prefix in range(_MOST_PREFIX + 1):
+        cell = (math.prod(sizes) / max(tokens - prefix, 1)) ** (1 / len(sizes))
+        grid = tuple(round(size / cell) for size in sizes)
+        is_even = all(
+            size * grid[0] == sizes[0] * own for size, own in zip(sizes, grid, strict=True)
+        )
+        if is_even and math.prod(grid) == tokens - prefix:
+            return prefix, grid
+    raise StandsAside(f"nothing tells which places its {tokens} tokens have")

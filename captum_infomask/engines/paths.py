@@ -1,0 +1,251 @@
+# Integrals along a straight path from some features to others: what each of them adds to a value.
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from captum_infomask.engines.agreement import check_agreement
+from captum_infomask.engines.recording import Again, Replay
+from captum_infomask.engines.traced import StandsAside
+
+_NODES = 8  # Gauss–Legendre's, on each piece of a path
+_MOST_NODES = 128
+_MOST_NUMBERS = 2**21  # of the features at points that are looked at together
+
+_RESHAPES = ("flatten", "view", "reshape", "squeeze", "unsqueeze", "permute", "transpose")
+_AFFINE = (*_RESHAPES, "contiguous", "clone", "mean", "sum", "linear", "conv1d", "conv2d", "conv3d")
+_AFFINE_POOLS = ("adaptive_avg_pool", "avg_pool")
+# The place of ``training`` among the arguments.
+_WHILE_TRAINING = {
+    "dropout": 2,
+    "dropout1d": 2,
+    "dropout2d": 2,
+    "dropout3d": 2,
+    "alpha_dropout": 2,
+    "feature_alpha_dropout": 2,
+    "batch_norm": 5,
+}
+
+
+# What is integrated: of outputs (n, M, ...) a number for each of K classes, (n, K).
+Value: TypeAlias = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Shares:
+    """What every feature adds to a value along a path.
+
+    Attributes:
+        shares: (K, n, ...), like the features.
+        explained: The value at the path's end less that at its start, (n, K).
+        missing: What the shares' sum falls short of that, (n, K).
+        nodes: How many points of the path were looked at, for each picture at most.
+    """
+
+    shares: Tensor
+    explained: Tensor
+    missing: Tensor
+    nodes: int
+
+
+def shares_along(
+    replay: Replay, start: Tensor, end: Tensor, output: Tensor, value: Value, tolerance: float
+) -> Shares:
+    r"""Share out a value's rise from some features to others.
+
+    .. math::
+
+        \varphi_j = (f_j - f_{0,j}) \int_0^1
+            \frac{\partial v}{\partial f_j}\bigl(f_0 + t (f - f_0)\bigr)\, dt
+
+    The integral is taken by Gauss–Legendre on pieces of the path. The fundamental theorem of
+    calculus says what each piece must sum to; the piece that is off by most is halved until all
+    together are off by less than the tolerance, or 128 points were taken. As long as the network's
+    steps are affine the path stays straight, and only what follows them is run at each point: for
+    a linear head after a global mean that is the softmax alone.
+
+    Args:
+        replay: What the network makes of the features.
+        start: f₀, of the features' shape.
+        end: f, the features (n, ...).
+        output: What the network made of them.
+        value: What is shared out.
+        tolerance: What may be missing.
+
+    Raises:
+        StandsAside: The steps do not repeat the network's output.
+    """
+    prefix = _affine_steps(replay)
+    with torch.inference_mode(False), torch.enable_grad():
+        features = end.detach().clone().requires_grad_()
+        through, begin = features, start
+        if prefix:
+            through = replay(features.clone(), stop=prefix)
+            begin = replay(start.clone(), stop=prefix).detach()
+        path = _Path(replay, prefix, begin, through.detach(), output, value)
+        covectors, explained, nodes = path.integrate(tolerance)
+        if prefix:
+            pulled = [
+                torch.autograd.grad(through, features, one.to(through), retain_graph=True)[0]
+                for one in covectors
+            ]
+            covectors = torch.stack(pulled)
+    shares = covectors.to(torch.float64) * (end - start).double()
+    missing = explained - shares.flatten(2).sum(2).T
+    return Shares(shares, explained, missing, nodes)
+
+
+def _affine_steps(replay: Replay) -> int:
+    """How many steps from the features on are affine, and lead to one value."""
+    for place, step in enumerate(replay.steps):
+        if not (_is_affine(step) and replay.is_chain(place)):
+            return place
+    return len(replay.steps)
+
+
+def _is_affine(step: Again) -> bool:
+    name = step.name
+    if name in _WHILE_TRAINING:
+        place = _WHILE_TRAINING[name]
+        training = step.kwargs.get("training", step.args[place] if len(step.args) > place else True)
+        return training is False
+    return name in _AFFINE or name.startswith(_AFFINE_POOLS)
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """A part of one picture's path.
+
+    Attributes:
+        ends: Where it begins and ends, in [0, 1].
+        risen: The value at its end less that at its beginning, (K,).
+        slope: The integral of the gradient over it, (K, ...).
+        off: How far what the slope adds is from that, at most.
+    """
+
+    ends: tuple[float, float]
+    risen: Tensor
+    slope: Tensor
+    off: float
+
+
+class _Path:
+    """The straight line between two states of n pictures, as what follows them sees it.
+
+    Args:
+        replay: What the network makes of its features.
+        done: How many of its steps lead to the states.
+        start: Where the line begins, (n or 1, ...).
+        end: Where it ends, (n, ...).
+        output: What the network made of that.
+        value: What is shared out.
+    """
+
+    def __init__(
+        self,
+        replay: Replay,
+        done: int,
+        start: Tensor,
+        end: Tensor,
+        output: Tensor,
+        value: Value,
+    ) -> None:
+        self._replay, self._done, self._value = replay, done, value
+        self._is_empty = done == len(replay.steps)
+        exact = torch.float64 if self._is_empty else end.dtype
+        self._start, self._way = start.to(exact).expand_as(end), end.to(exact) - start.to(exact)
+        self._output = output
+        self._together = max(1, _MOST_NUMBERS // max(end.numel(), 1))  # points of every path
+
+    def integrate(self, tolerance: float) -> tuple[Tensor, Tensor, int]:
+        """The integral of the gradient (K, n, ...), the value's rise (n, K), and the points."""
+        whole = [(0.0, 1.0)]
+        pieces = self._pieces([whole] * len(self._way))
+        nodes = _NODES
+        while nodes < _MOST_NODES:
+            left = [sum(piece.off for piece in own) > tolerance for own in pieces]
+            if not any(left):
+                break
+            worst = [max(own, key=lambda piece: piece.off) for own in pieces]
+            halves = self._pieces([_halves(*piece.ends) for piece in worst])
+            for own, piece, new, is_left in zip(pieces, worst, halves, left, strict=True):
+                if is_left:
+                    own.remove(piece)
+                    own.extend(new)
+            nodes += 2 * _NODES
+        slopes = [torch.stack([piece.slope for piece in own]).sum(0) for own in pieces]
+        risen = [torch.stack([piece.risen for piece in own]).sum(0) for own in pieces]
+        return torch.stack(slopes, dim=1), torch.stack(risen), nodes
+
+    def _pieces(self, parts: Sequence[Sequence[tuple[float, float]]]) -> list[list[_Piece]]:
+        """Each picture's path over adjoining parts, as many for each."""
+        count = len(parts[0])
+        ends = torch.tensor([[own[0][0], *(end for _, end in own)] for own in parts]).double()
+        begin, length = ends[:, :-1].T[:, None], ends.diff().T[:, None]
+        points, weights = (
+            torch.from_numpy(part) for part in np.polynomial.legendre.leggauss(_NODES)
+        )
+        inner = begin + length * (points[:, None] + 1) / 2
+        values, gradients = self._look(torch.cat([ends.T, inner.flatten(0, 1)]))
+        risen = values[: count + 1].diff(dim=0)
+        of_parts = gradients[:, count + 1 :].unflatten(1, (count, _NODES))
+        scales = (length * weights[:, None] / 2).to(gradients)
+        shape = (1, *scales.shape, *[1] * (gradients.dim() - 3))
+        slopes = (of_parts * scales.reshape(shape)).sum(2)
+        added = (slopes * self._way).flatten(3).sum(3).double()
+        off = (risen.movedim(-1, 0) - added).abs().amax(0)
+        return [
+            [
+                _Piece(own[part], risen[part, i], slopes[:, part, i], float(off[part, i]))
+                for part in range(count)
+            ]
+            for i, own in enumerate(parts)
+        ]
+
+    def _look(self, times: Tensor) -> tuple[Tensor, Tensor]:
+        """The values (T, n, K) and gradients (K, T, n, ...) at points of the paths, (T, n)."""
+        if self._together > 1:
+            try:
+                return self._in_turn(times)
+            except (RuntimeError, IndexError, ValueError, StandsAside):
+                if self._is_empty:
+                    raise
+                self._together = 1  # its steps hold how many pictures there are
+        return self._in_turn(times)
+
+    def _in_turn(self, times: Tensor) -> tuple[Tensor, Tensor]:
+        found = [self._at(some) for some in times.split(self._together)]
+        values, gradients = zip(*found, strict=True)
+        return torch.cat(values), torch.cat(gradients, dim=1)
+
+    def _at(self, times: Tensor) -> tuple[Tensor, Tensor]:
+        count, n = times.shape
+        shape = (count, n, *[1] * (self._way.dim() - 1))
+        states = self._start + times.to(self._way).reshape(shape) * self._way
+        states = states.flatten(0, 1).requires_grad_()
+        output = states if self._is_empty else self._replay(states.clone(), self._done)
+        self._check(times, output)
+        values = self._value(output.double())
+        gradients = [
+            torch.autograd.grad(column.sum(), states, retain_graph=True)[0].unflatten(0, (count, n))
+            for column in values.unbind(1)
+        ]
+        return values.detach().unflatten(0, (count, n)), torch.stack(gradients)
+
+    def _check(self, times: Tensor, output: Tensor) -> None:
+        """Refuse steps that do not make of the features what the network made of them."""
+        if len(output) != times.numel():
+            raise StandsAside("its steps hold how many pictures there are")
+        for place in (times == 1).all(1).nonzero()[:, 0].tolist():
+            own = output.detach().unflatten(0, times.shape)[place]
+            check_agreement(own.to(self._output.dtype), self._output)
+
+
+def _halves(begin: float, end: float) -> list[tuple[float, float]]:
+    middle = (begin + end) / 2
+    return [(begin, middle), (middle, end)]

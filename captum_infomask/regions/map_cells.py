@@ -1,0 +1,162 @@
+# Regions that are the cells of feature maps, whose information spreads as a density.
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from captum_infomask._types import Shape, Tensors
+from captum_infomask.regions.base import Regions
+from captum_infomask.regions.boxes import BoxRegions
+
+_GROUP = 32  # regions whose masks are held at a time
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class MapCells:
+    r"""The cells of a map over frames: the whole picture, or parts of it that were shown alone.
+
+    A cell's score is spread as a density: linear between the centres of cells, constant beyond the
+    outermost ones,
+
+    .. math::
+
+        d(p) = \sum_c \varphi_c \int_p \Lambda_c, \qquad \int \Lambda_c = 1,
+
+    with :math:`\Lambda_c` the hat function of cell c and the integral over pixel p, so that the map
+    sums to what the cells sum to. Where frames are parts of the picture, their densities are taken
+    for equal shares of it, and the mean over the frames that show a pixel counts.
+
+    Attributes:
+        shapes: The shape of one example, (C, ...).
+        grid: The number of cells along each dimension after the channels.
+        frames: Start and stop of each frame in these dimensions, long (F, D, 2).
+    """
+
+    shapes: tuple[Shape, ...]
+    grid: tuple[int, ...]
+    frames: Tensor
+
+    def __repr__(self) -> str:
+        """What a prompt shows."""
+        frames = f" in {len(self.frames)} frames" if len(self.frames) > 1 else ""
+        return f"MapCells({' × '.join(map(str, self.grid))} cells{frames} of {self.shapes[0]})"
+
+    def __len__(self) -> int:
+        return len(self.frames) * math.prod(self.grid)
+
+    def check_batch(self, n: int) -> None:
+        """Cells suit any batch."""
+
+    def present(self, n: int) -> Tensor:
+        """Every image has every cell."""
+        return torch.ones(n, len(self), dtype=torch.bool)
+
+    def masks(
+        self, images: Tensor, regions: Tensor, device: torch.device
+    ) -> tuple[Tensor | None, ...]:
+        """The elements that each view's cell touches."""
+        mask = torch.ones(len(regions), *[1] * len(self.shapes[0]), dtype=torch.bool, device=device)
+        for dim, spans in enumerate(self._spans()[regions].unbind(1)):
+            size = self.shapes[0][1 + dim]
+            place = torch.arange(size, device=device)
+            start, stop = spans.to(device).unbind(1)
+            inside = (place >= start[:, None]) & (place < stop[:, None])
+            shape = [len(regions), *[1] * len(self.shapes[0])]
+            shape[2 + dim] = size
+            mask = mask & inside.reshape(shape)
+        return (mask,)
+
+    def rectangles(self) -> Tensor | None:
+        """The pixels that cells touch, of pictures."""
+        if len(self.grid) != 2:
+            return None
+        return self._spans().transpose(1, 2).reshape(1, -1, 4)
+
+    def paint(self, scores: Tensor, overlap: str, nats_per_unit: float) -> Tensors:
+        """The densities; for ``max`` the highest score of the cells that touch an element."""
+        shape = self.shapes[0]
+        if overlap == "max":
+            every = torch.tensor([[[0, shape[0]]]]).expand(len(self), 1, 2)
+            boxes = torch.cat([every, self._spans()], dim=1)
+            return BoxRegions(self.shapes, (boxes,)).paint(scores, "max", nats_per_unit)
+        canvas = scores.new_zeros(len(scores), *shape[1:])
+        cover = scores.new_zeros(shape[1:])
+        whole = math.prod(shape[1:])
+        cells = scores.unflatten(1, (len(self.frames), *self.grid))
+        for frame, values in zip(self.frames.tolist(), cells.unbind(1), strict=True):
+            spot, density = tuple(slice(start, stop) for start, stop in frame), values
+            for dim, ((start, stop), count) in enumerate(zip(frame, self.grid, strict=True)):
+                hats = _hats(stop - start, count).to(values)
+                density = torch.tensordot(density, hats, dims=([1 + dim], [1])).movedim(-1, 1 + dim)
+            canvas[(slice(None), *spot)] += density * (cover[spot].numel() / whole)
+            cover[spot] += 1
+        painted = (canvas / cover.clamp_min(1))[:, None]
+        return (painted.expand(len(scores), *shape).contiguous(),)
+
+    def describe(self, region: int) -> str:
+        """Name a cell by its spans."""
+        spans = ", ".join(f"{start}:{stop}" for start, stop in self._spans()[region].tolist())
+        return f"[:, {spans}]"
+
+    def state(self) -> dict[str, Tensor]:
+        """The frames, grid and shape as tensors."""
+        return {
+            "frames": self.frames.contiguous(),
+            "grid": torch.tensor(self.grid).long(),
+            "shape.0": torch.tensor(self.shapes[0]).long(),
+        }
+
+    def _spans(self) -> Tensor:
+        """The elements that cells touch: start and stop in each dimension, long (R, D, 2)."""
+        spans: list[tuple[tuple[int, int], ...]] = []
+        for frame in self.frames.tolist():
+            sides = [
+                [
+                    (
+                        start + i * (stop - start) // count,
+                        start - (-(i + 1) * (stop - start) // count),
+                    )
+                    for i in range(count)
+                ]
+                for (start, stop), count in zip(frame, self.grid, strict=True)
+            ]
+            spans += product(*sides)
+        return torch.tensor(spans)
+
+
+def over_picture(shape: Shape) -> MapCells:
+    """The whole of a picture as one cell."""
+    places = shape[1:]
+    return MapCells((shape,), (1,) * len(places), torch.tensor([[[0, size] for size in places]]))
+
+
+def sums(regions: Regions, density: Tensor) -> Tensor:
+    """The integral of densities (n, ...) without channels over each region, (n, R).
+
+    NaN where an image does not have the region.
+    """
+    n = len(density)
+    found = density.new_full((n, len(regions)), torch.nan)
+    for image, has in enumerate(regions.present(n)):
+        for some in has.nonzero()[:, 0].split(_GROUP):
+            (mask,) = regions.masks(torch.full_like(some, image), some, density.device)
+            assert mask is not None, "every region has an element"
+            inside = mask[:, 0].expand(-1, *density.shape[1:]).flatten(1).to(density)
+            found[image, some] = inside @ density[image].flatten()
+    return found
+
+
+def _hats(size: int, count: int) -> Tensor:
+    """The integrals of each cell's hat over each of a side's elements, float64 (size, count)."""
+    width = size / count
+    edges = torch.arange(size + 1, dtype=torch.float64)[:, None]
+    centres = (torch.arange(count - 1, dtype=torch.float64) + 0.5) * width
+    # From each centre to the next the share of all later cells rises from 0 to 1; their integrals.
+    rising = (edges - centres).clamp(0, width) ** 2 / (2 * width)
+    later = rising + (edges - centres - width).clamp_min(0)
+    later = torch.cat([edges, later, torch.zeros_like(edges)], dim=1)
+    return (later[:, :-1] - later[:, 1:]).diff(dim=0) / width

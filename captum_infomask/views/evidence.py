@@ -1,0 +1,185 @@
+# The view `evidence`: what every feature of a layer adds to the information, as settings.
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from captum_infomask._checks import ArgumentError, describe, plain, positive_int, short_repr
+from captum_infomask.views.plan import Hidden, Scene, ViewPlan
+
+Layer = nn.Module | str
+Layers = Layer | Sequence[Layer] | None
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class HalfCrops:
+    """Nine half-overlapping crops of half the picture's sides, each shown alone.
+
+    They are strictly local: a cell of a feature map of the whole picture has seen what lies around
+    it, a crop's has not seen what lies outside of the crop.
+
+    Args:
+        size: (height, width) that crops are resized to, or a side; the crops' own size if None.
+
+    Raises:
+        ArgumentError: ``size`` is no size.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask import HalfCrops, InfoMask
+        >>> layers = [torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1)]
+        >>> model = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(4, 2)).eval()
+        >>> sizes = [None, HalfCrops(16)]
+        >>> bits = InfoMask(model).attribute(
+        ...     torch.rand(1, 1, 16, 16), target=1, view="evidence", input_sizes=sizes)
+        >>> bits.shape
+        torch.Size([1, 1, 16, 16])
+    """
+
+    size: int | Size | None = None
+
+    def __post_init__(self) -> None:
+        if self.size is not None:
+            object.__setattr__(self, "size", _side_or_size("size", self.size))
+
+
+InputSizes = list[int | Size | HalfCrops | None] | None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    r"""What every cell of a feature map adds, from none of the features to all of them.
+
+    .. math::
+
+        \varphi_c = \int_0^1 \frac{\partial\, i(y; f_0 + t (f - f_0))}{\partial f_c}
+            \cdot (f_c - f_{0,c})\, dt, \qquad \sum_c \varphi_c = i(y; x) - i(y; f_0).
+
+    Attributes:
+        layers: Where features are read; the layer that is found if empty.
+        sizes: What pictures are shown at: their own size (None), another one, or crops.
+        from_blank: Whether f₀ is the features of the all-imputed picture because the user said what
+            that is. Else it is zero, unless what follows hides the features' scale.
+
+    Source: Aumann & Shapley, "Values of Non-Atomic Games", 1974; integrated gradients
+    (Sundararajan, Taly & Yan, arXiv 1703.01365) are the same of pixels.
+    """
+
+    layers: tuple[Layer, ...] = ()
+    sizes: tuple[Size | HalfCrops | None, ...] = (None,)
+    from_blank: bool = False
+    name = "evidence"
+
+    @classmethod
+    def checked(cls, layer: object, input_sizes: object, *, from_blank: bool) -> Evidence:
+        """Check every setting; raises ``ArgumentError``."""
+        return cls(_checked_layers(layer), _checked_sizes(input_sizes), from_blank)
+
+    def check(self, scene: Scene) -> None:
+        """Features have places: there must be one input, and dimensions that are places."""
+        shapes = ", ".join(str(tuple(x.shape)) for x in scene.inputs)
+        if len(scene.inputs) != 1 or scene.inputs[0].dim() < 3:
+            raise ArgumentError(
+                f"Expected `inputs` to be one tensor (N, C, ...) with places after the channels, "
+                f"such as pictures, for view='evidence'; got {shapes}. Pass view='drop'."
+            )
+        if scene.inputs[0].dim() != 4 and self.sizes != (None,):
+            raise ArgumentError(
+                f"Expected `input_sizes` with pictures (N, C, H, W) only; got inputs {shapes}."
+            )
+        for size in self.sizes:
+            if isinstance(size, HalfCrops) and min(scene.inputs[0].shape[2:]) < 4:
+                raise ArgumentError(
+                    f"Expected pictures of 4 pixels a side or more for HalfCrops; got {shapes}."
+                )
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What the network is shown at one size.
+
+    Attributes:
+        plan: One view for each picture and frame, pictures running slowest.
+        frames: Start and stop of what views show, in each dimension of places, long (F, D, 2).
+    """
+
+    plan: ViewPlan
+    frames: Tensor
+
+
+def shown_at(scene: Scene, size: Size | HalfCrops | None, hidden: Hidden = "nothing") -> Shown:
+    """Every picture at a size, or its half crops.
+
+    Args:
+        scene: The pictures.
+        size: The size; None for their own.
+        hidden: ``nothing``, or ``everything`` for the all-imputed pictures.
+    """
+    places = scene.inputs[0].shape[2:]
+    whole = torch.tensor([[[0, side] for side in places]])
+    if size is None:
+        return Shown(ViewPlan(scene, hidden, scene.images), whole)
+    frames = whole if not isinstance(size, HalfCrops) else _halves(*places)
+    sides = size.size if isinstance(size, HalfCrops) else size
+    images = scene.images.repeat_interleave(len(frames))
+    cuts = frames.transpose(1, 2).reshape(-1, 4).repeat(len(scene.images), 1)
+    sizes = (frames[:, :, 1] - frames[:, :, 0]).repeat(len(scene.images), 1)
+    if sides is not None:
+        sizes = torch.tensor(sides).expand(len(images), 2)
+    return Shown(ViewPlan(scene, hidden, images, cuts=cuts, sizes=sizes), frames)
+
+
+def _halves(height: int, width: int) -> Tensor:
+    """Nine frames of half the sides, a quarter apart."""
+    sides = [(height + 1) // 2, (width + 1) // 2]
+    starts = [
+        [round(step * (side - half) / 2) for step in range(3)]
+        for side, half in zip((height, width), sides, strict=True)
+    ]
+    return torch.tensor(
+        [[[y, y + sides[0]], [x, x + sides[1]]] for y in starts[0] for x in starts[1]]
+    )
+
+
+def _checked_layers(layer: object) -> tuple[Layer, ...]:
+    if layer is None:
+        return ()
+    several: list[Any] = list(layer) if isinstance(layer, list | tuple) else [layer]
+    wrong = [one for one in several if not isinstance(one, nn.Module | str)]
+    if wrong or not several:
+        raise ArgumentError(
+            f"Expected `layer` to be a module, a layer's name, or a list of these; got "
+            f"{describe(wrong[0] if wrong else layer)}."
+        )
+    return tuple(several)
+
+
+def _checked_sizes(sizes: object) -> tuple[Size | HalfCrops | None, ...]:
+    if sizes is None:
+        return (None,)
+    if not isinstance(sizes, list) or not sizes:
+        raise ArgumentError(
+            f"Expected `input_sizes` to be a list of sides, (height, width), None for the "
+            f"pictures' own size, or HalfCrops(); got {short_repr(sizes)}."
+        )
+    return tuple(
+        one if one is None or isinstance(one, HalfCrops) else _side_or_size("input_sizes", one)
+        for one in sizes
+    )
+
+
+def _side_or_size(name: str, given: Any) -> Size:
+    if isinstance(given, tuple | list):
+        if len(given) == 2:
+            return positive_int(name, given[0]), positive_int(name, given[1])
+    elif isinstance(plain(given), int):
+        side = positive_int(name, given)
+        return side, side
+    raise ArgumentError(
+        f"Expected `{name}` to hold a side or (height, width); got {short_repr(given)}."
+    )
