@@ -207,21 +207,33 @@ class _Pass:
     """
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
-        self.recording = Recording()
         self._layers = layers
-        self._noted: dict[nn.Module, list[tuple[int, Tensor]]] = {one: [] for one in layers}
+        self._noted: dict[nn.Module, list[tuple[int, Tensor]]] = {}
 
     def run(self, function: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
-        """Run the network with gradients: without, it may take other ways, which have none."""
+        """Run the network with gradients: without, it may take other ways, which have none.
+
+        Some networks cannot; they are run without.
+        """
+        try:
+            self._run(function, inputs, with_gradients=True)
+        except RuntimeError:
+            self._run(function, inputs, with_gradients=False)
+        return self.output.detach() if isinstance(self.output, Tensor) else self.output
+
+    def _run(
+        self, function: Callable[..., Any], inputs: tuple[Any, ...], *, with_gradients: bool
+    ) -> None:
+        self.recording = Recording()
+        self._noted = {one: [] for one in self._layers}
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))
-            stack.enter_context(torch.enable_grad())
+            stack.enter_context(torch.set_grad_enabled(with_gradients))
             for layer in self._layers:
                 stack.callback(layer.register_forward_hook(self._note).remove)
-            self.inputs = inputs[0].detach().clone().requires_grad_().clone()
+            self.inputs = inputs[0].detach().clone().requires_grad_(with_gradients).clone()
             with self.recording:
                 self.output = function(self.inputs, *inputs[1:])
-        return self.output.detach() if isinstance(self.output, Tensor) else self.output
 
     def maps(self) -> list[FeatureMap]:
         """The feature maps that are asked for."""

@@ -14,7 +14,8 @@ from captum_infomask.engines.traced import StandsAside
 
 # What tells where the channels of what it reads stand, by words in its name.
 _FIRST = ("conv", "pool", "batch_norm", "group_norm", "instance_norm", "interpolate", "pixel")
-_LAST = ("linear", "layer_norm", "rms_norm", "attention", "addmm", "matmul")
+_LAST = ("linear", "layer_norm", "rms_norm", "attention")
+_HEADS = ("attention", "matmul", "bmm", "einsum")  # of (N, heads, L, C), which is no map
 _REDUCTIONS = ("mean", "sum", "amax", "max", "logsumexp", "norm", "linalg_vector_norm")
 _MOVES = ("permute", "transpose", "swapaxes", "movedim", "moveaxis")
 _ENDS = ("flatten", "view", "reshape")
@@ -151,7 +152,7 @@ def axes_of(recording: Recording, value: Tensor, after: int, places: int) -> tup
     if told is None:
         # Maps whose places are put one after another, as a network's first layers have them.
         told = "first" if value.dim() == 2 + places and value.dim() > 3 else None
-    if told is None:
+    if told in (None, "heads"):
         return None
     return first if told == "first" else last
 
@@ -165,7 +166,7 @@ def _told(steps: Sequence[Step], value: Tensor, *, forward: bool) -> str | None:
             continue
         told = _tells(step, at)
         if told:
-            return {"first": "last", "last": "first"}[told] if is_moved else told
+            return _OTHER[told] if is_moved else told
         follows = step.made[:1] if forward else step.given[:1]
         if not follows or follows[0].dim() != value.dim():
             return None
@@ -175,9 +176,14 @@ def _told(steps: Sequence[Step], value: Tensor, *, forward: bool) -> str | None:
     return None
 
 
+_OTHER = {"first": "last", "last": "first", "heads": "heads"}
+
+
 def _tells(step: Step, at: Tensor) -> str | None:
     """Where a step has the channels of what it reads, or makes: ``first`` or ``last``."""
     name, dims = step.name, at.dim()
+    if dims > 3 and any(word in name for word in _HEADS):
+        return "heads"
     if name in _REDUCTIONS:
         return _reduced(_argument(step, "dim"), dims)
     if name in ("getitem", "select"):

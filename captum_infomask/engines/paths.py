@@ -17,8 +17,11 @@ _NODES = 8  # Gauss–Legendre's, on each piece of a path
 _MOST_NODES = 128
 _MOST_NUMBERS = 2**21  # of the features at points that are looked at together
 
-_RESHAPES = ("flatten", "view", "reshape", "squeeze", "unsqueeze", "permute", "transpose")
-_AFFINE = (*_RESHAPES, "contiguous", "clone", "mean", "sum", "linear", "conv1d", "conv2d", "conv3d")
+_MOVES = ("permute", "transpose")
+_RESHAPES = ("flatten", "view", "reshape", "squeeze", "unsqueeze")
+_REDUCTIONS = ("mean", "sum")
+_LAYERS = ("linear", "conv1d", "conv2d", "conv3d")
+_AFFINE = (*_MOVES, *_RESHAPES, *_REDUCTIONS, *_LAYERS, "contiguous", "clone")
 _AFFINE_POOLS = ("adaptive_avg_pool", "avg_pool")
 # The place of ``training`` among the arguments.
 _WHILE_TRAINING = {
@@ -101,9 +104,9 @@ def shares_along(
 
 
 def _affine_steps(replay: Replay) -> int:
-    """How many steps from the features on are affine, and lead to one value."""
+    """How many steps from the features on are affine, and lead to one value, a row a picture."""
     for place, step in enumerate(replay.steps):
-        if not (_is_affine(step) and replay.is_chain(place)):
+        if not (_is_affine(step) and _keeps_rows(step) and replay.is_chain(place)):
             return place
     return len(replay.steps)
 
@@ -115,6 +118,16 @@ def _is_affine(step: Again) -> bool:
         training = step.kwargs.get("training", step.args[place] if len(step.args) > place else True)
         return training is False
     return name in _AFFINE or name.startswith(_AFFINE_POOLS)
+
+
+def _keeps_rows(step: Again) -> bool:
+    """Whether the first dimension goes on to hold the pictures, each by itself."""
+    before, after = step.shapes
+    if step.name in _MOVES or step.name in _REDUCTIONS:
+        sizes = tuple(range(2, 2 + len(before)))  # that tell dimensions apart
+        moved = step.function(torch.empty(sizes, device="meta"), *step.args[1:], **step.kwargs)
+        return tuple(moved.shape[:1]) == sizes[:1]
+    return before[:1] == after[:1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,14 +222,23 @@ class _Path:
 
     def _look(self, times: Tensor) -> tuple[Tensor, Tensor]:
         """The values (T, n, K) and gradients (K, T, n, ...) at points of the paths, (T, n)."""
-        if self._together > 1:
+        while True:
             try:
                 return self._in_turn(times)
-            except (RuntimeError, IndexError, ValueError, StandsAside):
-                if self._is_empty:
-                    raise
-                self._together = 1  # its steps hold how many pictures there are
-        return self._in_turn(times)
+            except (RuntimeError, IndexError, ValueError, StandsAside) as error:
+                if not self._is_eased():
+                    first = str(error).strip().splitlines()[:1]
+                    raise StandsAside(f"its steps cannot be run again: {''.join(first)}") from error
+
+    def _is_eased(self) -> bool:
+        """Whether there is another way to run the steps: one point after another, or on copies."""
+        if self._together > 1:
+            self._together = 1  # its steps may hold how many pictures there are
+        elif not self._replay.is_careful:
+            self._replay.is_careful = True
+        else:
+            return False
+        return not self._is_empty
 
     def _in_turn(self, times: Tensor) -> tuple[Tensor, Tensor]:
         found = [self._at(some) for some in times.split(self._together)]

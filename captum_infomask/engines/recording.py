@@ -105,6 +105,7 @@ class Again:
         kwargs: The same, by name.
         reads: The slots among these.
         makes: The slots of what it returns.
+        shapes: The shapes of the first tensor that it read, and of the first that it made.
         ends: Slots that no step reads later.
     """
 
@@ -114,6 +115,7 @@ class Again:
     kwargs: Mapping[str, Any]
     reads: tuple[int, ...]
     makes: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], tuple[int, ...]]
     ends: tuple[int, ...] = ()
 
 
@@ -130,6 +132,7 @@ class Replay:
 
     Attributes:
         steps: The steps.
+        is_careful: Whether what steps write to is copied first: gradients may need it as it was.
 
     Raises:
         StandsAside: The output is not made of the value, or by steps that cannot be run again.
@@ -151,6 +154,7 @@ class Replay:
                     _check_constant(step, each, version, seen)
         self.steps = self._with_ends([self._again(step) for step in following])
         self._first = self._slots[id(value)]
+        self.is_careful = False
         del self._slots  # ids, which say nothing once the recording is gone
 
     def __call__(self, value: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
@@ -162,6 +166,8 @@ class Replay:
                 lambda each: values[each.number] if isinstance(each, _Slot) else each,
                 (step.args, step.kwargs),
             )
+            if self.is_careful and step.reads[:1] == step.makes[:1]:
+                args = (args[0].clone(), *args[1:])
             results = _tensors(step.function(*args, **kwargs))
             values.update(zip(step.makes, results, strict=True))
             made = results[0] if results else made
@@ -187,7 +193,8 @@ class Replay:
         args, kwargs = tree_map(kept, (step.args, step.kwargs))
         reads = tuple(self._slots[id(each)] for each in step.given if id(each) in self._slots)
         makes = tuple(self._slots[id(each)] for each in step.made)
-        return Again(step.name, step.function, args, kwargs, reads, makes)
+        shapes = _shape(step.given), _shape(step.made)
+        return Again(step.name, step.function, args, kwargs, reads, makes, shapes)
 
     def _with_ends(self, steps: list[Again]) -> list[Again]:
         last: dict[int, int] = {}
@@ -212,6 +219,10 @@ def _check_constant(step: Step, each: Tensor, version: int, seen: set[int]) -> N
 
 def _tensors(value: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+
+
+def _shape(tensors: Sequence[Tensor]) -> tuple[int, ...]:
+    return tuple(tensors[0].shape) if tensors else ()
 
 
 def _version(tensor: Tensor) -> int:
