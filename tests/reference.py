@@ -3,6 +3,7 @@
 One view at a time, one Python float at a time.
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -114,3 +115,94 @@ def spread(scores, spots, shape, overlap="mean", sign=1.0):
             mean = sum(math.exp(sign * v * nats_per_bit) for v in covering) / len(covering)
             out[element] = sign * math.log(mean) / nats_per_bit
     return out
+
+
+def differentiable_information(output, y, *, unit="bits", **score):
+    """i(y; v) of outputs (B, M), in float64, with gradients: the same formulas."""
+    head, temperature = score.get("head", "logits"), score.get("temperature", 1.0)
+    classes = output.shape[1]
+    prior = score.get("prior") or (
+        [0.5] * classes if head == "sigmoid" else [1 / classes] * classes
+    )
+    log_prior = torch.tensor(prior).double().log()
+    if head == "raw":
+        nats = output[:, y] / temperature
+    elif head == "sigmoid":
+        nats = -torch.log1p(torch.exp(-output[:, y] / temperature)) - log_prior[y]
+    elif score.get("trained_with") == "pc_softmax":
+        critic = output / temperature
+        nats = critic[:, y] - torch.log((log_prior.exp() * critic.exp()).sum(1))
+    else:
+        logits = (output.log() if head == "probs" else output) / temperature
+        nats = logits[:, y] - torch.log(logits.exp().sum(1)) - log_prior[y]
+    return nats / (math.log(2) if unit == "bits" else 1.0)
+
+
+def evidence(tail, f, start, y, **score):
+    """What each cell of a map (1, C, h, w) adds on the way from ``start``: 200 pieces, 8 points."""
+    points, weights = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(8))
+    pieces = torch.arange(200).double()[:, None]
+    times, weights = ((pieces + (points + 1) / 2) / 200).flatten(), weights.repeat(200) / 400
+    total = torch.zeros_like(f)
+    for some, heavy in zip(times.split(100), weights.split(100), strict=True):
+        at = (start + some[:, None, None, None] * (f - start)).detach().requires_grad_()
+        value = differentiable_information(tail(at), y, **score)
+        (slope,) = torch.autograd.grad((value * heavy).sum(), at)
+        total += slope.sum(0, keepdim=True)
+    return (total * (f - start)).sum(1)
+
+
+def density(cells, height, width):
+    """Cells (h, w) as pixels (height, width): linear between the cells' centres, flat outside."""
+
+    def shares(size, count):
+        centres = [(i + 0.5) * size / count for i in range(count)]
+        hats = np.eye(count)
+        table = np.zeros((size, count))
+        for pixel in range(size):
+            corners = sorted({pixel, pixel + 1, *(c for c in centres if pixel < c < pixel + 1)})
+            for left, right in itertools.pairwise(corners):
+                for i in range(count):
+                    ends = np.interp([left, right], centres, hats[i])
+                    table[pixel, i] += (right - left) * ends.mean()
+        return torch.from_numpy(table * count / size)
+
+    h, w = cells.shape
+    return shares(height, h) @ cells.double() @ shares(width, w).T
+
+
+def shapley(logits, y):
+    """Exact Shapley values in bits of the parts (R, M) of a sum of logits, the prior uniform."""
+    parts = len(logits)
+    values = {}
+    for chosen in itertools.product((0, 1), repeat=parts):
+        total = torch.tensor(chosen).double() @ logits
+        values[chosen] = float(total[y] - torch.logsumexp(total, 0)) / math.log(2)
+    found = torch.zeros(parts).double()
+    for part in range(parts):
+        for chosen, value in values.items():
+            if not chosen[part]:
+                size = sum(chosen)
+                weight = math.factorial(size) * math.factorial(parts - size - 1)
+                more = tuple(1 if k == part else c for k, c in enumerate(chosen))
+                found[part] += weight / math.factorial(parts) * (values[more] - value)
+    return found
+
+
+def shapley_bound(logits):
+    """How far the diagonal may lie from that, in bits: a quarter of a range times a mean range."""
+    parts = len(logits)
+    points, weights = np.polynomial.legendre.leggauss(6)
+    found = torch.zeros(parts).double()
+    for part in range(parts):
+        others = [k for k in range(parts) if k != part]
+        for chosen in itertools.product((0, 1), repeat=parts - 1):
+            for t, weight in zip((points + 1) / 2, weights / 2, strict=True):
+                chance = math.prod(t if c else 1 - t for c in chosen)
+                for s, own in zip((points + 1) / 2, weights / 2, strict=True):
+                    gap = (s - t) * logits[part]
+                    for c, k in zip(chosen, others, strict=True):
+                        gap = gap + (c - t) * logits[k]
+                    found[part] += weight * own * chance * float(gap.max() - gap.min())
+        found[part] *= float(logits[part].max() - logits[part].min()) / 4
+    return found / math.log(2)

@@ -33,7 +33,9 @@ from captum_infomask.scores.readings import Reading
 from captum_infomask.views.evidence import Evidence, Shown, shown_at
 from captum_infomask.views.plan import Scene, ViewPlan
 
-MISSING = 1e-3  # bits that a map's sum may fall short of, where the path takes so many points
+# Bits that a map's sum may fall short of, as long as the path may take more points.
+_MISSING = {torch.float64: 1e-7}
+_MISSING_ELSE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +111,7 @@ class RunningEvidence:
                 maps = [replace(one, value=one.value.detach()) for one in maps]
                 starts = self._starts(maps, replays, shown.plan, rows)
             except StandsAside as reason:
-                raise _unfit(reason) from None
+                raise self._unfit(reason) from None
             self._words.update((one.words, None) for one in maps)
             yield _Chunk(rows, output, tuple(maps), tuple(replays), tuple(starts))
 
@@ -128,17 +130,21 @@ class RunningEvidence:
         Returns:
             A part for each layer.
         """
-        tolerance = MISSING * NATS_PER_UNIT["bits"] / NATS_PER_UNIT[reader.unit]
+        bits = NATS_PER_UNIT["bits"] / NATS_PER_UNIT[reader.unit]
         found: list[list[tuple[Tensor, FeatureMap, Shares]]] = []
         for chunk in chunks:
             targets = None if table is None else table[shown.plan.images[chunk.rows]]
             value = _value(reader, targets, len(chunk.rows))
+            tolerance = _MISSING.get(chunk.output.dtype, _MISSING_ELSE) * bits
             of_layers = []
             for one, replay, start in zip(chunk.maps, chunk.replays, chunk.starts, strict=True):
                 try:
-                    shares = shares_along(replay, start, one.value, chunk.output, value, tolerance)
+                    with self._call.generators:
+                        shares = shares_along(
+                            replay, start, one.value, chunk.output, value, tolerance
+                        )
                 except StandsAside as reason:
-                    raise _unfit(reason) from None
+                    raise self._unfit(reason) from None
                 self._nodes = max(self._nodes, shares.nodes)
                 of_layers.append((chunk.rows, one, shares))
             found.append(of_layers)
@@ -188,6 +194,11 @@ class RunningEvidence:
             missing[rows] = shares.missing
         scores = scores.reshape(n, len(cells), -1)
         return MapPart(cells, scores, missing.unflatten(0, (n, frames)).mean(1))
+
+    def _unfit(self, reason: object) -> ArgumentError:
+        if self._call.generators.drew or self._call.libraries.found:
+            reason = "it draws random numbers, which model.eval() turns off in most networks"
+        return _unfit(reason)
 
     def _watched(self, *inputs: Any) -> Any:
         self._pass = _Pass(self._layers)
@@ -405,9 +416,11 @@ def _to_run(
         return forward_func, []
     isolation = Isolation(alias)
     own = isolation.copy(forward_func)
-    if not isolation.is_whole:
-        return forward_func, named
-    return own, [isolation.copy(one) for one in named]
+    copies = [isolation.copy(one) for one in named]
+    reached = {id(module) for module in modules_reached(own)}
+    if isolation.is_whole and all(id(one) in reached for one in copies):
+        return own, copies
+    return forward_func, named
 
 
 def _is_odd(module: nn.Module) -> bool:

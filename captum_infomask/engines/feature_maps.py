@@ -35,6 +35,7 @@ _NORMS = (
     "std_mean",
     "rsqrt",
 )
+_CUTS = ("getitem", "narrow", "center_crop")
 _MOST_PREFIX = 16  # tokens before those of places: the class, registers
 
 
@@ -117,6 +118,7 @@ def feature_map(recording: Recording, value: Tensor, after: int, inputs: Tensor)
         StandsAside: It is none, or nothing tells where its channels stand.
     """
     places = inputs.dim() - 2
+    _check_uncut(recording, inputs)
     if value.dim() not in (3, 2 + places) or not value.is_floating_point():
         raise StandsAside(f"a value of shape {tuple(value.shape)} is no feature map")
     axes = axes_of(recording, value, after - 1, places)
@@ -128,6 +130,18 @@ def feature_map(recording: Recording, value: Tensor, after: int, inputs: Tensor)
         return FeatureMap(value, after, axes, tuple(value.shape[dim] for dim in axes))
     prefix, grid = _grid(recording, value.shape[1], after, inputs)
     return FeatureMap(value, after, axes, grid, prefix)
+
+
+def _check_uncut(recording: Recording, inputs: Tensor) -> None:
+    """Refuse a network that takes a part of its pictures: cells would lie elsewhere."""
+    for place in recording.following(inputs):
+        step = recording.steps[place]
+        if any(word in step.name for word in (*_FIRST, *_LAST)):
+            return
+        if step.name in _CUTS and step.made and step.made[0].dim() == inputs.dim():
+            kept = zip(step.made[0].shape[2:], step.given[0].shape[2:], strict=True)
+            if any(after < before for after, before in kept):
+                raise StandsAside("it cuts its pictures before its first layer")
 
 
 def hides_scale(steps: Sequence[Again]) -> bool:
@@ -287,9 +301,11 @@ def _grid(
         for made in step.made:
             if "conv" in step.name and made.dim() == inputs.dim():
                 grid = tuple(made.shape[2:])
-                if 0 <= tokens - math.prod(grid) <= _MOST_PREFIX:
+                if 0 <= tokens - math.prod(grid) <= _CUTS = ("getitem", "narrow", "center_crop")
+_MOST_PREFIX:
                     return tokens - math.prod(grid), grid
-    for prefix in range(_MOST_PREFIX + 1):
+    for prefix in range(_CUTS = ("getitem", "narrow", "center_crop")
+_MOST_PREFIX + 1):
         cell = (math.prod(sizes) / max(tokens - prefix, 1)) ** (1 / len(sizes))
         grid = tuple(round(size / cell) for size in sizes)
         is_even = all(
