@@ -1,9 +1,7 @@
 """The view `evidence`, against integrals taken literally, Shapley values, and known truth."""
 
 import itertools
-import math
 
-import numpy as np
 import pytest
 import reference
 import torch
@@ -13,7 +11,7 @@ from hypothesis import strategies as st
 from refused import refused
 from state import unchanged
 from tiny import images, randomise
-from tiny_vits import CLASS_TOKEN, POOLED, timm_network, torchvision_network
+from tiny_vits import CLASS_TOKEN, POOLED, torchvision_network
 from torch import nn
 from torch.nn import functional as F
 
@@ -465,7 +463,5 @@ def test_networks_without_maps_are_told_what_to_pass():
     refused(("`size`",), lambda: HalfCrops("large"))
     refused(
         ("layer", "module"),
-        lambda: InfoMask(lambda x: flat(x)).attribute(
-            pictures(1), target=1, view="evidence", layer="0"
-        ),
+        lambda: InfoMask(flat.forward).attribute(pictures(1), target=1, view="evidence", layer="0"),
     )

@@ -301,11 +301,9 @@ def _grid(
         for made in step.made:
             if "conv" in step.name and made.dim() == inputs.dim():
                 grid = tuple(made.shape[2:])
-                if 0 <= tokens - math.prod(grid) <= _CUTS = ("getitem", "narrow", "center_crop")
-_MOST_PREFIX:
+                if 0 <= tokens - math.prod(grid) <= _MOST_PREFIX:
                     return tokens - math.prod(grid), grid
-    for prefix in range(_CUTS = ("getitem", "narrow", "center_crop")
-_MOST_PREFIX + 1):
+    for prefix in range(_MOST_PREFIX + 1):
         cell = (math.prod(sizes) / max(tokens - prefix, 1)) ** (1 / len(sizes))
         grid = tuple(round(size / cell) for size in sizes)
         is_even = all(
