@@ -20,6 +20,7 @@ from captum_infomask import (
     HalfCrops,
     InfoMap,
     InfoMask,
+    NormalNoise,
     from_masks,
     grid,
     keep_dropout,
@@ -239,7 +240,7 @@ def test_layers_by_module_by_name_and_several():
     mean = (named.attributions() + later.attributions()) / 2
     torch.testing.assert_close(mixed.attributions(), mean)
     torch.testing.assert_close(mixed.explained, (named.explained + later.explained) / 2)
-    by_function = InfoMask(lambda x: net(x)).score_regions(
+    by_function = InfoMask(lambda x: 1 * net(x)).score_regions(
         x, target=3, view="evidence", layer=net.body
     )
     torch.testing.assert_close(by_function.scores, named.scores)
@@ -416,8 +417,6 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_evidence_does_not_take_is_refused_by_name(name):
-    from captum_infomask import NormalNoise
-
     options, words = REFUSED[name]
     if options.get("imputer") == "draws":
         options = {"imputer": NormalNoise()}

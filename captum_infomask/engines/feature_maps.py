@@ -134,13 +134,16 @@ def feature_map(recording: Recording, value: Tensor, after: int, inputs: Tensor)
 
 def _check_uncut(recording: Recording, inputs: Tensor) -> None:
     """Refuse a network that takes a part of its pictures: cells would lie elsewhere."""
-    for place in recording.following(inputs):
-        step = recording.steps[place]
-        if any(word in step.name for word in (*_FIRST, *_LAST)):
-            return
-        if step.name in _CUTS and step.made and step.made[0].dim() == inputs.dim():
-            kept = zip(step.made[0].shape[2:], step.given[0].shape[2:], strict=True)
-            if any(after < before for after, before in kept):
+    shapes = {id(inputs)}  # of the pictures as they are, which elementwise steps go on to make
+    for step in recording.steps:
+        read = [each for each in step.given if id(each) in shapes]
+        for made in step.made if read else ():
+            if made.dim() != inputs.dim():
+                continue
+            kept = zip(made.shape[2:], inputs.shape[2:], strict=True)
+            if made.shape[2:] == inputs.shape[2:]:
+                shapes.add(id(made))
+            elif step.name in _CUTS and all(after <= before for after, before in kept):
                 raise StandsAside("it cuts its pictures before its first layer")
 
 
