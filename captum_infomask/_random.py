@@ -79,6 +79,15 @@ class OwnGenerators(TorchDispatchMode):
             _pop_mode()
         self._loan.close()  # after an interruption in the middle of one
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Inside, the block that this object was entered for looks at no operation."""
+        _pop_mode()
+        try:
+            yield
+        finally:
+            _push_mode(self)
+
     def seed(self, seed: int) -> None:
         """Begin again with the numbers of another seed."""
         self._seed = seed

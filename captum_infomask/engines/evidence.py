@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._random import OwnGenerators
 from captum_infomask.engines.base import Call
 from captum_infomask.engines.batched import Batched
 from captum_infomask.engines.feature_maps import FeatureMap, default_map, feature_map, hides_scale
@@ -89,7 +90,7 @@ class RunningEvidence:
         self._function, self._layers = _to_run(call.forward_func, view.layers)
         self._call = call
         self._own = Batched(folded=False).start(replace(call, forward_func=self._watched))
-        self._pass = _Pass(self._layers)
+        self._pass = _Pass(self._layers, call.generators)
         self._words, self._nodes = dict[str, None](), 0
         self.shown = 0
 
@@ -139,7 +140,7 @@ class RunningEvidence:
             of_layers = []
             for one, replay, start in zip(chunk.maps, chunk.replays, chunk.starts, strict=True):
                 try:
-                    with self._call.generators:
+                    with self._call.generators if replay.may_draw else nullcontext():
                         shares = shares_along(
                             replay, start, one.value, chunk.output, value, tolerance
                         )
@@ -201,8 +202,8 @@ class RunningEvidence:
         return _unfit(reason)
 
     def _watched(self, *inputs: Any) -> Any:
-        self._pass = _Pass(self._layers)
-        with explained(self._call.forward_func, inputs[:1]):
+        self._pass = _Pass(self._layers, self._call.generators)
+        with explained(self._call.forward_func, inputs[:1]), self._call.generators.paused():
             return self._pass.run(self._function, inputs)
 
 
@@ -211,15 +212,16 @@ class _Pass:
 
     Args:
         layers: Whose outputs are noted; the last feature map is looked for if there are none.
+        generators: What the network draws from.
 
     Attributes:
         recording: What the network did.
         output: What it returned.
     """
 
-    def __init__(self, layers: Sequence[nn.Module]) -> None:
-        self._layers = layers
-        self._noted: dict[nn.Module, list[tuple[int, Tensor]]] = {}
+    def __init__(self, layers: Sequence[nn.Module], generators: OwnGenerators) -> None:
+        self._layers, self._generators = layers, generators
+        self._noted: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {}
 
     def run(self, function: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
         """Run the network with gradients: without, it may take other ways, which have none.
@@ -235,7 +237,7 @@ class _Pass:
     def _run(
         self, function: Callable[..., Any], inputs: tuple[Any, ...], *, with_gradients: bool
     ) -> None:
-        self.recording = Recording()
+        self.recording = Recording(self._generators)
         self._noted = {one: [] for one in self._layers}
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))
@@ -252,12 +254,12 @@ class _Pass:
             return [default_map(self.recording, self.inputs, self.output)]
         return [
             feature_map(self.recording, value, after, self.inputs)
-            for after, value in map(self._of_layer, self._layers)
+            for value, after in map(self._of_layer, self._layers)
         ]
 
     def at(self, place: FeatureMap) -> Tensor:
         """The value where another pass had a feature map."""
-        for after, value in map(self._of_layer, self._layers):
+        for value, after in map(self._of_layer, self._layers):
             if after == place.after:
                 return value
         steps = self.recording.steps
@@ -266,18 +268,21 @@ class _Pass:
             raise StandsAside("it does other things with the all-imputed picture")
         return made[0]
 
-    def _of_layer(self, layer: nn.Module) -> tuple[int, Tensor]:
+    def _of_layer(self, layer: nn.Module) -> tuple[Tensor, int]:
+        """A layer's output, and the place of the step that copies it."""
         noted = self._noted[layer]
         if len(noted) != 1:
             raise StandsAside(f"the {type(layer).__name__} that is named ran {len(noted)} times")
-        return noted[0]
+        ((value, handed_on),) = noted
+        return value, self.recording.made(handed_on)[0]
 
     def _note(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         """Note a layer's output, and hand on a copy, since it may be written to."""
         if not isinstance(output, Tensor):
             raise StandsAside(f"the layer that is named returns {describe(output)}")
-        self._noted[module].append((len(self.recording.steps), output))
-        return output.clone()
+        handed_on = output.clone()
+        self._noted[module].append((output, handed_on))
+        return handed_on
 
 
 class EvidencePasses:
@@ -405,7 +410,10 @@ def _to_run(
     copied.
     """
     named = [_named(forward_func, one) if isinstance(one, str) else one for one in layers]
-    networks = modules_reached(forward_func)
+    if isinstance(forward_func, nn.Module):
+        networks = list(forward_func.modules())
+    else:
+        networks = modules_reached(forward_func)
     for one in named:
         if not any(one is module for module in networks):
             raise ArgumentError(

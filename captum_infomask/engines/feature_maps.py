@@ -97,12 +97,7 @@ def default_map(recording: Recording, inputs: Tensor, output: Tensor) -> Feature
     last = found[-1]
     if last.dim() == 3 and places == 2:
         last = _second_block(recording, found)
-    after = next(
-        place
-        for place in reversed(range(len(recording.steps)))
-        if any(each is last for each in recording.steps[place].made)
-    )
-    return feature_map(recording, last, after + 1, inputs)
+    return feature_map(recording, last, recording.made(last)[-1] + 1, inputs)
 
 
 def feature_map(recording: Recording, value: Tensor, after: int, inputs: Tensor) -> FeatureMap:
@@ -257,7 +252,7 @@ def _bottlenecks(
     kept: list[int] = []
     for place in reversed(places):
         step = steps[place]
-        if step.writes or any(id(each) in needed for each in step.made):
+        if step.written is not None or any(id(each) in needed for each in step.made):
             kept.append(place)
             needed.update(map(id, step.given))
     kept.reverse()

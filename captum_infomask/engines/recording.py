@@ -4,13 +4,79 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
+from captum_infomask._random import OwnGenerators
 from captum_infomask.engines.traced import StandsAside
+
+
+# Functions that draw no random number, by their names; of all others it is not known.
+_PLAIN = frozenset(
+    {
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "linear",
+        "batch_norm",
+        "layer_norm",
+        "group_norm",
+        "relu",
+        "relu_",
+        "hardtanh",
+        "hardtanh_",
+        "relu6",
+        "silu",
+        "silu_",
+        "gelu",
+        "hardswish",
+        "hardswish_",
+        "hardsigmoid",
+        "sigmoid",
+        "sigmoid_",
+        "tanh",
+        "leaky_relu",
+        "softmax",
+        "adaptive_avg_pool1d",
+        "adaptive_avg_pool2d",
+        "adaptive_avg_pool3d",
+        "avg_pool2d",
+        "max_pool2d",
+        "mean",
+        "sum",
+        "pad",
+        "add",
+        "add_",
+        "sub",
+        "mul",
+        "mul_",
+        "div",
+        "__get__",
+        "__getitem__",
+        "view",
+        "reshape",
+        "flatten",
+        "permute",
+        "transpose",
+        "squeeze",
+        "unsqueeze",
+        "expand",
+        "cat",
+        "chunk",
+        "split",
+        "contiguous",
+        "size",
+        "dim",
+        "numel",
+        "clone",
+        "matmul",
+    }
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +88,6 @@ class Step:
         args: What it was called with.
         kwargs: The same, by name.
         given: The tensors among these.
-        versions: How often each of them had been written to by then.
         made: The tensors among what it returned.
     """
 
@@ -30,7 +95,6 @@ class Step:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     given: tuple[Tensor, ...]
-    versions: tuple[int, ...]
     made: tuple[Tensor, ...]
 
     @property
@@ -39,24 +103,28 @@ class Step:
         return getattr(self.function, "__name__", "").strip("_")
 
     @property
-    def writes(self) -> bool:
-        """Whether it may write to its first argument, or to ``out``."""
+    def written(self) -> Tensor | None:
+        """What it wrote to, if anything: its first argument, or ``out``."""
+        out = self.kwargs.get("out")
+        if isinstance(out, Tensor):
+            return out
         name = getattr(self.function, "__name__", "")
-        is_augmented = name.startswith("__i") and name not in ("__index__", "__int__", "__invert__")
-        is_written = name.endswith("_") and not name.endswith("__")
-        return name == "__setitem__" or is_augmented or is_written or "out" in self.kwargs
+        is_written = name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))
+        returns_it = self.given[:1] and self.made[:1] and self.given[0] is self.made[0]
+        return self.given[0] if self.given and (is_written or returns_it) else None
 
 
 class Recording(TorchFunctionMode):
     """Notes what runs in a ``with`` block, in this thread, and changes nothing.
 
-    Attributes:
-        steps: What was called, in order.
+    Args:
+        generators: What functions draw from that may draw random numbers.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, generators: OwnGenerators) -> None:
         super().__init__()
-        self.steps: list[Step] = []
+        self._generators = generators
+        self._calls: list[tuple[Any, ...]] = []
 
     def __torch_function__(
         self,
@@ -67,13 +135,30 @@ class Recording(TorchFunctionMode):
     ) -> Any:
         """Run one of PyTorch's functions."""
         kwargs = kwargs or {}
-        given = tuple(_tensors((args, kwargs)))
-        versions = tuple(map(_version, given))
-        result = func(*args, **kwargs)
-        step = Step(func, args, kwargs, given, versions, tuple(_tensors(result)))
-        if step.made or step.writes:
-            self.steps.append(step)
+        if getattr(func, "__name__", "") in _PLAIN:
+            result = func(*args, **kwargs)
+        else:
+            with self._generators:
+                result = func(*args, **kwargs)
+        self._calls.append((func, args, kwargs, result))  # looked at later: this is in the way
         return result
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        """What was called that made or changed tensors, in order, once all is done."""
+        steps = [
+            Step(func, args, kwargs, _tensors((args, kwargs)), _tensors(result))
+            for func, args, kwargs, result in self._calls
+        ]
+        return [step for step in steps if step.made or step.written is not None]
+
+    def made(self, value: Tensor) -> list[int]:
+        """The places of the steps that made a value, or wrote to it."""
+        return [
+            place
+            for place, step in enumerate(self.steps)
+            if step.written is value or any(each is value for each in step.made)
+        ]
 
     def following(self, value: Tensor, after: int = 0) -> list[int]:
         """The places of the steps whose results hang on a value, from a place on."""
@@ -82,8 +167,8 @@ class Recording(TorchFunctionMode):
             if any(id(each) in reached for each in step.given):
                 places.append(place)
                 reached.update(map(id, step.made))
-                if step.writes:
-                    reached.update(map(id, step.given[:1]))
+                if step.written is not None:
+                    reached.add(id(step.written))
         return places
 
 
@@ -132,6 +217,7 @@ class Replay:
 
     Attributes:
         steps: The steps.
+        may_draw: Whether it is not known of all steps that they draw no random number.
         is_careful: Whether what steps write to is copied first: gradients may need it as it was.
 
     Raises:
@@ -145,15 +231,13 @@ class Replay:
         if id(output) not in self._slots or not following:
             raise StandsAside("its output is not made of these features by functions of PyTorch")
         self._output = self._slots[id(output)]
-        seen = {id(each) for step in recording.steps for each in step.made}
-        for step in following:
-            for each, version in zip(step.given, step.versions, strict=True):
-                if each is value and step is following[0] and _version(each) != version:
-                    raise StandsAside("it writes to its features")
-                if id(each) not in self._slots:
-                    _check_constant(step, each, version, seen)
+        if any(step.written is value for step in recording.steps[after:]):
+            raise StandsAside("it writes to its features")
+        self._check_constants(following, recording)
         self.steps = self._with_ends([self._again(step) for step in following])
         self._first = self._slots[id(value)]
+        names = {getattr(step.function, "__name__", "") for step in self.steps}
+        self.may_draw = not names <= _PLAIN
         self.is_careful = False
         del self._slots  # ids, which say nothing once the recording is gone
 
@@ -182,6 +266,24 @@ class Replay:
         before = {self._first, *(each for step in self.steps[:place] for each in step.makes)}
         return len(made) == 1 and not (before - {made[0]}) & later
 
+    def _check_constants(self, following: Sequence[Step], recording: Recording) -> None:
+        """Refuse what these steps read besides if it is none, or another one by the end."""
+        made = {id(each) for step in recording.steps for each in step.made}
+        last = {
+            id(step.written): place
+            for place, step in enumerate(recording.steps)
+            if step.written is not None
+        }
+        places = {id(step): place for place, step in enumerate(recording.steps)}
+        for step in following:
+            for each in step.given:
+                if id(each) in self._slots:
+                    continue
+                if last.get(id(each), -1) >= places[id(step)]:
+                    raise StandsAside(f"it writes to what {step.name} has read")
+                if each.grad_fn is not None and id(each) not in made:
+                    raise StandsAside(f"what {step.name} reads was made by no function of PyTorch")
+
     def _again(self, step: Step) -> Again:
         def kept(each: Any) -> Any:
             if not isinstance(each, Tensor):
@@ -207,23 +309,15 @@ class Replay:
         return [replace(step, ends=tuple(ends.get(place, ()))) for place, step in enumerate(steps)]
 
 
-def _check_constant(step: Step, each: Tensor, version: int, seen: set[int]) -> None:
-    """Refuse a constant that is none, or was another one when it was read."""
-    if _version(each) != version:
-        raise StandsAside(f"it writes to what {step.name} has read")
-    if each.grad_fn is not None and id(each) not in seen:
-        raise StandsAside(f"what {step.name} reads was made by no function of PyTorch")
-    if step.writes and step.given and each is step.given[0]:
-        raise StandsAside(f"{step.name} writes its features into what was there before")
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+def _tensors(value: Any) -> tuple[Tensor, ...]:
+    if isinstance(value, Tensor):
+        return (value,)
+    if isinstance(value, list | tuple):
+        return tuple(chain.from_iterable(map(_tensors, value)))
+    if isinstance(value, dict):
+        return tuple(chain.from_iterable(map(_tensors, value.values())))
+    return ()
 
 
 def _shape(tensors: Sequence[Tensor]) -> tuple[int, ...]:
     return tuple(tensors[0].shape) if tensors else ()
-
-
-def _version(tensor: Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version
