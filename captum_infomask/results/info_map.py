@@ -238,7 +238,9 @@ class InfoMap:
         plane = plane_of(self, place)
         name = ", ".join(filter(None, (f"InfoMask {self.view}", self._question(place))))
         shown = MapContent(name, self.unit, plane, regions=region_scores(self, place))
-        facts = ((f"{float(self.total[place]):.2f} {self.unit}", f"{self._whole}, the whole picture"),)
+        facts = (
+            (f"{float(self.total[place]):.2f} {self.unit}", f"{self._whole}, the whole picture"),
+        )
         pixels = _picture_or_none(picture, plane)
         return PageContent(name, (PictureContent(pixels, name, facts, (shown,)),))
 

@@ -68,9 +68,9 @@ def check_numbers(
         if found is None or found.shape != shape or not found.is_floating_point():
             given = "missing" if found is None else describe(found)
             raise ValueError(f"{name}, of shape {tuple(shape)}, is {given}")
-    pairs, shape = tensors["contrast"], (len(scores), 2, *scores.shape[2:])
-    if pairs is not None and (pairs.shape != shape or pairs.dtype != torch.long):
-        raise ValueError(f"contrast, of shape {shape}, is {describe(pairs)}")
+    pairs, of_pairs = tensors["contrast"], (len(scores), 2, *scores.shape[2:])
+    if pairs is not None and (pairs.shape != of_pairs or pairs.dtype != torch.long):
+        raise ValueError(f"contrast, of shape {of_pairs}, is {describe(pairs)}")
     regions.check_batch(len(scores))
 
 

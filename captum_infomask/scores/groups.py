@@ -71,6 +71,12 @@ def merged(values: Tensor, groups: CheckedGroups) -> Tensor:
     return torch.cat(parts, dim=1).index_select(1, order.to(values.device))
 
 
+def with_rest(groups: CheckedGroups, classes: int) -> CheckedGroups:
+    """The groups, and the classes in none of them as a last one, if there are any."""
+    rest = tuple(sorted(set(range(classes)) - set(chain(*groups))))
+    return (*groups, rest) if rest else groups
+
+
 def group_names(names: Sequence[str], groups: CheckedGroups | None) -> tuple[str, ...]:
     """What targets are called: the classes' names, or of a group its first class and its size."""
     if groups is None:
@@ -94,5 +100,7 @@ def _members(group: object, groups: object) -> tuple[int, ...]:
     members = [plain(number) for number in numbers]
     for number in members:
         if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-            raise ArgumentError(f"Expected `groups` to be {_FORM}; got {short_repr(number)} in one.")
+            raise ArgumentError(
+                f"Expected `groups` to be {_FORM}; got {short_repr(number)} in one."
+            )
     return tuple(members)

@@ -189,6 +189,15 @@ class Score:
             prior = self._prior_of_groups(classes)
         return prior.log()[targets] if prior.dim() else prior.log().expand(len(targets))
 
+    def merged(self, output: Tensor) -> Tensor:
+        """Outputs as logits of the groups: log Σ exp over each one's classes; (N, G, ...).
+
+        Softmax makes probabilities of them where every class is in a group.
+        """
+        assert self.groups is not None, "asked for groups only"
+        joint = self._joint(scaled_logits(output, self.head, self.temperature))
+        return merged(joint, self.groups)
+
     def likelihoods(self, information: Tensor) -> Tensor:
         """What orders all that targets count by p(y | x), from its information, (N, M), in units.
 
@@ -245,10 +254,9 @@ class Score:
         """
         scaled = scaled_logits(output, self.head, 1.0).double() / self.temperature
         if self.groups is not None:
-            if self.trained_with == "pc_softmax":
-                scaled = scaled + self.log_prior(scaled)
-            value = self._less_prior(merged(scaled, self.groups), scaled)
-            return value, log_partition(scaled, self.head).expand_as(value)
+            joint = self._joint(scaled)
+            value = self._less_prior(merged(joint, self.groups), joint)
+            return value, log_partition(joint, self.head).expand_as(value)
         if self.trained_with == "pc_softmax":
             return scaled, self._log_mean_exp(scaled).expand_as(scaled)
         partition = log_partition(scaled, self.head).expand_as(scaled)
@@ -257,9 +265,13 @@ class Score:
     def _of_classes(self, output: Tensor) -> Tensor:
         """Log p(y | v) of every class, in nats, shaped like the output."""
         if self.trained_with == "pc_softmax":
-            wide = widen(output)
-            return F.log_softmax(wide / self.temperature + self.log_prior(wide), dim=1)
+            return F.log_softmax(self._joint(widen(output) / self.temperature), dim=1)
         return log_posterior(output, self.head, self.temperature)
+
+    def _joint(self, values: Tensor) -> Tensor:
+        """What p(y | v) is the softmax of, whatever the training, from logits over τ."""
+        is_corrected = self.trained_with == "pc_softmax"
+        return values + self.log_prior(values) if is_corrected else values
 
     def _prior_of_groups(self, classes: int) -> Tensor:
         """Each group's π_G of M classes, (G,), float64."""

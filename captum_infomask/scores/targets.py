@@ -58,7 +58,9 @@ def _rows(target: Any, n: int, name: str) -> list[tuple[int, ...]]:
             return [(int(values.item()),)] * n
         if values.dim() != 1:
             flat = f" {name}.flatten() is one." if values.numel() == n else ""
-            raise ArgumentError(f"Expected `{name}` to be {_FORMS[name]}; got {describe(values)}.{flat}")
+            raise ArgumentError(
+                f"Expected `{name}` to be {_FORMS[name]}; got {describe(values)}.{flat}"
+            )
         return [(int(value),) for value in values.tolist()]
     if isinstance(target, list):
         if not target:
@@ -77,7 +79,9 @@ def _indices(entry: object, target: object, name: str) -> tuple[int, ...]:
         named = ""
         if any(isinstance(value, str) for value in entries):
             named = " Classes are told by number: class_names.index(name)."
-        raise ArgumentError(f"Expected `{name}` to be {_FORMS[name]}; got {describe(target)}.{named}")
+        raise ArgumentError(
+            f"Expected `{name}` to be {_FORMS[name]}; got {describe(target)}.{named}"
+        )
     return tuple(int(value) for value in entries)
 
 
