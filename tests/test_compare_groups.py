@@ -75,7 +75,7 @@ def test_methods_metrics_and_numbers_count_groups():
         assert float(attributions.detach().abs().max()) > 1e-3, name
     assert found["told"].meaning == "what only a region says, against another class"
     assert found["told"].infomaps[0].contrast.tolist() == [[0, 1]]
-    p = float(log_p(x).exp())
+    p = float(log_p(x).detach().exp())
     assert float(found["InfoMask"].curves["deletion"][0][0]) == pytest.approx(p, abs=1e-5)
 
 

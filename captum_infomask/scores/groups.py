@@ -78,9 +78,14 @@ def with_rest(groups: CheckedGroups, classes: int) -> CheckedGroups:
 
 
 def group_names(names: Sequence[str], groups: CheckedGroups | None) -> tuple[str, ...]:
-    """What targets are called: the classes' names, or of a group its first class and its size."""
+    """What targets are called: the classes' names, or of a group its first class and its size.
+
+    Raises:
+        ArgumentError: A group has a class without a name.
+    """
     if groups is None:
         return tuple(names)
+    check_members(groups, len(names), f"the network has {len(names)} classes")
     return tuple(
         names[group[0]] + (f" and {len(group) - 1} more" if len(group) > 1 else "")
         for group in groups
