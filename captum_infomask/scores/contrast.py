@@ -32,8 +32,8 @@ class ContrastScore:
     Attributes:
         reader: Reads the information about one class, or about several.
 
-    Source: the question "why P, rather than Q?" of Prabhushankar et al., arXiv 2008.00178. Finer-CAM,
-    arXiv 2501.11309, takes the difference of two logits, which this is but for the priors.
+    Source: the question "why P, rather than Q?" of Prabhushankar et al., arXiv 2008.00178.
+    Finer-CAM, arXiv 2501.11309, takes the difference of two logits, which this is but for priors.
     """
 
     reader: Score | ClassScore
