@@ -28,7 +28,10 @@ from captum_infomask.masks import MaxFraction, Rule, check_no_rule, check_rule, 
 from captum_infomask.masks.clean_up import check_clean_up
 from captum_infomask.regions.base import Regions
 from captum_infomask.results import ClassMaps, InfoMap
+from captum_infomask.scores.accounts import Reader
 from captum_infomask.scores.classes import ClassScore, checked_classes, choose_classes
+from captum_infomask.scores.contrast import Contrast, EveryClass, checked_contrast
+from captum_infomask.scores.groups import Groups
 from captum_infomask.scores.heads import Head
 from captum_infomask.scores.information import Prior, Score, TrainedWith, Unit
 from captum_infomask.scores.targets import target_table
@@ -83,6 +86,10 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         trained_with: ``cross_entropy``, or ``pc_softmax`` for prior-corrected softmax.
         temperature: τ > 0, by which logits are divided.
         unit: ``bits`` or ``nats``.
+        groups: Classes that count as one: a list of lists of their numbers, each class in at most
+            one. Their probabilities add up, p(G | v) = Σ p(y | v) and π_G = Σ π_y, and ``target``,
+            ``contrast``, ``classes`` and ``top_k`` count groups. Classes in no group keep their
+            share of the probability, and are no target. For softmax heads.
 
     Raises:
         ArgumentError: A setting is out of range; it is a ValueError and an AssertionError.
@@ -110,10 +117,11 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         trained_with: TrainedWith = "cross_entropy",
         temperature: float = 1.0,
         unit: Unit = "bits",
+        groups: Groups = None,
     ) -> None:
         check_callable("forward_func", forward_func)
         super().__init__(forward_func)
-        self.score = Score.checked(head, prior, trained_with, temperature, unit)
+        self.score = Score.checked(head, prior, trained_with, temperature, unit, groups)
 
     def __repr__(self) -> str:
         """What a notebook or prompt shows: the model's name, and the settings."""
@@ -139,6 +147,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         feature_mask: TensorOrTensors | None = None,
         *,
         view: ViewName = "crop",
+        contrast: Contrast = None,
         sliding_window_shapes: tuple[Any, ...] | None = None,
         strides: int | tuple[Any, ...] | None = None,
         regions: Regions | list[Regions] | None = None,
@@ -184,6 +193,9 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         ``features`` takes one forward pass of the image: f_R is the mean of the last feature map
         over the region, for networks that end in a global average pooling (docs/features.md).
 
+        With ``contrast``, a class y′, every i(y; ·) above is i(y; ·) − i(y′; ·): what speaks for
+        the target rather than y′, log p(y | v)/p(y′ | v) − log π_y/π_y′.
+
         Args:
             inputs: A tensor (N, ...) or a tuple of them; images are (N, C, H, W), floating-point.
             baselines: What hidden elements become, in Captum's forms: a number, a tensor of the
@@ -200,6 +212,10 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
                 as it is.
             feature_mask: Regions as an integer label per element, in Captum's form.
             view: ``crop``, ``keep``, ``drop``, ``chain``, ``features`` or ``evidence``.
+            contrast: A class that the target is told from, a list or 1-D tensor with one per
+                example, or ``runner_up``: the likeliest class of the whole picture (by p(y | x),
+                with the prior) but the target. At the target's place, where it has one. Not with
+                ``overlap="mixture"``.
             sliding_window_shapes: Regions as Occlusion's windows, without the batch dimension,
                 channel first. Where no regions are given at all, images get windows of a quarter
                 of their sides, an eighth apart; other inputs get one region per element.
@@ -279,6 +295,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             additional_forward_args,
             feature_mask,
             view=view,
+            contrast=contrast,
             sliding_window_shapes=sliding_window_shapes,
             strides=strides,
             regions=regions,
@@ -357,6 +374,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         feature_mask: TensorOrTensors | None = None,
         *,
         view: ViewName = "crop",
+        contrast: Contrast = None,
         sliding_window_shapes: tuple[Any, ...] | None = None,
         strides: int | tuple[Any, ...] | None = None,
         regions: Regions | list[Regions] | None = None,
@@ -402,6 +420,9 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         table = target_table(target, len(tensors[0]))
         self.score.check_target(table)
         check_place(table, view)
+        against = checked_contrast(
+            contrast, None if table is None else table[:, :1], len(tensors[0]), self.score, overlap
+        )
         passes = prepare(
             self.forward_func,
             tensors,
@@ -426,9 +447,18 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             input_sizes=input_sizes,
         )
         with passes.running(self.get_name(), show_progress) as bar:
-            total = passes.read_whole(self.score, table, bar)
-            blank = passes.read_blank(self.score, table, bar)
-            found = passes.read_regions(self.score, table, bar, total, blank)
+            reader: Reader = self.score
+            told = None
+            if against is None:
+                total = passes.read_whole(reader, table, bar)
+            else:
+                assert table is not None, "as checked"
+                every = passes.read_whole(EveryClass(self.score), table, bar)
+                told = against.told(self.score, every, table[:, :1], table[:, 1:])
+                reader, table = told.reader, told.table
+                total = told.total.map(lambda part: part[:, 0])
+            blank = passes.read_blank(reader, table, bar)
+            found = passes.read_regions(reader, table, bar, total, blank)
         return passes.info_map(
             found,
             total,
@@ -436,6 +466,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             unit=self.score.unit,
             overlap=overlap,
             is_tuple=isinstance(inputs, tuple),
+            contrast=None if told is None else told.classes[..., 0],
         )
 
     @modes_kept()
@@ -453,6 +484,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         *,
         classes: Sequence[int] | Tensor | None = None,
         top_k: int | None = None,
+        contrast: Contrast = None,
         overlap: str = "mean",
         seed: int = 0,
         show_progress: bool = False,
@@ -470,6 +502,9 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             classes: The classes, the same for every image; every class (of a prior above 0) if
                 both this and ``top_k`` are None.
             top_k: Each image's likeliest classes, the likeliest first.
+            contrast: As in :meth:`attribute`: what every class is told from, and so none of them;
+                of all classes it is left out. ``runner_up`` is each class's own: the likeliest but
+                itself.
             overlap: As in :meth:`attribute`.
             seed: As in :meth:`attribute`.
             show_progress: As in :meth:`attribute`.
@@ -499,6 +534,9 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         if isinstance(asked, Tensor):
             for column in asked.T:
                 self.score.check_target(column[:, None])
+        n = len(tensors[0])
+        known = asked if isinstance(asked, Tensor) else torch.empty(n, 0, dtype=torch.long)
+        against = checked_contrast(contrast, known, n, self.score, overlap)
         passes = prepare(
             self.forward_func,
             tensors,
@@ -510,12 +548,19 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             **options,
         )
         with passes.running(self.get_name(), show_progress) as bar:
-            reader = ClassScore(self.score)
-            everything = passes.read_whole(reader, None, bar)
-            chosen = choose_classes(asked, everything.information, self.score)
-            total = everything.map(lambda part: part.gather(1, chosen.to(part.device)))
-            blank = passes.read_blank(reader, chosen, bar)
-            found = passes.read_regions(reader, chosen, bar, total, blank)
+            classes_read = ClassScore(self.score)
+            reader: Reader = classes_read
+            every = passes.read_whole(reader, None, bar)
+            chosen = table = choose_classes(asked, every.information, self.score)
+            told = None
+            if against is None:
+                total = every.map(lambda part: part.gather(1, chosen.to(part.device)))
+            else:
+                chosen = against.others(chosen) if asked is None else chosen
+                told = against.told(classes_read, every, chosen, chosen[:, :0])
+                reader, table, total = told.reader, told.table, told.total
+            blank = passes.read_blank(reader, table, bar)
+            found = passes.read_regions(reader, table, bar, total, blank)
         stacked = passes.info_map(
             found,
             total,
@@ -523,5 +568,6 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             unit=self.score.unit,
             overlap=overlap,
             is_tuple=isinstance(inputs, tuple),
+            contrast=None if told is None else told.classes,
         )
         return ClassMaps(chosen, stacked)

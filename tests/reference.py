@@ -53,6 +53,39 @@ def information(
     return (log_probability(output, y, head, temperature) - math.log(pi[y])) / scale
 
 
+def contrast(output, y, other, **settings):
+    """i(y; v) - i(y'; v): log p(y | v) / p(y' | v) - log pi_y / pi_y', class by class."""
+    return information(output, y, **settings) - information(output, other, **settings)
+
+
+def group_information(
+    output,
+    group,
+    *,
+    head="logits",
+    prior=None,
+    trained_with="cross_entropy",
+    temperature=1.0,
+    unit="bits",
+):
+    """i(G; v): the probabilities of a group's classes added, against their priors added."""
+    classes = len(output)
+    pi = [1 / classes] * classes if prior is None else [float(p) for p in prior]
+    if trained_with == "pc_softmax":
+        top = max(float(f) / temperature for f in output)
+        joint = [
+            p * math.exp(float(f) / temperature - top) for p, f in zip(pi, output, strict=True)
+        ]
+        posterior = [p / math.fsum(joint) for p in joint]
+    else:
+        posterior = [
+            math.exp(log_probability(output, y, head, temperature)) for y in range(classes)
+        ]
+    of_group = math.fsum(posterior[y] for y in group)
+    prior_of_group = math.fsum(pi[y] for y in group)
+    return math.log(of_group / prior_of_group) / (math.log(2) if unit == "bits" else 1.0)
+
+
 def windows(shape, window, stride):
     """Every window of Occlusion over an example's shape, as tuples of slices, cut at the border."""
     spans = []

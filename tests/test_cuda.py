@@ -221,6 +221,8 @@ def test_tokens_are_removed_as_on_the_cpu(make, view, untouched_generator):
         {"prior": torch.tensor([0.1, 0.2, 0.3, 0.4])},
         {"prior": torch.tensor([0.1, 0.2, 0.3, 0.4]), "trained_with": "pc_softmax"},
         {"temperature": 2.5},
+        {"groups": [[3, 0], [1]]},
+        {"groups": [[3, 0], [1]], "prior": torch.tensor([0.1, 0.2, 0.3, 0.4])},
     ],
     ids=str,
 )
@@ -230,6 +232,21 @@ def test_every_head_and_prior(settings, x, untouched_generator):
     options = {"target": 1, "view": "drop", **windows}
     wanted = InfoMask(net, **settings).attribute(x, **options)
     assert_close(InfoMask(moved(net), **settings).attribute(moved(x), **options), wanted)
+
+
+@pytest.mark.parametrize("contrast", [[3, 0], torch.tensor([3, 0]), "runner_up"], ids=str)
+def test_a_target_told_from_another_class(contrast, x, untouched_generator):
+    net = SmallNet().eval()
+    options = {"target": 1, "contrast": contrast, "view": "keep"}
+    given = (
+        options if not isinstance(contrast, Tensor) else {**options, "contrast": moved(contrast)}
+    )
+    wanted = InfoMask(net).score_regions(x, regions=grid(x, 2, 2), **options)
+    here = moved(x)
+    found = InfoMask(moved(net)).score_regions(here, regions=grid(here, 2, 2), **given)
+    assert_close(found.scores, wanted.scores)
+    assert_close(found.total, wanted.total)
+    assert torch.equal(found.contrast, wanted.contrast)
 
 
 def test_every_class_at_once(x, untouched_generator):

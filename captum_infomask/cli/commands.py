@@ -41,6 +41,7 @@ from captum_infomask.models.loading import load_classifier
 from captum_infomask.models.pictures import Preprocess, decode_image, read_image
 from captum_infomask.models.two_digits import load_two_digit_network
 from captum_infomask.results import Comparison
+from captum_infomask.scores.groups import group_names
 from captum_infomask.scores.heads import SOFTMAX_HEADS
 
 TWO_DIGIT_COUNT = 100
@@ -74,8 +75,9 @@ def run_attribute(options: argparse.Namespace) -> bool:
     if options.target is not None:
         targets = [options.target]
         if folder.exists():
-            index = resolve_target(options.target, classifier.categories)
-            name = name_of(options.image, index, classifier.categories[index])
+            names = group_names(classifier.categories, reading_of(options)["groups"])
+            index = resolve_target(options.target, names)
+            name = name_of(options.image, index, names[index])
             check_outputs(_drawn(folder / name), inputs)
     found = _compare(classifier, [image], options, target=targets, methods=_FEW, metrics=[])
     make_folder(folder)
@@ -130,7 +132,9 @@ def _compare(
     **settings: Any,
 ) -> Comparison:
     """Compare methods on pictures of one network."""
-    targets = None if target is None else [resolve_target(t, classifier.categories) for t in target]
+    reading = reading_of(options)
+    names = group_names(classifier.categories, reading["groups"])
+    targets = None if target is None else [resolve_target(t, names) for t in target]
     inputs = torch.cat([classifier.preprocess(image) for image in images])
     found = compare(
         classifier.network,
@@ -138,10 +142,10 @@ def _compare(
         targets if targets is None or len(targets) > 1 else targets[0],
         layer=options.layer,
         pictures=[classifier.preprocess.frame(image) for image in images],
-        categories=classifier.categories,
+        categories=names,
         show_progress=True,
         **windows_of(options, inputs),
-        **reading_of(options),
+        **reading,
         **settings,
     )
     named = [

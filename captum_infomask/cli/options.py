@@ -12,6 +12,7 @@ from captum_infomask._checks import ArgumentError, short_repr
 from captum_infomask.comparison.metrics.choose import METRICS
 from captum_infomask.comparison.windows import square_windows
 from captum_infomask.models.loading import LITE0
+from captum_infomask.scores.groups import CheckedGroups, checked_groups
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +62,12 @@ def add_scores(parser: argparse.ArgumentParser) -> None:
     """Add the options of what is scored."""
     parser.add_argument("--view", help="crop, keep, drop, chain or features (default: crop)")
     parser.add_argument(
+        "--contrast",
+        metavar="CLASS",
+        help="a class, by number or name, that targets are told from, or runner_up: the likeliest "
+        "other one of each picture",
+    )
+    parser.add_argument(
         *("--fraction", "--keep"),
         type=float,
         default=0.2,
@@ -93,6 +100,12 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--temperature", type=float, default=1.0, help="divides logits (default: %(default)s)"
     )
+    parser.add_argument(
+        "--groups",
+        metavar="FILE|GROUPS",
+        help="classes that count as one: a file with the numbers of a group a line, or groups with "
+        "semicolons between, such as '151,152;3'; targets then are groups",
+    )
 
 
 def reading_of(options: argparse.Namespace) -> dict[str, Any]:
@@ -102,6 +115,7 @@ def reading_of(options: argparse.Namespace) -> dict[str, Any]:
         "prior": None if options.prior is None else _numbers(options.prior),
         "trained_with": options.trained_with,
         "temperature": options.temperature,
+        "groups": None if options.groups is None else _groups(options.groups, options.head),
     }
 
 
@@ -118,6 +132,22 @@ def _numbers(given: str) -> float | list[float]:
             f"between; got {short_repr(given)}."
         ) from None
     return found if len(found) > 1 else found[0] if found else []
+
+
+def _groups(given: str, head: str) -> CheckedGroups | None:
+    """The groups of a file, or those given."""
+    lines = given.split(";")
+    if Path(given).is_file():
+        text = Path(given).read_text(encoding="utf-8", errors="replace")
+        lines = [line for line in text.split("\n") if line.strip()]
+    try:
+        found = [[int(word) for word in line.replace(",", " ").split()] for line in lines]
+    except ValueError:
+        raise ArgumentError(
+            f"Expected `--groups` to be a file with class numbers, a group a line, or groups with "
+            f"semicolons between, such as '151,152;3'; got {short_repr(given)}."
+        ) from None
+    return checked_groups(found, head, None)
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:

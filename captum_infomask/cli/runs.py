@@ -18,7 +18,9 @@ from captum_infomask.dataset_run.loaded import load_run
 from captum_infomask.dataset_run.run import run_dataset
 from captum_infomask.dataset_run.summary.content import run_content
 from captum_infomask.masks import MaxFraction
+from captum_infomask.models.classifier import resolve_target
 from captum_infomask.report.run_summary import run_html
+from captum_infomask.scores.groups import group_names
 
 _SHOWN = 5  # bad pictures
 
@@ -27,6 +29,11 @@ def run_whole(options: argparse.Namespace) -> bool:
     """Score a data set, or what is missing of it; whether all pictures are bad."""
     classifier = classifier_of(options)
     settings: dict[str, Any] = {} if options.view is None else {"view": options.view}
+    reading = reading_of(options)
+    if options.contrast is not None:
+        named = group_names(classifier.categories, reading["groups"])
+        is_word = options.contrast == "runner_up"
+        settings["contrast"] = "runner_up" if is_word else resolve_target(options.contrast, named)
     if options.window is not None or options.stride is not None:
         seen = classifier.preprocess(Image.new("RGB", (64, 64)))
         settings |= windows_of(options, seen)
@@ -49,7 +56,7 @@ def run_whole(options: argparse.Namespace) -> bool:
         device=options.device,
         seed=options.seed,
         show_progress=True,
-        **reading_of(options),
+        **reading,
         **settings,
     )
     bad = len(run.errors)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from captum_infomask._checks import boolean, one_of, random_seed
+from captum_infomask._checks import ArgumentError, boolean, one_of, random_seed, short_repr
 from captum_infomask._keywords import told
 from captum_infomask._progress import progress_bar
 from captum_infomask._types import Shape, Target
@@ -50,6 +50,7 @@ from captum_infomask.engines.untouched import modes_kept
 from captum_infomask.masks import MaxFraction, Rule, check_rule
 from captum_infomask.results.comparison import Comparison
 from captum_infomask.results.pictures import Pictures
+from captum_infomask.scores.groups import Groups
 from captum_infomask.scores.heads import Head
 from captum_infomask.scores.information import Prior, Score, TrainedWith
 
@@ -91,6 +92,7 @@ def compare(
     prior: Prior = None,
     trained_with: TrainedWith = "cross_entropy",
     temperature: float = 1.0,
+    groups: Groups = None,
 ) -> Comparison:
     """Run attribution methods side by side on the same pictures, and measure them.
 
@@ -120,16 +122,20 @@ def compare(
         rule: Where attributions are cut into masks.
         pictures: What to show: uint8 (N, H, W, 3), or Pillow's pictures, of the inputs' size; the
             inputs, brought to 0..255, if None.
-        categories: The classes' M names.
+        categories: The classes' M names; with ``groups`` the groups' names.
         seed: Of all that is drawn, for every method on every picture anew.
         show_progress: Show progress bars on stderr.
         reference: The method that differences are taken to; the first InfoMask if None.
-        head: What the outputs hold, as for :class:`InfoMask`, and so the three that follow: all
+        head: What the outputs hold, as for :class:`InfoMask`, and so the four that follow: all
             but ``raw``, which has no probabilities. Methods made by name, metrics, predictions and
             the report read outputs in this way; methods that are given read them as they do.
         prior: p(y).
         trained_with: ``cross_entropy`` or ``pc_softmax``.
         temperature: τ.
+        groups: Lists of classes that count as one each; targets, predictions and probabilities
+            then are the groups'. Methods that know of none, over the network itself, and functions
+            are given log Σ exp of each group's logits for its output. An InfoMask that is given
+            must have the same groups.
 
     Returns:
         A :class:`Comparison`: maps, masks, metrics, costs; tables, figures, the report.
@@ -155,13 +161,14 @@ def compare(
     """
     images = checked_images(model, inputs)
     table = checked_target(target, len(images))
-    score = checked_score(head, prior, trained_with, temperature)
+    score = checked_score(head, prior, trained_with, temperature, groups)
     if table is not None:
         score.check_target(torch.tensor(table)[:, None])
     setting = checked_setting(
         model, images, layer, sliding_window_shapes, strides, baselines, score
     )
     given = None if methods is None else read_entries(methods)
+    _check_groups(given, score)
     chosen = choose_metrics(metrics, has_truth=ground_truth is not None)
     check_rule(rule)
     boolean("show_progress", show_progress)
@@ -221,7 +228,7 @@ def compare(
         predictions=_predictions(answers, targets, score),
         log_probabilities=answers[torch.arange(len(targets)), targets].numpy(),
         classes=answers.shape[1],
-        log_priors=None if _is_uniform(score) else score.log_priors(torch.tensor(targets)).numpy(),
+        log_priors=_log_priors(score, targets, answered.outputs),
         outcomes=with_differences(outcomes, against, seed),
         rule=rule,
         metrics=metric_columns(chosen),
@@ -254,6 +261,7 @@ def compare(
                 "prior": prior,
                 "trained_with": None if trained_with == "cross_entropy" else trained_with,
                 "temperature": None if score.temperature == 1 else score.temperature,
+                "groups": groups,
             },
         ),
     )
@@ -270,9 +278,26 @@ def _predictions(answers: Tensor, targets: Sequence[int], score: Score) -> npt.N
     return labels
 
 
-def _is_uniform(score: Score) -> bool:
-    """Whether all M classes are equally likely beforehand, whatever M is."""
-    return score.prior is None and score.head != "sigmoid"
+def _log_priors(
+    score: Score, targets: Sequence[int], outputs: int
+) -> npt.NDArray[np.float64] | None:
+    """The targets' log π; None where all of the network's outputs are equally likely classes."""
+    if score.prior is None and score.groups is None and score.head != "sigmoid":
+        return None
+    found: npt.NDArray[np.float64] = score.log_priors(torch.tensor(targets), outputs).numpy()
+    return found
+
+
+def _check_groups(given: tuple[Entry, ...] | tuple[str, ...] | None, score: Score) -> None:
+    """Refuse InfoMasks whose targets count something else than the comparison's."""
+    for entry in given or ():
+        infomask = entry.given if isinstance(entry, Entry) else None
+        if isinstance(infomask, InfoMask) and infomask.score.groups != score.groups:
+            raise ArgumentError(
+                f"Expected `methods`[{_name(entry)!r}] to be an InfoMask with the `groups` of the "
+                f"comparison, which targets count; got {short_repr(infomask.score.groups)} and "
+                f"{short_repr(score.groups)}."
+            )
 
 
 def _name(entry: Entry | str) -> str:

@@ -5,17 +5,19 @@ import copy
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from captum.attr import Attribution
 from torch import Tensor, nn
 
 from captum_infomask.attribution import InfoMask
+
+Read: TypeAlias = Callable[[Any], Any]
 
 _STATUS, _LINES = Path("/proc/self/status"), ("VmRSS", "VmHWM")
 _WATCH = "memory of a method"
@@ -32,16 +34,21 @@ class Count:
         return self
 
 
+def as_it_is(output: Any) -> Any:
+    """What a network returns."""
+    return output
+
+
 class CountedFunction:
     """A forward function that counts the pictures sent through it."""
 
-    def __init__(self, function: Callable[..., Any], count: Count) -> None:
-        self.function, self.count = function, count
+    def __init__(self, function: Callable[..., Any], count: Count, read: Read = as_it_is) -> None:
+        self.function, self.count, self._read = function, count, read
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Count the batch and run it."""
         self.count.pictures += _batch(inputs)
-        return self.function(*inputs, **options)
+        return self._read(self.function(*inputs, **options))
 
 
 class CountedModule(nn.Module):
@@ -50,9 +57,9 @@ class CountedModule(nn.Module):
     A wrapper, not a hook, so that the network is left as it is. It has the network's attributes.
     """
 
-    def __init__(self, network: nn.Module, count: Count) -> None:
+    def __init__(self, network: nn.Module, count: Count, read: Read = as_it_is) -> None:
         super().__init__()
-        self.network, self.count = network, count
+        self.network, self.count, self._read = network, count, read
         self.training = getattr(network, "training", False)  # frozen TorchScript has no modes
 
     def __getattr__(self, name: str) -> Any:
@@ -65,28 +72,42 @@ class CountedModule(nn.Module):
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """Count the batch and run it."""
         self.count.pictures += _batch(inputs)
-        return self.network(*inputs, **options)
+        return self._read(self.network(*inputs, **options))
 
 
-def counted(function: Callable[..., Any], count: Count) -> Callable[..., Any]:
-    """Wrap a model or a function so that pictures are counted."""
+def counted(
+    function: Callable[..., Any], count: Count, read: Read = as_it_is
+) -> Callable[..., Any]:
+    """Wrap a model or a function so that pictures are counted, and outputs read."""
     if isinstance(function, nn.Module):
-        return CountedModule(function, count)
-    return CountedFunction(function, count)
+        return CountedModule(function, count, read)
+    return CountedFunction(function, count, read)
 
 
-def counted_attribution(attribution: Attribution, count: Count) -> Attribution:
+def counted_attribution(
+    attribution: Attribution,
+    count: Count,
+    networks: Sequence[object] = (),
+    read: Read = as_it_is,
+) -> Attribution:
     """Copy one of Captum's methods, and count what the copy sends through the network.
 
     What it holds of other methods, as NoiseTunnel does, is copied and counted too. An InfoMask in
     it is not: its engines need the network itself, and its pictures stay uncounted.
+
+    Args:
+        attribution: The method.
+        count: Where pictures are counted.
+        networks: The networks whose outputs are read.
+        read: What is made of these outputs.
     """
     made = copy.copy(attribution)
     for name, held in vars(attribution).items():
         if isinstance(held, Attribution) and not isinstance(held, InfoMask):
-            setattr(made, name, counted_attribution(held, count))
+            setattr(made, name, counted_attribution(held, count, networks, read))
         elif name in ("forward_func", "model") and callable(held):
-            setattr(made, name, counted(held, count))
+            is_network = any(held is network for network in networks)
+            setattr(made, name, counted(held, count, read if is_network else as_it_is))
     return made
 
 

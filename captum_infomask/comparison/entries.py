@@ -15,7 +15,13 @@ from torch import Tensor
 
 from captum_infomask._checks import ArgumentError, describe, one_of
 from captum_infomask.attribution import InfoMask
-from captum_infomask.comparison.costs import Count, counted, counted_attribution
+from captum_infomask.comparison.costs import (
+    Count,
+    Read,
+    as_it_is,
+    counted,
+    counted_attribution,
+)
 from captum_infomask.comparison.methods import METHOD_NAMES, Method
 from captum_infomask.engines.isolation import Isolation
 from captum_infomask.results import InfoMap
@@ -46,6 +52,7 @@ class Question:
         pictures: How many there are.
         seed: Of what the method draws.
         show_progress: Whether it shows a bar of its own, if it has one.
+        read: What methods that know of no groups are given of the network's outputs.
     """
 
     model: Callable[..., Any]
@@ -56,6 +63,7 @@ class Question:
     pictures: int = 1
     seed: int = 0
     show_progress: bool = False
+    read: Read = as_it_is
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +127,9 @@ class Entry:
     def meaning(self) -> str:
         """What the values say, in a few words."""
         if isinstance(self.given, InfoMask):
-            return MEANINGS.get(str(self.options.get("view", "crop")), "")
+            meaning = MEANINGS.get(str(self.options.get("view", "crop")), "")
+            told = self.options.get("contrast") is not None
+            return f"{meaning}, against another class" if told else meaning
         if isinstance(self.given, Attribution):
             return f"Captum's {self.given.get_name()}"
         return self.given.meaning if isinstance(self.given, Method) else ""
@@ -136,7 +146,8 @@ class Entry:
         count = Count()
         x, y = question.inputs, question.target
         if isinstance(self.given, Attribution):
-            method = counted_attribution(self.given, count)
+            networks = (question.model, question.users)
+            method = counted_attribution(self.given, count, networks, question.read)
             if _takes(method.attribute, "show_progress"):
                 options = {"show_progress": question.show_progress, **options}
             if _takes(method.attribute, "target") or _takes(method.attribute, "kwargs"):
@@ -144,9 +155,11 @@ class Entry:
             found = method.attribute(x, **options)
         elif isinstance(self.given, Method):
             network = question.users if self.is_foreign else question.model
-            found = self.given.attribute(counted(network, count), x, y, question.show_progress)
+            read = question.read if self.is_foreign else as_it_is
+            shown = counted(network, count, read)
+            found = self.given.attribute(shown, x, y, question.show_progress)
         else:
-            found = self.given(counted(question.users, count), x, y, **options)
+            found = self.given(counted(question.users, count, question.read), x, y, **options)
         # A control of ours uses no network. Of others' nobody knows, where nothing was counted.
         known = count.pictures or (0 if isinstance(self.given, Method) else None)
         return Answer(_as_map(found, x), known)

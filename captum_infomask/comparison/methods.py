@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 from captum.attr import InputXGradient, IntegratedGradients
@@ -26,6 +27,7 @@ from captum_infomask.comparison.fills import Fill, checked_fill
 from captum_infomask.comparison.layers import OnTokensError, feature_map
 from captum_infomask.comparison.windows import Windows, chosen_windows
 from captum_infomask.engines.reached import named_layer
+from captum_infomask.scores.groups import Groups
 from captum_infomask.scores.heads import HEADS, Head
 from captum_infomask.scores.information import Prior, Score, TrainedWith
 
@@ -99,6 +101,7 @@ def default_methods(
     prior: Prior = None,
     trained_with: TrainedWith = "cross_entropy",
     temperature: float = 1.0,
+    groups: Groups = None,
 ) -> dict[str, Any]:
     """Return the methods that :func:`compare` runs by default, to which others can be added.
 
@@ -114,11 +117,12 @@ def default_methods(
             a quarter of the sides, an eighth apart.
         strides: Steps between windows.
         baselines: What hidden pixels become: a number, or a picture (1, C, H, W).
-        head: What the outputs hold, as for :class:`InfoMask`, and so the three that follow; all
+        head: What the outputs hold, as for :class:`InfoMask`, and so the four that follow; all
             but ``raw``, which has no probabilities.
         prior: p(y).
         trained_with: ``cross_entropy`` or ``pc_softmax``.
         temperature: τ.
+        groups: Classes that count as one; pass them to :func:`compare` too.
 
     Returns:
         What :func:`compare` takes as ``methods``, by name.
@@ -135,17 +139,19 @@ def default_methods(
         ['InfoMask', 'InfoMask drop', 'Grad-CAM', 'Occlusion']
     """
     inputs = checked_images(model, inputs)
-    score = checked_score(head, prior, trained_with, temperature)
+    score = checked_score(head, prior, trained_with, temperature, groups)
     setting = checked_setting(
         model, inputs, layer, sliding_window_shapes, strides, baselines, score
     )
     return make_methods(setting, None)
 
 
-def checked_score(head: object, prior: object, trained_with: object, temperature: object) -> Score:
+def checked_score(
+    head: object, prior: object, trained_with: object, temperature: object, groups: object
+) -> Score:
     """How a comparison reads outputs, in bits: settings that give probabilities."""
     one_of("head", head, [name for name in HEADS if name != "raw"])
-    return Score.checked(head, prior, trained_with, temperature, "bits")
+    return Score.checked(head, prior, trained_with, temperature, "bits", groups)
 
 
 def checked_setting(
@@ -177,6 +183,7 @@ def make_methods(setting: Setting, names: Iterable[str] | None) -> dict[str, Mad
             made[name] = _make(name, setting)
             continue
         attribute, on_tokens = _grad_cam(setting)
+        attribute = _counting_groups(attribute, setting.score)
         made[name] = Method(name, "a.u.", attribute, "Captum's LayerGradCam")
         if on_tokens and names is None:
             made |= {other: _make(other, setting) for other in (INPUT_GRADIENT, INTEGRATED)}
@@ -193,9 +200,10 @@ def _make(name: str, setting: Setting) -> Made:
         call = occlusion(shapes, strides, setting.score.log_probabilities, setting.fill)
         return Method(name, "nats", call, "Captum's, of log p(y | x)")
     if name == INPUT_GRADIENT:
-        return Method(name, "a.u.", _input_gradient, "Captum's InputXGradient")
+        call = _counting_groups(_input_gradient, setting.score)
+        return Method(name, "a.u.", call, "Captum's InputXGradient")
     if name == INTEGRATED:
-        call = _integrated_gradients(setting.fill)
+        call = _counting_groups(_integrated_gradients(setting.fill), setting.score)
         return Method(name, "a.u.", call, "Captum's IntegratedGradients")
     make = blurred_noise if name == NOISE else centred_blob
     return Method(name, "a.u.", _control(make), "sees no network")
@@ -231,6 +239,22 @@ def _grad_cam(setting: Setting) -> tuple[Attribute, bool]:
         )
         return _failing(ArgumentError(f"{kind}{error}")), isinstance(error, OnTokensError)
     return grad_cam(found.module, channels_last=found.channels_last), False
+
+
+def _counting_groups(attribute: Attribute, score: Score) -> Attribute:
+    """A method whose targets count groups, where there are any."""
+    return attribute if score.groups is None else partial(_of_groups, attribute, score.merged)
+
+
+def _of_groups(
+    attribute: Attribute,
+    merged: Callable[[Tensor], Tensor],
+    forward: Forward,
+    inputs: Tensor,
+    target: Index,
+    show_progress: bool,
+) -> Tensor:
+    return attribute(lambda x: merged(forward(x)), inputs, target, show_progress)
 
 
 def _failing(reason: ArgumentError) -> Attribute:

@@ -191,6 +191,8 @@ def fill_disagreement(
             f"Expected `imputers` to hold at least two imputers by name; got {describe(imputers)}."
         )
     tensors = check_inputs(inputs)
+    # Of the network's own classes, all of them, where targets count groups.
+    whole = InfoMask(infomask.forward_func, **{**infomask.score.arguments(), "groups": None})
     maps, blanks = [], []
     for imputer in chosen.values():
         maps.append(
@@ -198,7 +200,7 @@ def fill_disagreement(
         )
         # With one region, the whole, the all-imputed picture is the blank of `keep`.
         blanks.append(
-            infomask.score_classes(
+            whole.score_classes(
                 tensors[0], view="keep", imputer=imputer, regions=grid(tensors[0], 1, 1)
             )
         )

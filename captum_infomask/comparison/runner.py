@@ -12,7 +12,7 @@ from tqdm import tqdm
 from captum_infomask._checks import ArgumentError, describe
 from captum_infomask._process import quiet
 from captum_infomask.comparison.as_it_was import as_it_was
-from captum_infomask.comparison.costs import Cost, measured
+from captum_infomask.comparison.costs import Cost, as_it_is, measured
 from captum_infomask.comparison.entries import Answer, Entry, Question
 from captum_infomask.comparison.metrics.base import Measured, Metric, Sample
 from captum_infomask.comparison.metrics.choose import METRICS
@@ -95,6 +95,7 @@ def run_methods(
             task.pictures,
             task.seed,
             task.show_progress,
+            as_it_is if task.score.groups is None else task.score.merged,
         )
         found.append(_run(task, entry, question, target, truth))
         bar.update()
@@ -201,12 +202,15 @@ class Answers:
     """What the network says of all pictures.
 
     Attributes:
-        log_probabilities: (N, M), float64, on the CPU; (N, 1) for one logit per picture.
+        log_probabilities: (N, M), float64, on the CPU; (N, 1) for one logit per picture; (N, G) for
+            groups of classes.
         has_classes: Whether an output has a dimension of classes.
+        outputs: M.
     """
 
     log_probabilities: Tensor
     has_classes: bool
+    outputs: int
 
 
 def network_answers(model: Callable[..., Any], inputs: Tensor, seed: int, score: Score) -> Answers:
@@ -237,7 +241,7 @@ def network_answers(model: Callable[..., Any], inputs: Tensor, seed: int, score:
             raise ArgumentError("Expected `model` to return finite logits; got NaN or infinity.")
         found.append(answer[0])
     doubt.say()
-    return Answers(torch.stack(found), has_classes)
+    return Answers(torch.stack(found), has_classes, rows.shape[1])
 
 
 def _check_answer(output: object, score: Score) -> None:

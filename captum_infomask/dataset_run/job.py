@@ -194,7 +194,8 @@ class Worker:
                 yield self._write(shard, rows, start)
 
     def _write(self, shard: int, rows: list[Row], start: float) -> ShardDone:
-        job, table = self._job, table_of(rows, self._job.dtype)
+        job = self._job
+        table = table_of(rows, job.dtype, is_told=job.settings.is_told)
         if shard in job.again:
             before = read_shard(job.folder, shard, job.run, job.keys(shard))
             table = with_rows(before, table)
@@ -248,4 +249,5 @@ class Worker:
     def _no_class(self, k: int) -> str:
         """Why a picture has no target."""
         labels = self._job.pictures.labels
-        return label_error(None if labels is None else labels[k], self._categories)
+        grouped = self._job.settings.groups is not None
+        return label_error(None if labels is None else labels[k], self._categories, grouped=grouped)

@@ -124,7 +124,9 @@ class DatasetRun(Mapping[str, InfoMap]):
                 read_shard(self.folder, shard, run, keys) for shard, keys in self._shards.items()
             ]
         if not tables:
-            return schema(self._template.scores.dtype).empty_table()
+            template = self._template
+            is_told = template.contrast is not None
+            return schema(template.scores.dtype, is_told=is_told).empty_table()
         return pa.concat_tables(tables)
 
     @property

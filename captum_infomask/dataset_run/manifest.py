@@ -26,6 +26,7 @@ from captum_infomask.dataset_run.settings import RunSettings, in_words, tensors_
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.models.pictures import Preprocess
 from captum_infomask.results import InfoMap
+from captum_infomask.scores.groups import group_names
 
 FORMAT = "captum_infomask.run 2"
 NAME = "manifest.json"
@@ -35,6 +36,8 @@ _FREE = (
     *("run", "data", "machine", "started", "ended", "pictures", "skipped"),
     *("contents_verified", "compared", "map_sha256", "probe", "sha256"),
 )
+_LATER = ("contrast", "explained", "residual")  # what InfoMaps of earlier runs did not have
+
 _COMPARED = {
     "always": "settings, categories, versions; the network's parameters and buffers, by their "
     "hash; what network, preprocessing and view answer on three pictures of our own, within the "
@@ -71,7 +74,7 @@ def new_manifest(
             **settings.words(),
         },
         "preprocess": preprocess_words(classifier.preprocess),
-        "categories": list(classifier.categories),
+        "categories": list(group_names(classifier.categories, settings.groups)),
         "versions": packages(),
         "machine": machine(settings.device),
         "probe": probe.words(),
@@ -80,8 +83,14 @@ def new_manifest(
 
 def template_hash(template: InfoMap) -> str:
     """SHA-256 of what all InfoMaps of a run share; the engine stands in their rows."""
-    names = (field.name for field in fields(template) if field.name != "engine")
-    return tensors_hash({name: getattr(template, name) for name in names})
+    held = {field.name: getattr(template, field.name) for field in fields(template)}
+    return tensors_hash(
+        {
+            name: value
+            for name, value in held.items()
+            if name != "engine" and (name not in _LATER or value is not None)
+        }
+    )
 
 
 def preprocess_words(preprocess: Any) -> Any:

@@ -15,7 +15,7 @@ from torch import Tensor
 from captum_infomask._checks import ArgumentError, describe, short_repr
 from captum_infomask._files import check_folder
 from captum_infomask._warn import warn
-from captum_infomask.dataset_run.data.labels import Label, label_classes
+from captum_infomask.dataset_run.data.labels import Label, groups_of, label_classes
 from captum_infomask.dataset_run.data.pictures import Pictures
 from captum_infomask.dataset_run.errors import in_one_line
 from captum_infomask.dataset_run.job import Job, ModelSource, model_hash
@@ -118,11 +118,13 @@ def plan_run(
             given=source.categories is not None,
         )
         _check_labels(asked.target, pictures.labels, classes, classifier.categories)
-    target = 0 if asked.prior is None else int(torch.as_tensor(asked.prior).argmax())
+        classes = groups_of(classes, asked.groups)
     with _blamed("network"):
         outputs = [scorer.outputs(shown) for shown in inputs]
         _check_classes(outputs[0], classifier)
-        scored = scorer.infomap(inputs[0], torch.tensor([target], device=asked.device))
+        scorer.check_groups(outputs[0])
+        target = torch.tensor([scorer.some_target()], device=asked.device)
+        scored = scorer.infomap(inputs[0], target)
     template = without_numbers(one_picture(scored, 0))
     settings = _settled(asked, inputs[0], template, before)
     shape = tuple(inputs[0].shape[1:])

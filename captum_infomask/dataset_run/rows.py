@@ -13,6 +13,7 @@ from torch import Tensor
 from captum_infomask.results import InfoMap
 from captum_infomask.results.info_map import PER_REGION
 
+_PER_PICTURE = (*PER_REGION, "total", "contrast")
 _TYPES = {torch.float32: pa.float32(), torch.float64: pa.float64()}
 
 
@@ -43,8 +44,13 @@ class Row:
     seconds: float = 0.0
 
 
-def schema(dtype: torch.dtype) -> pa.Schema:
-    """The columns, for scores of this type."""
+def schema(dtype: torch.dtype, *, is_told: bool = False) -> pa.Schema:
+    """The columns, for scores of this type.
+
+    Args:
+        dtype: Of the scores.
+        is_told: Whether targets are told from another class, which has a column then.
+    """
     number = _TYPES[dtype]
     mask = pa.struct([("size", pa.list_(pa.int32())), ("counts", pa.string())])
     return pa.schema(
@@ -53,6 +59,7 @@ def schema(dtype: torch.dtype) -> pa.Schema:
             ("sha256", pa.string()),
             ("target", pa.int32()),
             ("predicted", pa.int32()),
+            *[("contrast", pa.int32())] * is_told,
             ("total", number),
             *[(name, pa.list_(number)) for name in PER_REGION],
             ("mask", mask),
@@ -64,9 +71,10 @@ def schema(dtype: torch.dtype) -> pa.Schema:
     )
 
 
-def table_of(rows: Sequence[Row], dtype: torch.dtype) -> pa.Table:
-    """Rows as a Parquet table."""
-    return pa.Table.from_pylist([_plain(row) for row in rows], schema=schema(dtype))
+def table_of(rows: Sequence[Row], dtype: torch.dtype, *, is_told: bool = False) -> pa.Table:
+    """Rows as a Parquet table; further arguments as of ``schema``."""
+    columns = schema(dtype, is_told=is_told)
+    return pa.Table.from_pylist([_plain(row) for row in rows], schema=columns)
 
 
 def with_rows(before: pa.Table, now: pa.Table) -> pa.Table:
@@ -91,6 +99,7 @@ def _plain(row: Row) -> dict[str, Any]:
         found |= {name: _values(tensor) for name, tensor in tensors.items() if tensor is not None}
         found |= {
             "total": row.infomap.total.numpy()[0],
+            "contrast": None if row.infomap.contrast is None else int(row.infomap.contrast[0, 1]),
             "engine": row.infomap.engine,
             "mask": row.mask,
             "boxes": row.boxes,
@@ -109,6 +118,8 @@ def infomap_of(template: InfoMap, row: Mapping[str, Any]) -> InfoMap:
         name: None if row[name] is None else _tensor(row[name], dtype) for name in PER_REGION
     }
     found: dict[str, Any] = {**per_region, "total": _tensor(row["total"], dtype)}
+    if template.contrast is not None:
+        found["contrast"] = torch.tensor([[row["target"], row["contrast"]]])
     return replace(template, engine=row["engine"], **found)
 
 
@@ -119,7 +130,7 @@ def _tensor(values: Any, dtype: torch.dtype) -> Tensor:
 
 def without_numbers(infomap: InfoMap) -> InfoMap:
     """The same with zeros for numbers: what all pictures of a run share."""
-    found = {name: getattr(infomap, name) for name in (*PER_REGION, "total")}
+    found = {name: getattr(infomap, name) for name in _PER_PICTURE}
     zeros: dict[str, Any] = {
         name: torch.zeros_like(old) for name, old in found.items() if old is not None
     }
@@ -130,7 +141,7 @@ def one_picture(infomap: InfoMap, k: int) -> InfoMap:
     """Picture k of a batch that was scored together, on the CPU."""
     tensors = {
         name: getattr(infomap, name)[k : k + 1].cpu()
-        for name in (*PER_REGION, "total")
+        for name in _PER_PICTURE
         if getattr(infomap, name) is not None
     }
     n = len(infomap.total)

@@ -37,8 +37,9 @@ from captum_infomask.engines.base import Engine
 from captum_infomask.engines.choose import EngineName
 from captum_infomask.masks import MaxFraction, Rule, check_rule
 from captum_infomask.models.classifier import Classifier
+from captum_infomask.scores.groups import Groups
 from captum_infomask.scores.heads import Head
-from captum_infomask.scores.information import Prior, TrainedWith, Unit
+from captum_infomask.scores.information import Prior, Score, TrainedWith, Unit
 
 RunEngine = Literal["local", "ray"]
 
@@ -59,6 +60,7 @@ def run_dataset(
     trained_with: TrainedWith = "cross_entropy",
     temperature: float = 1.0,
     unit: Unit = "bits",
+    groups: Groups = None,
     rule: Rule = MaxFraction(0.2),
     view_engine: EngineName | Engine | None = None,
     batch_size: int | None = None,
@@ -98,11 +100,14 @@ def run_dataset(
         address: Of a Ray cluster; None starts Ray here.
         workers: For ``local``, processes that decode pictures while this one computes; for
             ``ray``, processes that compute. As many as there are CPUs if None, or GPUs.
-        head: As for :class:`InfoMask`, and so the four that follow.
+        head: As for :class:`InfoMask`, and so the five that follow.
         prior: p(y).
         trained_with: ``cross_entropy`` or ``pc_softmax``.
         temperature: τ.
         unit: ``bits`` or ``nats``.
+        groups: Lists of classes that count as one each. Labels and ``categories`` stay those of the
+            classes: a picture's target is the group that its label is in, and a label in none is an
+            error in its place.
         rule: Which pixels the mask keeps.
         view_engine: ``engine`` of :meth:`InfoMask.score_regions`; if None, ``auto`` on a CPU, and
             ``batched`` elsewhere, where ``auto`` would choose by the clock.
@@ -118,7 +123,8 @@ def run_dataset(
         device: Where the network runs; CUDA if it is there, if None.
         show_progress: Show a progress bar on stderr, with pictures per second and the time left.
         **options: The other keyword arguments of :meth:`InfoMask.attribute`, such as ``view``,
-            ``sliding_window_shapes`` and ``strides``, or ``seed``.
+            ``sliding_window_shapes`` and ``strides``, or ``seed``; ``contrast`` is one class for
+            all pictures, or ``runner_up``.
 
     Returns:
         The run, a mapping from keys to InfoMaps.
@@ -156,6 +162,7 @@ def run_dataset(
         trained_with=trained_with,
         temperature=temperature,
         unit=unit,
+        groups=Score.checked(head, prior, trained_with, temperature, unit, groups).groups,
         rule=rule,
         options=score_options(options, view_engine),
         batch_size=batch_size or 0,

@@ -44,7 +44,21 @@ class Scorer:
             trained_with=settings.trained_with,  # type: ignore[arg-type]
             temperature=settings.temperature,
             unit=settings.unit,  # type: ignore[arg-type]
+            groups=settings.groups,
         )
+
+    def check_groups(self, outputs: Tensor) -> None:
+        """Refuse groups of classes that the network does not have."""
+        self._infomask.score.check(outputs, torch.zeros(1, 1, dtype=torch.long))
+
+    def some_target(self) -> int:
+        """A target that the settings have information about: the likeliest beforehand."""
+        prior, groups = self._infomask.score.target_prior, self._settings.groups
+        order = list(range(2 if groups is None else len(groups)))
+        if prior is not None and prior.dim() == 1:
+            order = prior.argsort(descending=True, stable=True).tolist()
+        contrast = self._settings.options.get("contrast")
+        return next((target for target in order if target != contrast), 0)
 
     def infomap(self, pictures: Tensor, targets: Tensor) -> InfoMap:
         """Score pictures, (N, C, H, W)."""

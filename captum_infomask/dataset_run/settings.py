@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, one_of, plain, random_seed
+from captum_infomask._checks import ArgumentError, describe, one_of, plain, random_seed
 from captum_infomask.attribution import InfoMask
 from captum_infomask.engines.base import Engine
 from captum_infomask.engines.choose import EngineName
 from captum_infomask.masks import Rule
 from captum_infomask.regions.base import Regions
+from captum_infomask.scores.groups import CheckedGroups
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,7 @@ class RunSettings:
         batch_size: Pictures of a call; 0 until it is known what suits the pictures.
         shard_size: Pictures of a file; 0 until it is known.
         device: Where the network runs.
+        groups: InfoMask's: classes that count as one.
     """
 
     target: str
@@ -49,6 +51,12 @@ class RunSettings:
     batch_size: int
     shard_size: int
     device: str
+    groups: CheckedGroups | None = None
+
+    @property
+    def is_told(self) -> bool:
+        """Whether targets are told from another class."""
+        return self.options.get("contrast") is not None
 
     def words(self) -> dict[str, Any]:
         """The settings as JSON values, equal where the settings are."""
@@ -70,6 +78,14 @@ def score_options(options: Mapping[str, Any], view_engine: object) -> dict[str, 
     usual = {name: parameter.default for name, parameter in known if name not in _TAKEN}
     for name in options:
         one_of("options", name, usual)
+    contrast = plain(options.get("contrast"))
+    if isinstance(contrast, str):
+        one_of("contrast", contrast, ("runner_up",))
+    elif contrast is not None and (not isinstance(contrast, int) or isinstance(contrast, bool)):
+        raise ArgumentError(
+            f"Expected `contrast` to be a class for all pictures of a run, or 'runner_up'; got "
+            f"{describe(options['contrast'])}."
+        )
     if view_engine is not None and not isinstance(view_engine, Engine):
         one_of("view_engine", view_engine, get_args(EngineName))
     return {**usual, **options, "seed": random_seed(options.get("seed", 0)), "engine": view_engine}

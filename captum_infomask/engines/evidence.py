@@ -372,6 +372,7 @@ class EvidencePasses:
         unit: str,
         overlap: str,
         is_tuple: bool,
+        contrast: Tensor | None = None,
     ) -> InfoMap:
         """What was read, with the settings that it was read by."""
         return InfoMap(
@@ -386,6 +387,7 @@ class EvidencePasses:
             overlap=overlap,
             engine=self._engine.name,
             is_tuple=is_tuple,
+            contrast=contrast,
             views=self._engine.shown,
         )
 

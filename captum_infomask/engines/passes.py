@@ -150,6 +150,7 @@ class Passes:
         unit: str,
         overlap: str,
         is_tuple: bool,
+        contrast: Tensor | None = None,
     ) -> InfoMap:
         """What was read, with the settings that it was read by."""
         return InfoMap(
@@ -168,6 +169,7 @@ class Passes:
             is_tuple=is_tuple,
             n_samples=self.view.n_samples if len(self.scenes) == 1 else len(self.scenes),
             views=self.shown,
+            contrast=contrast,
         )
 
     def _read(self, plan: ViewPlan, reader: Reader, table: Tensor | None, bar: Any) -> Reading:

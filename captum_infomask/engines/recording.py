@@ -15,7 +15,6 @@ from torch.utils._pytree import tree_map
 from captum_infomask._random import OwnGenerators
 from captum_infomask.engines.traced import StandsAside
 
-
 # Functions that draw no random number, by their names; of all others it is not known.
 _PLAIN = frozenset(
     {

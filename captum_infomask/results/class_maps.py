@@ -12,6 +12,8 @@ from captum_infomask._captum import format_output
 from captum_infomask._checks import ArgumentError, plain, short_repr
 from captum_infomask.results.info_map import PER_IMAGE, PER_REGION, InfoMap
 
+_PER_CLASS = (*PER_REGION, *PER_IMAGE, "contrast")
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ClassMaps:
@@ -20,8 +22,9 @@ class ClassMaps:
     Attributes:
         classes: The classes of each image, long (N, K), on the CPU.
         scores: Information of each region about each class, (N, R, K), in ``unit``; NaN where an
-            image does not have the region.
-        total: i(y; x) of the whole images about each class, (N, K), in ``unit``.
+            image does not have the region. With a contrast that of the class minus that of the
+            class that it is told from.
+        total: i(y; x) of the whole images about each class, (N, K), in ``unit``; likewise.
 
     Example:
         >>> import torch
@@ -70,7 +73,7 @@ class ClassMaps:
             raise ArgumentError(f"Expected `k` from 0 to {count - 1}; got {short_repr(k)}.")
         parts: dict[str, Any] = {
             name: None if (part := getattr(self.stacked, name)) is None else part[..., column]
-            for name in (*PER_REGION, *PER_IMAGE)
+            for name in _PER_CLASS
         }
         return dataclasses.replace(self.stacked, **parts)
 
@@ -94,9 +97,7 @@ class ClassMaps:
                 return None
             return part.movedim(-1, 1)[rows.to(part.device), column.to(part.device)]
 
-        parts: dict[str, Any] = {
-            name: pick(getattr(self.stacked, name)) for name in (*PER_REGION, *PER_IMAGE)
-        }
+        parts: dict[str, Any] = {name: pick(getattr(self.stacked, name)) for name in _PER_CLASS}
         return dataclasses.replace(self.stacked, **parts)
 
     def class_map(self) -> Any:

@@ -31,7 +31,7 @@ from captum_infomask.scores.information import NATS_PER_UNIT
 _FORMAT = "captum_infomask.InfoMap 1"
 PER_REGION = ("scores", "blank", "lower", "upper", "spread", "standard_errors")
 PER_IMAGE = ("total", "explained", "residual")
-_TENSORS = (*PER_REGION, *PER_IMAGE)
+_TENSORS = (*PER_REGION, *PER_IMAGE, "contrast")
 _SETTINGS = ("unit", "view", "overlap", "engine", "is_tuple", "n_samples", "views")
 
 
@@ -66,6 +66,9 @@ class InfoMap:
             i(y; x) − i(y; reference), the mean over sizes and layers. None for other views.
         residual: For ``evidence``, what the map's sum falls short of that, (N,), in ``unit``. None
             for other views.
+        contrast: The target y and the class y′ that it is told from, long (N, 2): scores and total
+            are then those of y minus those of y′, and a sampled network's have no bounds. None
+            where scores are those of the target alone.
 
     Example:
         >>> import torch
@@ -94,15 +97,31 @@ class InfoMap:
     views: int | None = None
     explained: Tensor | None = None
     residual: Tensor | None = None
+    contrast: Tensor | None = None
 
     def __repr__(self) -> str:
         """What a notebook or prompt shows: sizes and settings, not tensors."""
         n, count = self.scores.shape
         total = ", ".join(f"{value:.2f}" for value in self.total[:3].tolist())
+        more = ", …" * (n > 3)
+        asked = [self._question(k) for k in range(min(n, 3))]
+        parts = [f"view={self.view!r}", "; ".join(filter(None, asked)) + more * any(asked)]
         return (
-            f"InfoMap({n} image{'s' * (n != 1)} × {count} regions, view={self.view!r}, "
-            f"i(y; x) = {total}{', …' * (n > 3)} {self.unit})"
+            f"InfoMap({n} image{'s' * (n != 1)} × {count} regions, "
+            f"{', '.join(filter(None, parts))}, {self._whole} = {total}{more} {self.unit})"
         )
+
+    @property
+    def _whole(self) -> str:
+        """What the total is."""
+        return "i(y; x)" if self.contrast is None else "i(y; x) − i(y′; x)"
+
+    def _question(self, k: int) -> str:
+        """What image k is asked, where its target is told from another class."""
+        if self.contrast is None:
+            return ""
+        target, other = self.contrast[k].tolist()
+        return f"why {target}, not {other}"
 
     def attributions(self) -> Any:
         """The scores spread over the elements: same type and shapes as the inputs."""
@@ -216,16 +235,19 @@ class InfoMap:
         """
         place = checked_place(k, len(self.scores))
         plane = plane_of(self, place)
-        title = f"{self.view}, i(y; x) = {float(self.total[place]):.2f} {self.unit}"
+        total = f"{self._whole} = {float(self.total[place]):.2f} {self.unit}"
+        title = ", ".join(filter(None, (self.view, self._question(place), total)))
         return map_figure(plane, self.unit, title, _picture_or_none(picture, plane))
 
     def content(self, picture: Any = None, k: int = 0) -> PageContent:
         """Image k's map in the report's plain arrays and words; arguments as of ``figure``."""
         place = checked_place(k, len(self.scores))
         plane = plane_of(self, place)
-        name = f"InfoMask {self.view}"
+        name = ", ".join(filter(None, (f"InfoMask {self.view}", self._question(place))))
         shown = MapContent(name, self.unit, plane, regions=region_scores(self, place))
-        facts = ((f"{float(self.total[place]):.2f} {self.unit}", "i(y; x), the whole picture"),)
+        facts = (
+            (f"{float(self.total[place]):.2f} {self.unit}", f"{self._whole}, the whole picture"),
+        )
         pixels = _picture_or_none(picture, plane)
         return PageContent(name, (PictureContent(pixels, name, facts, (shown,)),))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from captum_infomask._checks import describe, short_repr
@@ -48,7 +49,8 @@ def check_numbers(
     """Refuse numbers that are not those of so many images and regions.
 
     Args:
-        tensors: ``scores``, (N, R) or of K classes (N, R, K); ``total``, (N,) or (N, K); others.
+        tensors: ``scores``, (N, R) or of K classes (N, R, K); ``total``, (N,) or (N, K);
+            ``contrast``, (N, 2) or (N, 2, K), where there is one; others.
         per_region: The names of those that are shaped like ``scores``.
         per_image: The names of those that are shaped like ``total``.
         regions: The R regions.
@@ -70,6 +72,9 @@ def check_numbers(
         if found is None or found.shape != shape or not found.is_floating_point():
             given = "missing" if found is None else describe(found)
             raise ValueError(f"{name}, of shape {tuple(shape)}, is {given}")
+    pairs, of_pairs = tensors["contrast"], (len(scores), 2, *scores.shape[2:])
+    if pairs is not None and (pairs.shape != of_pairs or pairs.dtype != torch.long):
+        raise ValueError(f"contrast, of shape {of_pairs}, is {describe(pairs)}")
     regions.check_batch(len(scores))
 
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -25,12 +26,21 @@ class Reader(Protocol):
         """``bits`` or ``nats``."""
         ...
 
+    @property
+    def has_partition(self) -> bool:
+        """Whether probabilities are made by a partition, whose mean over samples needs bounds."""
+        ...
+
     def check(self, output: Tensor, table: Tensor | None) -> None:
         """Refuse outputs and targets that do not fit the settings."""
         ...
 
     def __call__(self, output: Tensor, table: Tensor | None) -> Tensor:
-        """Information of each example, in the unit."""
+        """Information of each example, in the unit; differentiable by the output."""
+        ...
+
+    def terms(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, ...]:
+        """The same in its terms: the information, and that which is taken from it, if any is."""
         ...
 
     def critic(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -84,7 +94,8 @@ class Draws:
 
         i(y; v) = \log \operatorname{mean}_d\, p(y \mid v_d) - \log \pi_y,
 
-    with the standard deviation of the draws' own values; for the head ``raw`` the plain mean.
+    with the standard deviation of the draws' own values; for the head ``raw`` the plain mean. Of a
+    contrast each class's posteriors are averaged, before the difference is taken.
 
     Args:
         reader: How outputs are read.
@@ -98,26 +109,34 @@ class Draws:
 
     def add(self, rows: Tensor, output: Tensor, table: Tensor | None) -> None:
         """Read some views' outputs; a draw is complete when all views have come."""
-        values = self._reader(output, table)
+        values = torch.stack(self._reader.terms(output, table))
         if self._filled == self._views:
-            self._draws.append(values.new_empty(self._views, *values.shape[1:]))
+            self._draws.append(values.new_empty(len(values), self._views, *values.shape[2:]))
             self._filled = 0
-        self._draws[-1][rows] = values
+        self._draws[-1][:, rows] = values
         self._filled += len(rows)
 
     def reading(self) -> Reading:
         """The mean over draws and their spread, which is NaN for a single draw."""
-        draws = torch.stack(self._draws).double()
-        if self._reader.head == "raw":
-            information = draws.mean(0)
-        else:
-            nats = NATS_PER_UNIT[self._reader.unit]
-            information = (torch.logsumexp(draws * nats, 0) - math.log(len(draws))) / nats
+        draws = torch.stack(self._draws, dim=1).double().unbind()
+        information = _difference([self._mean(term) for term in draws])
         spread = torch.full_like(information, math.nan)
-        if len(draws) > 1:
-            spread = draws.std(0)
+        if len(self._draws) > 1:
+            spread = _difference(draws).std(0)
         dtype = self._draws[0].dtype
         return Reading(information.to(dtype), spread=spread.to(dtype))
+
+    def _mean(self, draws: Tensor) -> Tensor:
+        """The information of the mean posterior of draws, (D, V, ...)."""
+        if self._reader.head == "raw":
+            return draws.mean(0)
+        nats = NATS_PER_UNIT[self._reader.unit]
+        return (torch.logsumexp(draws * nats, 0) - math.log(len(draws))) / nats
+
+
+def _difference(terms: Sequence[Tensor]) -> Tensor:
+    """The first term, less the second where there is one."""
+    return terms[0] if len(terms) == 1 else terms[0] - terms[1]
 
 
 class Samples:
@@ -154,13 +173,13 @@ class Samples:
         self._ratio[rows] = torch.logaddexp(self._ratio[rows], log_ratio)
 
     def reading(self) -> Reading:
-        """The mean and its bounds; no bounds for the head ``raw``."""
+        """The mean and its bounds; none where no partition is in it: for ``raw``, or a contrast."""
         assert self._dtype is not None, "a plan has at least one view"
         dtype, nats = self._dtype, NATS_PER_UNIT[self._reader.unit]
         count, log_count = self._count, self._count.log()
         information = self._log_ratio / count
         reading = Reading(information)
-        if self._reader.head != "raw":
+        if self._reader.has_partition:
             lower = self._critic / count - (self._partition - log_count)
             upper = self._ratio - log_count
             # Jensen's order, which rounding may break where all samples agree.

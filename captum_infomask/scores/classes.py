@@ -8,7 +8,7 @@ from torch import Tensor
 
 from captum_infomask._checks import ArgumentError, describe, positive_int
 from captum_infomask.scores.heads import rows_of
-from captum_infomask.scores.information import NATS_PER_UNIT, Score
+from captum_infomask.scores.information import Score
 from captum_infomask.scores.targets import check_range
 
 
@@ -32,9 +32,18 @@ class ClassScore:
         """``bits`` or ``nats``."""
         return self.score.unit
 
+    @property
+    def has_partition(self) -> bool:
+        """Whether the critic is made a probability by a partition."""
+        return self.score.has_partition
+
     def __call__(self, output: Tensor, table: Tensor | None) -> Tensor:
         """Information of each example about its classes (B, K), or about all: (B, K) or (B, M)."""
         return self._of(self.score.of_all(rows_of(output)), table)
+
+    def terms(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, ...]:
+        """The information alone."""
+        return (self(output, table),)
 
     def critic(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, Tensor]:
         """The critic's values and log partitions, of the same shape, in nats."""
@@ -57,7 +66,7 @@ class ClassScore:
         """The asked classes' values; of all classes, 0 for those of prior 0, which nobody asks."""
         if table is not None:
             return values.gather(1, table.to(values.device))
-        prior = self.score.prior
+        prior = self.score.target_prior
         if prior is None or prior.dim() == 0:
             return values
         return torch.where(prior.to(values.device) > 0, values, 0)
@@ -103,8 +112,9 @@ def choose_classes(asked: Tensor | int | None, totals: Tensor, score: Score) -> 
     """The classes of each image, long (n, K), from its information about all, (n, M)."""
     n, count = totals.shape
     possible = torch.arange(count)
-    if score.prior is not None and score.prior.dim() == 1:
-        possible = score.prior.nonzero()[:, 0]
+    prior = score.target_prior
+    if prior is not None and prior.dim() == 1:
+        possible = prior.nonzero()[:, 0]
     if isinstance(asked, Tensor):
         check_range(asked.amax(1, keepdim=True), (n, count))
         return asked
@@ -112,9 +122,8 @@ def choose_classes(asked: Tensor | int | None, totals: Tensor, score: Score) -> 
         return possible.expand(n, -1)
     if asked > len(possible):
         raise ArgumentError(
-            f"Expected `top_k` of at most {len(possible)}, the classes; got {asked}."
+            f"Expected `top_k` of at most {len(possible)}, the "
+            f"{'classes' if score.groups is None else 'groups'}; got {asked}."
         )
-    likely = totals.cpu()
-    if score.head != "raw":
-        likely = likely + score.log_prior(likely) / NATS_PER_UNIT[score.unit]
+    likely = score.likelihoods(totals.cpu())
     return possible[likely[:, possible].topk(asked, dim=1).indices]

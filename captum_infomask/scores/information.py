@@ -6,6 +6,7 @@ import math
 import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, Literal, SupportsFloat
 
 import torch
@@ -14,6 +15,13 @@ from torch.nn import functional as F
 
 from captum_infomask._checks import ArgumentError, describe, finite_number, one_of
 from captum_infomask._types import Target
+from captum_infomask.scores.groups import (
+    CheckedGroups,
+    Groups,
+    check_members,
+    checked_groups,
+    merged,
+)
 from captum_infomask.scores.heads import (
     HEADS,
     SOFTMAX_HEADS,
@@ -47,6 +55,7 @@ class Score:
         trained_with: The loss that the network was trained with.
         temperature: τ, by which logits are divided.
         unit: ``bits`` or ``nats``.
+        groups: Classes that count as one, by their numbers; None where each counts for itself.
     """
 
     head: str = "logits"
@@ -54,10 +63,17 @@ class Score:
     trained_with: str = "cross_entropy"
     temperature: float = 1.0
     unit: str = "bits"
+    groups: CheckedGroups | None = None
 
     @classmethod
     def checked(
-        cls, head: object, prior: object, trained_with: object, temperature: object, unit: object
+        cls,
+        head: object,
+        prior: object,
+        trained_with: object,
+        temperature: object,
+        unit: object,
+        groups: object = None,
     ) -> Score:
         """Check every setting; raises ``ArgumentError``."""
         name = one_of("head", head, HEADS)
@@ -67,12 +83,14 @@ class Score:
                 f"Expected head='logits' for trained_with='pc_softmax', whose critic is the "
                 f"logits; got head={name!r}."
             )
+        values = _checked_prior(prior, name)
         return cls(
             head=name,
-            prior=_checked_prior(prior, name),
+            prior=values,
             trained_with=training,
             temperature=_checked_temperature(temperature),
             unit=one_of("unit", unit, tuple(NATS_PER_UNIT)),
+            groups=checked_groups(groups, name, values),
         )
 
     def arguments(self) -> dict[str, Any]:
@@ -95,30 +113,51 @@ class Score:
             told.append(f"trained_with={self.trained_with!r}")
         if self.temperature != 1:
             told.append(f"temperature={self.temperature:g}")
+        if self.groups is not None:
+            held = sum(map(len, self.groups))
+            is_short = held <= _FEW_CLASSES
+            words = f"<{held} classes in {len(self.groups)}>"
+            told.append(f"groups={list(map(list, self.groups)) if is_short else words}")
         return ", ".join([*told, f"unit={self.unit!r}"])
 
-    def check_target(self, table: Tensor | None) -> None:
-        """Refuse, before any forward pass, what the prior alone shows to be out of range."""
-        if self.prior is None or self.prior.dim() == 0 or table is None:
+    @cached_property
+    def target_prior(self) -> Tensor | None:
+        """The prior of what targets count: classes, or groups of them; None where none is given."""
+        if self.groups is None or self.prior is None:
+            return self.prior
+        return torch.stack([self.prior[list(group)].sum() for group in self.groups])
+
+    def check_target(self, table: Tensor | None, argument: str = "target") -> None:
+        """Refuse, before any forward pass, what prior and groups alone show to be out of range."""
+        prior = self.target_prior
+        known = self.groups if prior is None or prior.dim() == 0 else prior
+        if known is None or table is None:
             return
-        classes, count = table[:, 0], len(self.prior)
+        classes, count = table[:, 0], len(known)
         wrong = classes[(classes < 0) | (classes >= count)]
         if len(wrong):
+            why = f"`prior` has {count} classes"
+            if self.groups is not None:
+                why = f"{argument}s count the {count} `groups`"
             raise ArgumentError(
-                f"Expected `target` between 0 and {count - 1}, as `prior` has {count} classes; "
-                f"got {int(wrong[0])}."
+                f"Expected `{argument}` between 0 and {count - 1}, as {why}; got {int(wrong[0])}."
             )
-        impossible = classes[self.prior[classes] == 0]
+        impossible = classes[:0] if prior is None else classes[prior[classes] == 0]
         if len(impossible):
+            kind = "class" if self.groups is None else "group"
             raise ArgumentError(
-                f"Expected `prior` above 0 for the target; class {int(impossible[0])} has 0, and "
-                f"the information about an impossible class is not defined."
+                f"Expected `prior` above 0 for the {argument}; {kind} {int(impossible[0])} has 0, "
+                f"and the information about an impossible {kind} is not defined."
             )
 
     def check(self, output: Tensor, table: Tensor | None, argument: str = "forward_func") -> None:
         """Refuse outputs and targets that do not fit the settings."""
         check_output(output, self.head, argument)
-        check_range(table, tuple(output.shape))
+        shape = tuple(output.shape)
+        if self.groups is not None:
+            check_members(self.groups, shape[1], f"the output has shape {shape}")
+            shape = (shape[0], len(self.groups), *shape[2:])
+        check_range(table, shape)
         if self.prior is not None and self.prior.dim() == 1:
             classes = output.shape[1] if output.dim() > 1 else 1
             if len(self.prior) != classes:
@@ -128,33 +167,69 @@ class Score:
                 )
 
     def log_probabilities(self, output: Tensor) -> Tensor:
-        """Log p(y | v) of every class in nats, (N, M), or (N, 1) for one number per example."""
-        rows = rows_of(output)
-        if self.trained_with == "pc_softmax":
-            return F.log_softmax(
-                widen(rows) / self.temperature + self.log_prior(widen(rows)), dim=1
-            )
-        return log_posterior(rows, self.head, self.temperature)
+        """Log p(y | v) of all that targets count in nats, (N, M), or (N, 1) for a number each."""
+        found = self._of_classes(rows_of(output))
+        return found if self.groups is None else merged(found, self.groups)
 
     def probabilities(self, output: Tensor) -> Tensor:
-        """p(y | v) of every class, shaped likewise."""
+        """p(y | v) of all that targets count, shaped likewise."""
         rows = rows_of(output)
-        if self.head != "logits" or self.trained_with == "pc_softmax":
+        is_plain = self.head == "logits" and self.trained_with != "pc_softmax"
+        if not is_plain or self.groups is not None:
             return self.log_probabilities(rows).exp()
         return (widen(rows) / self.temperature).softmax(1)
 
-    def log_priors(self, classes: Tensor) -> Tensor:
-        """Log π of some of M classes, float64; needs no output where a prior is given."""
-        log_prior = torch.tensor(0.5).double().log() if self.prior is None else self.prior.log()
-        return log_prior[classes] if log_prior.dim() else log_prior.expand(len(classes))
+    def log_priors(self, targets: Tensor, classes: int) -> Tensor:
+        """Log π of some targets, float64, of a network with M classes; 1/2 for independent labels.
+
+        Without a prior or groups there is nothing to tell targets apart by.
+        """
+        prior = torch.tensor(0.5).double() if self.prior is None else self.prior
+        if self.groups is not None:
+            prior = self._prior_of_groups(classes)
+        return prior.log()[targets] if prior.dim() else prior.log().expand(len(targets))
+
+    def merged(self, output: Tensor) -> Tensor:
+        """Outputs as logits of the groups: log Σ exp over each one's classes; (N, G, ...).
+
+        Softmax makes probabilities of them where every class is in a group.
+        """
+        assert self.groups is not None, "asked for groups only"
+        joint = self._joint(scaled_logits(output, self.head, self.temperature))
+        return merged(joint, self.groups)
+
+    def likelihoods(self, information: Tensor) -> Tensor:
+        """What orders all that targets count by p(y | x), from its information, (N, M), in units.
+
+        Up to a constant it is log p(y | x); for ``raw`` the output itself.
+        """
+        if self.head == "raw":
+            return information
+        if self.groups is None:
+            log_prior = self.log_prior(information)
+        else:
+            log_prior = self._prior_of_groups(1).log().to(information)
+        return information + log_prior / NATS_PER_UNIT[self.unit]
 
     def __call__(self, output: Tensor, table: Tensor | None) -> Tensor:
         """Information of each example, shape (B,), in the unit."""
         return select(self.of_all(output), table)
 
+    def terms(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, ...]:
+        """What a value is made of, as draws are averaged: here the information alone."""
+        return (self(output, table),)
+
+    @property
+    def has_partition(self) -> bool:
+        """Whether the critic is made a probability by a partition, whose mean needs bounds."""
+        return self.head != "raw"
+
     def of_all(self, output: Tensor) -> Tensor:
-        """Information about every class, shaped like the output, in the unit."""
-        if self.trained_with == "pc_softmax":
+        """Information about all that targets count, shaped like the output, in the unit."""
+        if self.groups is not None:
+            log_p = self._of_classes(output)
+            nats = self._less_prior(merged(log_p, self.groups), log_p)
+        elif self.trained_with == "pc_softmax":
             nats = self._prior_corrected(output)
         else:
             nats = log_posterior(output, self.head, self.temperature)
@@ -173,12 +248,42 @@ class Score:
         return select(value, table), select(partition, table)
 
     def critic_of_all(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """The same for every class, both shaped like the output."""
+        """The same for all that targets count, both shaped like the output.
+
+        A group's critic is log Σ (π_y / π_G) exp(T_y) over its classes; the partition stays.
+        """
         scaled = scaled_logits(output, self.head, 1.0).double() / self.temperature
+        if self.groups is not None:
+            joint = self._joint(scaled)
+            value = self._less_prior(merged(joint, self.groups), joint)
+            return value, log_partition(joint, self.head).expand_as(value)
         if self.trained_with == "pc_softmax":
             return scaled, self._log_mean_exp(scaled).expand_as(scaled)
         partition = log_partition(scaled, self.head).expand_as(scaled)
         return scaled if self.head == "raw" else scaled - self.log_prior(scaled), partition
+
+    def _of_classes(self, output: Tensor) -> Tensor:
+        """Log p(y | v) of every class, in nats, shaped like the output."""
+        if self.trained_with == "pc_softmax":
+            return F.log_softmax(self._joint(widen(output) / self.temperature), dim=1)
+        return log_posterior(output, self.head, self.temperature)
+
+    def _joint(self, values: Tensor) -> Tensor:
+        """What p(y | v) is the softmax of, whatever the training, from logits over τ."""
+        is_corrected = self.trained_with == "pc_softmax"
+        return values + self.log_prior(values) if is_corrected else values
+
+    def _prior_of_groups(self, classes: int) -> Tensor:
+        """Each group's π_G of M classes, (G,), float64."""
+        assert self.groups is not None, "asked for groups only"
+        if self.target_prior is not None:
+            return self.target_prior
+        return torch.tensor([len(group) for group in self.groups]).double() / classes
+
+    def _less_prior(self, values: Tensor, like: Tensor) -> Tensor:
+        """Take log π_G from values of the groups, (N, G, ...), of classes ``like`` (N, M, ...)."""
+        log_prior = self._prior_of_groups(like.shape[1]).log().to(values)
+        return values - log_prior.reshape(-1, *[1] * (values.dim() - 2))
 
     def _prior_corrected(self, output: Tensor) -> Tensor:
         """f_y/τ − log Σ_k π_k exp(f_k/τ)."""
@@ -250,6 +355,7 @@ def information(
     trained_with: TrainedWith = "cross_entropy",
     temperature: float = 1.0,
     unit: Unit = "bits",
+    groups: Groups = None,
 ) -> Tensor:
     r"""Pointwise mutual information between views and a class, from a network's output.
 
@@ -262,7 +368,8 @@ def information(
     :math:`f_y/\tau - \log \sum_k \pi_k e^{f_k/\tau}`; for ``sigmoid``
     :math:`\log \sigma(f_y/\tau) - \log \pi_y`; for ``raw`` the output over :math:`\tau` itself,
     the paper's un-normalised critic. With a uniform prior both trainings give
-    log-softmax + log M, at most log M.
+    log-softmax + log M, at most log M. Of a group G of classes it is
+    :math:`\log \sum_{y \in G} p_\theta(y \mid v) - \log \sum_{y \in G} \pi_y`.
 
     Args:
         output: The network's output (B, M, ...), classes in dimension 1; (B,) or (B, 1) for
@@ -274,6 +381,8 @@ def information(
         trained_with: ``cross_entropy`` or ``pc_softmax``.
         temperature: τ > 0. A softmax of base ψ is τ = 1/ln ψ.
         unit: ``bits`` or ``nats``.
+        groups: Lists of classes that count as one each, as for :class:`InfoMask`; targets then
+            count groups.
 
     Returns:
         Tensor of shape (B,), float32, or float64 for float64 outputs, in ``unit``.
@@ -297,7 +406,7 @@ def information(
         raise ArgumentError(
             f"Expected `output` to be a tensor of shape (B, M, ...); got {describe(output)}."
         )
-    score = Score.checked(head, prior, trained_with, temperature, unit)
+    score = Score.checked(head, prior, trained_with, temperature, unit, groups)
     table = target_table(target, len(output))
     score.check_target(table)
     score.check(output, table)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +18,7 @@ from captum_infomask.comparison.as_it_was import as_it_was
 from captum_infomask.comparison.metrics.base import Measured, Metric, Sample
 from captum_infomask.masks.planes import normalised
 from captum_infomask.report.content import Better
+from captum_infomask.scores.groups import with_rest
 from captum_infomask.scores.heads import rows_of
 from captum_infomask.scores.information import Score
 
@@ -222,6 +223,10 @@ def _as_they_are(score: Score, output: Tensor) -> Tensor:
 
 def _as_logits(score: Score, output: Tensor) -> Tensor:
     """What a softmax, or for independent labels a sigmoid, makes probabilities of."""
+    if score.groups is not None:
+        count = rows_of(output).shape[1]
+        score = replace(score, groups=with_rest(score.groups, count))
+        return score.log_probabilities(output)
     plain = score.head in ("logits", "sigmoid") and score.temperature == 1
     if plain and score.trained_with == "cross_entropy":
         return rows_of(output)

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from captum_infomask._checks import ArgumentError, short_repr
 from captum_infomask.models.classifier import resolve_target
+from captum_infomask.scores.groups import CheckedGroups
 
 Label: TypeAlias = str | int | None
 
@@ -66,8 +67,24 @@ def label_classes(
     return tuple(known[label] for label in labels)
 
 
-def label_error(label: Label, categories: Sequence[str]) -> str:
-    """Say why a label stands for no class.
+def groups_of(
+    classes: Sequence[int | None], groups: CheckedGroups | None
+) -> tuple[int | None, ...]:
+    """The group that each class is in; None where it is in none. Without groups the classes.
+
+    Example:
+        >>> from captum_infomask.dataset_run.data.labels import groups_of
+        >>> groups_of([4, 2, None, 0], ((0, 4), (1,)))
+        (0, None, None, 0)
+    """
+    if groups is None:
+        return tuple(classes)
+    places = {member: place for place, group in enumerate(groups) for member in group}
+    return tuple(None if one is None else places.get(one) for one in classes)
+
+
+def label_error(label: Label, categories: Sequence[str], *, grouped: bool = False) -> str:
+    """Say why a label stands for no class, or for none in a group.
 
     Example:
         >>> from captum_infomask.dataset_run.data.labels import label_error
@@ -76,8 +93,8 @@ def label_error(label: Label, categories: Sequence[str]) -> str:
     """
     given = "none" if label is None else short_repr(label)
     return (
-        f"Expected the label to be an index from 0 to {len(categories) - 1} or a category name; "
-        f"got {given}."
+        f"Expected the label to be an index from 0 to {len(categories) - 1} or a category name"
+        f"{', of a class in one of the `groups`' * grouped}; got {given}."
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from captum_infomask.dataset_run.summary.class_names import class_names
 from captum_infomask.dataset_run.summary.statistics import PictureNumbers
+from captum_infomask.dataset_run.summary.words import whole_words
 from captum_infomask.report.content import PictureContent
 from captum_infomask.report.run_content import Counts, Numbers
 from captum_infomask.report.words import decimals, percent
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from captum_infomask.dataset_run.loaded import DatasetRun
 
 EXAMPLES = 6  # of either kind
-_BEST, _WORST = "Highest i(y; x)", "Lowest i(y; x)"
 
 
 def best_and_worst(run: DatasetRun, numbers: PictureNumbers) -> tuple[PictureContent, ...]:
@@ -31,9 +31,10 @@ def best_and_worst(run: DatasetRun, numbers: PictureNumbers) -> tuple[PictureCon
         comes first in the run.
     """
     best, worst = extremes(numbers.totals)
+    whole = whole_words(run.manifest)
     return tuple(
-        _example(run, numbers, int(k), group)
-        for group, chosen in ((_BEST, best), (_WORST, worst))
+        _example(run, numbers, int(k), f"{which} {whole}")
+        for which, chosen in (("Highest", best), ("Lowest", worst))
         for k in chosen
     )
 
@@ -64,7 +65,7 @@ def _example(run: DatasetRun, numbers: PictureNumbers, k: int, group: str) -> Pi
     (shown,) = run[key].content(run.picture(key)).pictures
     hit = "the target" if predicted == target else "not the target"
     facts = [
-        (bits, "i(y; x), the whole picture"),
+        (bits, f"{whole_words(run.manifest)}, the whole picture"),
         (f"{decimals(float(numbers.best[k]))} {unit}", "score of the best region"),
         (percent(float(numbers.shares[k])), "of the picture is kept by the run's mask"),
         (answered, f"predicted, {hit}"),

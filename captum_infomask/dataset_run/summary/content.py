@@ -26,6 +26,7 @@ from captum_infomask.dataset_run.summary.words import (
     provenance,
     summary_words,
     threshold_of,
+    whole_words,
 )
 from captum_infomask.report.rows import BoolArray
 from captum_infomask.report.run_content import (
@@ -79,7 +80,10 @@ def run_content(run: DatasetRun) -> RunContent:
     left_out = int((~known).sum())
     notes = [note] * bool(note)
     if left_out:
-        notes.append(f"Left out of all bits: {thousands(left_out)} whose i(y; x) is not finite.")
+        notes.append(
+            f"Left out of all bits: {thousands(left_out)} whose {whole_words(manifest)} is not "
+            f"finite."
+        )
     examples = best_and_worst(run, numbers)
     unseen = sum(one.pixels is None for one in examples)
     if unseen and preprocess_of(manifest.get("preprocess")) is not None:
@@ -90,7 +94,7 @@ def run_content(run: DatasetRun) -> RunContent:
     overall: tuple[Distribution, ...] = ()
     classes: tuple[Distribution, ...] = ()
     if axis is not None:
-        whole = _one("i(y; x), the whole picture", numbers.totals[known], axis)
+        whole = _one(f"{whole_words(manifest)}, the whole picture", numbers.totals[known], axis)
         region = _one("Its best region", best, axis, is_bounded=_regions_are_bounded(run))
         overall = (*whole, *region)
         classes = _classes(run, numbers, known, axis)
@@ -157,7 +161,10 @@ def _facts(
 ) -> tuple[tuple[str, str], ...]:
     """The key figures."""
     unit = run.manifest["settings"]["unit"]
-    heads = ("i(y; x), the median picture", "score of the best region, the median picture")
+    heads = (
+        f"{whole_words(run.manifest)}, the median picture",
+        "score of the best region, the median picture",
+    )
     facts = [
         (f"{decimals(one.quantiles[2])} {unit}", f"{head}; {_half(one.quantiles, decimals)}")
         for head, one in zip(heads, overall, strict=False)

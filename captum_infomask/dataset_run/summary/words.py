@@ -24,6 +24,7 @@ _REST = {
     "machine": "machine",
 }
 _PREDICTION = "prediction"
+_UNEVEN = ("prior", "groups", "contrast")  # with which i(y; x) has no bound, or not one for all
 
 
 def has_labels(manifest: Mapping[str, Any]) -> bool:
@@ -43,11 +44,20 @@ def summary_words(manifest: Mapping[str, Any]) -> str:
     target = settings.get("target", _PREDICTION)
     named = {_PREDICTION: "the network's own answer", "label": "the label"}
     model = settings.get("model")
+    contrast = settings.get("contrast")
+    other = "the likeliest other class" if contrast == "runner_up" else f"class {contrast}"
     return (
         f"InfoMask {settings.get('view') or 'crop'}{f' with {model}' if model else ''} on "
         f"{thousands(manifest['pictures'])} picture{'s' * (manifest['pictures'] != 1)}; target: "
         f"{named.get(target, f'the column {target}')}"
+        f"{f', rather than {other}' * (contrast is not None)}"
     )
+
+
+def whole_words(manifest: Mapping[str, Any]) -> str:
+    """What the number of a whole picture is."""
+    is_told = manifest["settings"].get("contrast") is not None
+    return "i(y; x) − i(y′; x)" if is_told else "i(y; x)"
 
 
 def bound_of(manifest: Mapping[str, Any], classes: int) -> tuple[float | None, str]:
@@ -61,7 +71,7 @@ def bound_of(manifest: Mapping[str, Any], classes: int) -> tuple[float | None, s
         'log₂ 1,000 = 9.97 bits'
     """
     settings = manifest["settings"]
-    if classes < 2 or settings.get("prior") is not None:
+    if classes < 2 or any(settings.get(name) is not None for name in _UNEVEN):
         return None, ""
     if settings.get("head", "logits") not in SOFTMAX_HEADS:
         return None, ""

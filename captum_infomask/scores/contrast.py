@@ -1,0 +1,259 @@
+# Why this class and not that one: the information about the target, less that about another class.
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from captum_infomask._checks import ArgumentError, describe, one_of
+from captum_infomask.scores.classes import ClassScore
+from captum_infomask.scores.heads import rows_of
+from captum_infomask.scores.information import Score
+from captum_infomask.scores.readings import Reading
+from captum_infomask.scores.targets import check_range, target_table
+
+Contrast: TypeAlias = int | Sequence[int] | Tensor | Literal["runner_up"] | None
+
+
+@dataclass(frozen=True)
+class ContrastScore:
+    r"""Reads outputs as i(y; v) − i(y′; v), the information about y less that about another class.
+
+    .. math::
+
+        i(y; v) - i(y'; v) = \log \frac{p(y \mid v)}{p(y' \mid v)} - \log \frac{\pi_y}{\pi_{y'}}.
+
+    A row of the table is what ``reader`` takes for y, followed by the same for y′. Differentiable,
+    as ``reader`` is.
+
+    Attributes:
+        reader: Reads the information about one class, or about several.
+
+    Source: the question "why P, rather than Q?" of Prabhushankar et al., arXiv 2008.00178.
+    Finer-CAM, arXiv 2501.11309, takes the difference of two logits, which this is but for priors.
+    """
+
+    reader: Score | ClassScore
+
+    @property
+    def head(self) -> str:
+        """What the output holds."""
+        return self.reader.head
+
+    @property
+    def unit(self) -> str:
+        """``bits`` or ``nats``."""
+        return self.reader.unit
+
+    @property
+    def has_partition(self) -> bool:
+        """No: it cancels."""
+        return False
+
+    def check(self, output: Tensor, table: Tensor | None) -> None:
+        """Refuse outputs and targets that do not fit; the contrast is one of what was read."""
+        self.reader.check(output, _halves(table)[0])
+
+    def __call__(self, output: Tensor, table: Tensor | None) -> Tensor:
+        """The difference of each example, in the unit."""
+        first, second = self.terms(output, table)
+        return first - second
+
+    def terms(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, ...]:
+        """Both informations."""
+        return tuple(self.reader(output, half) for half in _halves(table))
+
+    def critic(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The difference in nats, float64, and no partition."""
+        first, second = (self.reader.critic(output, half) for half in _halves(table))
+        difference = (first[0] - first[1]) - (second[0] - second[1])
+        return difference, torch.zeros_like(difference)
+
+
+@dataclass(frozen=True)
+class EveryClass:
+    """Reads outputs as information about every class, where ``Score`` reads the target alone.
+
+    Attributes:
+        score: How outputs are read.
+    """
+
+    score: Score
+
+    @property
+    def head(self) -> str:
+        """What the output holds."""
+        return self.score.head
+
+    @property
+    def unit(self) -> str:
+        """``bits`` or ``nats``."""
+        return self.score.unit
+
+    @property
+    def has_partition(self) -> bool:
+        """Whether the critic is made a probability by a partition."""
+        return self.score.has_partition
+
+    def check(self, output: Tensor, table: Tensor | None) -> None:
+        """Refuse outputs and targets that do not fit the settings."""
+        self.score.check(output, table)
+
+    def __call__(self, output: Tensor, table: Tensor | None) -> Tensor:
+        """Information of each example about every class, at the target's place: (B, M)."""
+        return ClassScore(self.score)(_at_place(output, table), None)
+
+    def terms(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, ...]:
+        """The information alone."""
+        return (self(output, table),)
+
+    def critic(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The critic's values and log partitions, of the same shape, in nats."""
+        return ClassScore(self.score).critic(_at_place(output, table), None)
+
+
+@dataclass(frozen=True, eq=False)
+class Told:
+    """Targets with the classes that they are told from.
+
+    Attributes:
+        reader: Reads the difference.
+        table: What the reader takes for each image.
+        total: i(y; x) − i(y′; x) of the whole images, (n, K).
+        classes: y and y′, long (n, 2, K), on the CPU.
+    """
+
+    reader: ContrastScore
+    table: Tensor
+    total: Reading
+    classes: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Against:
+    """What each image's target is told from.
+
+    Attributes:
+        classes: Long (n, 1), on the CPU; None for the runner-up.
+        score: How outputs are read.
+    """
+
+    classes: Tensor | None
+    score: Score
+
+    def told(
+        self, reader: Score | ClassScore, every: Reading, targets: Tensor, place: Tensor
+    ) -> Told:
+        """Find the class y′ of each target, now that the whole images are read.
+
+        Args:
+            reader: Reads the information about targets.
+            every: The whole images' information about all M classes, (n, M).
+            targets: The classes y, (n, K).
+            place: Where in the picture the target is, (n, d); (n, 0) for classes alone.
+
+        Raises:
+            ArgumentError: There is no such class, or it is the target itself.
+        """
+        contrast = self._choose(every.information, targets)
+        first, second = (
+            every.information.gather(1, classes.to(every.information.device))
+            for classes in (targets, contrast)
+        )
+        return Told(
+            ContrastScore(reader),
+            torch.cat([targets, place, contrast, place], dim=1),
+            Reading(first - second),
+            torch.stack([targets, contrast], dim=1),
+        )
+
+    def others(self, classes: Tensor) -> Tensor:
+        """All classes of each image, (n, K), but the one that they are told from."""
+        if self.classes is None:
+            return classes
+        return classes[classes != self.classes].reshape(len(classes), -1)
+
+    def _choose(self, every: Tensor, targets: Tensor) -> Tensor:
+        """The class that each target (n, K) is told from, (n, K)."""
+        if self.classes is not None:
+            check_range(self.classes, tuple(every.shape), "contrast")
+            _check_apart(targets, self.classes)
+            return self.classes.expand_as(targets)
+        likely = self.score.likelihoods(every.cpu().double())
+        prior = self.score.target_prior
+        if prior is not None and prior.dim() == 1:
+            likely = likely.masked_fill(prior == 0, -torch.inf)
+        others = [likely.scatter(1, column[:, None], -torch.inf).max(1) for column in targets.T]
+        if any(bool(found.values.isneginf().any()) for found in others):
+            raise ArgumentError(
+                "Expected at least two classes (or `groups`) of a probability above 0 for "
+                "contrast='runner_up'; there is no other one than the target."
+            )
+        return torch.stack([found.indices for found in others], dim=1)
+
+
+def checked_contrast(
+    contrast: object, targets: Tensor | None, n: int, score: Score, overlap: object
+) -> Against | None:
+    """Return what targets are told from, if they are; all is checked that can be by now.
+
+    Args:
+        contrast: A class, one per image, or ``runner_up``.
+        targets: Each image's targets, (n, K); K = 0 where they are not known yet.
+        n: How many images there are.
+        score: How outputs are read.
+        overlap: How regions that overlap combine.
+    """
+    if contrast is None:
+        return None
+    if targets is None:
+        raise ArgumentError(
+            f"Expected `target` with `contrast`, the class that it is told from; got None and "
+            f"{describe(contrast)}."
+        )
+    if overlap == "mixture":
+        raise ArgumentError(
+            "Expected `overlap` 'mean' or 'max' with `contrast`; got 'mixture', the mean of "
+            "probabilities, where a contrast is a ratio of two."
+        )
+    if isinstance(contrast, str):
+        one_of("contrast", contrast, ("runner_up",))
+        return Against(None, score)
+    classes = target_table(contrast, n, "contrast")  # type: ignore[arg-type]
+    assert classes is not None, "it is given"
+    if classes.shape[1] != 1:
+        raise ArgumentError(
+            f"Expected `contrast` to be a class alone, whose place is the target's; got "
+            f"{describe(contrast)}."
+        )
+    score.check_target(classes, "contrast")
+    _check_apart(targets, classes)
+    return Against(classes, score)
+
+
+def _check_apart(targets: Tensor, contrast: Tensor) -> None:
+    """Refuse targets (n, K) that are told from themselves, (n, 1)."""
+    same = (targets == contrast).any(1).nonzero()[:, 0]
+    if len(same):
+        image = int(same[0])
+        raise ArgumentError(
+            f"Expected `contrast` to be another class than the target; both are "
+            f"{int(contrast[image, 0])} for image {image}."
+        )
+
+
+def _halves(table: Tensor | None) -> tuple[Tensor, ...]:
+    assert table is not None, "a contrast has a target"
+    return table.chunk(2, dim=1)
+
+
+def _at_place(output: Tensor, table: Tensor | None) -> Tensor:
+    """Every class's output where the target is: (B, M, ...) → (B, M)."""
+    rows = rows_of(output)
+    if table is None or rows.dim() == 2:
+        return rows
+    place = table[:, 1:].to(rows.device).unbind(1)
+    return rows.movedim(1, -1)[(torch.arange(len(rows), device=rows.device), *place)]
