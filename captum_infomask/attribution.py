@@ -231,7 +231,10 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             UserWarning: Outputs that are read as logits look like probabilities. Inputs look like
                 pictures with channels last. A batch normalisation uses the batch's own statistics,
                 or dropout is on: numbers change with the size of chunks. Dropout that ``n_samples``
-                asks for is meant, and no word is said.
+                asks for is meant, and no word is said. With ``crop`` or ``keep``, more than half of
+                the regions say −1 bit or less about a class of which p(y | x) is at least 1/2: of a
+                network that reads parts rightly at most half do so on average, as
+                E[2^−i(y; v) | y] = 1.
 
         Example:
             >>> import torch
@@ -398,6 +401,12 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             total = passes.read_whole(self.score, table, bar)
             blank = passes.read_blank(self.score, table, bar)
             found = passes.read_regions(self.score, table, bar, total, blank)
+        passes.doubt_lone_parts(
+            self.score,
+            torch.zeros(len(tensors[0]), 1).long() if table is None else table[:, :1],
+            total.map(lambda part: part[:, None]),
+            found.map(lambda part: part[..., None]),
+        )
         return passes.info_map(
             found,
             total,
@@ -485,6 +494,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             total = everything.map(lambda part: part.gather(1, chosen.to(part.device)))
             blank = passes.read_blank(reader, chosen, bar)
             found = passes.read_regions(reader, chosen, bar, total, blank)
+        passes.doubt_lone_parts(self.score, chosen, total, found)
         stacked = passes.info_map(
             found,
             total,
