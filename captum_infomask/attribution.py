@@ -28,7 +28,12 @@ from captum_infomask.masks import MaxFraction, Rule, check_no_rule, check_rule, 
 from captum_infomask.masks.clean_up import check_clean_up
 from captum_infomask.regions.base import Regions
 from captum_infomask.results import ClassMaps, InfoMap
-from captum_infomask.scores.classes import ClassScore, checked_classes, choose_classes
+from captum_infomask.scores.classes import (
+    ClassScore,
+    all_log_priors,
+    checked_classes,
+    choose_classes,
+)
 from captum_infomask.scores.heads import Head
 from captum_infomask.scores.information import Prior, Score, TrainedWith, Unit
 from captum_infomask.scores.targets import target_table
@@ -454,8 +459,8 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             **options: The other keyword arguments of :meth:`attribute`.
 
         Returns:
-            A :class:`ClassMaps`: scores (N, R, K), an InfoMap per class, and the map of the class
-            that each region says most about.
+            A :class:`ClassMaps`: scores (N, R, K), an InfoMap per class, the map of the class that
+            each region says most about, and of all classes the information gain.
 
         Raises:
             ArgumentError: As :meth:`attribute`; or ``classes`` or ``top_k`` is wrong, or the output
@@ -503,4 +508,6 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             overlap=overlap,
             is_tuple=isinstance(inputs, tuple),
         )
-        return ClassMaps(chosen, stacked)
+        return ClassMaps(
+            chosen, stacked, all_log_priors(chosen, everything.information, self.score)
+        )
