@@ -4,6 +4,7 @@ import warnings
 
 import pytest
 import torch
+from run_samples import run_tiny, save_pictures, tiny
 from torch import nn
 
 from captum_infomask import InfoMask, compare, grid
@@ -30,6 +31,27 @@ class Telling(nn.Module):
         shown = pictures.mean((1, 2, 3))
         said = torch.where(shown > 0.5, 3.0, self.parts * (0.2 + shown))
         return torch.stack([said, -said], 1)
+
+
+class Bold(nn.Module):
+    """Class 0 of what is varied, class 1 of what is mostly flat."""
+
+    def forward(self, pictures):
+        flat = (pictures == 0).double().mean((1, 2, 3)) > 0.5
+        said = torch.where(flat, -8.0, 8.0)
+        return torch.stack([said, -said, *[said * 0 - 9] * 3], 1)
+
+
+def of_nine(count):
+    """Nine parts of 2 × 2 pixels, of which ``count`` are dark."""
+    parts = torch.where(torch.arange(9) < count, 1.0, 2.0).reshape(1, 1, 3, 3)
+    return parts.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+
+def log_odds(pictures):
+    """High for much light, low for a dark part alone."""
+    light = pictures.sum((1, 2, 3)) / 4
+    return torch.where(light > 2, 4.0, 3 * (light - 1.5))
 
 
 def warned(call):
@@ -59,9 +81,9 @@ def test_the_digits_network_never_saw_lone_parts(view, digits):
 def test_other_views_are_silent(digits):
     infomask = InfoMask(load_two_digit_network())
     for view in ("drop", "features"):
-        infomask.attribute(digits[:2], target=1, view=view)
+        assert warned(lambda view=view: infomask.attribute(digits[:2], target=1, view=view)) == 0
     whole = {"sliding_window_shapes": (1, 20, 20), "strides": (1, 4, 4)}
-    infomask.attribute(digits, target=1, view="keep", **whole)
+    assert warned(lambda: infomask.attribute(digits, target=1, view="keep", **whole)) == 0
 
 
 def test_the_shares_that_are_counted():
@@ -78,12 +100,19 @@ def test_the_shares_that_are_counted():
         # The class that the picture does not show is nothing to be warned of.
         assert warned(lambda one=infomask: one.attribute(picture, target=1, **blank)) == 0
         assert said.shape == (1, 4)
-    # Half of the regions is not more than half.
-    half = torch.ones(1, 1, 8, 8)
-    half[..., 4:] = 3
-    infomask = InfoMask(lambda x: torch.stack([x.sum((1, 2, 3)) - 40, 0 * x.sum((1, 2, 3))], 1))
-    scores = infomask.score_regions(half, target=0, **blank).scores
-    assert (scores <= -1).tolist() == [[True, False, True, False]]
+    # Half of the regions is not more than half: of nine, four and five.
+    for count, expected in ((4, 0), (5, 1)):
+        made = of_nine(count)
+        ninth = {**blank, "regions": grid(made, 3, 3)}
+        network = lambda x: torch.stack([log_odds(x), -log_odds(x)], 1)  # noqa: E731
+        asked = InfoMask(network)
+        assert int((asked.score_regions(made, target=0, **ninth).scores <= -1).sum()) == count
+        assert (
+            warned(
+                lambda asked=asked, made=made, ninth=ninth: asked.attribute(made, target=0, **ninth)
+            )
+            == expected
+        )
 
 
 @pytest.mark.parametrize(
@@ -94,7 +123,8 @@ def test_where_it_does_not_hold(settings):
     infomask = InfoMask(Telling(-8.0), **settings)
     regions = grid(picture, 2, 2)
     target = 1 if "prior" in settings else 0
-    infomask.attribute(picture, target=target, view="keep", regions=regions, reference="prior")
+    asked = {"view": "keep", "regions": regions, "reference": "prior"}
+    assert warned(lambda: infomask.attribute(picture, target=target, **asked)) == 0
 
 
 def test_sigmoid_heads_and_places_of_maps():
@@ -130,3 +160,16 @@ def test_a_comparison_says_it_once(digits):
     }
     call = lambda: compare(network, digits[:3], [1, 1, 1], methods=methods, metrics=[])  # noqa: E731
     assert warned(call) == 1
+
+
+def test_a_run_says_it_once(tmp_path):
+    save_pictures(tmp_path / "data", 8)
+    settings = {"view": "keep", "reference": "prior", "batch_size": 2, "shard_size": 4}
+    infomaps = []
+
+    def run():
+        found = run_tiny(tmp_path / "data", tmp_path / "out", tiny(Bold()), **settings)
+        infomaps.extend(found[key] for key in found)
+
+    assert warned(run) == 1
+    assert len(infomaps) == 8
