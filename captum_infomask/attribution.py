@@ -29,7 +29,12 @@ from captum_infomask.masks.clean_up import check_clean_up
 from captum_infomask.regions.base import Regions
 from captum_infomask.results import ClassMaps, InfoMap
 from captum_infomask.scores.accounts import Reader
-from captum_infomask.scores.classes import ClassScore, checked_classes, choose_classes
+from captum_infomask.scores.classes import (
+    ClassScore,
+    all_log_priors,
+    checked_classes,
+    choose_classes,
+)
 from captum_infomask.scores.contrast import Contrast, EveryClass, checked_contrast
 from captum_infomask.scores.groups import Groups
 from captum_infomask.scores.heads import Head
@@ -271,7 +276,10 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             UserWarning: Outputs that are read as logits look like probabilities. Inputs look like
                 pictures with channels last. A batch normalisation uses the batch's own statistics,
                 or dropout is on: numbers change with the size of chunks. Dropout that ``n_samples``
-                asks for is meant, and no word is said.
+                asks for is meant, and no word is said. With ``crop`` or ``keep``, more than half of
+                the regions say −1 bit or less about a class of which p(y | x) is at least 1/2: of a
+                network that reads parts rightly at most half do so on average, as
+                E[2^−i(y; v) | y] = 1.
 
         Example:
             >>> import torch
@@ -459,6 +467,13 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
                 total = told.total.map(lambda part: part[:, 0])
             blank = passes.read_blank(reader, table, bar)
             found = passes.read_regions(reader, table, bar, total, blank)
+        if told is None:
+            passes.doubt_lone_parts(
+                self.score,
+                torch.zeros(len(tensors[0]), 1).long() if table is None else table[:, :1],
+                total.map(lambda part: part[:, None]),
+                found.map(lambda part: part[..., None]),
+            )
         return passes.info_map(
             found,
             total,
@@ -511,8 +526,8 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             **options: The other keyword arguments of :meth:`attribute`.
 
         Returns:
-            A :class:`ClassMaps`: scores (N, R, K), an InfoMap per class, and the map of the class
-            that each region says most about.
+            A :class:`ClassMaps`: scores (N, R, K), an InfoMap per class, the map of the class that
+            each region says most about, and of all classes the information gain.
 
         Raises:
             ArgumentError: As :meth:`attribute`; or ``classes`` or ``top_k`` is wrong, or the output
@@ -561,6 +576,8 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
                 reader, table, total = told.reader, told.table, told.total
             blank = passes.read_blank(reader, table, bar)
             found = passes.read_regions(reader, table, bar, total, blank)
+        if told is None:
+            passes.doubt_lone_parts(self.score, chosen, total, found)
         stacked = passes.info_map(
             found,
             total,
@@ -570,4 +587,5 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             is_tuple=isinstance(inputs, tuple),
             contrast=None if told is None else told.classes,
         )
-        return ClassMaps(chosen, stacked)
+        priors = all_log_priors(chosen, every.information, self.score) if told is None else None
+        return ClassMaps(chosen, stacked, priors)

@@ -1,11 +1,15 @@
 """score_classes: many classes from one set of forward passes."""
 
+import itertools
+import math
+
+import numpy as np
 import pytest
 import torch
 from test_views import READINGS, with_head
 from tiny import WINDOWS, Counting, Net, images, two_inputs
 
-from captum_infomask import ArgumentError, InfoMask, grid
+from captum_infomask import ArgumentError, InfoMap, InfoMask, MaxFraction, grid
 from captum_infomask.engines.dropout import keep_dropout
 
 VIEWS = ("crop", "keep", "drop", "chain")
@@ -147,3 +151,108 @@ def test_ranks_out_of_range():
     for k in (-1, 2, 0.0, True):
         with pytest.raises(ArgumentError, match="`k` from 0 to 1"):
             maps.rank(k)
+
+
+def gain_by_hand(model, x, prior, shown, difference_to=None):
+    """KL(p(y | shown) ‖ π) of one picture; or the mean over p(y | x) of a difference, in bits."""
+    p = {name: model(picture)[0].softmax(0).tolist() for name, picture in shown.items()}
+    if difference_to is None:
+        return sum(q * math.log2(q / w) for q, w in zip(p["v"], prior, strict=True))
+    return sum(
+        own * math.log2(p[difference_to[0]][y] / p[difference_to[1]][y])
+        for y, own in enumerate(p["x"])
+    )
+
+
+@pytest.mark.parametrize("prior", [None, [0.5, 0.2, 0.1, 0.1, 0.1]])
+@pytest.mark.parametrize("view", ["crop", "keep", "keep, prior", "drop"])
+def test_information_gain_is_by_hand(view, prior):
+    net, x = Net().double(), images().double()
+    regions = grid(x, 2, 2)
+    options = {"reference": "prior"} if "prior" in view else {}
+    maps = InfoMask(net, prior=prior).score_classes(
+        x,
+        view=view[:4],
+        regions=regions,
+        **options,
+        **({"crop_size": "native"} if view == "crop" else {}),
+    )
+    gain = maps.information_gain()
+    weights = prior or [0.2] * 5
+    for n, (r, (i, j)) in itertools.product(range(2), enumerate(np.ndindex(2, 2))):
+        spot = np.s_[..., 4 * i : 4 * i + 4, 4 * j : 4 * j + 4]
+        picture, blank = x[n : n + 1], torch.zeros_like(x[n : n + 1])
+        kept, dropped = blank.clone(), picture.clone()
+        kept[spot], dropped[spot] = picture[spot], 0
+        shown = {"x": picture, "b": blank, "v": picture[spot] if view == "crop" else kept}
+        shown["d"] = dropped
+        pair = {"keep": ("v", "b"), "drop": ("x", "d")}.get(view)
+        want = gain_by_hand(net, x, weights, shown, pair)
+        assert float(gain.scores[n, r]) == pytest.approx(want, abs=1e-6)
+        whole = gain_by_hand(net, x, weights, {"v": picture})
+        assert float(gain.total[n]) == pytest.approx(whole, abs=1e-6)
+    if view != "keep":
+        assert gain.scores.min() >= 0
+        assert gain.scores.max() > 0.1
+    assert gain.mask(MaxFraction(0.5)).shape == x.shape
+
+
+def test_information_gain_of_a_chain_sums_to_the_whole(tmp_path):
+    net, x = Net().double(), images().double()
+    infomask = InfoMask(net, unit="nats")
+    maps = infomask.score_classes(x, view="chain", regions=grid(x, 2, 2), n_samples=4)
+    gain = maps.information_gain()
+    p, blank = net(x).log_softmax(1), net(torch.zeros_like(x)).log_softmax(1)
+    want = (p.exp() * (p - blank)).sum(1)
+    torch.testing.assert_close(gain.scores.sum(1), want, rtol=0, atol=1e-9)
+    # Errors of classes add up to no less than the error of their mean.
+    assert (gain.standard_errors >= 0).all()
+    low, high = gain.interval()
+    assert (low <= high).all()
+    gain.save(tmp_path / "gain")
+    assert torch.equal(InfoMap.load(tmp_path / "gain").scores, gain.scores)
+
+
+def test_information_gain_of_what_is_sampled_and_of_overlaps():
+    net, x = Net(), images()
+    with keep_dropout(net):
+        maps = InfoMask(net).score_classes(x, view="drop", n_samples=4, **WINDOWS)
+        gain = maps.information_gain()
+        assert (gain.lower <= gain.scores + 1e-6).all()
+        assert (gain.scores <= gain.upper + 1e-6).all()
+        shown = InfoMask(net).score_classes(x, view="crop", n_samples=4, **WINDOWS)
+        assert shown.information_gain().lower is None
+        assert (shown.information_gain().scores >= 0).all()
+    mixed = InfoMask(Net()).score_classes(x, overlap="mixture", **WINDOWS).information_gain()
+    plain = InfoMask(Net()).score_classes(x, **WINDOWS).information_gain()
+    assert torch.equal(mixed.attributions(), plain.attributions())
+    assert mixed.scores.dtype == plain.total.dtype == torch.float32
+
+
+def test_information_gain_of_impossible_classes_and_absent_regions():
+    x = images()
+    labels = torch.zeros(2, 1, 8, 8, dtype=torch.long)
+    labels[0, :, 4:] = 1
+    prior = [0.5, 0.0, 0.3, 0.2, 0.0]
+    maps = InfoMask(Net(), prior=prior).score_classes(x, view="keep", feature_mask=labels)
+    gain = maps.information_gain()
+    assert maps.log_priors.exp().tolist() == [pytest.approx([0.5, 0.3, 0.2])] * 2
+    assert gain.scores.isnan().tolist() == [[False, False], [False, True]]
+    every = InfoMask(Net()).score_classes(x, top_k=5, **WINDOWS).information_gain()
+    plain = InfoMask(Net()).score_classes(x, **WINDOWS).information_gain()
+    torch.testing.assert_close(every.scores, plain.scores)
+
+
+@pytest.mark.parametrize(
+    ("score", "options"),
+    [
+        ({}, {"top_k": 2}),
+        ({}, {"classes": [0, 1, 2, 3]}),
+        ({"head": "sigmoid"}, {}),
+        ({"head": "raw"}, {}),
+    ],
+)
+def test_information_gain_needs_all_classes_of_a_softmax(score, options):
+    maps = InfoMask(Net(), **score).score_classes(images(), **WINDOWS, **options)
+    with pytest.raises(ArgumentError, match=r"every class of a softmax.*without `classes`"):
+        maps.information_gain()

@@ -88,16 +88,57 @@ def test_iou_counts_pixels_of_the_mask(mask, truth):
     assert MaskIoU()(made).value == (mask & truth).sum() / (mask | truth).sum()
 
 
-def test_average_precision_is_scikit_learns():
+def test_average_precision_is_scikit_learns_where_no_two_pixels_are_equal():
     metrics = pytest.importorskip("sklearn.metrics")
     generator = torch.Generator().manual_seed(0)
-    plane = torch.randint(-5, 6, (8, 9), generator=generator).double()
+    plane = torch.randperm(72, generator=generator).reshape(8, 9) - 30.0
     truth = torch.rand(8, 9, generator=generator) < 0.3
     want = metrics.average_precision_score(truth.flatten().numpy(), plane.flatten().numpy())
     found = AveragePrecision()(known(plane, truth)).value
     assert found == pytest.approx(want, abs=1e-6)
     jaccard = metrics.jaccard_score(truth.flatten().numpy(), (plane > 0).flatten().numpy())
     assert MaskIoU()(known(plane, truth)).value == pytest.approx(jaccard, abs=1e-12)
+
+
+def literal_precision(ranked):
+    """Average precision of one order of right and wrong pixels."""
+    precisions = [sum(ranked[: k + 1]) / (k + 1) for k, one in enumerate(ranked) if one]
+    return sum(precisions) / len(precisions)
+
+
+@given(arrays("int64", 6, elements=st.integers(0, 2)), arrays("bool", 6).filter(np.any))
+@settings(deadline=None, max_examples=30)
+def test_average_precision_is_the_mean_over_the_orders_of_equal_pixels(plane, truth):
+    found = [
+        literal_precision([truth[k] for k in sorted(order, key=lambda k: -plane[k])])
+        for order in itertools.permutations(range(6))
+    ]
+    got = AveragePrecision()(known(plane[None], truth[None])).value
+    assert got == pytest.approx(sum(found) / len(found), abs=1e-6)
+
+
+def test_average_precision_does_not_reward_what_breaks_ties_at_random():
+    generator = torch.Generator().manual_seed(1)
+    plane = torch.randperm(16, generator=generator).reshape(4, 4) / 15
+    plane = plane.repeat_interleave(8, 0).repeat_interleave(8, 1)
+    truth = torch.zeros(32, 32, dtype=torch.bool)
+    truth[5:20, 3:17] = True
+    noise = 1e-2 * torch.rand(50, 32, 32, generator=generator)
+    broken = [AveragePrecision()(known(plane + each, truth)).value for each in noise]
+    found = AveragePrecision()(known(plane, truth)).value
+    assert found == pytest.approx(sum(broken) / 50, abs=2e-3)
+    metrics = pytest.importorskip("sklearn.metrics")
+    last = metrics.average_precision_score(truth.flatten().numpy(), plane.flatten().numpy())
+    assert abs(found - last) > 1e-2
+
+
+@given(PLANES, TRUTHS, st.sampled_from([np.flipud, np.fliplr, np.rot90, np.transpose]))
+@settings(deadline=None, max_examples=30)
+def test_a_picture_turned_with_its_map_keeps_its_numbers(plane, truth, turned):
+    for metric in (PointingGame(), PointingGame(1), RelevanceRank(), AveragePrecision()):
+        want = metric(known(plane, truth)).value
+        got = metric(known(turned(plane).copy(), turned(truth).copy())).value
+        assert got == pytest.approx(want, abs=1e-6)
 
 
 @given(PLANES, st.sampled_from([(0, 0, 2, 2), (1, 1, 4, 3), (0, 0, 5, 4)]))

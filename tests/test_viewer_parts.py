@@ -14,6 +14,7 @@ from captum_infomask.masks import AtLeast, MaxFraction, threshold_mask
 from captum_infomask.masks.boxes import component_boxes
 from captum_infomask.report.content import MapContent, PageContent, PictureContent
 from captum_infomask.report.payload import page_payload
+from captum_infomask.report.planes import shown_plane, window_steps
 from captum_infomask.report.templating import viewer_script
 
 pytestmark = pytest.mark.slow
@@ -56,6 +57,17 @@ def special():
     plane[0] = [-0.0, np.nan, np.inf, -np.inf, 1e-45, -1e-45, np.finfo(np.float32).max]
     plane[3, 2:5] = 0.1
     return plane
+
+
+def test_windows_are_smoothed_as_in_python(module):
+    for plane in (windows_map().plane, windows_map(35, 42, side=14, step=7).plane):
+        shown = module.evaluate(
+            """([values, height, width, steps]) => Array.from(
+              viewer.shownPlane(Float32Array.from(values), height, width, steps))""",
+            [plane.flatten().tolist(), *plane.shape, list(window_steps(plane))],
+        )
+        np.testing.assert_allclose(np.reshape(shown, plane.shape), shown_plane(plane), atol=1e-5)
+        assert np.abs(shown_plane(plane) - plane).max() > 0.5
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from captum_infomask._checks import ArgumentError, describe, positive_int, random_seed
+from captum_infomask.comparison.ties import mean_average_precision
 
 FEWEST = 10  # pictures that an interval is given for: of fewer the bootstrap covers too little
 
@@ -101,7 +102,7 @@ def positive_share(attributions: Tensor, right: Tensor) -> Tensor:
 def average_precision(attributions: Tensor, right: Tensor) -> Tensor:
     """Average precision of ranking each picture's pixels by attribution, right pixels first.
 
-    Pixels of equal attribution are taken together, so that their order does not matter; equal means
+    Pixels of equal attribution have no order: it is the mean over all orders of them. Equal means
     within 1/10,000 of the picture's largest magnitude, so that rounding does not matter either.
 
     Args:
@@ -112,8 +113,7 @@ def average_precision(attributions: Tensor, right: Tensor) -> Tensor:
         (N,), from 0 to 1.
 
     Raises:
-        ArgumentError: Shapes or dtypes differ, a picture has no right pixel, or scikit-learn is
-            not installed.
+        ArgumentError: Shapes or dtypes differ, or a picture has no right pixel.
 
     Example:
         >>> import torch
@@ -122,20 +122,15 @@ def average_precision(attributions: Tensor, right: Tensor) -> Tensor:
         >>> average_precision(torch.tensor([[3.0, 2.0, 1.0]]), right)
         tensor([0.8333])
 
-    Source: ``sklearn.metrics.average_precision_score``.
+    Source: where no two are equal, ``sklearn.metrics.average_precision_score``, which takes equal
+    ones at their last place; :func:`captum_infomask.comparison.ties.mean_average_precision`.
     """
     _check("attributions", attributions, None, right)
-    try:
-        from sklearn.metrics import average_precision_score  # noqa: PLC0415
-    except ImportError as error:
-        raise ArgumentError(
-            "Average precision needs scikit-learn: pip install 'captum-infomask[demo]'"
-        ) from error
     values = attributions.flatten(1).double()
     steps = values.abs().amax(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny) / 1e4
-    ranks = (values / steps).round().cpu().numpy()
-    pairs = zip(right.flatten(1).cpu().numpy(), ranks, strict=True)
-    return torch.tensor([float(average_precision_score(truth, value)) for truth, value in pairs])
+    ranks = (values / steps).round()
+    pairs = zip(ranks, right.flatten(1), strict=True)
+    return torch.tensor([mean_average_precision(value, truth) for value, truth in pairs])
 
 
 def bootstrap(values: Tensor, *, draws: int = 2000, seed: int = 0) -> Estimate:

@@ -19,6 +19,7 @@ from captum_infomask._checks import (
     positive_int,
     short_repr,
 )
+from captum_infomask._warn import said_once
 from captum_infomask.dataset_run.data.parquet import ParquetPictures
 from captum_infomask.dataset_run.data.pictures import Pictures, find_pictures
 from captum_infomask.dataset_run.errors import in_one_line
@@ -173,7 +174,7 @@ def run_dataset(
     pictures = find_pictures(data, target, folder)
     _check_apart(folder, data, pictures)
     source = ModelSource(model, weights, categories)
-    with ExitStack() as lock:
+    with said_once(), ExitStack() as lock:
         is_new = not folder.exists()
         if not is_new:
             lock.enter_context(only_run(folder))

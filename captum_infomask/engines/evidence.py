@@ -29,7 +29,7 @@ from captum_infomask.regions.map_cells import MapCells, sums
 from captum_infomask.regions.scales import Scales
 from captum_infomask.results.info_map import InfoMap
 from captum_infomask.scores.accounts import Reader, SinglePass
-from captum_infomask.scores.information import NATS_PER_UNIT
+from captum_infomask.scores.information import NATS_PER_UNIT, Score
 from captum_infomask.scores.readings import Reading
 from captum_infomask.views.evidence import Evidence, Shown, shown_at
 from captum_infomask.views.plan import Scene, ViewPlan
@@ -357,6 +357,11 @@ class EvidencePasses:
             scores = torch.stack(of_regions, dim=2)
         scores = scores.to(information.dtype)
         return Reading(scores if information.dim() > 1 else scores[:, :, 0])
+
+    def doubt_lone_parts(
+        self, score: Score, classes: Tensor, total: Reading, found: Reading
+    ) -> None:
+        """Whole pictures are shown, or halves of them; a cell's value does not rest on it alone."""
 
     def _density(self, scores: Tensor) -> Tensor:
         """The maps of all classes without channels, (K, n, ...)."""

@@ -1,15 +1,18 @@
 # All that one call shows to the network: the whole images, the all-imputed ones, the views.
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from captum_infomask._progress import progress_bar
+from captum_infomask._warn import warn
 from captum_infomask.engines.base import Call, Running
 from captum_infomask.engines.dropout import warn_of_mode
 from captum_infomask.engines.outputs import changed_classes
@@ -18,6 +21,7 @@ from captum_infomask.engines.untouched import buffers_kept
 from captum_infomask.results.info_map import InfoMap
 from captum_infomask.scores.accounts import Account, Draws, Reader, Samples, SinglePass
 from captum_infomask.scores.heads import Doubt
+from captum_infomask.scores.information import NATS_PER_UNIT, Score
 from captum_infomask.scores.readings import Reading
 from captum_infomask.views.base import View
 from captum_infomask.views.plan import Blank, Scene, ViewPlan, whole_images
@@ -42,6 +46,11 @@ class Looks:
             raise changed_classes(before, shape, self._call)
         self._shapes.add(shape)
         self._doubts.setdefault(head, Doubt(head)).see(output)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of an example's output."""
+        return next(iter(self._shapes))
 
     def say(self) -> None:
         """Warn of outputs that are no logits."""
@@ -140,6 +149,39 @@ class Passes:
         """Information of every region, (n, R, ...); NaN where an image does not have it."""
         shown = self._read(self.plan, reader, table, bar)
         return self.view.information(self.plan, shown, total, blank)
+
+    def doubt_lone_parts(
+        self, score: Score, classes: Tensor, total: Reading, found: Reading
+    ) -> None:
+        r"""Warn where parts shown alone speak against what their own picture surely shows.
+
+        Of a network that reads parts rightly, :math:`E[2^{-i(y; v)} \mid y] = 1`, so that by
+        Markov's inequality at most half of the parts of a picture of y say −1 bit or less about y.
+        Here more than half of them do, of the pictures of which p(y | x) ≥ 1/2.
+
+        Args:
+            score: How outputs were read.
+            classes: Of each image, long (n, K); of several the one that it surely shows counts.
+            total: i(y; x), (n, K).
+            found: Of each region, (n, R, K).
+        """
+        if self.view.name not in ("crop", "keep") or score.head == "raw" or score.groups:
+            return
+        shape = self._looks.shape
+        nats = NATS_PER_UNIT[score.unit]
+        values = total.information.double()
+        log_prior = torch.as_tensor(score.log_prior(values.new_empty(1, *shape[:1]))).to(values)
+        own = log_prior.flatten().expand(math.prod(shape[:1]))[classes.to(values.device)]
+        log_p, column = (values * nats + own).max(1)
+        said = found.information[torch.arange(len(column)), :, column][log_p >= math.log(0.5)]
+        said = said[~said.isnan()] * nats
+        if len(said) and float((said <= -math.log(2)).double().mean()) > 0.5:
+            warn(
+                f"More than half of the regions say −1 bit or less about a class that their whole "
+                f"pictures surely show (view={self.view.name!r}). Most likely the network was "
+                f"never shown parts alone, or the pictures show other things too. view='drop', "
+                f"'chain', 'features' and 'evidence' do not rest on parts alone."
+            )
 
     def info_map(
         self,

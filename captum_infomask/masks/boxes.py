@@ -23,8 +23,8 @@ def bounding_boxes(
 
     Args:
         masks: Boolean (N, C, H, W), a tensor or a 1-tuple of one.
-        keep: ``largest``: the box of the component with the most pixels; ``all``: every
-            component's, largest first.
+        keep: ``largest``: the box of the component with the most pixels, of several the one that
+            begins furthest up, then furthest left; ``all``: every component's, largest first.
 
     Returns:
         For each example a long tensor (K, 4): x0, y0, x1, y1 in pixels, half-open, on the CPU.

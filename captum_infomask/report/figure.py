@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from captum_infomask._words import printable
+from captum_infomask.report.planes import shown_plane, smoothed_note
 from captum_infomask.report.rows import BoolArray, MethodRow, PhotoArray
 from captum_infomask.report.tints import RGB, pale_grey, tint
 
@@ -27,7 +28,7 @@ INK, GREY, PAPER = "#1b1f24", "#69707a", "#e9ebee"
 MARGIN, TOP, HEAD, GAP = 0.25, 0.5, 0.5, 0.2
 PHOTO, PANEL, BAR = 3.3, 1.9, 0.1
 PHOTO_TO_PANELS, OVERLAY_TO_MASK, MASK_TO_KEPT = 0.4, 0.85, 0.2
-CAPTION = 4.0
+CAPTION = 4.7
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def methods_figure(
 
     Methods that count in bits share one colour scale; every other method has a scale of its own.
     Scales are centred at 0, and colours fade into the grey photograph where there is no
-    information, so that only what the network saw evidence in is tinted.
+    information, so that only what the network saw evidence in is tinted. Maps of windows are
+    smoothed between window centres, which the small print says; masks and numbers are exact.
 
     Args:
         photo: (H, W, 3), uint8, the pixels that the network saw.
@@ -84,7 +86,8 @@ def methods_figure(
     page = _Page(len(rows), PHOTO * aspect, PANEL * aspect)
     panels = [page.axes(MARGIN, TOP + HEAD, PHOTO, page.photo_height)]
     panels[0].imshow(photo)
-    _write_caption(page, caption)
+    note = smoothed_note(row.result.attribution for row in rows if row.result)
+    _write_caption(page, replace(caption, notes=(*caption.notes, *[note] * bool(note))))
     for column, title in enumerate(("attribution", caption.mask, "what it keeps")):
         page.text(page.column_left(column), TOP - 0.16, title, 10.5, color=GREY)
     limits = _limits(rows)
@@ -95,7 +98,7 @@ def methods_figure(
         if row.result is None:
             continue
         pictures = (
-            tint(row.result.attribution, limits[place], grey),
+            tint(shown_plane(row.result.attribution), limits[place], grey),
             _mask_picture(row.result.mask),
             _kept(photo, row.result.mask),
         )

@@ -9,6 +9,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from captum_infomask.report.figure import GREY
+from captum_infomask.report.planes import SMOOTHED, shown_plane
 from captum_infomask.report.rows import FloatArray, PhotoArray
 
 _COLOURS = "RdBu_r"  # told apart without colour vision for red and green
@@ -20,7 +22,7 @@ def map_figure(
     """Draw a map, over its picture if there is one.
 
     Captum's ``visualize_image_attr`` rescales a map to its own largest magnitude; the colour bar
-    says what that is.
+    says what that is. Maps of windows are smoothed between window centres, which is said below.
 
     Args:
         plane: (H, W), in ``unit``.
@@ -42,9 +44,8 @@ def map_figure(
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     limit = float(np.abs(plane).max()) or 1.0
-    is_empty = not plane.any()
     visualization.visualize_image_attr(
-        (np.ones_like(plane) if is_empty else plane / limit)[:, :, None],
+        (plane / limit if plane.any() else np.ones_like(plane))[:, :, None],
         picture,
         method="heat_map" if picture is None else "blended_heat_map",
         sign="all",
@@ -55,9 +56,11 @@ def map_figure(
         title=title,
         use_pyplot=False,
     )
-    if is_empty:
-        # Captum refuses a map that is 0 everywhere.
-        axes.images[-1].set_data(plane)
+    # Captum refuses a map that is 0 everywhere, and would stretch a smoothed one.
+    shown = shown_plane(plane)
+    axes.images[-1].set_data(shown / limit)
+    if shown is not plane:
+        axes.set_xlabel(SMOOTHED, fontsize=8, color=GREY)
     colours = ScalarMappable(Normalize(-limit, limit), _COLOURS)
     figure.colorbar(colours, ax=axes, label=unit)
     return figure, axes

@@ -22,7 +22,9 @@ from captum_infomask.report.planes import (
     largest_value,
     picture_size,
     run_lengths,
+    smoothed_note,
     split_plane,
+    window_steps,
 )
 from captum_infomask.report.tints import OPACITY
 
@@ -72,7 +74,7 @@ def page_payload(content: PageContent) -> dict[str, Any]:
             }
             for square in content.agreement
         ],
-        "notes": list(content.notes),
+        "notes": [*content.notes, *filter(None, [smoothed_note(planes)])],
         "call": content.call,
         "provenance": [list(pair) for pair in content.provenance],
     }
@@ -117,6 +119,7 @@ def _map(made: MapContent, limit: float) -> dict[str, Any]:
         "error": made.error,
         "limit": limit,
         "plane": None if made.plane is None else _plane(made.plane),
+        "steps": None if made.plane is None else list(window_steps(made.plane)),
         "regions": None if made.regions is None else _regions(made.regions),
         "curves": {name: [_number(v) for v in curve] for name, curve in made.curves.items()},
     }

@@ -8,7 +8,14 @@ from PIL import Image
 
 from captum_infomask.report.content import MapContent, PageContent, PictureContent
 from captum_infomask.report.data_uris import picture_uri
-from captum_infomask.report.planes import colour_limits, largest_value, picture_size, plane_mask
+from captum_infomask.report.planes import (
+    colour_limits,
+    largest_value,
+    picture_size,
+    plane_mask,
+    shown_plane,
+    smoothed_note,
+)
 from captum_infomask.report.rows import FloatArray, PhotoArray
 from captum_infomask.report.templating import environment
 from captum_infomask.report.tints import RGB, pale_grey, tint
@@ -63,7 +70,13 @@ def static_html(content: PageContent) -> str:
         environment()
         .get_template("static.html")
         .render(
-            content=content, pictures=pictures, cut=cut, left=len(content.pictures) - len(pictures)
+            content=content,
+            pictures=pictures,
+            cut=cut,
+            left=len(content.pictures) - len(pictures),
+            smoothed=smoothed_note(
+                made.plane for picture, _, _ in pictures for made in picture.maps
+            ),
         )
     )
 
@@ -80,7 +93,9 @@ def _maps(picture: PictureContent, limits: list[float], content: PageContent) ->
     return [
         _Shown(made)
         if made.plane is None
-        else _shown(made, made.plane, picture.pixels, tint(made.plane, limit, ground), content)
+        else _shown(
+            made, made.plane, picture.pixels, tint(shown_plane(made.plane), limit, ground), content
+        )
         for made, limit in zip(picture.maps, limits, strict=True)
     ]
 

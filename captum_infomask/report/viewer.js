@@ -34,6 +34,30 @@ export function decodePlane({ rows, columns, values }, height, width) {
   return plane;
 }
 
+/** The mean over `step` values around each, `stride` apart; ends of an even step count half. */
+function smoothLine(from, to, start, stride, count, step) {
+  const reach = Math.floor(step / 2);
+  const end = step % 2 ? 1 : 0.5;
+  for (let i = 0; i < count; i += 1) {
+    let sum = 0;
+    for (let k = -reach; k <= reach; k += 1) {
+      const at = Math.max(0, Math.min(count - 1, i + k));
+      sum += from[start + at * stride] * (Math.abs(k) === reach ? end : 1);
+    }
+    to[start + i * stride] = sum / step;
+  }
+}
+
+/** A plane for the eye: windows, which are `steps` apart, run into each other. */
+export function shownPlane(plane, height, width, [down, across]) {
+  if (down === 1 && across === 1) return plane;
+  const half = new Float32Array(plane.length);
+  const shown = new Float32Array(plane.length);
+  for (let x = 0; x < width; x += 1) smoothLine(plane, half, x, width, height, down);
+  for (let y = 0; y < height; y += 1) smoothLine(half, shown, y * width, 1, width, across);
+  return shown;
+}
+
 /** Runs of equal values, row by row. */
 export function decodeRuns({ values, lengths }, size) {
   const flat = new Int32Array(size);
@@ -320,6 +344,7 @@ class Card {
     this.panels = {};
     const { height, width } = picture;
     this.values = decodePlane(map.plane, height, width);
+    this.shown = shownPlane(this.values, height, width, map.steps);
     this.maximum = largest(this.values);
     this.places = placesFor(map.limit);
     this.regions = map.regions && {
@@ -379,7 +404,7 @@ class Card {
   }
 
   drawColours(look) {
-    paintOverlay(this.panels.overlay.context, this.values, this.map.limit, this.picture.grey, look);
+    paintOverlay(this.panels.overlay.context, this.shown, this.map.limit, this.picture.grey, look);
     paintScale(this.scale, look);
   }
 

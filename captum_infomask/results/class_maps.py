@@ -11,6 +11,7 @@ from torch import Tensor
 from captum_infomask._captum import format_output
 from captum_infomask._checks import ArgumentError, plain, short_repr
 from captum_infomask.results.info_map import PER_IMAGE, PER_REGION, InfoMap
+from captum_infomask.scores.information import NATS_PER_UNIT
 
 _PER_CLASS = (*PER_REGION, *PER_IMAGE, "contrast")
 
@@ -25,6 +26,8 @@ class ClassMaps:
             image does not have the region. With a contrast that of the class minus that of the
             class that it is told from.
         total: i(y; x) of the whole images about each class, (N, K), in ``unit``; likewise.
+        log_priors: log π of the classes, (N, K), in nats, where they are all the classes of a
+            softmax; else None.
 
     Example:
         >>> import torch
@@ -38,6 +41,7 @@ class ClassMaps:
 
     classes: Tensor
     stacked: InfoMap
+    log_priors: Tensor | None = None
 
     @property
     def scores(self) -> Tensor:
@@ -115,3 +119,87 @@ class ClassMaps:
             names = classes.gather(1, best.flatten(1)).reshape(best.shape)
             maps.append(torch.where(values > 0, names, -1))
         return format_output(self.stacked.is_tuple, tuple(maps))
+
+    def information_gain(self) -> InfoMap:
+        r"""How much each region tells about the class, whichever it is: one map for all classes.
+
+        Where scores are i(y; v) of the region's view v (``crop``, ``features``, ``keep`` with
+        ``reference="prior"``), it is what v changes in the belief about the class:
+
+        .. math::
+
+            \mathrm{KL}\bigl(p(\cdot \mid v) \,\|\, \pi\bigr)
+                = \sum_y p(y \mid v) \log \frac{p(y \mid v)}{\pi_y} \ge 0.
+
+        Where scores are differences (``drop``, ``chain``, ``evidence``, and what is counted from
+        the blank), it is their mean over what the network believes of the whole picture:
+
+        .. math::
+
+            \sum_y p(y \mid x) \, s_y(R).
+
+        For ``drop`` that is :math:`\mathrm{KL}(p(\cdot \mid x) \,\|\, p(\cdot \mid x_{-R}))
+        \ge 0`: what is lost without the region. For ``chain`` and ``evidence`` it still sums over a
+        partition, to the mean of i(y; x) − i(y; reference); a region that speaks against what the
+        whole picture says has less than 0.
+
+        Of a sampled network and of a random imputer, p is what its mean information says,
+        normalised.
+
+        Returns:
+            An InfoMap, in ``unit``, whose ``total`` is
+            :math:`\mathrm{KL}(p(\cdot \mid x) \,\|\, \pi)`. Bounds, spreads and standard errors of
+            differences are weighted as scores are, which gives bounds again, and at least the
+            spread and the error; where scores are no differences there are none. Regions that
+            overlap combine by the mean where ``mixture`` was asked for: no probability is left.
+
+        Raises:
+            ArgumentError: Classes are missing (``classes`` or ``top_k`` left some out), or are not
+                those of a softmax (head ``sigmoid`` or ``raw``).
+
+        Example:
+            >>> import torch
+            >>> from captum_infomask import InfoMask, grid
+            >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 5))
+            >>> x = torch.rand(2, 1, 8, 8)
+            >>> maps = InfoMask(model).score_classes(x, view="drop", regions=grid(x, 2, 2))
+            >>> gain = maps.information_gain()
+            >>> gain.scores.shape, bool((gain.scores >= -1e-6).all())
+            (torch.Size([2, 4]), True)
+
+        Source: after the class-independent information gain of Yi et al., arXiv 2009.11150, who
+        compare what a classifier says with and without each feature.
+        """
+        if self.log_priors is None:
+            raise ArgumentError(
+                f"Expected information about every class of a softmax (head 'logits', 'log_probs' "
+                f"or 'probs'; score_classes without `classes` and `top_k`) for information_gain; "
+                f"got {self!r} about some, or about labels that do not exclude each other."
+            )
+        stacked, nats = self.stacked, NATS_PER_UNIT[self.unit]
+        log_prior = self.log_priors.to(self.total.device)
+
+        def belief(information: Tensor, prior: Tensor) -> tuple[Tensor, Tensor]:
+            """p(y | ·), and its divergence from π in the unit."""
+            log_p = (information.double() * nats + prior).log_softmax(-1)
+            return log_p.exp(), (log_p.exp() * (log_p - prior)).sum(-1) / nats
+
+        believed, total = belief(self.total, log_prior)
+        parts: dict[str, Any] = dict.fromkeys(PER_REGION)
+        if stacked.blank is None and stacked.view in ("crop", "keep", "features"):
+            parts["scores"] = belief(self.scores, log_prior[:, None])[1]
+        else:
+            for name in PER_REGION:
+                part = getattr(stacked, name)
+                if part is not None:
+                    parts[name] = (believed[:, None] * part.double()).sum(-1)
+            for name in ("explained", "residual"):
+                part = getattr(stacked, name)
+                if part is not None:
+                    parts[name] = (believed * part.double()).sum(-1)
+        parts = {
+            name: None if part is None else part.to(self.total.dtype)
+            for name, part in {**parts, "total": total}.items()
+        }
+        overlap = "mean" if stacked.overlap == "mixture" else stacked.overlap
+        return dataclasses.replace(stacked, overlap=overlap, **parts)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from captum_infomask._checks import ArgumentError, describe, positive_int
-from captum_infomask.scores.heads import rows_of
+from captum_infomask.scores.heads import SOFTMAX_HEADS, rows_of
 from captum_infomask.scores.information import Score
 from captum_infomask.scores.targets import check_range
 
@@ -127,3 +127,23 @@ def choose_classes(asked: Tensor | int | None, totals: Tensor, score: Score) -> 
         )
     likely = score.likelihoods(totals.cpu())
     return possible[likely[:, possible].topk(asked, dim=1).indices]
+
+
+def all_log_priors(classes: Tensor, totals: Tensor, score: Score) -> Tensor | None:
+    """Log π of each image's classes, (n, K), if these are all (of a prior above 0) of a softmax.
+
+    Args:
+        classes: Long (n, K).
+        totals: Each image's information about all M classes, (n, M).
+        score: How outputs are read.
+
+    Returns:
+        In nats, float64, on the CPU; None where classes are missing, as those in no group may be,
+        or do not exclude each other.
+    """
+    if score.head not in SOFTMAX_HEADS or score.groups is not None:
+        return None
+    log_prior = torch.as_tensor(score.log_prior(totals.double()), dtype=torch.float64).cpu()
+    log_prior = log_prior.expand(totals.shape[1])
+    is_all = classes.shape[1] == int(log_prior.isfinite().sum())
+    return log_prior[classes] if is_all else None

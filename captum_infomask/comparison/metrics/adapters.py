@@ -83,7 +83,8 @@ class QuantusMetric:
 
     It is given the network as a module that returns logits, or log-probabilities where the network
     itself returns no plain logits, the picture, the map's mean over channels, what is right, and
-    the method. A copy of it runs, which draws by the sample's seed.
+    the method. A copy of it runs, which draws by the sample's seed. Where it ranks pixels, the
+    order of equal ones is its own.
 
     Args:
         metric: An instance of a class of ``quantus``.

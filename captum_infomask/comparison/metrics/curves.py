@@ -10,6 +10,7 @@ from torch import Tensor
 
 from captum_infomask._checks import positive_int
 from captum_infomask.comparison.metrics.base import Measured, Sample
+from captum_infomask.comparison.ties import group_edges
 from captum_infomask.engines.chunks import default_views
 from captum_infomask.engines.untouched import untouched
 from captum_infomask.report.content import Better
@@ -29,19 +30,25 @@ class _Walk(ABC):
     def __call__(self, sample: Sample) -> Measured:
         """Walk from none of the pixels to all of them."""
         before, after = self._ends(sample)
-        pixels = sample.plane.numel()
-        ranks = torch.empty(pixels, dtype=torch.long, device=sample.plane.device)
-        order = sample.plane.detach().flatten().argsort(descending=True, stable=True)
-        ranks[order] = torch.arange(pixels, device=order.device)
-        ranks = ranks.reshape(sample.plane.shape).to(sample.inputs.device)
-        counts = torch.arange(self.steps + 1, device=ranks.device) * pixels // self.steps
-        views = default_views(sample.inputs.numel(), sample.inputs.device)
+        plane, device = sample.plane.detach(), sample.inputs.device
+        order = plane.flatten().argsort(descending=True)
+        ranks = torch.empty_like(order)
+        ranks[order] = torch.arange(len(order), device=order.device)
+        ranks = ranks.reshape(plane.shape).to(device)
+        edges = group_edges(plane.flatten()[order])
+        counts = torch.arange(self.steps + 1) * len(order) // self.steps
+        low = edges[torch.searchsorted(edges, counts, right=True) - 1]
+        high = edges[torch.searchsorted(edges, counts)]
+        shown, places = torch.stack([low, high]).unique(return_inverse=True)
+        views = default_views(sample.inputs.numel(), device)
         said = []
         with untouched(sample.forward, sample.seed):
-            for count in counts.split(views):
+            for count in shown.to(device).split(views):
                 changed = ranks < count[:, None, None, None]
                 said.append(sample.probability(torch.where(changed, after, before)).cpu())
-        curve = torch.cat(said)
+        first, last = torch.cat(said)[places]
+        way = (counts - low).double() / (high - low).clamp_min(1)
+        curve = first + way * (last - first)
         return Measured(float(torch.trapezoid(curve)) / self.steps, curve)
 
     @staticmethod
@@ -59,10 +66,12 @@ class Deletion(_Walk):
         \frac{1}{S} \sum_{k=1}^{S} \frac{p_{k-1} + p_k}{2}, \qquad p_k = p_\theta(y \mid x_k),
 
     where x_k has the ⌊k P / S⌋ pixels of the largest attribution replaced, of P, in all channels.
-    Pixels of equal attribution go in reading order. Lower is better.
+    Pixels of equal attribution have no order: where step k comes within a group of them, p_k lies
+    on the straight line from before the group to after it. Lower is better.
 
     Args:
-        steps: S; the network sees S + 1 pictures, from the whole one to the fill alone.
+        steps: S; the network sees S + 1 pictures, from the whole one to the fill alone, or with
+            groups of equal pixels at most twice as many.
 
     Raises:
         ArgumentError: ``steps`` is no integer of at least 1.
@@ -83,8 +92,8 @@ class Deletion(_Walk):
         """What it is."""
         return (
             "Area under p(target) while the pixels of the largest attribution are replaced by the "
-            f"fill, in {self.steps} equal steps; the fill is the same for all methods (Petsiuk et "
-            "al., arXiv 1806.07421)."
+            f"fill, in {self.steps} equal steps; the fill is the same for all methods, and a group "
+            "of equal pixels is a straight line (Petsiuk et al., arXiv 1806.07421)."
         )
 
     @staticmethod
@@ -100,7 +109,8 @@ class Insertion(_Walk):
     attribution, and the fill everywhere else. Higher is better.
 
     Args:
-        steps: S; the network sees S + 1 pictures, from the fill alone to the whole one.
+        steps: S; the network sees S + 1 pictures, from the fill alone to the whole one, or with
+            groups of equal pixels at most twice as many.
 
     Raises:
         ArgumentError: ``steps`` is no integer of at least 1.
@@ -121,8 +131,8 @@ class Insertion(_Walk):
         """What it is."""
         return (
             "Area under p(target) while the pixels of the largest attribution are put back on the "
-            f"fill, in {self.steps} equal steps; the fill is the same for all methods (Petsiuk et "
-            "al., arXiv 1806.07421)."
+            f"fill, in {self.steps} equal steps; the fill is the same for all methods, and a group "
+            "of equal pixels is a straight line (Petsiuk et al., arXiv 1806.07421)."
         )
 
     @staticmethod

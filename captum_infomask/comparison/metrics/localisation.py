@@ -20,7 +20,7 @@ class PointingGame:
     """Whether the largest attribution lies on what is right.
 
     1 if it does, 0 if not. Where several pixels share the largest attribution, as in a window, the
-    share of them that do.
+    share of them that do: the mean over all orders of equal pixels.
 
     Args:
         tolerance: A pixel hits if one that is right is at most so many pixels away. The paper
@@ -121,8 +121,8 @@ class RelevanceMass:
 class RelevanceRank:
     """Share of the K largest attributions that lie on the K pixels that are right.
 
-    Of pixels that are equal at the K-th place, the share that their number leaves room for counts,
-    so that their order does not matter.
+    Pixels that are equal at the K-th place count by the share that their number leaves room for:
+    the mean over all orders of equal pixels.
 
     Example:
         >>> from captum_infomask.comparison.metrics.localisation import RelevanceRank
@@ -159,16 +159,16 @@ class AveragePrecision:
         >>> AveragePrecision().name
         'average_precision'
 
-    Source: :func:`captum_infomask.comparison.ground_truth.average_precision`, which is
-    scikit-learn's.
+    Source: :func:`captum_infomask.comparison.ground_truth.average_precision`: scikit-learn's, and
+    the mean over all orders of pixels that are equal.
     """
 
     name: ClassVar[str] = "average_precision"
     better: ClassVar[Better] = "higher"
     needs_truth: ClassVar[bool] = True
     note: ClassVar[str] = (
-        "Average precision of ranking the pixels by attribution, right pixels first "
-        "(sklearn.metrics.average_precision_score)."
+        "Average precision of ranking the pixels by attribution, right pixels first; of several "
+        "that are equal, the mean over their orders (McSherry & Najork, ECIR 2008)."
     )
 
     def __call__(self, sample: Sample) -> Measured:
