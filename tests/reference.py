@@ -114,3 +114,17 @@ def spread(scores, spots, shape, overlap="mean", sign=1.0):
             mean = sum(math.exp(sign * v * nats_per_bit) for v in covering) / len(covering)
             out[element] = sign * math.log(mean) / nats_per_bit
     return out
+
+
+def averaged_over_superpixels(plane, scales):
+    """The mean over scales of a map's mean over each pixel's superpixel, pixel by pixel."""
+    out = np.zeros(plane.shape)
+    for pixel in np.ndindex(*plane.shape):
+        for labels in scales:
+            own = [
+                float(plane[other])
+                for other in np.ndindex(*plane.shape)
+                if labels[other] == labels[pixel]
+            ]
+            out[pixel] += math.fsum(own) / len(own) / len(scales)
+    return out

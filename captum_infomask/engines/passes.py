@@ -32,12 +32,14 @@ class Passes:
         view: What is shown of each region.
         scenes: What all views share, one per draw of a random imputer; one where none is drawn.
         call: What is asked of the engine.
+        superpixels: Over which attributions are averaged, (n or 1, S, H, W), if they are.
     """
 
     engine: Running
     view: View
     scenes: tuple[Scene, ...]
     call: Call
+    superpixels: Tensor | None = None
     _shapes: set[tuple[int, ...]] = field(default_factory=set)
     _doubts: dict[str, Doubt] = field(default_factory=dict)
 
@@ -131,6 +133,7 @@ class Passes:
             is_tuple=is_tuple,
             n_samples=self.view.n_samples if len(self.scenes) == 1 else len(self.scenes),
             views=self.shown,
+            superpixels=self.superpixels,
         )
 
     def _read(self, plan: ViewPlan, reader: Reader, table: Tensor | None, bar: Any) -> Reading:

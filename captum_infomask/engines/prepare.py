@@ -30,6 +30,7 @@ from captum_infomask.imputers.base import Imputer
 from captum_infomask.imputers.choose import choose_imputer
 from captum_infomask.regions.base import OVERLAPS, Regions
 from captum_infomask.regions.choose import choose_regions
+from captum_infomask.regions.sharpening import Sharpen, check_sharpen, label_maps
 from captum_infomask.views.choose import CropSizes, Reference, ViewName, choose_view, draws_of
 from captum_infomask.views.crop import Crop
 from captum_infomask.views.features import Features
@@ -52,6 +53,7 @@ def prepare(
     crop_margin: float = 0.0,
     reference: Reference | None = None,
     overlap: str = "mean",
+    sharpen: Sharpen | None = None,
     engine: EngineName | Engine = "auto",
     n_samples: int | None = None,
     seed: int = 0,
@@ -61,6 +63,7 @@ def prepare(
     """Check every argument, and describe the forward passes; nothing runs yet."""
     check_initialised("forward_func", forward_func)
     one_of("overlap", overlap, OVERLAPS)
+    check_sharpen(sharpen, tensors)
     seed = random_seed(seed)
     if perturbations_per_eval is not None:
         perturbations_per_eval = positive_int("perturbations_per_eval", perturbations_per_eval)
@@ -95,7 +98,8 @@ def prepare(
     draws = draws_of(stand_ins, chosen, seed)
     scenes = tuple(Scene(tensors, made, draw.prepare(tensors)) for draw in draws)
     chosen.check(scenes[0])
-    passes = Passes(chosen_engine.start(call), chosen, scenes, call)
+    superpixels = label_maps(sharpen, tensors, seed)
+    passes = Passes(chosen_engine.start(call), chosen, scenes, call, superpixels)
     if isinstance(passes.engine, RunningTokens):
         passes.engine.check(passes.plan, passes.blank)
     return passes

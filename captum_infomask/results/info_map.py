@@ -14,23 +14,24 @@ from torch import Tensor
 from captum_infomask._captum import format_output
 from captum_infomask._checks import ArgumentError, finite_number
 from captum_infomask._files import check_input, check_output, damaged, part, read, write
-from captum_infomask._types import TensorOrTensors
+from captum_infomask._types import TensorOrTensors, Tensors
 from captum_infomask.masks import MaxFraction, Rule, bounding_boxes, threshold_mask
 from captum_infomask.regions.base import Regions
 from captum_infomask.regions.scales import Scales
+from captum_infomask.regions.sharpening import averaged
 from captum_infomask.regions.stored import restore
 from captum_infomask.report.content import MapContent, PageContent, PictureContent
 from captum_infomask.report.map_figure import map_figure
 from captum_infomask.report.rows import FloatArray, PhotoArray
 from captum_infomask.results import notebook
-from captum_infomask.results.map_files import check_numbers, check_settings
+from captum_infomask.results.map_files import check_numbers, check_settings, check_superpixels
 from captum_infomask.results.pictures import checked_pictures, checked_place
 from captum_infomask.results.region_content import plane_of, region_scores
 from captum_infomask.scores.information import NATS_PER_UNIT
 
 _FORMAT = "captum_infomask.InfoMap 1"
 PER_REGION = ("scores", "blank", "lower", "upper", "spread", "standard_errors")
-_TENSORS = (*PER_REGION, "total")
+_TENSORS = (*PER_REGION, "total", "superpixels")
 _SETTINGS = ("unit", "view", "overlap", "engine", "is_tuple", "n_samples", "views")
 
 
@@ -61,6 +62,8 @@ class InfoMap:
             (N, R): 0 where all orders were taken, NaN for a single pair. None for other views.
         views: Pictures that the network was shown, whole or in part, for all N images; None where
             nobody counted.
+        superpixels: Numbers of the superpixels of each scale, from 0, int32 (N or 1, S, H, W), over
+            which attributions are averaged; None where they are not.
 
     Example:
         >>> import torch
@@ -87,6 +90,7 @@ class InfoMap:
     spread: Tensor | None = None
     standard_errors: Tensor | None = None
     views: int | None = None
+    superpixels: Tensor | None = None
 
     def __repr__(self) -> str:
         """What a notebook or prompt shows: sizes and settings, not tensors."""
@@ -98,14 +102,22 @@ class InfoMap:
         )
 
     def attributions(self) -> Any:
-        """The scores spread over the elements: same type and shapes as the inputs."""
+        """The scores spread over the elements: same type and shapes as the inputs.
+
+        Where there are ``superpixels``, averaged over them.
+        """
+        painted = self.painted()
+        if self.superpixels is not None:
+            painted = tuple(averaged(part, self.superpixels) for part in painted)
+        return format_output(self.is_tuple, painted)
+
+    def painted(self) -> Tensors:
+        """The scores spread over the elements of each input, before they are sharpened."""
         scale = NATS_PER_UNIT[self.unit]
         if self.view == "drop" and self.overlap == "mixture":
             # Probabilities mix in what is shown, i(y; x without R), which enters with a minus.
-            painted = tuple(-part for part in self.regions.paint(-self.scores, "mixture", scale))
-        else:
-            painted = self.regions.paint(self.scores, self.overlap, scale)
-        return format_output(self.is_tuple, painted)
+            return tuple(-part for part in self.regions.paint(-self.scores, "mixture", scale))
+        return self.regions.paint(self.scores, self.overlap, scale)
 
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
         r"""Where the mean over all orders lies, for the view ``chain``.
@@ -209,7 +221,8 @@ class InfoMap:
         """
         place = checked_place(k, len(self.scores))
         plane = plane_of(self, place)
-        title = f"{self.view}, i(y; x) = {float(self.total[place]):.2f} {self.unit}"
+        over = "" if self.superpixels is None else " over superpixels"
+        title = f"{self.view}{over}, i(y; x) = {float(self.total[place]):.2f} {self.unit}"
         return map_figure(plane, self.unit, title, _picture_or_none(picture, plane))
 
     def content(self, picture: Any = None, k: int = 0) -> PageContent:
@@ -263,6 +276,7 @@ class InfoMap:
             regions = restore(part(tensors, "regions."))
             check_settings(settings, len(regions.shapes))
             check_numbers(found, PER_REGION, regions)
+            check_superpixels(found["superpixels"], len(found["scores"]), regions)
         except ValueError as error:
             raise damaged("path", file, _FORMAT, str(error)) from error
         return cls(regions=regions, **found, **settings)
