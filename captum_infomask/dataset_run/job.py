@@ -194,7 +194,9 @@ class Worker:
                 yield self._write(shard, rows, start)
 
     def _write(self, shard: int, rows: list[Row], start: float) -> ShardDone:
-        job, table = self._job, table_of(rows, self._job.dtype)
+        job = self._job
+        sharp = job.settings.options["sharpen"] is not None
+        table = table_of(rows, job.dtype, sharp=sharp)
         if shard in job.again:
             before = read_shard(job.folder, shard, job.run, job.keys(shard))
             table = with_rows(before, table)

@@ -124,7 +124,8 @@ class DatasetRun(Mapping[str, InfoMap]):
                 read_shard(self.folder, shard, run, keys) for shard, keys in self._shards.items()
             ]
         if not tables:
-            return schema(self._template.scores.dtype).empty_table()
+            sharp = self._template.superpixels is not None
+            return schema(self._template.scores.dtype, sharp=sharp).empty_table()
         return pa.concat_tables(tables)
 
     @property

@@ -1,6 +1,7 @@
 # A picture's row: what of an InfoMap goes to Parquet, and how it comes back.
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +11,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from captum_infomask._checks import ArgumentError
 from captum_infomask.results import InfoMap
 from captum_infomask.results.info_map import PER_REGION
 
@@ -43,8 +45,8 @@ class Row:
     seconds: float = 0.0
 
 
-def schema(dtype: torch.dtype) -> pa.Schema:
-    """The columns, for scores of this type."""
+def schema(dtype: torch.dtype, *, sharp: bool = False) -> pa.Schema:
+    """The columns, for scores of this type; sharp where attributions are averaged."""
     number = _TYPES[dtype]
     mask = pa.struct([("size", pa.list_(pa.int32())), ("counts", pa.string())])
     return pa.schema(
@@ -57,6 +59,7 @@ def schema(dtype: torch.dtype) -> pa.Schema:
             *[(name, pa.list_(number)) for name in PER_REGION],
             ("mask", mask),
             ("boxes", pa.list_(pa.list_(pa.int32()))),
+            *([("superpixels", pa.binary())] if sharp else []),
             ("seconds", pa.float64()),
             ("engine", pa.string()),
             ("error", pa.string()),
@@ -64,9 +67,9 @@ def schema(dtype: torch.dtype) -> pa.Schema:
     )
 
 
-def table_of(rows: Sequence[Row], dtype: torch.dtype) -> pa.Table:
+def table_of(rows: Sequence[Row], dtype: torch.dtype, *, sharp: bool) -> pa.Table:
     """Rows as a Parquet table."""
-    return pa.Table.from_pylist([_plain(row) for row in rows], schema=schema(dtype))
+    return pa.Table.from_pylist([_plain(row) for row in rows], schema=schema(dtype, sharp=sharp))
 
 
 def with_rows(before: pa.Table, now: pa.Table) -> pa.Table:
@@ -95,7 +98,23 @@ def _plain(row: Row) -> dict[str, Any]:
             "mask": row.mask,
             "boxes": row.boxes,
         }
+        if row.infomap.superpixels is not None:
+            labels = row.infomap.superpixels.numpy().astype("<i4")
+            found["superpixels"] = zlib.compress(labels.tobytes())
     return found
+
+
+def _superpixels(content: bytes, like: Tensor) -> Tensor:
+    """The superpixels that a row keeps; no more memory is asked for than they take."""
+    size = 4 * like.numel()
+    try:
+        found = zlib.decompressobj().decompress(content, size + 1)
+    except zlib.error:
+        found = b""
+    labels = np.frombuffer(found, "<i4") if len(found) == size else np.array([-1])
+    if labels.min() < 0 or labels.max() >= like[0, 0].numel():
+        raise ArgumentError("Expected the `superpixels` of a row as they were written.")
+    return torch.from_numpy(labels.astype(np.int32)).reshape(like.shape)
 
 
 def _values(tensor: Tensor) -> Any:
@@ -109,6 +128,8 @@ def infomap_of(template: InfoMap, row: Mapping[str, Any]) -> InfoMap:
         name: None if row[name] is None else _tensor(row[name], dtype) for name in PER_REGION
     }
     found: dict[str, Any] = {**per_region, "total": _tensor(row["total"], dtype)}
+    if template.superpixels is not None:
+        found["superpixels"] = _superpixels(row["superpixels"], template.superpixels)
     return replace(template, engine=row["engine"], **found)
 
 
@@ -119,7 +140,7 @@ def _tensor(values: Any, dtype: torch.dtype) -> Tensor:
 
 def without_numbers(infomap: InfoMap) -> InfoMap:
     """The same with zeros for numbers: what all pictures of a run share."""
-    found = {name: getattr(infomap, name) for name in (*PER_REGION, "total")}
+    found = {name: getattr(infomap, name) for name in (*PER_REGION, "total", "superpixels")}
     zeros: dict[str, Any] = {
         name: torch.zeros_like(old) for name, old in found.items() if old is not None
     }
@@ -133,6 +154,8 @@ def one_picture(infomap: InfoMap, k: int) -> InfoMap:
         for name in (*PER_REGION, "total")
         if getattr(infomap, name) is not None
     }
-    n = len(infomap.total)
+    labels, n = infomap.superpixels, len(infomap.total)
+    if labels is not None and len(labels) > 1:
+        tensors["superpixels"] = labels[k : k + 1]
     views = None if infomap.views is None else infomap.views // n
     return replace(infomap, views=views, **tensors)
