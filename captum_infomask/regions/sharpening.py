@@ -25,9 +25,10 @@ from captum_infomask.regions.superpixels import in_unit_range, superpixels
 
 Sharpen: TypeAlias = Literal["superpixels"] | Regions | Sequence[Regions] | Callable[[Picture], Any]
 
-# Felzenszwalb's scales for pictures of 224² pixels, which are the least sizes too; others' follow
-# the picture's side. All were chosen by measurement (docs/regions.md).
-_SCALES, _SIDE, _SIGMA = (50, 100, 200, 400), 224, 0.5
+# For pictures of 224² pixels, where a scale is the least size too: for others the scales follow the
+# side, the least sizes the area. All were chosen by measurement (docs/regions.md). Smoothing would
+# make thin superpixels along sharp edges.
+_SCALES, _SIDE = (50, 100, 200, 400), 224
 _MOST = 512 * 512  # pixels: felzenszwalb's time grows faster than their number
 _MAPS = 64  # that are averaged at a time
 
@@ -169,13 +170,13 @@ def _default(picture: Picture) -> Labels:
         picture = F.interpolate(tensor, size, mode="area")[0].permute(1, 2, 0).numpy()
         return _default(picture)[:, rows[:, None], columns]
     colours = rgb2lab(picture) / 100 if channels == 3 else picture
-    sizes = [scale * math.sqrt(height * width) / _SIDE for scale in _SCALES]
+    side = math.sqrt(height * width) / _SIDE
     # It warns of images of other than one or three channels, "which may not be intended".
     with quiet("Got image with third dimension"):
         return np.stack(
             [
-                felzenszwalb(colours, scale=size, sigma=_SIGMA, min_size=round(size))
-                for size in sizes
+                felzenszwalb(colours, scale=s * side, sigma=0, min_size=max(1, round(s * side**2)))
+                for s in _SCALES
             ]
         )
 
