@@ -27,6 +27,7 @@ from captum_infomask.imputers.base import Imputer
 from captum_infomask.masks import MaxFraction, Rule, check_no_rule, check_rule, threshold_mask
 from captum_infomask.masks.clean_up import check_clean_up
 from captum_infomask.regions.base import Regions
+from captum_infomask.regions.sharpening import Sharpen
 from captum_infomask.results import ClassMaps, InfoMap
 from captum_infomask.scores.accounts import Reader
 from captum_infomask.scores.classes import (
@@ -161,6 +162,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         crop_margin: float = 0.0,
         reference: Reference | None = None,
         overlap: str = "mean",
+        sharpen: Sharpen | None = None,
         engine: EngineName | Engine = "auto",
         n_samples: int | None = None,
         seed: int = 0,
@@ -238,6 +240,13 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
                 value of the all-imputed view (default of ``keep``). The others need none.
             overlap: How regions that cover an element combine: ``mean`` (as Occlusion), ``mixture``
                 (log of the mean probability) or ``max``.
+            sharpen: Superpixels of the picture over which attributions are averaged, so that their
+                edges are the picture's; in each channel the sum over height and width stays what it
+                was, and regions' scores stay too. ``superpixels``: Felzenszwalb & Huttenlocher's of
+                several scales, whose mean is taken; or regions with a label for each pixel, a list
+                of them, or a function from a picture, a NumPy array (H, W, C) in [0, 1], to one
+                label map (H, W) or several (docs/regions.md). For pictures only; None leaves
+                attributions as they are.
             engine: What turns views into the network's outputs: ``auto`` (the fastest that gives
                 the same numbers), ``batched`` (forward passes of whole pictures), ``incremental``
                 (of each view only what its region changes), ``tokens`` (vision transformers), or
@@ -312,6 +321,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             crop_margin=crop_margin,
             reference=reference,
             overlap=overlap,
+            sharpen=sharpen,
             engine=engine,
             n_samples=n_samples,
             seed=seed,
@@ -391,6 +401,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         crop_margin: float = 0.0,
         reference: Reference | None = None,
         overlap: str = "mean",
+        sharpen: Sharpen | None = None,
         engine: EngineName | Engine = "auto",
         n_samples: int | None = None,
         seed: int = 0,
@@ -446,6 +457,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             crop_margin=crop_margin,
             reference=reference,
             overlap=overlap,
+            sharpen=sharpen,
             engine=engine,
             n_samples=n_samples,
             seed=seed,

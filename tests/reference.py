@@ -239,3 +239,17 @@ def shapley_bound(logits):
                     found[part] += weight * own * chance * float(gap.max() - gap.min())
         found[part] *= float(logits[part].max() - logits[part].min()) / 4
     return found / math.log(2)
+
+
+def averaged_over_superpixels(plane, scales):
+    """The mean over scales of a map's mean over each pixel's superpixel, pixel by pixel."""
+    out = np.zeros(plane.shape)
+    for pixel in np.ndindex(*plane.shape):
+        for labels in scales:
+            own = [
+                float(plane[other])
+                for other in np.ndindex(*plane.shape)
+                if labels[other] == labels[pixel]
+            ]
+            out[pixel] += math.fsum(own) / len(own) / len(scales)
+    return out

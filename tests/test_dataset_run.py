@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,7 @@ from captum_infomask import (
 )
 from captum_infomask._run_length import decode
 from captum_infomask.dataset_run.kept import KEPT
+from captum_infomask.dataset_run.rows import infomap_of
 from captum_infomask.models.loading import load_classifier
 from captum_infomask.models.pictures import Preprocess, read_image
 from captum_infomask.results.info_map import PER_REGION
@@ -79,6 +81,26 @@ def mask_of(infomap, rule):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return infomap.mask(rule)
+
+
+def bright(picture):
+    return picture[..., 0] > 0.5
+
+
+def test_superpixels_of_rows_come_back_or_are_refused(folder, tmp_path):
+    """Every picture has its own; damaged ones are refused."""
+    run = run_tiny(folder, tmp_path / "own", view="drop", sharpen=bright)
+    first, second = (run[f"00{k}.png"] for k in range(2))
+    assert not torch.equal(first.superpixels, second.superpixels)
+    (column,) = [name for name in run.table.column_names if name == "superpixels"]
+    row = {**run.table.slice(0, 1).to_pylist()[0], "error": None}
+    assert torch.equal(infomap_of(first, row).superpixels, first.superpixels)
+    wrong = np.full(first.superpixels.shape, first.superpixels[0, 0].numel(), "<i4")
+    bomb = zlib.compress(bytes(1 << 24))
+    for content in (b"", row[column][:-9], zlib.compress(wrong.tobytes()), bomb):
+        damaged = {**row, column: content}
+        refused(("`superpixels`", "as they were"), lambda row=damaged: infomap_of(first, row))
+    assert "superpixels" not in run_tiny(folder, tmp_path / "none").table.column_names
 
 
 # --- rows and InfoMaps ------------------------------------------------------------------------
@@ -114,6 +136,7 @@ def mask_of(infomap, rule):
             (),
         ),
         (tiny(), {"head": "sigmoid"}, SCALES, ()),
+        (tiny(), {}, {"view": "drop", "sharpen": "superpixels"}, ()),
         (tiny(Uneven()), {"trained_with": "pc_softmax", "prior": [0.2] * 5}, {}, ()),
     ],
     ids=lambda value: value.get("view", "") if isinstance(value, dict) else "",

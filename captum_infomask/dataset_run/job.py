@@ -195,7 +195,7 @@ class Worker:
 
     def _write(self, shard: int, rows: list[Row], start: float) -> ShardDone:
         job = self._job
-        table = table_of(rows, job.dtype, is_told=job.settings.is_told)
+        table = table_of(rows, job.dtype, job.settings.further)
         if shard in job.again:
             before = read_shard(job.folder, shard, job.run, job.keys(shard))
             table = with_rows(before, table)

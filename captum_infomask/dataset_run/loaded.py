@@ -17,7 +17,7 @@ from captum_infomask.dataset_run.data.pictures import Pictures, find_pictures
 from captum_infomask.dataset_run.kept import Photo, kept_pictures, seen
 from captum_infomask.dataset_run.listing import Listing
 from captum_infomask.dataset_run.manifest import preprocess_of, read_manifest, template_hash
-from captum_infomask.dataset_run.rows import infomap_of, schema
+from captum_infomask.dataset_run.rows import FURTHER, infomap_of, schema
 from captum_infomask.dataset_run.sealed import DamagedError
 from captum_infomask.dataset_run.shards import (
     TEMPLATE,
@@ -125,8 +125,8 @@ class DatasetRun(Mapping[str, InfoMap]):
             ]
         if not tables:
             template = self._template
-            is_told = template.contrast is not None
-            return schema(template.scores.dtype, is_told=is_told).empty_table()
+            further = [name for name in FURTHER if getattr(template, name) is not None]
+            return schema(template.scores.dtype, further).empty_table()
         return pa.concat_tables(tables)
 
     @property

@@ -1,7 +1,8 @@
 # A picture's row: what of an InfoMap goes to Parquet, and how it comes back.
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,10 +11,13 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from captum_infomask._checks import ArgumentError
 from captum_infomask.results import InfoMap
-from captum_infomask.results.info_map import PER_REGION
+from captum_infomask.results.info_map import PER_IMAGE, PER_REGION
 
-_PER_PICTURE = (*PER_REGION, "total", "contrast")
+# What has a column where InfoMaps have it at all.
+FURTHER = ("contrast", "explained", "residual", "superpixels")
+_PER_PICTURE = (*PER_REGION, *PER_IMAGE, "contrast")
 _TYPES = {torch.float32: pa.float32(), torch.float64: pa.float64()}
 
 
@@ -44,12 +48,12 @@ class Row:
     seconds: float = 0.0
 
 
-def schema(dtype: torch.dtype, *, is_told: bool = False) -> pa.Schema:
+def schema(dtype: torch.dtype, further: Collection[str] = ()) -> pa.Schema:
     """The columns, for scores of this type.
 
     Args:
         dtype: Of the scores.
-        is_told: Whether targets are told from another class, which has a column then.
+        further: Which of ``FURTHER`` there are.
     """
     number = _TYPES[dtype]
     mask = pa.struct([("size", pa.list_(pa.int32())), ("counts", pa.string())])
@@ -59,11 +63,13 @@ def schema(dtype: torch.dtype, *, is_told: bool = False) -> pa.Schema:
             ("sha256", pa.string()),
             ("target", pa.int32()),
             ("predicted", pa.int32()),
-            *[("contrast", pa.int32())] * is_told,
+            *[("contrast", pa.int32())] * ("contrast" in further),
             ("total", number),
+            *[(name, number) for name in ("explained", "residual") if name in further],
             *[(name, pa.list_(number)) for name in PER_REGION],
             ("mask", mask),
             ("boxes", pa.list_(pa.list_(pa.int32()))),
+            *[("superpixels", pa.binary())] * ("superpixels" in further),
             ("seconds", pa.float64()),
             ("engine", pa.string()),
             ("error", pa.string()),
@@ -71,10 +77,9 @@ def schema(dtype: torch.dtype, *, is_told: bool = False) -> pa.Schema:
     )
 
 
-def table_of(rows: Sequence[Row], dtype: torch.dtype, *, is_told: bool = False) -> pa.Table:
-    """Rows as a Parquet table; further arguments as of ``schema``."""
-    columns = schema(dtype, is_told=is_told)
-    return pa.Table.from_pylist([_plain(row) for row in rows], schema=columns)
+def table_of(rows: Sequence[Row], dtype: torch.dtype, further: Collection[str]) -> pa.Table:
+    """Rows as a Parquet table; arguments as of ``schema``."""
+    return pa.Table.from_pylist([_plain(row) for row in rows], schema=schema(dtype, further))
 
 
 def with_rows(before: pa.Table, now: pa.Table) -> pa.Table:
@@ -95,16 +100,31 @@ def _plain(row: Row) -> dict[str, Any]:
         "error": row.error or None,
     }
     if row.infomap is not None:
-        tensors = {name: getattr(row.infomap, name) for name in PER_REGION}
+        tensors = {name: getattr(row.infomap, name) for name in (*PER_REGION, *PER_IMAGE)}
         found |= {name: _values(tensor) for name, tensor in tensors.items() if tensor is not None}
         found |= {
-            "total": row.infomap.total.numpy()[0],
             "contrast": None if row.infomap.contrast is None else int(row.infomap.contrast[0, 1]),
             "engine": row.infomap.engine,
             "mask": row.mask,
             "boxes": row.boxes,
         }
+        if row.infomap.superpixels is not None:
+            labels = row.infomap.superpixels.numpy().astype("<i4")
+            found["superpixels"] = zlib.compress(labels.tobytes())
     return found
+
+
+def _superpixels(content: bytes, like: Tensor) -> Tensor:
+    """The superpixels that a row keeps; no more memory is asked for than they take."""
+    size = 4 * like.numel()
+    try:
+        found = zlib.decompressobj().decompress(content, size + 1)
+    except zlib.error:
+        found = b""
+    labels = np.frombuffer(found, "<i4") if len(found) == size else np.array([-1])
+    if labels.min() < 0 or labels.max() >= like[0, 0].numel():
+        raise ArgumentError("Expected the `superpixels` of a row as they were written.")
+    return torch.from_numpy(labels.astype(np.int32)).reshape(like.shape)
 
 
 def _values(tensor: Tensor) -> Any:
@@ -118,8 +138,13 @@ def infomap_of(template: InfoMap, row: Mapping[str, Any]) -> InfoMap:
         name: None if row[name] is None else _tensor(row[name], dtype) for name in PER_REGION
     }
     found: dict[str, Any] = {**per_region, "total": _tensor(row["total"], dtype)}
+    for name in ("explained", "residual"):
+        if getattr(template, name) is not None:
+            found[name] = _tensor(row[name], dtype)
     if template.contrast is not None:
         found["contrast"] = torch.tensor([[row["target"], row["contrast"]]])
+    if template.superpixels is not None:
+        found["superpixels"] = _superpixels(row["superpixels"], template.superpixels)
     return replace(template, engine=row["engine"], **found)
 
 
@@ -130,7 +155,7 @@ def _tensor(values: Any, dtype: torch.dtype) -> Tensor:
 
 def without_numbers(infomap: InfoMap) -> InfoMap:
     """The same with zeros for numbers: what all pictures of a run share."""
-    found = {name: getattr(infomap, name) for name in _PER_PICTURE}
+    found = {name: getattr(infomap, name) for name in (*_PER_PICTURE, "superpixels")}
     zeros: dict[str, Any] = {
         name: torch.zeros_like(old) for name, old in found.items() if old is not None
     }
@@ -144,6 +169,8 @@ def one_picture(infomap: InfoMap, k: int) -> InfoMap:
         for name in _PER_PICTURE
         if getattr(infomap, name) is not None
     }
-    n = len(infomap.total)
+    labels, n = infomap.superpixels, len(infomap.total)
+    if labels is not None and len(labels) > 1:
+        tensors["superpixels"] = labels[k : k + 1]
     views = None if infomap.views is None else infomap.views // n
     return replace(infomap, views=views, **tensors)

@@ -54,9 +54,11 @@ class RunSettings:
     groups: CheckedGroups | None = None
 
     @property
-    def is_told(self) -> bool:
-        """Whether targets are told from another class."""
-        return self.options.get("contrast") is not None
+    def further(self) -> list[str]:
+        """The columns that rows have besides those of every run."""
+        of_view = ["explained", "residual"] if self.options["view"] == "evidence" else []
+        told = [name for name in ("contrast", "sharpen") if self.options.get(name) is not None]
+        return of_view + [{"sharpen": "superpixels"}.get(name, name) for name in told]
 
     def words(self) -> dict[str, Any]:
         """The settings as JSON values, equal where the settings are."""
@@ -86,6 +88,13 @@ def score_options(options: Mapping[str, Any], view_engine: object) -> dict[str, 
             f"Expected `contrast` to be a class for all pictures of a run, or 'runner_up'; got "
             f"{describe(options['contrast'])}."
         )
+    layers = options.get("layer") or ()
+    for layer in layers if isinstance(layers, list | tuple) else [layers]:
+        if not isinstance(layer, str):
+            raise ArgumentError(
+                f"Expected `layer` to be a layer's name, or a list of names, for a run, which loads "
+                f"networks of its own; got {describe(layer)}."
+            )
     if view_engine is not None and not isinstance(view_engine, Engine):
         one_of("view_engine", view_engine, get_args(EngineName))
     return {**usual, **options, "seed": random_seed(options.get("seed", 0)), "engine": view_engine}

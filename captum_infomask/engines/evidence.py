@@ -292,10 +292,20 @@ class EvidencePasses:
         call: What is asked for.
         view: Layers, sizes and reference.
         scene: The pictures; its regions are those that are asked for, or the whole picture.
+        superpixels: What attributions are averaged over, if they are.
         has_regions: Whether regions are asked for; else the maps' cells are the regions.
     """
 
-    def __init__(self, call: Call, view: Evidence, scene: Scene, *, has_regions: bool) -> None:
+    def __init__(
+        self,
+        call: Call,
+        view: Evidence,
+        scene: Scene,
+        superpixels: Tensor | None,
+        *,
+        has_regions: bool,
+    ) -> None:
+        self._superpixels = superpixels
         self.call, self.view, self._scene = call, view, scene
         self._engine = RunningEvidence(call, view, scene)
         self._asked = scene.regions if has_regions else None
@@ -393,6 +403,7 @@ class EvidencePasses:
             engine=self._engine.name,
             is_tuple=is_tuple,
             contrast=contrast,
+            superpixels=self._superpixels,
             views=self._engine.shown,
         )
 

@@ -82,12 +82,14 @@ class Passes:
         view: What is shown of each region.
         scenes: What all views share, one per draw of a random imputer; one where none is drawn.
         call: What is asked of the engine.
+        superpixels: Over which attributions are averaged, (n or 1, S, H, W), if they are.
     """
 
     engine: Running
     view: View
     scenes: tuple[Scene, ...]
     call: Call
+    superpixels: Tensor | None = None
     _looks: Looks = field(init=False)
 
     def __post_init__(self) -> None:
@@ -212,6 +214,7 @@ class Passes:
             n_samples=self.view.n_samples if len(self.scenes) == 1 else len(self.scenes),
             views=self.shown,
             contrast=contrast,
+            superpixels=self.superpixels,
         )
 
     def _read(self, plan: ViewPlan, reader: Reader, table: Tensor | None, bar: Any) -> Reading:

@@ -32,6 +32,7 @@ from captum_infomask.imputers.choose import choose_imputer
 from captum_infomask.regions.base import OVERLAPS, Regions
 from captum_infomask.regions.choose import choose_regions
 from captum_infomask.regions.map_cells import over_picture
+from captum_infomask.regions.sharpening import Sharpen, check_sharpen, label_maps
 from captum_infomask.views.choose import CropSizes, Reference, ViewName, choose_view, draws_of
 from captum_infomask.views.crop import Crop
 from captum_infomask.views.evidence import Evidence, InputSizes, Layers
@@ -55,6 +56,7 @@ def prepare(
     crop_margin: float = 0.0,
     reference: Reference | None = None,
     overlap: str = "mean",
+    sharpen: Sharpen | None = None,
     engine: EngineName | Engine = "auto",
     n_samples: int | None = None,
     seed: int = 0,
@@ -66,6 +68,7 @@ def prepare(
     """Check every argument, and describe the forward passes; nothing runs yet."""
     check_initialised("forward_func", forward_func)
     one_of("overlap", overlap, OVERLAPS)
+    check_sharpen(sharpen, tensors)
     seed = random_seed(seed)
     if perturbations_per_eval is not None:
         perturbations_per_eval = positive_int("perturbations_per_eval", perturbations_per_eval)
@@ -121,9 +124,10 @@ def prepare(
     draws = draws_of(stand_ins, chosen, seed)
     scenes = tuple(Scene(tensors, made, draw.prepare(tensors)) for draw in draws)
     chosen.check(scenes[0])
+    superpixels = label_maps(sharpen, tensors, seed)
     if isinstance(chosen, Evidence):
-        return EvidencePasses(call, chosen, scenes[0], has_regions=has_regions)
-    passes = Passes(chosen_engine.start(call), chosen, scenes, call)
+        return EvidencePasses(call, chosen, scenes[0], superpixels, has_regions=has_regions)
+    passes = Passes(chosen_engine.start(call), chosen, scenes, call, superpixels)
     if isinstance(passes.engine, RunningTokens):
         passes.engine.check(passes.plan, passes.blank)
     return passes

@@ -45,9 +45,9 @@ def choose_regions(
     if regions is None:
         return default_windows(inputs)
     if isinstance(regions, list | tuple) and regions:
-        parts = tuple(_checked(part, inputs) for part in regions)
+        parts = tuple(checked_regions("regions", part, inputs) for part in regions)
         return parts[0] if len(parts) == 1 else Scales(parts)
-    return _checked(regions, inputs)
+    return checked_regions("regions", regions, inputs)
 
 
 def _meant(given: object) -> str:
@@ -57,17 +57,18 @@ def _meant(given: object) -> str:
     return f" Call it: {given.__name__}(inputs, ...)." if isinstance(given, FunctionType) else ""
 
 
-def _checked(regions: object, inputs: Tensors) -> Regions:
+def checked_regions(argument: str, regions: object, inputs: Tensors) -> Regions:
     """Return regions that were made for inputs like these."""
     if not isinstance(regions, Regions) or isinstance(regions, type):
         raise ArgumentError(
-            f"Expected `regions` to be Regions, as grid(), sliding_windows() or superpixels() make "
-            f"them, or a list of them for several scales; got {describe(regions)}.{_meant(regions)}"
+            f"Expected `{argument}` to be Regions, as grid(), sliding_windows() or superpixels() "
+            f"make them, or a list of them for several scales; got {describe(regions)}."
+            f"{_meant(regions)}"
         )
     if regions.shapes != example_shapes(inputs):
         raise ArgumentError(
-            f"Expected `regions` made for examples of shape {example_shapes(inputs)}; got regions "
-            f"for {regions.shapes}."
+            f"Expected `{argument}` made for examples of shape {example_shapes(inputs)}; got "
+            f"regions for {regions.shapes}."
         )
     regions.check_batch(len(inputs[0]))
     return regions

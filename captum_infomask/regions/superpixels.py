@@ -96,13 +96,18 @@ def superpixels(
 
 def _label_map(picture: Picture, count: int, prepare: Prepare, options: dict[str, Any]) -> Labels:
     """One picture's label map, with ``count`` regions or fewer."""
-    low, high = float(picture.min()), float(picture.max())
-    # Halves, because a range of finite numbers may be an infinite one.
-    spread = high / 2 - low / 2
-    picture = (picture / 2 - low / 2) / spread if spread > 0 else np.zeros_like(picture)
+    picture = in_unit_range(picture)
     colours = rgb2lab(picture) if picture.shape[2] == 3 else 100 * picture
     labels = _near(prepare(picture, colours, **options), count)
     return merged(connected(labels), colours, count)
+
+
+def in_unit_range(picture: Picture) -> Picture:
+    """A picture scaled to [0, 1] by its own range, over all channels; zeros for a constant one."""
+    low, high = float(picture.min()), float(picture.max())
+    # Halves, because a range of finite numbers may be an infinite one.
+    spread = high / 2 - low / 2
+    return (picture / 2 - low / 2) / spread if spread > 0 else np.zeros_like(picture)
 
 
 def _near(cut: Cut, count: int) -> Labels:

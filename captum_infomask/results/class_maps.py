@@ -10,6 +10,7 @@ from torch import Tensor
 
 from captum_infomask._captum import format_output
 from captum_infomask._checks import ArgumentError, plain, short_repr
+from captum_infomask.regions.sharpening import averaged
 from captum_infomask.results.info_map import PER_IMAGE, PER_REGION, InfoMap
 from captum_infomask.scores.information import NATS_PER_UNIT
 
@@ -110,11 +111,13 @@ class ClassMaps:
         Returns:
             Long tensors of the inputs' type and shapes.
         """
-        painted = [self.rank(k).attributions() for k in range(self.classes.shape[1])]
-        tensors = painted if self.stacked.is_tuple else [(part,) for part in painted]
+        painted = [self.rank(k).painted() for k in range(self.classes.shape[1])]
         maps = []
-        for parts in zip(*tensors, strict=True):
-            values, best = torch.stack(parts).max(0)
+        for parts in zip(*painted, strict=True):
+            stacked = torch.stack(parts, 1)
+            if self.stacked.superpixels is not None:
+                stacked = averaged(stacked, self.stacked.superpixels)
+            values, best = stacked.max(1)
             classes = self.classes.to(best.device)
             names = classes.gather(1, best.flatten(1)).reshape(best.shape)
             maps.append(torch.where(values > 0, names, -1))

@@ -14,16 +14,17 @@ from torch import Tensor
 from captum_infomask._captum import format_output
 from captum_infomask._checks import ArgumentError, finite_number
 from captum_infomask._files import check_input, check_output, damaged, part, read, write
-from captum_infomask._types import TensorOrTensors
+from captum_infomask._types import TensorOrTensors, Tensors
 from captum_infomask.masks import MaxFraction, Rule, bounding_boxes, threshold_mask
 from captum_infomask.regions.base import Regions
 from captum_infomask.regions.scales import Scales
+from captum_infomask.regions.sharpening import averaged
 from captum_infomask.regions.stored import restore
 from captum_infomask.report.content import MapContent, PageContent, PictureContent
 from captum_infomask.report.map_figure import map_figure
 from captum_infomask.report.rows import FloatArray, PhotoArray
 from captum_infomask.results import notebook
-from captum_infomask.results.map_files import check_numbers, check_settings
+from captum_infomask.results.map_files import check_numbers, check_settings, check_superpixels
 from captum_infomask.results.pictures import checked_pictures, checked_place
 from captum_infomask.results.region_content import plane_of, region_scores
 from captum_infomask.scores.information import NATS_PER_UNIT
@@ -31,7 +32,7 @@ from captum_infomask.scores.information import NATS_PER_UNIT
 _FORMAT = "captum_infomask.InfoMap 1"
 PER_REGION = ("scores", "blank", "lower", "upper", "spread", "standard_errors")
 PER_IMAGE = ("total", "explained", "residual")
-_TENSORS = (*PER_REGION, *PER_IMAGE, "contrast")
+_TENSORS = (*PER_REGION, *PER_IMAGE, "contrast", "superpixels")
 _SETTINGS = ("unit", "view", "overlap", "engine", "is_tuple", "n_samples", "views")
 
 
@@ -69,6 +70,8 @@ class InfoMap:
         contrast: The target y and the class y′ that it is told from, long (N, 2): scores and total
             are then those of y minus those of y′, and a sampled network's have no bounds. None
             where scores are those of the target alone.
+        superpixels: Numbers of the superpixels of each scale, from 0, int32 (N or 1, S, H, W), over
+            which attributions are averaged; None where they are not.
 
     Example:
         >>> import torch
@@ -98,6 +101,7 @@ class InfoMap:
     explained: Tensor | None = None
     residual: Tensor | None = None
     contrast: Tensor | None = None
+    superpixels: Tensor | None = None
 
     def __repr__(self) -> str:
         """What a notebook or prompt shows: sizes and settings, not tensors."""
@@ -124,14 +128,22 @@ class InfoMap:
         return f"why {target}, not {other}"
 
     def attributions(self) -> Any:
-        """The scores spread over the elements: same type and shapes as the inputs."""
+        """The scores spread over the elements: same type and shapes as the inputs.
+
+        Where there are ``superpixels``, averaged over them.
+        """
+        painted = self.painted()
+        if self.superpixels is not None:
+            painted = tuple(averaged(part, self.superpixels) for part in painted)
+        return format_output(self.is_tuple, painted)
+
+    def painted(self) -> Tensors:
+        """The scores spread over the elements of each input, before they are sharpened."""
         scale = NATS_PER_UNIT[self.unit]
         if self.view == "drop" and self.overlap == "mixture":
             # Probabilities mix in what is shown, i(y; x without R), which enters with a minus.
-            painted = tuple(-part for part in self.regions.paint(-self.scores, "mixture", scale))
-        else:
-            painted = self.regions.paint(self.scores, self.overlap, scale)
-        return format_output(self.is_tuple, painted)
+            return tuple(-part for part in self.regions.paint(-self.scores, "mixture", scale))
+        return self.regions.paint(self.scores, self.overlap, scale)
 
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
         r"""Where the mean over all orders lies, for the view ``chain``.
@@ -235,8 +247,9 @@ class InfoMap:
         """
         place = checked_place(k, len(self.scores))
         plane = plane_of(self, place)
+        over = "" if self.superpixels is None else " over superpixels"
         total = f"{self._whole} = {float(self.total[place]):.2f} {self.unit}"
-        title = ", ".join(filter(None, (self.view, self._question(place), total)))
+        title = ", ".join(filter(None, (f"{self.view}{over}", self._question(place), total)))
         return map_figure(plane, self.unit, title, _picture_or_none(picture, plane))
 
     def content(self, picture: Any = None, k: int = 0) -> PageContent:
@@ -292,6 +305,7 @@ class InfoMap:
             regions = restore(part(tensors, "regions."))
             check_settings(settings, len(regions.shapes))
             check_numbers(found, PER_REGION, PER_IMAGE, regions)
+            check_superpixels(found["superpixels"], len(found["scores"]), regions)
         except ValueError as error:
             raise damaged("path", file, _FORMAT, str(error)) from error
         return cls(regions=regions, **found, **settings)

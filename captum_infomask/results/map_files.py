@@ -78,5 +78,28 @@ def check_numbers(
     regions.check_batch(len(scores))
 
 
+def check_superpixels(labels: Tensor | None, n: int, regions: Regions) -> None:
+    """Refuse superpixels that are not those of n such pictures.
+
+    Raises:
+        ValueError: They are of another type or shape, or numbers that no superpixel has.
+    """
+    if labels is None:
+        return
+    (*others, shape) = regions.shapes
+    if (
+        others
+        or len(shape) != 3
+        or labels.dtype != torch.int32
+        or labels.dim() != 4
+        or labels.shape[2:] != shape[1:]
+        or len(labels) not in (1, n)
+        or not labels.shape[1]
+    ):
+        raise ValueError(f"it has superpixels {describe(labels)} for inputs of {regions.shapes}")
+    if int(labels.min()) < 0 or int(labels.max()) >= labels[:, 0].numel():
+        raise ValueError("its superpixels have numbers that none has")
+
+
 def _shape(tensor: Tensor | None) -> str:
     return "missing" if tensor is None else str(tuple(tensor.shape))

@@ -54,6 +54,7 @@ def maps(network) -> dict[str, InfoMap]:
         "masks": score(view="drop", regions=from_masks(inputs, masks)),
         "chain": score(view="chain", n_samples=4, regions=grid(inputs, 2, 2)),
         "scales": score(regions=[grid(inputs, 2, 2), grid(inputs, 4, 4)]),
+        "sharp": score(view="drop", regions=grid(inputs, 2, 2), sharpen="superpixels"),
     }
 
 
@@ -98,7 +99,7 @@ def assert_no_raw(found: collections.Counter[str]) -> None:
     assert found["refused"] > COUNT / 2
 
 
-KINDS = ("windows", "labels", "masks", "chain", "scales")
+KINDS = ("windows", "labels", "masks", "chain", "scales", "sharp")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -382,6 +383,14 @@ def test_a_map_with_made_up_tensors_is_refused(name, change, words, maps, tmp_pa
         ("masks", "regions.pixels", lambda value: value.byte()),
         ("scales", "regions.scale.1.shape.0", lambda value: value + 1),
         ("scales", "regions.scale.7.boxes.0", lambda value: torch.zeros(1, 3, 2).long()),
+        ("sharp", "superpixels", lambda value: value - 1),
+        ("sharp", "superpixels", lambda value: value + 128),
+        ("sharp", "superpixels", lambda value: value.long()),
+        ("sharp", "superpixels", lambda value: value[0]),
+        ("sharp", "superpixels", lambda value: value[:, :0]),
+        ("sharp", "superpixels", lambda value: value[..., :5]),
+        ("sharp", "superpixels", lambda value: value.repeat(2, 1, 1, 1)),
+        ("windows", "superpixels", lambda value: torch.zeros(1, 1, 8, 4).int()),
     ],
 )
 def test_a_map_with_made_up_regions_is_refused(kind, name, change, maps, tmp_path):

@@ -1,0 +1,225 @@
+# Attributions averaged over superpixels of the picture: which superpixels, and the averaging.
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from skimage.color import rgb2lab
+from skimage.segmentation import felzenszwalb
+from torch import Tensor
+from torch.nn import functional as F
+
+from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._process import LibraryDraws, quiet
+from captum_infomask._random import OwnGenerators
+from captum_infomask._types import Tensors
+from captum_infomask.regions.base import Regions
+from captum_infomask.regions.choose import checked_regions
+from captum_infomask.regions.labels import LabelRegions
+from captum_infomask.regions.merging import Labels
+from captum_infomask.regions.superpixel_methods import Picture
+from captum_infomask.regions.superpixels import in_unit_range, superpixels
+
+Sharpen: TypeAlias = Literal["superpixels"] | Regions | Sequence[Regions] | Callable[[Picture], Any]
+
+# For pictures of 224² pixels, where a scale is the least size too: for others the scales follow the
+# side, the least sizes the area. All were chosen by measurement (docs/regions.md). Smoothing would
+# make thin superpixels along sharp edges.
+_SCALES, _SIDE = (50, 100, 200, 400), 224
+_MOST = 512 * 512  # pixels: felzenszwalb's time grows faster than their number
+_MAPS = 64  # that are averaged at a time
+
+
+def check_sharpen(sharpen: object, inputs: Tensors) -> None:
+    """Refuse what is no way to sharpen attributions of these inputs; nothing is computed yet."""
+    if sharpen is None:
+        return
+    if len(inputs) != 1 or inputs[0].dim() != 4:
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
+        raise ArgumentError(
+            f"Expected `sharpen` None for inputs other than pictures (N, C, H, W); the inputs are "
+            f"{shapes}."
+        )
+    if sharpen is superpixels or (isinstance(sharpen, str) and sharpen != "superpixels"):
+        hint = " Call it: superpixels(inputs, ...)." if callable(sharpen) else ""
+        raise ArgumentError(
+            f"Expected `sharpen` to be 'superpixels', regions with a label for each pixel or a "
+            f"list of them, a function from a picture (H, W, C) in [0, 1] to label maps, or None; "
+            f"got {describe(sharpen)}.{hint}"
+        )
+    if not (isinstance(sharpen, str) or _is_function(sharpen)):
+        _labels_of_regions(sharpen, inputs)
+    elif not bool(inputs[0].isfinite().all()):
+        raise ArgumentError(
+            "Expected finite `inputs` for `sharpen`, which follows their edges; they hold NaN or "
+            "infinity."
+        )
+
+
+def label_maps(sharpen: object, inputs: Tensors, seed: int) -> Tensor | None:
+    """The superpixels of every scale, int32 (N or 1, S, H, W), on the CPU; None for no sharpening.
+
+    Args:
+        sharpen: As checked by :func:`check_sharpen`.
+        inputs: One tensor of pictures (N, C, H, W).
+        seed: By which a function of the user's draws.
+
+    Raises:
+        ArgumentError: A function of the user's gives no label maps, or other numbers of them.
+    """
+    if sharpen is None:
+        return None
+    if not (isinstance(sharpen, str) or _is_function(sharpen)):
+        return _labels_of_regions(sharpen, inputs)
+    found = []
+    for picture in inputs[0].detach().cpu().double():
+        unit = in_unit_range(picture.permute(1, 2, 0).numpy())
+        own = _default(unit) if isinstance(sharpen, str) else _asked(sharpen, unit, seed)
+        found.append(torch.from_numpy(own))
+    if len({len(own) for own in found}) > 1:
+        raise ArgumentError(
+            f"Expected `sharpen` to give as many label maps for every picture; it gave "
+            f"{', '.join(str(len(own)) for own in found)}."
+        )
+    return torch.stack(found).int()
+
+
+def averaged(maps: Tensor, labels: Tensor) -> Tensor:
+    r"""Average maps over superpixels, scale by scale, and take the mean over the scales.
+
+    .. math::
+
+        \bar a(p) = \frac{1}{S} \sum_s \frac{1}{|P_s(p)|} \sum_{q \in P_s(p)} a(q),
+
+    where :math:`P_s(p)` is the superpixel of scale s that holds pixel p. The sum over pixels stays
+    what it was.
+
+    Args:
+        maps: (N, ..., C, H, W), floating-point.
+        labels: Superpixels' numbers from 0, (N or 1, S, H, W).
+
+    Returns:
+        Of the maps' shape and type.
+    """
+    if maps.shape[-3] > 1 and bool((maps == maps[..., :1, :, :]).all()):
+        return averaged(maps[..., :1, :, :], labels).expand_as(maps).contiguous()
+    rows = [
+        _averaged(own.flatten(0, -3), labels[k if len(labels) > 1 else 0].to(maps.device))
+        for k, own in enumerate(maps)
+    ]
+    return torch.stack(rows).reshape(maps.shape)
+
+
+def _averaged(maps: Tensor, labels: Tensor) -> Tensor:
+    """One picture's maps (K, H, W) over its superpixels (S, H, W).
+
+    Sums are taken once, over the pieces that superpixels of all scales share; a superpixel's sum is
+    that of its pieces.
+    """
+    flat = labels.flatten(1).long()
+    piece_of, count = _pieces(flat)
+    wide = torch.float32 if maps.device.type == "mps" else torch.float64
+    pixels = torch.bincount(piece_of, minlength=count).to(wide)
+    members = []
+    for own in flat:
+        of_piece = own.new_zeros(count).scatter_(0, piece_of, own)
+        size = torch.zeros(int(own.max()) + 1, dtype=wide, device=maps.device)
+        members.append((of_piece, size.index_add_(0, of_piece, pixels)))
+    found = []
+    for some in maps.flatten(1).split(_MAPS):
+        zeros = torch.zeros(len(some), count, dtype=wide, device=maps.device)
+        sums = zeros.scatter_add(1, piece_of.expand_as(some), some.to(wide))
+        means = torch.zeros_like(sums)
+        for of_piece, size in members:
+            total = sums.new_zeros(len(some), len(size)).index_add_(1, of_piece, sums)
+            means += (total / size).index_select(1, of_piece)
+        found.append((means / len(flat)).to(maps.dtype).index_select(1, piece_of))
+    return torch.cat(found).reshape(maps.shape)
+
+
+def _pieces(labels: Tensor) -> tuple[Tensor, int]:
+    """For labels (S, P) the piece of every pixel, long (P,), and how many pieces there are."""
+    key, below = torch.zeros_like(labels[0]), 1
+    for own in labels:
+        regions = int(own.max()) + 1
+        if below * regions >= 2**62:
+            key = key.unique(return_inverse=True)[1]
+            below = int(key.max()) + 1
+        key, below = key * regions + own, below * regions
+    names, pieces = key.unique(return_inverse=True)
+    return pieces, len(names)
+
+
+def _is_function(given: object) -> bool:
+    return callable(given) and not isinstance(given, type | Regions)
+
+
+def _default(picture: Picture) -> Labels:
+    """Felzenszwalb & Huttenlocher's superpixels of a picture in [0, 1], (S, H, W)."""
+    height, width, channels = picture.shape
+    shrink = math.sqrt(_MOST / (height * width))
+    if shrink < 1:
+        size = (max(1, int(height * shrink)), max(1, int(width * shrink)))
+        rows, columns = (
+            np.arange(full) * part // full for full, part in zip((height, width), size, strict=True)
+        )
+        tensor = torch.from_numpy(picture).permute(2, 0, 1)[None]
+        picture = F.interpolate(tensor, size, mode="area")[0].permute(1, 2, 0).numpy()
+        return _default(picture)[:, rows[:, None], columns]
+    colours = rgb2lab(picture) / 100 if channels == 3 else picture
+    side = math.sqrt(height * width) / _SIDE
+    # It warns of images of other than one or three channels, "which may not be intended".
+    with quiet("Got image with third dimension"):
+        return np.stack(
+            [
+                felzenszwalb(colours, scale=s * side, sigma=0, min_size=max(1, round(s * side**2)))
+                for s in _SCALES
+            ]
+        )
+
+
+def _asked(function: Any, picture: Picture, seed: int) -> Labels:
+    """What a function of the user's gives, as labels (S, H, W) from 0."""
+    size = picture.shape[:2]
+    with OwnGenerators(seed):
+        given = LibraryDraws(seed).run(lambda: function(picture.copy()))
+    try:
+        found = np.stack([np.asarray(own) for own in given]) if _is_list(given) else given
+        array = np.asarray(found)
+    except (TypeError, ValueError, RuntimeError):
+        array = np.empty(0)
+    if array.dtype.kind not in "iub" or array.shape[-2:] != size or array.ndim not in (2, 3):
+        raise ArgumentError(
+            f"Expected `sharpen` to give integers {size}, a label per pixel, or several such maps; "
+            f"it gave {describe(given)}."
+        )
+    maps = array.reshape(-1, *size)
+    if not len(maps):
+        raise ArgumentError("Expected `sharpen` to give a label map at least; it gave none.")
+    return np.stack([np.unique(own, return_inverse=True)[1].reshape(size) for own in maps])
+
+
+def _is_list(given: object) -> bool:
+    return isinstance(given, list | tuple)
+
+
+def _labels_of_regions(sharpen: object, inputs: Tensors) -> Tensor:
+    """The label maps of regions that a user made for these pictures."""
+    parts = sharpen if isinstance(sharpen, list | tuple) and sharpen else [sharpen]
+    maps = [_label_map(checked_regions("sharpen", part, inputs)) for part in parts]
+    n = max(map(len, maps))
+    return torch.cat([own.expand(n, -1, -1, -1) for own in maps], dim=1)
+
+
+def _label_map(regions: Regions) -> Tensor:
+    """Regions' label map, int32 (N or 1, 1, H, W), if they give each pixel a single one."""
+    labels = regions.labels[0] if isinstance(regions, LabelRegions) else None
+    if labels is None or bool((labels != labels[:, :1]).any()):
+        raise ArgumentError(
+            f"Expected `sharpen` to hold regions with one label for each pixel, over all channels, "
+            f"as superpixels() and from_label_map() make them; got {regions!r}."
+        )
+    return labels[:, :1].expand(-1, -1, *regions.shapes[0][1:]).int().cpu()
