@@ -93,7 +93,7 @@ def stub_subject(network, count=6):
     return Subject("stub", "tiny", network, cases)
 
 
-def measured(plane, case, network):
+def measured(plane, case, network, method):
     return {"ap": plane.mean().item()}
 
 
@@ -296,7 +296,7 @@ def test_trained_networks_are_kept(tmp_path, capsys):
 
 def test_command_goes_on_where_it_was(network, tmp_path, monkeypatch, capsys):
     subject = dataclasses.replace(stub_subject(network, 24), referee="clutter")
-    monkeypatch.setattr(run, "subjects", lambda options: {("clutter", "tiny"): lambda: subject})
+    monkeypatch.setattr(run, "builds", lambda options: {"clutter": {"tiny": lambda: subject}})
     monkeypatch.setattr(run.torch, "set_num_threads", lambda count: None)
     plug = tmp_path / "mine.py"
     plug.write_text(
@@ -306,7 +306,7 @@ def test_command_goes_on_where_it_was(network, tmp_path, monkeypatch, capsys):
         "    return [Method('mine', blob)]\n"
     )
     options = ["--cache", str(tmp_path), "--out", str(tmp_path), "--plug", str(plug)]
-    options += ["--methods", "mine", "noise", "--reference", "mine"]
+    options += ["--methods", "mine", "noise", "--reference", "mine", "--referees", "clutter"]
     run.main(["measure", *options])
     lines = (tmp_path / "rows.jsonl").read_text().splitlines()
     assert {json.loads(line)["method"] for line in lines} == {"mine", "noise (control)"}

@@ -58,6 +58,7 @@ class Subject:
         layers: What Grad-CAM may look at, by words of ours; one is its authors' choice.
         best: The words of the layer that was best on the cases that settings are chosen on.
         sizes: Sides of the pictures for methods of several sizes, the pictures' own first.
+        window: Side of windows that, side by side, lie on what is right or off it; 0 for none.
     """
 
     referee: str
@@ -67,3 +68,4 @@ class Subject:
     layers: Mapping[str, nn.Module] = field(default_factory=dict)
     best: str = ""
     sizes: tuple[int, ...] = ()
+    window: int = 0

@@ -40,9 +40,9 @@ def clutter(digits: Tensor, labels: Tensor, count: int, seed: int) -> Clutter:
         count: N.
         seed: Of all that is drawn.
     """
-    random = np.random.default_rng(seed)
-    chosen = random.integers(len(digits), size=count)
-    drawn = [_picture(digits[k].numpy(), random) for k in chosen]
+    randoms = [np.random.default_rng((seed, k)) for k in range(count)]  # the first are the first
+    chosen = np.array([random.integers(len(digits)) for random in randoms])
+    drawn = [_picture(digits[k].numpy(), random) for k, random in zip(chosen, randoms, strict=True)]
     pictures, truth = (np.stack(part) for part in zip(*drawn, strict=True))
     return Clutter(
         torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +13,9 @@ from tqdm import tqdm
 from captum_infomask import ArgumentError
 
 from .cases import Case, Method, Subject
-from .rows import Rows
+from .rows import KEYS, Rows
 
-Measure = Callable[[Tensor, Case, nn.Module], dict[str, float]]
+Measure = Callable[[Tensor, Case, nn.Module, Method], dict[str, float]]
 
 
 class Counted(nn.Module):
@@ -47,34 +48,48 @@ def examine(
     Args:
         subject: The network and its cases.
         methods: What is compared.
-        measure: ``(map, case, network)`` → numbers by name.
+        measure: ``(map, case, network, method)`` → numbers by name.
         rows: Where they go.
         dear_cases: Dear methods see so many cases.
         half: 0 for the cases that settings are chosen on, 1 for those that are reported.
     """
     shown = sys.stderr.isatty()
     named = f"{subject.referee}, {subject.name}"
+    unfit: set[str] = set()  # methods that this network is not for
     cases = list(enumerate(subject.cases))[half::2]
     for turn, (number, case) in enumerate(tqdm(cases, desc=named, disable=not shown)):
         network = case.network or subject.network
         for method in methods if turn % 2 == 0 else methods[::-1]:
-            keys = (subject.referee, subject.name, case.key, method.name)
-            if keys in rows or (method.dear and turn >= dear_cases):
+            row = row_of(subject, case, method.name)
+            if tuple(row.values()) in rows or (method.dear and turn >= dear_cases):
                 continue
-            plane, seconds = _timed(method, network, case)
-            row = dict(zip(("referee", "subject", "case", "method"), keys, strict=True))
-            row |= {"number": number, "control": method.control, "seconds": max(round(seconds, 5), 1e-5)}
+            if method.name in unfit:
+                continue
+            try:
+                plane, seconds = _timed(method, network, case)
+            except ArgumentError as error:
+                unfit.add(method.name)
+                print(f"{named}, without {method.name}: {error}", file=sys.stderr)
+                continue
+            row |= {"number": number, "control": method.control, "seconds": seconds}
             if turn == 0 and not method.control:
                 row |= _passes(method, network, case)
-            row |= {k: round(v, 6) for k, v in measure(plane, case, network).items()}
+            found = measure(plane, case, network, method)
+            row |= {name: round(value, 6) for name, value in found.items()}
             rows.add(row)
+
+
+def row_of(subject: Subject, case: Case, method: str) -> dict[str, Any]:
+    """A row with its keys alone."""
+    keys = (subject.referee, subject.name, case.key, method)
+    return dict(zip(KEYS, keys, strict=True))
 
 
 def _timed(method: Method, network: nn.Module, case: Case) -> tuple[Tensor, float]:
     torch.manual_seed(0)
     start = time.process_time()
     plane = method.attribute(network, case.picture, case.target)
-    seconds = time.process_time() - start
+    seconds = max(round(time.process_time() - start, 5), 1e-5)
     if plane.shape != case.truth.shape:
         raise ValueError(
             f"Expected a map of shape {tuple(case.truth.shape)} of {method.name!r}; got "

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from captum_infomask.datasets import mnist, sklearn_digits
 
 from .cases import Case, Subject
-from .clutter import SIDE, clutter, normalised
+from .clutter import SIDE, Clutter, clutter, normalised
 from .small_networks import SMALL, trained
 
 _DRAWN, _TRAINED_ON = 16_000, 1  # pictures, seed
@@ -26,31 +26,41 @@ def in_clutter(name: str, count: int, cache: Path, digits: Path | None) -> Subje
         cache: Where trained networks are kept.
         digits: MNIST's folder; scikit-learn's digits if None.
     """
-    build, steps = SMALL[name]
-    origin = "sklearn" if digits is None else "mnist"
-
-    def pictures() -> tuple[Tensor, Tensor]:
-        drawn = clutter(*_digits(digits, train=True), _DRAWN, _TRAINED_ON)
-        return drawn.pictures, drawn.labels
-
-    file = cache / f"clutter-{origin}-{name}"
-    network = trained(build, pictures, steps, file, normalised)
+    network = small(name, cache, digits)
     return Subject("clutter", name, network, _cases(network, count, digits), *_layers(network))
 
 
-def _digits(folder: Path | None, train: bool) -> tuple[Tensor, Tensor]:
+def small(name: str, cache: Path, digits: Path | None) -> nn.Module:
+    """One of :data:`SMALL`, trained or from the cache."""
+    build, steps = SMALL[name]
+
+    def pictures() -> tuple[Tensor, Tensor]:
+        made = clutter(*read_digits(digits, train=True), _DRAWN, _TRAINED_ON)
+        return made.pictures, made.labels
+
+    origin = "sklearn" if digits is None else "mnist"
+    return trained(build, pictures, steps, cache / f"clutter-{origin}-{name}", normalised)
+
+
+def drawn(digits: Path | None, count: int, seed: int) -> Clutter:
+    """Pictures with digits that no network was trained on."""
+    return clutter(*read_digits(digits, train=False), count, seed)
+
+
+def read_digits(folder: Path | None, train: bool) -> tuple[Tensor, Tensor]:
+    """MNIST's digits or scikit-learn's, and their labels."""
     return sklearn_digits(train) if folder is None else mnist(folder, train)
 
 
 def _cases(network: nn.Module, count: int, digits: Path | None) -> list[Case]:
-    drawn = clutter(*_digits(digits, train=False), 3 * count, _ASKED)
-    shown = normalised(drawn.pictures)
+    made = drawn(digits, 2 * count + 20, _ASKED)
+    shown = normalised(made.pictures)
     with torch.no_grad():
-        right = network(shown).argmax(1) == drawn.labels
+        right = network(shown).argmax(1) == made.labels
     kept = right.nonzero()[:count, 0].tolist()
     if len(kept) < count:
         raise RuntimeError(f"Expected {count} pictures that the network gets right; {len(kept)}.")
-    return [Case(str(k), shown[k : k + 1], int(drawn.labels[k]), drawn.truth[k]) for k in kept]
+    return [Case(str(k), shown[k : k + 1], int(made.labels[k]), made.truth[k]) for k in kept]
 
 
 def _layers(network: nn.Module) -> tuple[dict[str, nn.Module], str, tuple[int, ...]]:

@@ -63,6 +63,10 @@ def _ours(subject: Subject) -> list[Method]:
             continue
         given = {k: list(subject.sizes) if v == "sizes" else v for k, v in settings.items()}
         made.append(Method(f"InfoMask {name}", partial(info_mask, given), name in _DEAR))
+    if subject.window:
+        windows = (3, subject.window, subject.window)
+        given = {"view": "drop", "sliding_window_shapes": windows, "strides": windows}
+        made.append(Method("InfoMask drop, windows side by side", partial(info_mask, given)))
     return made
 
 

@@ -15,6 +15,7 @@ from .cases import Case, Subject
 from .photographs import KNOWN, TEXTURES, Pixels, photograph, square
 
 SIDE = 224
+SIZES = (SIDE, 320, 448)
 BEST = "before the last activation"
 LEAST = 0.02  # probability of a target
 LITES = {"EfficientNet-Lite0": 0, "EfficientNet-Lite1": 1, "EfficientNet-Lite2": 2}
@@ -39,7 +40,7 @@ def pasted(name: str, count: int) -> Subject:
         BEST: network.get_submodule("_bn1"),
     }
     cases = _cases(network, count)
-    return Subject("pasted", name, network, cases, layers, BEST, (SIDE, 320, 448))
+    return Subject("pasted", name, network, cases, layers, BEST, SIZES)
 
 
 def pixels_to_input(picture: Pixels) -> Tensor:

@@ -5,38 +5,27 @@ import argparse
 import importlib.util
 import tempfile
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from machine import machine
+from torch import Tensor, nn
 
-from . import in_clutter, pasted
-from .cases import Method, Subject
-from .examine import examine
+from . import faithfulness, grids, in_clutter, ink, pasted, tetrominoes
+from .cases import Case, Method, Subject
+from .examine import Measure, examine
 from .measures import localisation
 from .methods import check_names, methods_for
-from .report import Section, chosen_on, page
+from .randomised import check_all, first_cases
+from .report import chosen_on, page
 from .rows import Rows
+from .sections import GRIDS, SECTIONS
 from .tables import table
 
-SECTIONS = (
-    Section(
-        "pasted",
-        "Pasted photographs",
-        "Three of scikit-image's five photographs whose class the network knows, 70 to 125 pixels "
-        "wide, at random places on a texture of 224 pixels; the target is one of them with p > "
-        "0.02. *mass*: share of the positive attribution on the photograph; *pointing*: whether "
-        "the largest value lies on it; *best IoU*: of the mask at its best threshold.",
-    ),
-    Section(
-        "clutter",
-        "Objects in clutter",
-        "A handwritten digit, tinted, among other shapes over a photograph, 64 pixels; its ink is "
-        "what is right. The networks are trained by this command; cases are pictures that they "
-        "get right.",
-    ),
-)
+Builds = dict[str, partial[Subject]]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -53,35 +42,49 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"Written: {options.out / 'referees.md'}")
 
 
-def subjects(options: Namespace) -> dict[tuple[str, str], Callable[[], Subject]]:
-    """What makes each referee's subjects."""
-    made = {
-        "pasted": pasted.subjects(options.cases),
-        "clutter": in_clutter.subjects(options.cases, options.cache, options.mnist),
-    }
+def builds(options: Namespace) -> dict[str, Builds]:
+    """What makes each referee's subjects, by name."""
+    count, cache, digits = options.cases, options.cache, options.mnist
+    few = min(count, 80)
     return {
-        (referee, name): build
-        for referee, builds in made.items()
-        for name, build in builds.items()
-        if referee in options.referees and (not options.subjects or name in options.subjects)
+        "pasted": pasted.subjects(count),
+        "clutter": in_clutter.subjects(count, cache, digits),
+        **{kind: grids.subjects(kind, few, cache, digits) for kind in GRIDS},
+        "faithfulness": faithfulness.subjects(few, cache, digits),
+        "randomised": faithfulness.subjects(few, cache, digits),
+        "tetrominoes": tetrominoes.subjects(min(count, 200), cache),
+        "ink": ink.subjects(min(count, 100), cache, digits),
     }
+
+
+def measure_of(referee: str) -> Measure:
+    """What a referee measures of a map."""
+    if referee == "faithfulness":
+        return faithfulness.faithfulness
+    of_map = {"tetrominoes": tetrominoes.measure, "ink": ink.measure}.get(referee)
+
+    def measure(plane: Tensor, case: Case, network: nn.Module, method: Method) -> dict[str, float]:
+        return localisation(plane, case.truth) if of_map is None else of_map(plane, case)
+
+    return measure
 
 
 def _measure(options: Namespace, rows: Rows, half: int) -> None:
-    for build in subjects(options).values():
-        subject = build()
-        methods = [*methods_for(subject), *_plugged(options.plug, subject)]
-        check_names(methods)
-        if options.methods:
-            methods = [one for one in methods if any(part in one.name for part in options.methods)]
-        examine(
-            subject,
-            methods,
-            lambda plane, case, network: localisation(plane, case.truth),
-            rows,
-            dear_cases=options.dear,
-            half=half,
-        )
+    for referee in options.referees:
+        for name, build in builds(options)[referee].items():
+            if options.subjects and name not in options.subjects:
+                continue
+            subject = build()
+            methods = [*methods_for(subject), *_plugged(options.plug, subject)]
+            check_names(methods)
+            if options.methods:
+                methods = [m for m in methods if any(part in m.name for part in options.methods)]
+            if referee == "randomised":
+                subject = replace(first_cases(subject, options.randomised), referee=referee)
+                check_all(subject, [m for m in methods if not m.dear], rows, half=half)
+            else:
+                measure = measure_of(referee)
+                examine(subject, methods, measure, rows, dear_cases=options.dear, half=half)
 
 
 def _choose(rows: Rows, reference: str) -> None:
@@ -121,6 +124,7 @@ def _parsed(arguments: Sequence[str] | None) -> Namespace:
     parser.add_argument("--methods", nargs="+", help="only methods whose names hold one of these")
     parser.add_argument("--cases", type=int, default=400, help="per network, both halves")
     parser.add_argument("--dear", type=int, default=60, help="cases that dear methods see")
+    parser.add_argument("--randomised", type=int, default=20, help="cases of the randomisation")
     parser.add_argument("--quick", action="store_true", help="a few cases, for a look")
     parser.add_argument("--reference", default="InfoMask default", help="row of the differences")
     parser.add_argument("--mnist", type=Path, help="MNIST's folder, not scikit-learn's digits")
@@ -131,7 +135,7 @@ def _parsed(arguments: Sequence[str] | None) -> Namespace:
     parser.add_argument("--out", type=Path, default=Path("build/referees"), help="page, figures")
     options = parser.parse_args(arguments)
     if options.quick:
-        options.cases, options.dear = 6, 1
+        options.cases, options.dear, options.randomised = 6, 1, 2
     name = "quick.jsonl" if options.quick else "rows.jsonl"
     options.rows = options.rows or options.cache / name
     options.out.mkdir(parents=True, exist_ok=True)
