@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -29,10 +28,10 @@ from captum_infomask.imputers.base import Imputer
 
 from .cases import Case, Method, Subject
 from .clutter import clutter, normalised
-from .in_clutter import in_clutter, read_digits
+from .in_clutter import in_clutter
 from .pasted import BEST, SIZES, lite, pixels_to_input
 from .photographs import KNOWN, photograph, square
-from .small_networks import trained
+from .small_networks import Lab, trained
 
 CELLS = 4  # IDSDS' grid
 _SUPERPIXELS, _STEPS = 25, 8
@@ -66,10 +65,10 @@ def faithfulness(plane: Tensor, case: Case, network: nn.Module, method: Method) 
     return {
         "idsds": single_deletion(plane, case, network),
         "srg": symmetric_gain(plane, case, network),
-        "insertion": Insertion()(sample).value,
-        "deletion": Deletion()(sample).value,
-        "infidelity": Infidelity()(sample).value,
-        "sensitivity": 0.0 if method.dear else Sensitivity(n=3)(sample).value,
+        "insertion": Insertion(steps=16)(sample).value,
+        "deletion": Deletion(steps=16)(sample).value,
+        "infidelity": Infidelity(n=16)(sample).value,
+        "sensitivity": 0.0 if method.dear else Sensitivity(n=2)(sample).value,
     }
 
 
@@ -162,20 +161,19 @@ def photographs(count: int) -> Subject:
     return Subject("faithfulness", "EfficientNet-Lite0", network, cases, layers, BEST, SIZES)
 
 
-def digits_without_cells(count: int, cache: Path, digits: Path | None) -> Subject:
+def digits_without_cells(count: int, lab: Lab) -> Subject:
     """The small residual network, trained on with a cell of its pictures missing, as IDSDS asks."""
-    subject = in_clutter("residual", count, cache, digits)
+    subject = in_clutter("residual", count, lab)
 
     def untrained() -> nn.Module:
         return deepcopy(subject.network).requires_grad_(True)
 
     def pictures() -> tuple[Tensor, Tensor]:
-        made = clutter(*read_digits(digits, train=True), 8_000, seed=4)
+        made = clutter(*lab.read_digits(train=True), lab.count(8_000), seed=4)
         return made.pictures, made.labels
 
-    origin = "sklearn" if digits is None else "mnist"
-    file = cache / f"clutter-{origin}-residual-without-cells"
-    network = trained(untrained, pictures, 300, file, _with_a_cell_missing)
+    file = lab.cache / f"clutter-{lab.origin}-residual-without-cells"
+    network = trained(untrained, pictures, lab.count(300), file, _with_a_cell_missing)
     names = {module: name for name, module in subject.network.named_modules()}
     layers = {words: network.get_submodule(names[one]) for words, one in subject.layers.items()}
     name = "residual, trained without cells"
@@ -191,9 +189,9 @@ def _with_a_cell_missing(pictures: Tensor) -> Tensor:
     return shown
 
 
-def subjects(count: int, cache: Path, digits: Path | None) -> dict[str, partial[Subject]]:
+def subjects(count: int, lab: Lab) -> dict[str, partial[Subject]]:
     """What makes each subject, by its name."""
     return {
         "EfficientNet-Lite0": partial(photographs, count),
-        "residual, trained without cells": partial(digits_without_cells, count, cache, digits),
+        "residual, trained without cells": partial(digits_without_cells, count, lab),
     }

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,14 +11,14 @@ from numpy.random import Generator
 from torch import Tensor, nn
 
 from .cases import Case, Subject
-from .clutter import SIDE, normalised
+from .clutter import SIDE, Clutter, normalised
 from .in_clutter import drawn, small
 from .others import resized
 from .pasted import BEST, lite, pixels_to_input
 from .photographs import KNOWN, photograph, square
+from .small_networks import Lab
 
 Box = tuple[int, int, int, int]  # top, left, bottom, right
-_SURE = 0.9  # probability of every picture of a grid by itself
 
 
 class FullyApart(nn.Module):
@@ -50,17 +49,10 @@ class PartlyApart(nn.Module):
         return logits
 
 
-def small_grid(
-    kind: str, cells: int, aligned: bool, count: int, cache: Path, digits: Path | None
-) -> Subject:
+def small_grid(kind: str, cells: int, aligned: bool, count: int, lab: Lab) -> Subject:
     """Grids of digits in clutter, for the small residual network."""
-    network = small("residual", cache, digits)
-    made = drawn(digits, 600, seed=3)
-    shown = normalised(made.pictures)
-    with torch.no_grad():
-        says = network(shown).softmax(1)
-    sure = says.gather(1, made.labels[:, None])[:, 0] > _SURE
-    by_class = {k: shown[sure & (made.labels == k)] for k in range(10)}
+    network = small("residual", lab)
+    by_class = _surest(network, drawn(lab, 600, seed=3))
     random = np.random.default_rng(0)
 
     def grid() -> tuple[Tensor, dict[int, Box]]:
@@ -74,6 +66,18 @@ def small_grid(
     cases = _cases(network, body, head, kind, grid, count)
     layers = {"last block (its authors' layer)": children["block4"]}
     return _subject(kind, "residual", cells, aligned, network, cases, layers, 16)
+
+
+def _surest(network: nn.Module, made: Clutter) -> dict[int, Tensor]:
+    """The pictures of each class of which the network is surest, a third of them."""
+    shown = normalised(made.pictures)
+    with torch.no_grad():
+        sure = network(shown).softmax(1).gather(1, made.labels[:, None])[:, 0]
+    found = {}
+    for label in range(10):
+        own = (made.labels == label).nonzero()[:, 0]
+        found[label] = shown[own[sure[own].argsort(descending=True)[: -(-len(own) // 3)]]]
+    return found
 
 
 def photograph_grid(kind: str, count: int) -> Subject:
@@ -196,13 +200,11 @@ def _split(modules: list[nn.Module], cut: int) -> tuple[list[nn.Module], list[nn
     return modules[:cut], modules[cut:]
 
 
-def subjects(
-    kind: str, count: int, cache: Path, digits: Path | None
-) -> dict[str, partial[Subject]]:
+def subjects(kind: str, count: int, lab: Lab) -> dict[str, partial[Subject]]:
     """What makes each subject of one of the three, by its name."""
     made = {
         f"residual, {cells} × {cells}{words}": partial(
-            small_grid, kind, cells, not words, count, cache, digits
+            small_grid, kind, cells, not words, count, lab
         )
         for cells, words in ((2, ""), (3, ""), (3, ", unaligned"))
     }

@@ -2,58 +2,50 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from captum_infomask.datasets import mnist, sklearn_digits
-
 from .cases import Case, Subject
 from .clutter import SIDE, Clutter, clutter, normalised
-from .small_networks import SMALL, trained
+from .small_networks import SMALL, Lab, trained
 
 _DRAWN, _TRAINED_ON = 16_000, 1  # pictures, seed
 _ASKED = 2
 
 
-def in_clutter(name: str, count: int, cache: Path, digits: Path | None) -> Subject:
+def in_clutter(name: str, count: int, lab: Lab) -> Subject:
     """A small network, and pictures that it gets right.
 
     Args:
         name: One of :data:`SMALL`.
         count: Number of cases.
-        cache: Where trained networks are kept.
-        digits: MNIST's folder; scikit-learn's digits if None.
+        lab: Where networks come from.
     """
-    network = small(name, cache, digits)
-    return Subject("clutter", name, network, _cases(network, count, digits), *_layers(network))
+    network = small(name, lab)
+    return Subject("clutter", name, network, _cases(network, count, lab), *_layers(network))
 
 
-def small(name: str, cache: Path, digits: Path | None) -> nn.Module:
+def small(name: str, lab: Lab) -> nn.Module:
     """One of :data:`SMALL`, trained or from the cache."""
     build, steps = SMALL[name]
 
     def pictures() -> tuple[Tensor, Tensor]:
-        made = clutter(*read_digits(digits, train=True), _DRAWN, _TRAINED_ON)
+        made = clutter(*lab.read_digits(train=True), lab.count(_DRAWN), _TRAINED_ON)
         return made.pictures, made.labels
 
-    origin = "sklearn" if digits is None else "mnist"
-    return trained(build, pictures, steps, cache / f"clutter-{origin}-{name}", normalised)
+    file = lab.cache / f"clutter-{lab.origin}-{name}"
+    return trained(build, pictures, lab.count(steps), file, normalised)
 
 
-def drawn(digits: Path | None, count: int, seed: int) -> Clutter:
+def drawn(lab: Lab, count: int, seed: int) -> Clutter:
     """Pictures with digits that no network was trained on."""
-    return clutter(*read_digits(digits, train=False), count, seed)
+    return clutter(*lab.read_digits(train=False), count, seed)
 
 
-def read_digits(folder: Path | None, train: bool) -> tuple[Tensor, Tensor]:
-    """MNIST's digits or scikit-learn's, and their labels."""
-    return sklearn_digits(train) if folder is None else mnist(folder, train)
-
-
-def _cases(network: nn.Module, count: int, digits: Path | None) -> list[Case]:
-    made = drawn(digits, 2 * count + 20, _ASKED)
+def _cases(network: nn.Module, count: int, lab: Lab) -> list[Case]:
+    enough = 2 * count + 20 if not lab.hurry else 60 * count
+    made = drawn(lab, enough, _ASKED)
     shown = normalised(made.pictures)
     with torch.no_grad():
         right = network(shown).argmax(1) == made.labels
@@ -80,6 +72,6 @@ def _layers(network: nn.Module) -> tuple[dict[str, nn.Module], str, tuple[int, .
     return names, next(iter(names)), sizes
 
 
-def subjects(count: int, cache: Path, digits: Path | None) -> dict[str, partial[Subject]]:
+def subjects(count: int, lab: Lab) -> dict[str, partial[Subject]]:
     """What makes each subject, by its name."""
-    return {name: partial(in_clutter, name, count, cache, digits) for name in SMALL}
+    return {name: partial(in_clutter, name, count, lab) for name in SMALL}

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +10,12 @@ from captum_infomask import MaxFraction, threshold_mask
 from captum_infomask._process import quiet
 from captum_infomask.comparison.ground_truth import ink_iou
 from captum_infomask.comparison.two_digits import HOLDS_TARGET
-from captum_infomask.datasets import INK_THRESHOLD, mnist, sklearn_digits, two_digits
+from captum_infomask.datasets import INK_THRESHOLD, two_digits
 from captum_infomask.models.two_digits import two_digit_network
 
 from .cases import Case, Subject
 from .measures import localisation
-from .small_networks import trained
+from .small_networks import Lab, trained
 
 INK = {"ink": "ink IoU at 20%", "ap": "average precision", "mass": "mass", "pointing": "pointing"}
 _STEPS, _PICTURES = 1000, 16_000
@@ -31,20 +30,18 @@ def measure(plane: Tensor, case: Case) -> dict[str, float]:
     return {"ink": float(ink_iou(mask, ink, case.truth[None, None])), **found}
 
 
-def two_digit(target: int, count: int, cache: Path, digits: Path | None) -> Subject:
+def two_digit(target: int, count: int, lab: Lab) -> Subject:
     """A network for one target digit, and pictures that hold it beside another one."""
-    parts = [
-        sklearn_digits(train) if digits is None else mnist(digits, train) for train in (True, False)
-    ]
 
     def training() -> tuple[Tensor, Tensor]:
-        made = two_digits(*parts[0], target=target, count=_PICTURES, seed=0)
+        digits = lab.read_digits(train=True)
+        made = two_digits(*digits, target=target, count=lab.count(_PICTURES), seed=0)
         return made.images, made.labels
 
-    origin = "sklearn" if digits is None else "mnist"
-    file = cache / f"two-digits-{origin}-{target}"
-    network: nn.Module = trained(two_digit_network, training, _STEPS, file)
-    made = two_digits(*parts[1], target=target, count=4 * count + 64, seed=1)
+    file = lab.cache / f"two-digits-{lab.origin}-{target}"
+    network: nn.Module = trained(two_digit_network, training, lab.count(_STEPS), file)
+    digits = lab.read_digits(train=False)
+    made = two_digits(*digits, target=target, count=4 * count + 64, seed=1)
     held = made.holding_target_beside_another()
     held = held.select(torch.arange(count))
     cases = [
@@ -55,8 +52,6 @@ def two_digit(target: int, count: int, cache: Path, digits: Path | None) -> Subj
     return Subject("ink", f"target {target}", network, cases, layers, layer)
 
 
-def subjects(count: int, cache: Path, digits: Path | None) -> dict[str, partial[Subject]]:
+def subjects(count: int, lab: Lab) -> dict[str, partial[Subject]]:
     """What makes each subject, by its name."""
-    return {
-        f"target {target}": partial(two_digit, target, count, cache, digits) for target in range(10)
-    }
+    return {f"target {target}": partial(two_digit, target, count, lab) for target in range(10)}

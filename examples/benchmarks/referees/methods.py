@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, get_args
 
-import torch
 from captum.attr import KernelShap, Lime
 from torch import Tensor, nn
 
@@ -120,8 +119,3 @@ def check_names(methods: Sequence[Method]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"Expected methods of different names; got two of {', '.join(twice)}.")
-
-
-def one_thread() -> None:
-    """Seconds are processor seconds of one thread."""
-    torch.set_num_threads(1)

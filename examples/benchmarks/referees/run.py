@@ -23,6 +23,7 @@ from .randomised import check_all, first_cases
 from .report import chosen_on, page
 from .rows import Rows
 from .sections import GRIDS, SECTIONS
+from .small_networks import Lab
 from .tables import table
 
 Builds = dict[str, partial[Subject]]
@@ -44,16 +45,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def builds(options: Namespace) -> dict[str, Builds]:
     """What makes each referee's subjects, by name."""
-    count, cache, digits = options.cases, options.cache, options.mnist
+    count, lab = options.cases, Lab(options.cache, options.mnist, options.quick)
     few = min(count, 80)
     return {
         "pasted": pasted.subjects(count),
-        "clutter": in_clutter.subjects(count, cache, digits),
-        **{kind: grids.subjects(kind, few, cache, digits) for kind in GRIDS},
-        "faithfulness": faithfulness.subjects(few, cache, digits),
-        "randomised": faithfulness.subjects(few, cache, digits),
-        "tetrominoes": tetrominoes.subjects(min(count, 200), cache),
-        "ink": ink.subjects(min(count, 100), cache, digits),
+        "clutter": in_clutter.subjects(count, lab),
+        **{kind: grids.subjects(kind, few, lab) for kind in GRIDS},
+        "faithfulness": faithfulness.subjects(few, lab),
+        "randomised": faithfulness.subjects(few, lab),
+        "tetrominoes": tetrominoes.subjects(min(count, 200), lab),
+        "ink": ink.subjects(min(count, 100), lab),
     }
 
 

@@ -5,6 +5,7 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,6 +13,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torchvision.models.vision_transformer import ConvStemConfig, VisionTransformer
+
+from captum_infomask.datasets import mnist, sklearn_digits
 
 CLASSES = 10
 
@@ -94,6 +97,34 @@ SMALL: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "vgg": (vgg, 900),
     "transformer": (transformer, 1800),
 }
+
+
+@dataclass(frozen=True)
+class Lab:
+    """What trained networks are made of.
+
+    Attributes:
+        cache: The folder that keeps them.
+        digits: MNIST's folder; scikit-learn's digits if None.
+        hurry: Whether to train for a fiftieth of the steps, which gives networks that know little.
+    """
+
+    cache: Path
+    digits: Path | None = None
+    hurry: bool = False
+
+    @property
+    def origin(self) -> str:
+        """Whose digits they are."""
+        return "sklearn" if self.digits is None else "mnist"
+
+    def read_digits(self, train: bool) -> tuple[Tensor, Tensor]:
+        """The digits and their labels."""
+        return sklearn_digits(train) if self.digits is None else mnist(self.digits, train)
+
+    def count(self, most: int) -> int:
+        """So many steps, or pictures to train on."""
+        return max(20, most // 50) if self.hurry else most
 
 
 def trained(

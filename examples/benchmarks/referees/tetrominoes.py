@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 
 from .cases import Case, Subject
 from .measures import localisation
-from .small_networks import trained
+from .small_networks import Lab, trained
 
 SIDE = 64
 _STEPS = 600
@@ -126,11 +125,11 @@ def network() -> nn.Module:
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * 3 * 3, 2))
 
 
-def tetrominoes(scenario: str, background: str, count: int, cache: Path) -> Subject:
+def tetrominoes(scenario: str, background: str, count: int, lab: Lab) -> Subject:
     """A network for one scenario, and pictures that it gets right."""
     name = f"{scenario}, {background}"
-    file = cache / f"tetrominoes-{name.replace(' ', '-').replace(',', '')}"
-    fitted = trained(network, partial(_training, scenario, background), _STEPS, file)
+    file = lab.cache / f"tetrominoes-{name.replace(' ', '-').replace(',', '')}"
+    fitted = trained(network, partial(_training, scenario, background), lab.count(_STEPS), file)
     shown, labels, truth = pictures(scenario, background, 3 * count, seed=1)
     with torch.no_grad():
         right = fitted(shown).argmax(1) == labels
@@ -148,10 +147,10 @@ def _training(scenario: str, background: str) -> tuple[Tensor, Tensor]:
     return shown, labels
 
 
-def subjects(count: int, cache: Path) -> dict[str, partial[Subject]]:
+def subjects(count: int, lab: Lab) -> dict[str, partial[Subject]]:
     """What makes each subject, by its name."""
     return {
-        f"{scenario}, {background}": partial(tetrominoes, scenario, background, count, cache)
+        f"{scenario}, {background}": partial(tetrominoes, scenario, background, count, lab)
         for scenario, backgrounds in SHARES.items()
         for background in backgrounds
     }
