@@ -36,6 +36,8 @@ def draw_costs(
         panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         panel.set_xlabel("seconds per map" if cost == "seconds" else "forward passes per map")
         panel.set_ylabel(words)
+        low, high = panel.get_xlim()
+        panel.set_xlim(low, high * (high / low) ** 0.45)  # room for the names
         panel.grid(color="#e0e0e0", linewidth=0.6)
     handles = {
         label: handle
@@ -71,7 +73,7 @@ def _points(panel: Axes, rows: Sequence[Row], measure: str, cost: str) -> None:
         level = mean(own, measure)
         _, colour, marker, label = next(group for group in _GROUPS if name.startswith(group[0]))
         panel.plot(price, level, marker, color=colour, markersize=5, linestyle="", label=label)
-        short = name.removeprefix("InfoMask ").split(",  ")[0]
+        short = name.removeprefix("InfoMask ")
         panel.annotate(
             short, (price, level), xytext=(4, 3), textcoords="offset points", fontsize=5.5
         )
