@@ -95,7 +95,7 @@ def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 SMALL: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "residual": (residual, 900),
     "vgg": (vgg, 900),
-    "transformer": (transformer, 1800),
+    "transformer": (transformer, 1200),
 }
 
 

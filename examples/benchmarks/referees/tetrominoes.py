@@ -129,7 +129,12 @@ def tetrominoes(scenario: str, background: str, count: int, lab: Lab) -> Subject
     """A network for one scenario, and pictures that it gets right."""
     name = f"{scenario}, {background}"
     file = lab.cache / f"tetrominoes-{name.replace(' ', '-').replace(',', '')}"
-    fitted = trained(network, partial(_training, scenario, background), lab.count(_STEPS), file)
+    fitted = trained(
+        network,
+        partial(_training, scenario, background, lab.count(_PICTURES)),
+        lab.count(_STEPS),
+        file,
+    )
     shown, labels, truth = pictures(scenario, background, 3 * count, seed=1)
     with torch.no_grad():
         right = fitted(shown).argmax(1) == labels
@@ -142,8 +147,8 @@ def tetrominoes(scenario: str, background: str, count: int, lab: Lab) -> Subject
 _LAYER = "last activation (its authors' layer)"
 
 
-def _training(scenario: str, background: str) -> tuple[Tensor, Tensor]:
-    shown, labels, _ = pictures(scenario, background, _PICTURES, seed=0)
+def _training(scenario: str, background: str, count: int) -> tuple[Tensor, Tensor]:
+    shown, labels, _ = pictures(scenario, background, count, seed=0)
     return shown, labels
 
 
