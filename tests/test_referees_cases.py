@@ -8,14 +8,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from referees import faithfulness, ink, run, tetrominoes
+from referees import faithfulness, in_clutter, ink, run, tetrominoes
 from referees.cases import Case, Method, Subject
+from referees.clutter import Clutter, normalised
 from referees.faithfulness import single_deletion, symmetric_gain
-from referees.grids import FullyApart, PartlyApart, assembled, inside
-from referees.others import noise
+from referees.grids import FullyApart, PartlyApart, _surest, assembled, inside
+from referees.methods import methods_for
+from referees.others import grad_cam, noise
 from referees.randomised import check_all, first_cases
 from referees.rows import Rows
 from referees.sections import SECTIONS
+from referees.small_networks import SMALL
 from torch import nn
 
 from captum_infomask import Blur, Constant, InfoMask
@@ -227,8 +230,6 @@ def test_randomisation_asks_a_copy(tmp_path):
     subject = Subject("randomised", "tiny", network, [case, case], layers, "last")
     rows = Rows(tmp_path / "rows")
     weights = network[4].weight.clone()
-    from referees.methods import methods_for  # noqa: PLC0415
-
     wanted = ("Grad-CAM, last", "noise (control)")
     methods = [one for one in methods_for(subject) if one.name in wanted]
     check_all(first_cases(subject, 1), methods, rows, half=0)
@@ -244,3 +245,26 @@ def test_every_referee_has_its_part_of_the_page():
     for section in SECTIONS:
         assert run.measure_of(section.referee)
     assert noise(None, torch.zeros(1, 3, 4, 5), 0).shape == (4, 5)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_networks_have_layers_for_grad_cam(name):
+    build, _ = SMALL[name]
+    network = build().eval()
+    layers, best, sizes = in_clutter._layers(network)
+    assert best in layers
+    for side in sizes[:2]:
+        for layer in layers.values():
+            assert grad_cam(layer, network, torch.randn(1, 3, side, side), 1).shape == (side, side)
+
+
+def test_grids_take_what_the_network_is_surest_of():
+    labels = torch.arange(10).repeat_interleave(3)
+    pictures = torch.randint(256, (30, 3, 8, 8), generator=torch.Generator().manual_seed(0))
+    made = Clutter(pictures.to(torch.uint8), labels, pictures[:, 0] > 128)
+    network = convolutions(0, 10)
+    found = _surest(network, made)
+    says = network(normalised(made.pictures)).softmax(1)
+    for label, chosen in found.items():
+        best = says[labels == label, label].argmax()
+        torch.testing.assert_close(chosen, normalised(made.pictures)[labels == label][best][None])

@@ -54,16 +54,16 @@ def residual() -> nn.Module:
 
 
 def vgg() -> nn.Module:
-    """Convolutions and maxima by turns, down to 4 × 4 pixels, then two linear maps."""
+    """Convolutions and maxima by turns, means over quarters, two linear maps."""
     return nn.Sequential(
         OrderedDict(
             block1=_convolution(3, 16, stride=2),
             block2=nn.Sequential(_convolution(16, 24), _convolution(24, 24), nn.MaxPool2d(2)),
             block3=nn.Sequential(_convolution(24, 48), _convolution(48, 48), nn.MaxPool2d(2)),
             block4=nn.Sequential(_convolution(48, 64), _convolution(64, 64)),
-            pool=nn.MaxPool2d(2),
+            pool=nn.AdaptiveAvgPool2d(2),
             flat=nn.Flatten(),
-            hidden=nn.Linear(64 * 4 * 4, 128),
+            hidden=nn.Linear(64 * 2 * 2, 128),
             relu=nn.ReLU(),
             drop=nn.Dropout(0.3),
             head=nn.Linear(128, CLASSES),
