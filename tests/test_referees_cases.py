@@ -249,7 +249,7 @@ def test_every_referee_has_its_part_of_the_page():
 
 @pytest.mark.parametrize("name", SMALL)
 def test_small_networks_have_layers_for_grad_cam(name):
-    build, _ = SMALL[name]
+    build, *_ = SMALL[name]
     network = build().eval()
     layers, best, sizes = in_clutter._layers(network)
     assert best in layers

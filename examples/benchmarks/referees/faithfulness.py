@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 
 import cv2
 import numpy as np
@@ -72,7 +72,6 @@ def faithfulness(plane: Tensor, case: Case, network: nn.Module, method: Method) 
     }
 
 
-@torch.no_grad()
 def single_deletion(plane: Tensor, case: Case, network: nn.Module) -> float:
     """Spearman's correlation of a grid's sums with what the logit loses without each cell.
 
@@ -80,15 +79,23 @@ def single_deletion(plane: Tensor, case: Case, network: nn.Module) -> float:
     without a cell as well. A cell becomes 0, the grey that the networks are normalised to. A map
     whose sums are all equal says nothing, 0.
     """
-    cells = _cells(*plane.shape)
-    sums = torch.stack([plane[cell].sum() for cell in cells])
-    without = case.picture.repeat(len(cells), 1, 1, 1)
-    for picture, cell in zip(without, cells, strict=True):
-        picture[(slice(None), *cell)] = 0
-    drops = network(case.picture)[0, case.target] - _outputs(network, without)[:, case.target]
+    sums = torch.stack([plane[cell].sum() for cell in _cells(*plane.shape)])
+    drops = _drops(case, network)
     if bool((sums == sums[0]).all()) or bool((drops == drops[0]).all()):
         return 0.0
     return float(spearmanr(sums.numpy(), drops.numpy()).statistic)
+
+
+@lru_cache(maxsize=1)  # of all methods' maps the same
+@torch.no_grad()
+def _drops(case: Case, network: nn.Module) -> Tensor:
+    """What the target's logit loses without each cell."""
+    cells = _cells(*case.picture.shape[2:])
+    without = case.picture.repeat(len(cells), 1, 1, 1)
+    for picture, cell in zip(without, cells, strict=True):
+        picture[(slice(None), *cell)] = 0
+    whole = network(case.picture)[0, case.target]
+    return whole - _outputs(network, without)[:, case.target]
 
 
 def _cells(height: int, width: int) -> list[tuple[slice, slice]]:
@@ -129,6 +136,7 @@ def symmetric_gain(
     return torch.stack(gains).mean().item()
 
 
+@lru_cache(maxsize=1)
 def _superpixels(case: Case) -> Tensor:
     low, high = case.picture.min(), case.picture.max()
     shown = ((case.picture[0] - low) / (high - low).clamp_min(1e-6)).permute(1, 2, 0)

@@ -28,14 +28,14 @@ def in_clutter(name: str, count: int, lab: Lab) -> Subject:
 
 def small(name: str, lab: Lab) -> nn.Module:
     """One of :data:`SMALL`, trained or from the cache."""
-    build, steps = SMALL[name]
+    build, steps, rate = SMALL[name]
 
     def pictures() -> tuple[Tensor, Tensor]:
         made = clutter(*lab.read_digits(train=True), lab.count(_DRAWN), _TRAINED_ON)
         return made.pictures, made.labels
 
     file = lab.cache / f"clutter-{lab.origin}-{name}"
-    return trained(build, pictures, lab.count(steps), file, normalised)
+    return trained(build, pictures, lab.count(steps), file, normalised, rate)
 
 
 def drawn(lab: Lab, count: int, seed: int) -> Clutter:
