@@ -44,7 +44,7 @@ def drawn(lab: Lab, count: int, seed: int) -> Clutter:
 
 
 def _cases(network: nn.Module, count: int, lab: Lab) -> list[Case]:
-    enough = 2 * count + 20 if not lab.hurry else 60 * count
+    enough = (60 if lab.hurry else 4) * count + 20
     made = drawn(lab, enough, _ASKED)
     shown = normalised(made.pictures)
     with torch.no_grad():
