@@ -92,8 +92,8 @@ def score_options(options: Mapping[str, Any], view_engine: object) -> dict[str, 
     for layer in layers if isinstance(layers, list | tuple) else [layers]:
         if not isinstance(layer, str):
             raise ArgumentError(
-                f"Expected `layer` to be a layer's name, or a list of names, for a run, which loads "
-                f"networks of its own; got {describe(layer)}."
+                f"Expected `layer` to be a layer's name, or a list of names, for a run, which "
+                f"loads networks of its own; got {describe(layer)}."
             )
     if view_engine is not None and not isinstance(view_engine, Engine):
         one_of("view_engine", view_engine, get_args(EngineName))

@@ -1,0 +1,118 @@
+# docs/results/referees.md from the rows: what is lost first, then a section per referee.
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .cost_figure import draw_costs
+from .measures import LOCALISATION
+from .rows import Row, Rows
+from .tables import by_method, mean, paired, table
+
+
+@dataclass(frozen=True)
+class Section:
+    """How a referee's rows become a part of the page.
+
+    Attributes:
+        referee: Its key in the rows.
+        title: Its heading.
+        about: What is asked, where it comes from, and what the columns are.
+        measures: The columns; the first decides.
+        lower: The measures of which less is better.
+        plotted: Whether quality is drawn against cost.
+    """
+
+    referee: str
+    title: str
+    about: str
+    measures: Mapping[str, str] = field(default_factory=lambda: LOCALISATION)
+    lower: tuple[str, ...] = ()
+    plotted: bool = True
+
+
+def page(
+    rows: Rows, sections: Sequence[Section], reference: str, machine: str, folder: Path
+) -> str:
+    """The page; its figures go to the folder."""
+    present = [section for section in sections if rows.subjects(section.referee)]
+    parts = [_HEAD.format(machine=machine, reference=reference), _lost(rows, present, reference)]
+    for section in present:
+        parts += _part(rows, section, reference, folder)
+    return "\n\n".join(parts) + "\n"
+
+
+_HEAD = """# Referees: who finds what, and at what cost
+
+```
+python examples/benchmarks/run_referees.py --mnist data
+```
+
+Every second case of a referee served to choose settings; **all numbers here are of the other
+half.** Means over its cases; differences are paired, with 95% bootstrap intervals, from
+*{reference}*. *(n cases)*: a method that takes hundreds of forward passes saw the first n only.
+*forward passes*: pictures sent through the network for one map, counted in pictures of the case's
+own size; backward passes are not counted. *seconds*: median processor time of one thread, methods
+in turn on every case. Controls see no network. {machine}."""
+
+
+def _lost(rows: Rows, sections: Sequence[Section], reference: str) -> str:
+    """Where a method beats the reference by more than its interval."""
+    lines = []
+    for section in sections:
+        for subject in rows.subjects(section.referee):
+            found = by_method(reported(rows.of(section.referee, subject)))
+            if reference not in found:
+                continue
+            for measure, words in section.measures.items():
+                better = _better(found, reference, measure, measure in section.lower)
+                if better:
+                    lines.append(f"- {section.title}, {subject}, {words}: {better}")
+    if not lines:
+        return "**What is lost:** no method of the tables is better by more than its interval."
+    said = "**What is lost**, by more than the paired interval:"
+    return "\n".join([said, "", *lines])
+
+
+def _better(found: dict[str, dict[str, Row]], reference: str, measure: str, lower: bool) -> str:
+    better = []
+    for name, own in found.items():
+        if name == reference:
+            continue
+        gap = paired(own, found[reference], measure)
+        if (
+            gap.low is not None
+            and gap.high is not None
+            and (gap.high < 0 if lower else gap.low > 0)
+        ):
+            better.append(f"{name} ({mean(own, measure):.3f}, {gap.mean:+.3f})")
+    return ", ".join(better)
+
+
+def _part(rows: Rows, section: Section, reference: str, folder: Path) -> list[str]:
+    parts = [f"## {section.title}", section.about]
+    subjects = {
+        name: reported(rows.of(section.referee, name)) for name in rows.subjects(section.referee)
+    }
+    if section.plotted:
+        measure, words = next(iter(section.measures.items()))
+        for cost in ("seconds", "passes"):
+            file = folder / f"referees_{section.referee}_{cost}.png"
+            draw_costs(subjects, measure, words, cost, file)
+            parts.append(f"![{section.title}: {words} against {cost}]({file.name})")
+    for name, own in subjects.items():
+        count = max(len(cases) for cases in by_method(own).values())
+        made = table(own, section.measures, reference=reference, lower=section.lower)
+        parts.append(f"### {name}, {count} cases\n\n{made}")
+    return parts
+
+
+def reported(rows: Sequence[Row]) -> list[Row]:
+    """The half that settings were not chosen on."""
+    return [row for row in rows if row["number"] % 2 == 1]
+
+
+def chosen_on(rows: Sequence[Row]) -> list[Row]:
+    """The half that settings are chosen on."""
+    return [row for row in rows if row["number"] % 2 == 0]
