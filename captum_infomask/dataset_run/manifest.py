@@ -36,7 +36,8 @@ _FREE = (
     *("run", "data", "machine", "started", "ended", "pictures", "skipped"),
     *("contents_verified", "compared", "map_sha256", "probe", "sha256"),
 )
-_LATER = ("contrast", "explained", "residual")  # what InfoMaps of earlier runs did not have
+# What InfoMaps of earlier runs did not have.
+_LATER = ("contrast", "explained", "residual", "superpixels")
 
 _COMPARED = {
     "always": "settings, categories, versions; the network's parameters and buffers, by their "

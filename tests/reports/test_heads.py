@@ -237,14 +237,15 @@ def test_a_comparison_of_probabilities_is_that_of_their_logits() -> None:
 
 @torch.no_grad()
 def walked(network: nn.Module, plane: np.ndarray, read: Callable[[Tensor], Tensor]) -> float:
-    """Deletion of picture 0 in four steps, as its docstring says it."""
-    order = torch.tensor(plane).flatten().argsort(descending=True, stable=True)
-    said = []
-    for k in range(5):
+    """Deletion of picture 0 in four steps, as its docstring says it: equal pixels go together."""
+    gone = [plane.flatten() >= value for value in [np.inf, *np.unique(plane)[::-1]]]
+    at_edges = []
+    for hidden in gone:
         shown = X[:1].clone().reshape(1, 3, 64)
-        shown[:, :, order[: k * 64 // 4]] = 0
-        said.append(float(read(network(shown.reshape(1, 3, 8, 8)))[0]))
-    return (sum(said) - (said[0] + said[-1]) / 2) / 4
+        shown[:, :, torch.from_numpy(hidden)] = 0
+        at_edges.append(float(read(network(shown.reshape(1, 3, 8, 8)))[0]))
+    said = np.interp([0, 16, 32, 48, 64], [hidden.sum() for hidden in gone], at_edges)
+    return float(said.sum() - (said[0] + said[-1]) / 2) / 4
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 from captum.attr import KernelShap, Lime
 from torch import Tensor, nn
 
 from captum_infomask import InfoMask
-from captum_infomask.views.choose import ViewName
 
 from . import others
 from .cases import Attribute, Method, Subject
@@ -30,7 +29,6 @@ VIEWS: dict[str, dict[str, Any]] = {
         "input_sizes": "sizes",
         "sharpen": "superpixels",
     },
-    "default": {"view": None},
 }
 _DEAR = ("chain",)
 
@@ -53,11 +51,8 @@ def methods_for(subject: Subject, *, masks: int = 496, samples: int = 256) -> li
 
 
 def _ours(subject: Subject) -> list[Method]:
-    has_evidence = "evidence" in get_args(ViewName)
     made = []
     for name, settings in VIEWS.items():
-        if not has_evidence and settings["view"] in ("evidence", None):
-            continue
         if "input_sizes" in settings and len(subject.sizes) < 2:
             continue
         given = {k: list(subject.sizes) if v == "sizes" else v for k, v in settings.items()}
