@@ -432,6 +432,8 @@ def _to_run(
         networks = list(forward_func.modules())
     else:
         networks = modules_reached(forward_func)
+    if any(isinstance(module, torch.jit.ScriptModule) for module in networks):
+        raise _unfit("it is TorchScript, whose steps cannot be seen")
     for one in named:
         if not any(one is module for module in networks):
             raise ArgumentError(
