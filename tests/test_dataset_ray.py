@@ -45,6 +45,7 @@ def found(folder):
     mark = uuid.uuid4().hex
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path)), "MARK": mark}
     environment.pop("RAY_ADDRESS", None)
+    environment["PYTHONWARNINGS"] = "ignore:More than half of the regions"  # of a random network
     ended = subprocess.run(
         [sys.executable, str(_TESTS / "ray_runs.py"), str(folder), mark],
         env=environment,

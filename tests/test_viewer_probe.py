@@ -9,7 +9,7 @@ from browser import Offline, chromium_fixture, set_slider
 from page_content import HEIGHT, WIDTH, maps, page_content, picture
 
 from captum_infomask.report.page import page_html
-from captum_infomask.report.planes import colour_limits
+from captum_infomask.report.planes import colour_limits, shown_plane
 from captum_infomask.report.tints import pale_grey, tint
 
 pytestmark = pytest.mark.slow
@@ -185,7 +185,7 @@ def test_overlays_are_tinted_as_in_python_on_one_scale_per_unit(page):
     assert limits[2] != limits[6]
     shown = [made for made in maps() if made.plane is not None]
     for made, limit, drawn in zip(shown, limits[:7], overlays(page), strict=True):
-        expected = 255 * tint(made.plane, limit, ground)
+        expected = 255 * tint(shown_plane(made.plane), limit, ground)
         # 256 colours here, as many as matplotlib's table; its places lie half a step beside ours.
         assert np.abs(drawn - expected).max() < 4, made.name
 
@@ -201,14 +201,15 @@ def test_strength_and_colours_change_the_overlay(page, viewer):
     set_slider(page, ".cim-opacity", 1)
     page.get_by_label("Colours").select_option(label="cividis, positive only")
     viewer.settle()
-    negative = SHOWN["windows"].plane < 0
+    plane = shown_plane(SHOWN["windows"].plane)
+    negative = plane < 0
     sequential = overlays(page)[0]
     assert 100 < negative.sum() < negative.size - 100
     assert np.abs(sequential - ground)[negative].max() <= 1
     assert np.abs(sequential - before[0])[~negative].max() > 60
     page.get_by_label("Colours").select_option(label="purple, white, orange")
     viewer.settle()
-    largest = np.unravel_index(SHOWN["windows"].plane.argmax(), (HEIGHT, WIDTH))
+    largest = np.unravel_index(plane.argmax(), (HEIGHT, WIDTH))
     red, green, blue = (int(part) for part in overlays(page)[0][largest])
     assert red > green > blue
 
