@@ -258,6 +258,28 @@ def test_a_layer_whose_output_is_written_to():
     torch.testing.assert_close(found.scores[0], wanted.flatten(), rtol=0, atol=1e-6)
 
 
+def test_a_layer_that_returns_no_tensor_is_refused():
+    class Two(Pooling):
+        def __init__(self):
+            super().__init__()
+            self.pair = Pair()
+
+        def forward(self, x):
+            return self.last(self.pair(self.body(x))[0].mean((2, 3)))
+
+    refused(
+        ("returns", "layer="),
+        lambda: InfoMask(Two()).attribute(pictures(1), target=1, view="evidence", layer="pair"),
+    )
+
+
+class Pair(nn.Module):
+    """Returns its input twice."""
+
+    def forward(self, x):
+        return x, x
+
+
 def test_where_the_path_starts():
     """At zero; at the features of `baselines`; at those of zeros where a norm hides the scale."""
     net, x = TwoLayers(), pictures()

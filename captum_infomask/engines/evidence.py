@@ -279,7 +279,7 @@ class _Pass:
     def _note(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         """Note a layer's output, and hand on a copy, since it may be written to."""
         if not isinstance(output, Tensor):
-            raise StandsAside(f"the layer that is named returns {describe(output)}")
+            raise _unfit(f"the layer that is named returns {describe(output)}")
         handed_on = output.clone()
         self._noted[module].append((output, handed_on))
         return handed_on
@@ -356,16 +356,14 @@ class EvidencePasses:
         cells = [part.cells for part in parts]
         self._cells = cells[0] if len(cells) == 1 else Scales(tuple(cells))
         scores = torch.cat([part.scores for part in parts], dim=1)
-        density = self._density(scores)
         missing = torch.stack([part.missing for part in parts]).mean(0)
+        # A class at a time: maps of a thousand would take a picture's size a thousand times.
+        read = [self._integrals(of_class) for of_class in scores.unbind(2)]
+        summed = torch.stack([whole for whole, _ in read], dim=1) + missing
         information = total.information
         self._residual = missing.reshape(information.shape).to(information.dtype)
-        summed = density.flatten(2).sum(2) + missing.T
-        self._explained = summed.T.reshape(information.shape).to(information.dtype)
-        if self._asked is not None:
-            of_regions = [sums(self._asked, one) for one in density]
-            scores = torch.stack(of_regions, dim=2)
-        scores = scores.to(information.dtype)
+        self._explained = summed.reshape(information.shape).to(information.dtype)
+        scores = torch.stack([regions for _, regions in read], dim=2).to(information.dtype)
         return Reading(scores if information.dim() > 1 else scores[:, :, 0])
 
     def doubt_lone_parts(
@@ -373,10 +371,11 @@ class EvidencePasses:
     ) -> None:
         """Whole pictures are shown, or halves of them; a cell's value does not rest on it alone."""
 
-    def _density(self, scores: Tensor) -> Tensor:
-        """The maps of all classes without channels, (K, n, ...)."""
-        painted = [self._cells.paint(one, "mean", 1.0)[0][:, 0] for one in scores.unbind(2)]
-        return torch.stack(painted)
+    def _integrals(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """One class's density over the whole pictures, (n,), and over each region, (n, R)."""
+        density = self._cells.paint(scores, "mean", 1.0)[0][:, 0]
+        own = scores if self._asked is None else sums(self._asked, density)
+        return density.flatten(1).sum(1), own
 
     def info_map(
         self,
