@@ -68,9 +68,9 @@ def shares_along(
 
     The integral is taken by Gauss–Legendre on pieces of the path. The fundamental theorem of
     calculus says what each piece must sum to; the piece that is off by most is halved until all
-    together are off by less than the tolerance, or 128 points were reached. As long as the network's
-    steps are affine the path stays straight, and only what follows them is run at each point: for
-    a linear head after a global mean that is the softmax alone.
+    together are off by less than the tolerance, or 128 points were reached. As long as the
+    network's steps are affine the path stays straight, and only what follows them is run at each
+    point: for a linear head after a global mean that is the softmax alone.
 
     Args:
         replay: What the network makes of the features.
