@@ -444,12 +444,13 @@ def test_a_second_run_at_once_is_refused(folder, unbroken, tmp_path):
 
 
 def test_a_killed_run_holds_nothing_though_its_decoders_live(folder, unbroken, tmp_path):
-    out, slowly, mark = tmp_path / "out", tmp_path / "slowly", tmp_path / "mark"
+    out, slowly, marks = tmp_path / "out", tmp_path / "slowly", tmp_path / "marks"
     slowly.touch()
+    marks.mkdir()
 
     def preprocess(image):
         if image.size == (SIDE, SIDE) and slowly.exists():
-            mark.touch()
+            (marks / str(os.getpid())).touch()
             time.sleep(30)
         return SEEN(image)
 
@@ -457,7 +458,7 @@ def test_a_killed_run_holds_nothing_though_its_decoders_live(folder, unbroken, t
         return run_tiny(folder, out, tiny(preprocess=preprocess), workers=decoders)
 
     with another_process(run) as process:
-        wait_until(mark.exists)
+        wait_until(lambda: len(list(marks.iterdir())) == 2)  # a fork holds the lock as it begins
         refused((f"process {process.pid} on ",), run)
         decoders = children_of(process.pid)
         process.kill()
