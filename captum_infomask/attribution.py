@@ -46,7 +46,7 @@ from captum_infomask.views.evidence import InputSizes, Layers
 
 # What users of other methods write, and what to write here.
 _NETWORK = " The network is `forward_func`, the first argument."
-_LAYER = " layer= names what view='evidence' reads; other views read the whole network."
+_LAYER = " layer= names what view='evidence' or 'relay' reads; other views read the whole network."
 _GRADIENTS = " There is nothing to set: view='evidence' takes as many points as its sum needs."
 _PASSES = " perturbations_per_eval= bounds the views of one forward pass."
 _WINDOWS = " Did you mean 'sliding_window_shapes'?"

@@ -32,6 +32,8 @@ MEANINGS = {
     "drop": "what only a region says",
     "chain": "a region's share of what all say",
     "features": "what a region's features say",
+    "evidence": "what a region's features add",
+    "relay": "what a region adds, passed back",
 }
 _FORMS = (
     "default methods' names, or a mapping of names to captum.attr methods or functions "

@@ -56,7 +56,7 @@ class RunSettings:
     @property
     def further(self) -> list[str]:
         """The columns that rows have besides those of every run."""
-        of_view = ["explained", "residual"] if self.options["view"] == "evidence" else []
+        of_view = ["explained", "residual"] if self.options["view"] in ("evidence", "relay") else []
         told = [name for name in ("contrast", "sharpen") if self.options.get(name) is not None]
         return of_view + [{"sharpen": "superpixels"}.get(name, name) for name in told]
 

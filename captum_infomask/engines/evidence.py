@@ -14,7 +14,13 @@ from captum_infomask._checks import ArgumentError, describe
 from captum_infomask._random import OwnGenerators
 from captum_infomask.engines.base import Call
 from captum_infomask.engines.batched import Batched
-from captum_infomask.engines.feature_maps import FeatureMap, default_map, feature_map, hides_scale
+from captum_infomask.engines.feature_maps import (
+    FeatureMap,
+    default_map,
+    feature_map,
+    hides_scale,
+    relay_maps,
+)
 from captum_infomask.engines.isolation import Isolation, alias, compiled_network
 from captum_infomask.engines.outputs import explained
 from captum_infomask.engines.passes import Looks, running
@@ -23,6 +29,7 @@ from captum_infomask.engines.pixels import draw
 from captum_infomask.engines.reached import modules_reached, named_layer
 from captum_infomask.engines.reading import check_finite
 from captum_infomask.engines.recording import Recording, Replay
+from captum_infomask.engines.relay import relayed
 from captum_infomask.engines.traced import StandsAside
 from captum_infomask.regions.base import Regions
 from captum_infomask.regions.map_cells import MapCells, sums
@@ -62,15 +69,17 @@ class _Chunk:
         rows: The views, long (B,).
         output: The network's output for them.
         maps: Their features at each layer.
-        replays: What follows each layer.
-        starts: Where each layer's path starts.
+        replays: What follows each layer, or the pictures.
+        starts: Where each of these paths starts.
+        ends: Where it ends.
     """
 
     rows: Tensor
     output: Tensor
-    maps: tuple[FeatureMap, ...]
-    replays: tuple[Replay, ...]
-    starts: tuple[Tensor, ...]
+    maps: Sequence[FeatureMap]
+    replays: Sequence[Replay]
+    starts: Sequence[Tensor]
+    ends: Sequence[Tensor]
 
 
 class RunningEvidence:
@@ -97,7 +106,7 @@ class RunningEvidence:
     @property
     def name(self) -> str:
         """The engine, where it read features, and at how many points of their path."""
-        return f"evidence ({', '.join(self._words)} cells; {self._nodes} points)"
+        return f"{self._view.name} ({', '.join(self._words)} cells; {self._nodes} points)"
 
     def record(self, shown: Shown) -> Iterator[_Chunk]:
         """Show pictures to the network, and keep their features and what follows them."""
@@ -105,16 +114,11 @@ class RunningEvidence:
             self.shown += len(rows)
             current = self._pass
             try:
-                maps = current.maps()
-                replays = [
-                    Replay(current.recording, m.value, m.after, current.output) for m in maps
-                ]
-                maps = [replace(one, value=one.value.detach()) for one in maps]
-                starts = self._starts(maps, replays, shown.plan, rows)
+                chunk = self._chunk(current, shown.plan, rows, output)
             except StandsAside as reason:
                 raise self._unfit(reason) from None
-            self._words.update((one.words, None) for one in maps)
-            yield _Chunk(rows, output, tuple(maps), tuple(replays), tuple(starts))
+            self._words.update((one.words, None) for one in chunk.maps)
+            yield chunk
 
     def share_out(
         self, shown: Shown, chunks: Iterable[_Chunk], reader: Reader, table: Tensor | None, bar: Any
@@ -137,20 +141,36 @@ class RunningEvidence:
             targets = None if table is None else table[shown.plan.images[chunk.rows]]
             value = _value(reader, targets, len(chunk.rows))
             tolerance = _MISSING.get(chunk.output.dtype, _MISSING_ELSE) * bits
-            of_layers = []
-            for one, replay, start in zip(chunk.maps, chunk.replays, chunk.starts, strict=True):
+            shares: list[Shares] = []
+            for replay, start, end in zip(chunk.replays, chunk.starts, chunk.ends, strict=True):
+                given = replay, start, end, chunk.output, value, tolerance
                 try:
                     with self._call.generators if replay.may_draw else nullcontext():
-                        shares = shares_along(
-                            replay, start, one.value, chunk.output, value, tolerance
-                        )
+                        shares += relayed(*given) if replay.marks else [shares_along(*given)]
                 except StandsAside as reason:
                     raise self._unfit(reason) from None
-                self._nodes = max(self._nodes, shares.nodes)
-                of_layers.append((chunk.rows, one, shares))
-            found.append(of_layers)
+            self._nodes = max(self._nodes, *(each.nodes for each in shares))
+            rows = [chunk.rows] * len(shares)
+            found.append(list(zip(rows, chunk.maps, shares, strict=True)))
             bar.update(len(chunk.rows))
         return [self._part(shown, layer) for layer in zip(*found, strict=True)]
+
+    def _chunk(self, current: _Pass, plan: ViewPlan, rows: Tensor, output: Tensor) -> _Chunk:
+        """What is kept of one pass."""
+        if self._view.is_relayed:
+            maps = current.maps(relay_maps)
+            marks = [(one.value, one.after) for one in maps]
+            replay = Replay(current.recording, current.inputs, 0, current.output, marks)
+            blank = replace(plan, hidden="everything").part(rows)
+            (start,) = draw(blank, torch.arange(len(rows)))
+            self.shown += len(rows)
+            maps = [replace(one, value=one.value.detach()) for one in maps]
+            return _Chunk(rows, output, maps, [replay], [start], [current.inputs.detach()])
+        maps = current.maps(default_map)
+        replays = [Replay(current.recording, m.value, m.after, current.output) for m in maps]
+        maps = [replace(one, value=one.value.detach()) for one in maps]
+        starts = self._starts(maps, replays, plan, rows)
+        return _Chunk(rows, output, maps, replays, starts, [one.value for one in maps])
 
     def _starts(
         self, maps: Sequence[FeatureMap], replays: Sequence[Replay], plan: ViewPlan, rows: Tensor
@@ -248,10 +268,12 @@ class _Pass:
             with self.recording:
                 self.output = function(self.inputs, *inputs[1:])
 
-    def maps(self) -> list[FeatureMap]:
-        """The feature maps that are asked for."""
+    def maps(
+        self, by_default: Callable[[Recording, Tensor, Tensor], list[FeatureMap]]
+    ) -> list[FeatureMap]:
+        """The feature maps that are asked for, or those by default."""
         if not self._layers:
-            return [default_map(self.recording, self.inputs, self.output)]
+            return by_default(self.recording, self.inputs, self.output)
         return [
             feature_map(self.recording, value, after, self.inputs)
             for value, after in map(self._of_layer, self._layers)
@@ -469,6 +491,6 @@ def _named(forward_func: object, name: str) -> nn.Module:
 def _unfit(reason: object) -> ArgumentError:
     """The error for a network whose features cannot be had."""
     return ArgumentError(
-        f"Expected `forward_func` to have a feature map for view='evidence'; {reason}. Pass layer= "
-        f"to name one, or view='drop'."
+        f"Expected `forward_func` to have a feature map for view='evidence' and 'relay'; {reason}. "
+        f"Pass layer= to name one, or view='drop'."
     )

@@ -35,6 +35,7 @@ _NORMS = (
     "std_mean",
     "rsqrt",
 )
+_CONVS = ("conv1d", "conv2d", "conv3d")
 _CUTS = ("getitem", "narrow", "center_crop")
 _MOST_PREFIX = 16  # tokens before those of places: the class, registers
 
@@ -75,7 +76,7 @@ class FeatureMap:
         return torch.cat([end[:, : self.prefix], start.expand_as(end)[:, self.prefix :]], dim=1)
 
 
-def default_map(recording: Recording, inputs: Tensor, output: Tensor) -> FeatureMap:
+def default_map(recording: Recording, inputs: Tensor, output: Tensor) -> list[FeatureMap]:
     """The map that evidence is read at where no layer is named.
 
     It is the last one that all that follows is made of. In a transformer the last tokens know of
@@ -84,20 +85,64 @@ def default_map(recording: Recording, inputs: Tensor, output: Tensor) -> Feature
     Raises:
         StandsAside: There is none.
     """
+    found = _maps(recording, inputs, output)
+    last = found[-1]
+    if last.value.dim() == 3 and inputs.dim() == 4:
+        last = _second_block(recording, found)
+    return [feature_map(recording, last.value, last.made + 1, inputs)]
+
+
+def relay_maps(recording: Recording, inputs: Tensor, output: Tensor) -> list[FeatureMap]:
+    """The maps that evidence is passed back to where no layer is named.
+
+    They are the last one that all that follows is made of, and the last one of the most cells that
+    a layer made; in a transformer the tokens that the first block reads, alone.
+
+    Raises:
+        StandsAside: There is none.
+    """
+    found = _maps(recording, inputs, output)
+    last = found[-1]
+    if last.value.dim() == 3 and inputs.dim() == 4:
+        chosen = [next(one for one in found if one.value.shape == last.value.shape)]
+    else:
+        of_layers = _after_layers(recording, found) or found
+        most = max(one.cells for one in of_layers)
+        finest = next(one for one in reversed(of_layers) if one.cells == most)
+        chosen = [last] if finest is last else [last, finest]
+    return [feature_map(recording, one.value, one.made + 1, inputs) for one in chosen]
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """A value that all that follows is made of, the place of the step that made it, its cells."""
+
+    value: Tensor
+    made: int
+    cells: int
+
+
+def _maps(recording: Recording, inputs: Tensor, output: Tensor) -> list[_Found]:
+    """The maps that all that follows is made of, in order."""
     places = inputs.dim() - 2
     found = [
-        one
+        _Found(one, step, cells)
         for step, one in _bottlenecks(recording, inputs, output)
         if one is not output and (one.dim() in (3, 2 + places))
         if (axes := axes_of(recording, one, step, places)) is not None
-        and math.prod(one.shape[dim] for dim in axes) > 1
+        and (cells := math.prod(one.shape[dim] for dim in axes)) > 1
     ]
     if not found:
         raise StandsAside("no feature map is found that all its output is made of")
-    last = found[-1]
-    if last.dim() == 3 and places == 2:
-        last = _second_block(recording, found)
-    return feature_map(recording, last, recording.made(last)[-1] + 1, inputs)
+    return found
+
+
+def _after_layers(recording: Recording, found: Sequence[_Found]) -> list[_Found]:
+    """Those of some maps that a convolution or a linear layer led to, without borders around."""
+    steps = recording.steps
+    layers = [place for place, step in enumerate(steps) if step.name in ("linear", *_CONVS)]
+    first = layers[0] if layers else len(steps)
+    return [one for one in found if one.made >= first and steps[one.made].name != "pad"]
 
 
 def feature_map(recording: Recording, value: Tensor, after: int, inputs: Tensor) -> FeatureMap:
@@ -268,15 +313,15 @@ def _bottlenecks(
             yield place, made[next(iter(alive))]
 
 
-def _second_block(recording: Recording, found: Sequence[Tensor]) -> Tensor:
+def _second_block(recording: Recording, found: Sequence[_Found]) -> _Found:
     """What the second block of a transformer reads: the sum that the first one ends in.
 
     Each block adds to its tokens twice: what attention says, and what its MLP says. The last of the
     maps, where there are no such sums.
     """
-    tokens = [one for one in found if one.shape == found[-1].shape]
+    tokens = [one for one in found if one.value.shape == found[-1].value.shape]
     ends = [step for step in recording.steps if _is_sum(step) and step.made[0].dim() == 3]
-    sums = [one for one in tokens if any(each is one for step in ends for each in step.made)]
+    sums = [one for one in tokens if any(each is one.value for step in ends for each in step.made)]
     return sums[1] if len(sums) > 1 else found[-1]
 
 

@@ -182,7 +182,7 @@ class Passes:
                 f"More than half of the regions say −1 bit or less about a class that their whole "
                 f"pictures surely show (view={self.view.name!r}). Most likely the network was "
                 f"never shown parts alone, or the pictures show other things too. view='drop', "
-                f"'chain', 'features' and 'evidence' do not rest on parts alone."
+                f"'chain', 'features', 'evidence' and 'relay' do not rest on parts alone."
             )
 
     def info_map(

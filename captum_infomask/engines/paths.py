@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from captum_infomask.engines.agreement import check_agreement
-from captum_infomask.engines.recording import Again, Replay
+from captum_infomask.engines.recording import WHILE_TRAINING, Again, Replay
 from captum_infomask.engines.traced import StandsAside
 
 _NODES = 8  # Gauss–Legendre's, on each piece of a path
@@ -23,16 +23,6 @@ _REDUCTIONS = ("mean", "sum")
 _LAYERS = ("linear", "conv1d", "conv2d", "conv3d")
 _AFFINE = (*_MOVES, *_RESHAPES, *_REDUCTIONS, *_LAYERS, "contiguous", "clone")
 _AFFINE_POOLS = ("adaptive_avg_pool", "avg_pool")
-# The place of ``training`` among the arguments.
-_WHILE_TRAINING = {
-    "dropout": 2,
-    "dropout1d": 2,
-    "dropout2d": 2,
-    "dropout3d": 2,
-    "alpha_dropout": 2,
-    "feature_alpha_dropout": 2,
-    "batch_norm": 5,
-}
 
 
 # What is integrated: of outputs (n, M, ...) a number for each of K classes, (n, K).
@@ -90,7 +80,7 @@ def shares_along(
         if prefix:
             through = replay(features.clone(), stop=prefix)
             begin = replay(start.clone(), stop=prefix).detach()
-        path = _Path(replay, prefix, begin, through.detach(), output, value)
+        path = Path(replay, prefix, begin, through.detach(), output, value)
         covectors, explained, nodes = path.integrate(tolerance)
         if prefix:
             pulled = [
@@ -106,18 +96,16 @@ def shares_along(
 def _affine_steps(replay: Replay) -> int:
     """How many steps from the features on are affine, and lead to one value, a row a picture."""
     for place, step in enumerate(replay.steps):
-        if not (_is_affine(step) and _keeps_rows(step) and replay.is_chain(place)):
+        if not (is_affine(step) and _keeps_rows(step) and replay.is_chain(place)):
             return place
     return len(replay.steps)
 
 
-def _is_affine(step: Again) -> bool:
-    name = step.name
-    if name in _WHILE_TRAINING:
-        place = _WHILE_TRAINING[name]
-        training = step.kwargs.get("training", step.args[place] if len(step.args) > place else True)
-        return training is False
-    return name in _AFFINE or name.startswith(_AFFINE_POOLS)
+def is_affine(step: Again) -> bool:
+    """Whether a step is affine in the one value that it reads."""
+    if step.name in WHILE_TRAINING:
+        return step.is_at_rest
+    return step.name in _AFFINE or step.name.startswith(_AFFINE_POOLS)
 
 
 def _keeps_rows(step: Again) -> bool:
@@ -147,7 +135,7 @@ class _Piece:
     off: float
 
 
-class _Path:
+class Path:
     """The straight line between two states of n pictures, as what follows them sees it.
 
     Args:

@@ -87,7 +87,8 @@ def prepare(
     )
     if isinstance(chosen, Evidence) and overlap != "mean":
         raise ArgumentError(
-            f"Expected `overlap` 'mean' for view='evidence', whose values add up; got {overlap!r}."
+            f"Expected `overlap` 'mean' for view={chosen.name!r}, whose values add up; got "
+            f"{overlap!r}."
         )
     if isinstance(chosen, Features):
         chosen_engine = PooledFeatures()

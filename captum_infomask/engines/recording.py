@@ -2,6 +2,7 @@
 # again on others.
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -77,6 +78,17 @@ _PLAIN = frozenset(
     }
 )
 
+# The place of ``training`` among the arguments of functions that do other things meanwhile.
+WHILE_TRAINING = {
+    "dropout": 2,
+    "dropout1d": 2,
+    "dropout2d": 2,
+    "dropout3d": 2,
+    "alpha_dropout": 2,
+    "feature_alpha_dropout": 2,
+    "batch_norm": 5,
+}
+
 
 @dataclass(frozen=True, eq=False)
 class Step:
@@ -139,6 +151,7 @@ class Recording(TorchFunctionMode):
         else:
             with self._generators:
                 result = func(*args, **kwargs)
+        args = tuple(list(each) if isinstance(each, list) else each for each in args)
         self._calls.append((func, args, kwargs, result))  # looked at later: this is in the way
         return result
 
@@ -202,6 +215,35 @@ class Again:
     shapes: tuple[tuple[int, ...], tuple[int, ...]]
     ends: tuple[int, ...] = ()
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether it is one of those that do other things while training, and was not."""
+        place = WHILE_TRAINING.get(self.name)
+        if place is None:
+            return False
+        by_place = self.args[place] if len(self.args) > place else True
+        return self.kwargs.get("training", by_place) is False
+
+    @property
+    def writes(self) -> bool:
+        """Whether it writes to the first of what it reads."""
+        return self.reads[:1] != () and self.reads[:1] == self.makes[:1]
+
+    def run(self, values: Mapping[int, Tensor], *, is_careful: bool = False) -> tuple[Tensor, ...]:
+        """What it makes of the values of its slots.
+
+        Args:
+            values: The values.
+            is_careful: Whether what it writes to is copied first.
+        """
+        args, kwargs = tree_map(
+            lambda each: values[each.number] if isinstance(each, _Slot) else each,
+            (self.args, self.kwargs),
+        )
+        if is_careful and self.writes:
+            args = (args[0].clone(), *args[1:])
+        return _tensors(self.function(*args, **kwargs))
+
 
 class Replay:
     """What a network makes of one of its values: the steps that follow it.
@@ -213,9 +255,13 @@ class Replay:
         value: The value.
         after: The place of the first step that may read it.
         output: What is made of it in the end.
+        marks: Values on the way, each with the place of the first step that may read it.
 
     Attributes:
         steps: The steps.
+        first: The slot of the value.
+        last: The slot of the output.
+        marks: The slots of the values on the way, each with how many steps lead to it.
         may_draw: Whether it is not known of all steps that they draw no random number.
         is_careful: Whether what steps write to is copied first: gradients may need it as it was.
 
@@ -223,46 +269,54 @@ class Replay:
         StandsAside: The output is not made of the value, or by steps that cannot be run again.
     """
 
-    def __init__(self, recording: Recording, value: Tensor, after: int, output: Tensor) -> None:
-        following = [recording.steps[place] for place in recording.following(value, after)]
+    def __init__(
+        self,
+        recording: Recording,
+        value: Tensor,
+        after: int,
+        output: Tensor,
+        marks: Sequence[tuple[Tensor, int]] = (),
+    ) -> None:
+        places = recording.following(value, after)
+        following = [recording.steps[place] for place in places]
         made = [each for step in following for each in step.made]
         self._slots = {id(each): number for number, each in enumerate([value, *made])}
         if id(output) not in self._slots or not following:
             raise StandsAside("its output is not made of these features by functions of PyTorch")
-        self._output = self._slots[id(output)]
+        if any(id(each) not in self._slots for each, _ in marks):
+            raise StandsAside("the layer that is named does not hang on its inputs")
+        self.first, self.last = self._slots[id(value)], self._slots[id(output)]
+        self.marks = tuple(
+            (self._slots[id(each)], bisect_left(places, place)) for each, place in marks
+        )
         if any(step.written is value for step in recording.steps[after:]):
             raise StandsAside("it writes to its features")
         self._check_constants(following, recording)
         self.steps = self._with_ends([self._again(step) for step in following])
-        self._first = self._slots[id(value)]
-        names = {getattr(step.function, "__name__", "") for step in self.steps}
-        self.may_draw = not names <= _PLAIN
+        self.may_draw = not all(
+            step.is_at_rest or getattr(step.function, "__name__", "") in _PLAIN
+            for step in self.steps
+        )
         self.is_careful = False
         del self._slots  # ids, which say nothing once the recording is gone
 
     def __call__(self, value: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
         """What the steps from one place to another, which follow each other, make of a value."""
-        first = self.steps[start - 1].makes[0] if start else self._first
+        first = self.steps[start - 1].makes[0] if start else self.first
         values, made = {first: value}, value
         for step in self.steps[start:stop]:
-            args, kwargs = tree_map(
-                lambda each: values[each.number] if isinstance(each, _Slot) else each,
-                (step.args, step.kwargs),
-            )
-            if self.is_careful and step.reads[:1] == step.makes[:1]:
-                args = (args[0].clone(), *args[1:])
-            results = _tensors(step.function(*args, **kwargs))
+            results = step.run(values, is_careful=self.is_careful)
             values.update(zip(step.makes, results, strict=True))
             made = results[0] if results else made
             for each in step.ends:
                 values.pop(each, None)
-        return made if stop is not None else values.get(self._output, made)
+        return made if stop is not None else values.get(self.last, made)
 
     def is_chain(self, place: int) -> bool:
         """Whether all that follows a step hangs on its first result alone, of what was made."""
         made = self.steps[place].makes
         later = {each for step in self.steps[place + 1 :] for each in step.reads}
-        before = {self._first, *(each for step in self.steps[:place] for each in step.makes)}
+        before = {self.first, *(each for step in self.steps[:place] for each in step.makes)}
         return len(made) == 1 and not (before - {made[0]}) & later
 
     def _check_constants(self, following: Sequence[Step], recording: Recording) -> None:
@@ -301,7 +355,7 @@ class Replay:
         last: dict[int, int] = {}
         for place, step in enumerate(steps):
             last.update((each, place) for each in (*step.reads, *step.makes))
-        last.pop(self._output)
+        last.pop(self.last)
         ends: dict[int, list[int]] = {}
         for each, place in last.items():
             ends.setdefault(place, []).append(each)

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from captum_infomask._types import Shape, Tensors
 from captum_infomask.regions.base import Regions
-from captum_infomask.regions.boxes import BoxRegions
 
 _GROUP = 32  # regions whose masks are held at a time
 
@@ -79,14 +78,13 @@ class MapCells:
     def paint(self, scores: Tensor, overlap: str, nats_per_unit: float) -> Tensors:
         """The densities; for ``max`` the highest score of the cells that touch an element."""
         shape = self.shapes[0]
+        cells = scores.unflatten(1, (len(self.frames), *self.grid))
         if overlap == "max":
-            every = torch.tensor([[[0, shape[0]]]]).expand(len(self), 1, 2)
-            boxes = torch.cat([every, self._spans()], dim=1)
-            return BoxRegions(self.shapes, (boxes,)).paint(scores, "max", nats_per_unit)
+            highest = self._highest(cells)[:, None]
+            return (highest.expand(len(scores), *shape).contiguous(),)
         canvas = scores.new_zeros(len(scores), *shape[1:])
         cover = scores.new_zeros(shape[1:])
         whole = math.prod(shape[1:])
-        cells = scores.unflatten(1, (len(self.frames), *self.grid))
         for frame, values in zip(self.frames.tolist(), cells.unbind(1), strict=True):
             spot, density = tuple(slice(start, stop) for start, stop in frame), values
             for dim, ((start, stop), count) in enumerate(zip(frame, self.grid, strict=True)):
@@ -109,6 +107,23 @@ class MapCells:
             "grid": torch.tensor(self.grid).long(),
             "shape.0": torch.tensor(self.shapes[0]).long(),
         }
+
+    def _highest(self, cells: Tensor) -> Tensor:
+        """The highest score of the cells that touch each place, for cells (n, F, *grid)."""
+        canvas = cells.new_full((len(cells), *self.shapes[0][1:]), -math.inf)
+        for frame, values in zip(self.frames.tolist(), cells.unbind(1), strict=True):
+            spot, highest = tuple(slice(start, stop) for start, stop in frame), values
+            for dim, ((start, stop), count) in enumerate(zip(frame, self.grid, strict=True), 1):
+                size = stop - start
+                place = torch.arange(size, device=cells.device)
+                first = place * count // size
+                last = ((place + 1) * count - 1) // size
+                most = int((last - first).max()) + 1
+                touched = [(first + more).minimum(last) for more in range(most)]
+                highest = torch.stack([highest.index_select(dim, each) for each in touched]).amax(0)
+            where = (slice(None), *spot)
+            canvas[where] = canvas[where].maximum(highest)
+        return canvas
 
     def _spans(self) -> Tensor:
         """The elements that cells touch: start and stop in each dimension, long (R, D, 2)."""

@@ -11,7 +11,7 @@ from captum_infomask._checks import describe, short_repr
 from captum_infomask.regions.base import OVERLAPS, Regions
 from captum_infomask.scores.information import NATS_PER_UNIT
 
-_VIEWS = ("crop", "keep", "drop", "chain", "features", "evidence")
+_VIEWS = ("crop", "keep", "drop", "chain", "features", "evidence", "relay")
 _NEEDED = ("unit", "view", "overlap", "engine")
 _COUNTS = ("n_samples", "views")  # files of the first versions lack some
 

@@ -21,7 +21,8 @@ from captum_infomask.views.evidence import Evidence
 from captum_infomask.views.features import Features
 from captum_infomask.views.in_place import Drop, Keep
 
-ViewName = Literal["crop", "keep", "drop", "chain", "features", "evidence"]
+ViewName = Literal["crop", "keep", "drop", "chain", "features", "evidence", "relay"]
+_OF_FEATURES = ("evidence", "relay")
 Reference = Literal["prior", "blank"]
 CropSize = tuple[int, int] | Literal["native"] | None
 CropSizes = CropSize | list[CropSize]
@@ -50,14 +51,15 @@ def choose_view(
     if reference is not None:
         reference = one_of("reference", reference, get_args(Reference))
     for option, own, is_given in (
-        ("crop_size", "crop", crop_size is not None),
-        ("crop_margin", "crop", crop_margin != 0.0),
-        ("layer", "evidence", layer is not None),
-        ("input_sizes", "evidence", input_sizes is not None),
+        ("crop_size", ("crop",), crop_size is not None),
+        ("crop_margin", ("crop",), crop_margin != 0.0),
+        ("layer", _OF_FEATURES, layer is not None),
+        ("input_sizes", _OF_FEATURES, input_sizes is not None),
     ):
-        if is_given and name != own:
-            raise ArgumentError(f"Expected `{option}` with view={own!r} only; got view={name!r}.")
-    if name in ("drop", "chain", "evidence") and reference is not None:
+        if is_given and name not in own:
+            words = " or ".join(f"view={each!r}" for each in own)
+            raise ArgumentError(f"Expected `{option}` with {words} only; got view={name!r}.")
+    if name in ("drop", "chain", *_OF_FEATURES) and reference is not None:
         raise ArgumentError(
             f"Expected `reference` with view='crop' or view='keep'; view={name!r} is a "
             f"difference and needs none."
@@ -68,10 +70,10 @@ def choose_view(
         return Keep(reference=str(reference or "blank"), n_samples=count)
     if name == "chain":
         return Chain(_even(count or _ORDERS), seed)
-    if name == "evidence":
+    if name in _OF_FEATURES:
         _check_unused(name, n_samples=count)
         is_told = baselines is not None or imputer is not None
-        return Evidence.checked(layer, input_sizes, from_blank=is_told)
+        return Evidence.checked(layer, input_sizes, from_blank=is_told, is_relayed=name == "relay")
     if name == "features":
         _check_unused(name, baselines=baselines, imputer=imputer, n_samples=count)
         if reference == "blank":
@@ -111,7 +113,7 @@ def draws_of(imputer: Imputer, view: View | Evidence, seed: int) -> list[Imputer
         return [imputer]
     if isinstance(view, Evidence):
         raise ArgumentError(
-            "Expected a fixed `imputer` for view='evidence', whose path starts at one picture; "
+            f"Expected a fixed `imputer` for view={view.name!r}, whose path starts at one picture; "
             f"got {type(imputer).__name__}, which draws. {_ONE_DRAW}"
         )
     if view.over_orders:

@@ -73,12 +73,19 @@ class Evidence:
     layers: tuple[Layer, ...] = ()
     sizes: tuple[Size | HalfCrops | None, ...] = (None,)
     from_blank: bool = False
-    name = "evidence"
+    is_relayed: bool = False
 
     @classmethod
-    def checked(cls, layer: object, input_sizes: object, *, from_blank: bool) -> Evidence:
+    def checked(
+        cls, layer: object, input_sizes: object, *, from_blank: bool, is_relayed: bool
+    ) -> Evidence:
         """Check every setting; raises ``ArgumentError``."""
-        return cls(_checked_layers(layer), _checked_sizes(input_sizes), from_blank)
+        return cls(_checked_layers(layer), _checked_sizes(input_sizes), from_blank, is_relayed)
+
+    @property
+    def name(self) -> str:
+        """What users call it."""
+        return "relay" if self.is_relayed else "evidence"
 
     def check(self, scene: Scene) -> None:
         """Features have places: there must be one input, and dimensions that are places."""
@@ -86,7 +93,7 @@ class Evidence:
         if len(scene.inputs) != 1 or scene.inputs[0].dim() < 3:
             raise ArgumentError(
                 f"Expected `inputs` to be one tensor (N, C, ...) with places after the channels, "
-                f"such as pictures, for view='evidence'; got {shapes}. Pass view='drop'."
+                f"such as pictures, for view={self.name!r}; got {shapes}. Pass view='drop'."
             )
         if scene.inputs[0].dim() != 4 and self.sizes != (None,):
             raise ArgumentError(

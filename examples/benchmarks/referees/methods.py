@@ -29,6 +29,8 @@ VIEWS: dict[str, dict[str, Any]] = {
         "input_sizes": "sizes",
         "sharpen": "superpixels",
     },
+    "relay": {"view": "relay"},
+    "relay, superpixels": {"view": "relay", "sharpen": "superpixels"},
 }
 _DEAR = ("chain",)
 

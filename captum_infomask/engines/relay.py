@@ -1,0 +1,297 @@
+# Evidence passed back through a network: every step shares out among what it reads what came back
+# to what it made.
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from captum_infomask.engines.agreement import check_agreement
+from captum_infomask.engines.paths import Path, Shares, Value, is_affine
+from captum_infomask.engines.recording import Again, Replay
+from captum_infomask.engines.traced import StandsAside
+
+_NODES = (1, 8, 32)  # Gauss–Legendre's on a step's own path; one is enough where it is bilinear
+_SUMS = ("add", "iadd", "radd", "sub", "isub", "rsub", "neg", "cat", "concat", "stack")
+_PARTS = ("getitem", "chunk", "split", "narrow", "select", "unbind", "expand", "pad")
+_ELEMENTWISE = frozenset(
+    {
+        "abs",
+        "celu",
+        "clamp",
+        "clamp_max",
+        "clamp_min",
+        "elu",
+        "erf",
+        "exp",
+        "expm1",
+        "gelu",
+        "hardshrink",
+        "hardsigmoid",
+        "hardswish",
+        "hardtanh",
+        "leaky_relu",
+        "log",
+        "log1p",
+        "logsigmoid",
+        "mish",
+        "pow",
+        "prelu",
+        "reciprocal",
+        "relu",
+        "relu6",
+        "rsqrt",
+        "selu",
+        "sigmoid",
+        "silu",
+        "softplus",
+        "softshrink",
+        "softsign",
+        "sqrt",
+        "square",
+        "tanh",
+        "threshold",
+    }
+)
+_NEAR = 1e-4  # relative: below it a quotient of differences is rounding
+
+
+def relayed(
+    replay: Replay, start: Tensor, end: Tensor, output: Tensor, value: Value, tolerance: float
+) -> list[Shares]:
+    r"""Share out a value's rise from one input to another among values on the way.
+
+    Each step of the network, :math:`u = s(z)`, goes along its own straight path from what it read
+    at the start to what it read at the end, and passes back
+
+    .. math::
+
+        m_j = \sum_i m_i \int_0^1
+            \frac{\partial s_i}{\partial z_j}\bigl(z_0 + t (z - z_0)\bigr)\, dt,
+
+    so that no step loses or adds anything: :math:`\sum_j m_j (z_j - z_{0,j})` stays
+    :math:`v(x) - v(x_0)` all the way. Affine steps take one backward pass, elementwise ones the
+    quotient of differences, products the gradient halfway, and all others Gauss–Legendre's points.
+
+    Args:
+        replay: What the network makes of its inputs; its marks are the values on the way.
+        start: x₀, of the inputs' shape.
+        end: x, the inputs (n, ...).
+        output: What the network made of them.
+        value: What is shared out.
+        tolerance: What each step may miss.
+
+    Returns:
+        The shares of every mark, in their order.
+
+    Raises:
+        StandsAside: The steps do not repeat the network's output, or cannot be run at both inputs.
+
+    Source: the multipliers of DeepLIFT's rescale rule (Shrikumar et al., arXiv 1704.02685), here
+    of every differentiable step; Aumann–Shapley values, composed.
+    """
+    with torch.inference_mode(False):
+        try:
+            strides, marks, ends = _run(replay, start, end)
+        except (RuntimeError, IndexError, ValueError, TypeError) as error:
+            first = str(error).strip().splitlines()[:1]
+            raise StandsAside(f"its steps cannot be run again: {''.join(first)}") from error
+        check_agreement(ends[0].detach(), output)
+        path = Path(replay, len(replay.steps), ends[1], ends[0].detach(), output, value)
+        slope, explained, nodes = path.integrate(tolerance)
+        multipliers = _passed_back(replay, strides, slope.to(ends[0]), tolerance)
+    found = []
+    for (at, origin), own in zip(marks, multipliers, strict=True):
+        shares = own.double() * (at - origin).double()
+        found.append(Shares(shares, explained, explained - shares.flatten(2).sum(2).T, nodes))
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Stride:
+    """One step at both inputs.
+
+    Attributes:
+        step: The step.
+        at: What it read at the end, by slot: leaves.
+        origin: The same at the start.
+        made: What it made at the end, with its history.
+        begun: The same at the start.
+    """
+
+    step: Again
+    at: Mapping[int, Tensor]
+    origin: Mapping[int, Tensor]
+    made: tuple[Tensor, ...]
+    begun: tuple[Tensor, ...]
+
+    def back(self, given: Mapping[int, Tensor], tolerance: float) -> dict[int, Tensor]:
+        """The multipliers (K, n, ...) of what it read, from those of what it made, by slot."""
+        places = [
+            place
+            for place, slot in enumerate(self.step.makes)
+            if slot in given and self.made[place].requires_grad
+        ]
+        came = [given[self.step.makes[place]] for place in places]
+        moving = [slot for slot, read in self.at.items() if read.requires_grad]
+        if not places or not moving:
+            return {}
+        if self._is_elementwise(moving):
+            (slot,) = moving
+            return {slot: came[0] * self._quotient(self.at[slot], self.origin[slot])}
+        if self._is_affine(moving):
+            made = [self.made[place] for place in places]
+            return _pulled(made, [self.at[slot] for slot in moving], came, moving)
+        return self._along(places, came, moving, tolerance)
+
+    def is_still(self, slot: int) -> bool:
+        """Whether it read the same at both inputs."""
+        return torch.equal(self.at[slot], self.origin[slot])
+
+    def _is_elementwise(self, moving: Sequence[int]) -> bool:
+        return (
+            self.step.name in _ELEMENTWISE
+            and len(self.at) == len(moving) == 1
+            and self.made[0].shape == self.at[moving[0]].shape
+        )
+
+    def _is_affine(self, moving: Sequence[int]) -> bool:
+        name = self.step.name
+        return name in _SUMS or name in _PARTS or (len(moving) == 1 and is_affine(self.step))
+
+    def _quotient(self, at: Tensor, origin: Tensor) -> Tensor:
+        """What an elementwise step rises by, for each that its input does."""
+        way = at.detach() - origin
+        (slope,) = torch.autograd.grad(self.made[0].sum(), at)
+        scale = torch.maximum(at.detach().abs(), origin.abs())
+        is_far = way.abs() > _NEAR * scale
+        risen = self.made[0].detach() - self.begun[0]
+        return torch.where(is_far, risen / torch.where(is_far, way, 1), slope)
+
+    def _along(
+        self, places: Sequence[int], came: Sequence[Tensor], moving: Sequence[int], tolerance: float
+    ) -> dict[int, Tensor]:
+        """The mean gradient on the straight path of what it read."""
+        ways = {slot: self.at[slot].detach() - self.origin[slot] for slot in moving}
+        risen = [
+            _total(each, self.made[place].detach() - self.begun[place])
+            for each, place in zip(came, places, strict=True)
+        ]
+        found: dict[int, Tensor] = {}
+        for nodes in _NODES:
+            points, weights = np.polynomial.legendre.leggauss(nodes)
+            found = {}
+            for time, weight in zip((points + 1) / 2, weights / 2, strict=True):
+                leaves = dict(self.at)
+                for slot in moving:
+                    point = self.origin[slot] + float(time) * ways[slot]
+                    leaves[slot] = point.requires_grad_()
+                with torch.enable_grad():
+                    made = self.step.run(leaves, is_careful=True)
+                own = _pulled(
+                    [made[place] for place in places],
+                    [leaves[slot] for slot in moving],
+                    came,
+                    moving,
+                )
+                for slot, each in own.items():
+                    found[slot] = found.get(slot, 0) + float(weight) * each
+            added = [_total(each, ways[slot]) for slot, each in found.items()]
+            off = torch.stack(added).sum(0) - torch.stack(risen).sum(0)
+            if float(off.abs().max()) <= tolerance:
+                break
+        return found
+
+
+def _run(
+    replay: Replay, start: Tensor, end: Tensor
+) -> tuple[list[_Stride], list[tuple[Tensor, Tensor]], tuple[Tensor, Tensor]]:
+    """All steps at both inputs, the marks' values there, and the outputs."""
+    ends, starts = {replay.first: end.detach()}, {replay.first: start.detach()}
+    strides: list[_Stride] = []
+    marks: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def mark(done: int) -> None:
+        for number, (slot, steps) in enumerate(replay.marks):
+            if steps == done:
+                marks[number] = ends[slot].detach(), starts[slot]
+
+    for done, step in enumerate(replay.steps):
+        mark(done)
+        at = {slot: ends[slot].detach() for slot in step.reads}
+        origin = {slot: starts[slot] for slot in step.reads}
+        for each in at.values():
+            each.requires_grad_(each.is_floating_point() and step.makes != ())
+        with torch.set_grad_enabled(step.makes != ()):
+            made = step.run(at, is_careful=True)
+        with torch.no_grad():
+            begun = step.run(origin, is_careful=True)
+        ends.update(zip(step.makes, made, strict=True))
+        starts.update(zip(step.makes, begun, strict=True))
+        strides.append(_Stride(step, at, origin, made, begun))
+        for slot in step.ends:
+            ends.pop(slot, None)
+            starts.pop(slot, None)
+    mark(len(replay.steps))
+    return (
+        strides,
+        [marks[number] for number in range(len(replay.marks))],
+        (ends[replay.last], starts[replay.last]),
+    )
+
+
+def _passed_back(
+    replay: Replay, strides: Sequence[_Stride], slope: Tensor, tolerance: float
+) -> list[Tensor]:
+    """The multipliers (K, n, ...) of every mark."""
+    given = {replay.last: slope}
+    found: dict[int, Tensor] = {}
+    for done in range(len(strides), -1, -1):
+        for number, (slot, steps) in enumerate(replay.marks):
+            if steps == done:
+                if slot not in given:
+                    raise StandsAside("its output does not hang on the layer that is named")
+                found[number] = given[slot]
+        if done == 0 or len(found) == len(replay.marks):
+            break
+        stride = strides[done - 1]
+        if not stride.step.makes:
+            for slot in stride.step.reads:
+                if given.pop(slot, None) is not None and not stride.is_still(slot):
+                    raise StandsAside(f"{stride.step.name} writes to what it reads")
+            continue
+        back = stride.back(given, tolerance)
+        for slot in stride.step.makes:
+            given.pop(slot, None)
+        for slot, each in back.items():
+            given[slot] = given[slot] + each if slot in given else each
+    return [found[number] for number in range(len(replay.marks))]
+
+
+def _pulled(
+    made: Sequence[Tensor], read: Sequence[Tensor], came: Sequence[Tensor], slots: Sequence[int]
+) -> dict[int, Tensor]:
+    """The gradients (K, n, ...) of what was read, by slot, for each class's multipliers."""
+    of_classes = [
+        torch.autograd.grad(
+            made,
+            read,
+            [each[k].to(own.dtype) for each, own in zip(came, made, strict=True)],
+            retain_graph=True,
+            allow_unused=True,
+        )
+        for k in range(len(came[0]))
+    ]
+    return {
+        slot: torch.stack([own for own in of_slot if own is not None])
+        for slot, of_slot in zip(slots, zip(*of_classes, strict=True), strict=True)
+        if of_slot[0] is not None
+    }
+
+
+def _total(multipliers: Tensor, way: Tensor) -> Tensor:
+    """What multipliers (K, n, ...) make of a way (n, ...), (K, n)."""
+    return (multipliers.double() * way.double()).flatten(2).sum(2)
