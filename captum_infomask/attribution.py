@@ -183,6 +183,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         ``chain``    regions added, random orders   mean of i(y; x_R given those before it)
         ``features`` the region's features, f_R     i(y; f_R)
         ``evidence`` the image                      what R's features add, from none to all of them
+        ``relay``    the image, and the reference   what R adds, passed back step by step
         ============ ============================== ==============================================
 
         ``evidence`` shares i(y; x) − i(y; reference) out among the cells of a feature map,
@@ -197,6 +198,10 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         unit. With regions a region's value is the density's integral over it; a partition's values
         sum to the same (docs/evidence.md).
 
+        ``relay`` is complete in the same way, and finer: from the output back to the first layers,
+        each step of the network passes back what it made by its own such integral, along the
+        straight path of what it read from the all-imputed picture to the picture.
+
         ``features`` takes one forward pass of the image: f_R is the mean of the last feature map
         over the region, for networks that end in a global average pooling (docs/features.md).
 
@@ -210,7 +215,8 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
                 tuple with one per input; 0 if None.
                 For all views but ``crop`` and ``features``. For ``evidence`` the picture at whose
                 features its path starts. If None the path starts at zero features, or, where a
-                normalisation that follows hides their scale, at those of the picture of zeros.
+                normalisation that follows hides their scale, at those of the picture of zeros. For
+                ``relay`` the reference picture, of zeros if None.
             target: The class, in any form that Captum accepts. A place of a map of classes, as
                 (class, row, column), is for the views that leave the picture in place: all but
                 ``crop``.
@@ -218,7 +224,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
                 entry per example follow their example (``args_per_example``); all else is passed
                 as it is.
             feature_mask: Regions as an integer label per element, in Captum's form.
-            view: ``crop``, ``keep``, ``drop``, ``chain``, ``features`` or ``evidence``.
+            view: ``crop``, ``keep``, ``drop``, ``chain``, ``features``, ``evidence`` or ``relay``.
             contrast: A class that the target is told from, a list or 1-D tensor with one per
                 example, or ``runner_up``: the likeliest class of the whole picture (by p(y | x),
                 with the prior) but the target. At the target's place, where it has one. Not with
@@ -265,11 +271,13 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
                 for each. None takes tensors of the batch's length, as Captum does; where the
                 classes then change with the batch, as with as many prompts as pictures, the error
                 asks.
-            layer: Where ``evidence`` reads features: a module, its name, or a list of these, of
-                whose maps the mean is taken; the layer that is found if None: the last feature
-                map, or in a transformer what the second block reads.
-            input_sizes: What ``evidence`` shows pictures at: a list of sides, (height, width), None
-                for their own size, or :class:`HalfCrops`. Each map is complete for its own pass,
+            layer: Where ``evidence`` and ``relay`` read features: a module, its name, or a list of
+                these, of whose maps the mean is taken. If None the layer that is found: for
+                ``evidence`` the last feature map, or in a transformer what the second block reads;
+                for ``relay`` the last feature map and the last one of the most cells, 4,096 at
+                most, or in a transformer the tokens that the first block reads.
+            input_sizes: What ``evidence`` and ``relay`` show pictures at: a list of sides,
+                (height, width), None for their own size, or :class:`HalfCrops`. Each map is complete for its own pass,
                 and the mean is taken. Their own size alone if None.
 
         Returns:
@@ -303,7 +311,9 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         Source: arXiv 1910.02629, Sec. 5 and Eq. 25 (bounds); ``chain`` estimates Shapley values by
         permutation sampling; ``drop`` is the prediction difference of Zintgraf et al.,
         arXiv 1702.04595, and, per window, Captum's Occlusion on log-probabilities ÷ ln 2;
-        ``evidence`` is the Aumann–Shapley value (1974) of a layer's features.
+        ``evidence`` is the Aumann–Shapley value (1974) of a layer's features; ``relay`` composes
+        those of all steps, which for elementwise ones is DeepLIFT's rescale rule
+        (arXiv 1704.02685).
         """
         return self.score_regions(
             inputs,

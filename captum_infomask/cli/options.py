@@ -61,7 +61,7 @@ def add_going_on(parser: argparse.ArgumentParser) -> None:
 def add_scores(parser: argparse.ArgumentParser) -> None:
     """Add the options of what is scored."""
     parser.add_argument(
-        "--view", help="crop, keep, drop, chain, features or evidence (default: crop)"
+        "--view", help="crop, keep, drop, chain, features, evidence or relay (default: crop)"
     )
     parser.add_argument(
         "--contrast",

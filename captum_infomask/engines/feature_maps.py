@@ -37,6 +37,9 @@ _NORMS = (
 )
 _CONVS = ("conv1d", "conv2d", "conv3d")
 _CUTS = ("getitem", "narrow", "center_crop")
+_MOST_CELLS = (
+    4096  # of the maps that evidence is passed back to: finer ones cost more, and win nothing
+)
 _MOST_PREFIX = 16  # tokens before those of places: the class, registers
 
 
@@ -95,8 +98,9 @@ def default_map(recording: Recording, inputs: Tensor, output: Tensor) -> list[Fe
 def relay_maps(recording: Recording, inputs: Tensor, output: Tensor) -> list[FeatureMap]:
     """The maps that evidence is passed back to where no layer is named.
 
-    They are the last one that all that follows is made of, and the last one of the most cells that
-    a layer made; in a transformer the tokens that the first block reads, alone.
+    They are the last one that all that follows is made of, and of those of at most 4,096 cells that
+    a layer made the last one of the most cells; in a transformer the tokens that the first block
+    reads, alone.
 
     Raises:
         StandsAside: There is none.
@@ -106,9 +110,8 @@ def relay_maps(recording: Recording, inputs: Tensor, output: Tensor) -> list[Fea
     if last.value.dim() == 3 and inputs.dim() == 4:
         chosen = [next(one for one in found if one.value.shape == last.value.shape)]
     else:
-        of_layers = _after_layers(recording, found) or found
-        most = max(one.cells for one in of_layers)
-        finest = next(one for one in reversed(of_layers) if one.cells == most)
+        fit = [one for one in _after_layers(recording, found) if one.cells <= _MOST_CELLS]
+        finest = max(reversed(fit), key=lambda one: one.cells, default=last)
         chosen = [last] if finest is last else [last, finest]
     return [feature_map(recording, one.value, one.made + 1, inputs) for one in chosen]
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map
 
 from captum_infomask._random import OwnGenerators
 from captum_infomask.engines.traced import StandsAside
@@ -236,10 +235,11 @@ class Again:
             values: The values.
             is_careful: Whether what it writes to is copied first.
         """
-        args, kwargs = tree_map(
-            lambda each: values[each.number] if isinstance(each, _Slot) else each,
-            (self.args, self.kwargs),
-        )
+
+        def filled(each: Any) -> Any:
+            return values[each.number] if type(each) is _Slot else each
+
+        args, kwargs = _mapped(filled, self.args), _mapped(filled, self.kwargs)
         if is_careful and self.writes:
             args = (args[0].clone(), *args[1:])
         return _tensors(self.function(*args, **kwargs))
@@ -345,7 +345,7 @@ class Replay:
                 return _Slot(self._slots[id(each)])
             return each.clone() if each.is_inference() else each.detach()
 
-        args, kwargs = tree_map(kept, (step.args, step.kwargs))
+        args, kwargs = _mapped(kept, step.args), _mapped(kept, step.kwargs)
         reads = tuple(self._slots[id(each)] for each in step.given if id(each) in self._slots)
         makes = tuple(self._slots[id(each)] for each in step.made)
         shapes = _shape(step.given), _shape(step.made)
@@ -360,6 +360,16 @@ class Replay:
         for each, place in last.items():
             ends.setdefault(place, []).append(each)
         return [replace(step, ends=tuple(ends.get(place, ()))) for place, step in enumerate(steps)]
+
+
+def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
+    """What a function makes of the parts of lists, tuples and dicts, in their places."""
+    kind = type(value)
+    if kind is list or kind is tuple:
+        return kind([_mapped(function, each) for each in value])
+    if kind is dict:
+        return {name: _mapped(function, each) for name, each in value.items()}
+    return function(value)
 
 
 def _tensors(value: Any) -> tuple[Tensor, ...]:

@@ -166,8 +166,7 @@ class _Stride:
         """What an elementwise step rises by, for each that its input does."""
         way = at.detach() - origin
         (slope,) = torch.autograd.grad(self.made[0].sum(), at)
-        scale = torch.maximum(at.detach().abs(), origin.abs())
-        is_far = way.abs() > _NEAR * scale
+        is_far = way.abs() > _NEAR * at.detach().abs()
         risen = self.made[0].detach() - self.begun[0]
         return torch.where(is_far, risen / torch.where(is_far, way, 1), slope)
 
