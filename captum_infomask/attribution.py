@@ -277,8 +277,8 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
                 for ``relay`` the last feature map and the last one of the most cells, 4,096 at
                 most, or in a transformer the tokens that the first block reads.
             input_sizes: What ``evidence`` and ``relay`` show pictures at: a list of sides,
-                (height, width), None for their own size, or :class:`HalfCrops`. Each map is complete for its own pass,
-                and the mean is taken. Their own size alone if None.
+                (height, width), None for their own size, or :class:`HalfCrops`. Each map is
+                complete for its own pass, and the mean is taken. Their own size alone if None.
 
         Returns:
             Attributions of the same type (tensor or tuple) and shapes as ``inputs``; float32, or
