@@ -37,9 +37,7 @@ _NORMS = (
 )
 _CONVS = ("conv1d", "conv2d", "conv3d")
 _CUTS = ("getitem", "narrow", "center_crop")
-_MOST_CELLS = (
-    4096  # of the maps that evidence is passed back to: finer ones cost more, and win nothing
-)
+_MOST_CELLS = 1024  # of maps that evidence is passed back to: finer ones won nothing
 _MOST_PREFIX = 16  # tokens before those of places: the class, registers
 
 
@@ -98,7 +96,7 @@ def default_map(recording: Recording, inputs: Tensor, output: Tensor) -> list[Fe
 def relay_maps(recording: Recording, inputs: Tensor, output: Tensor) -> list[FeatureMap]:
     """The maps that evidence is passed back to where no layer is named.
 
-    They are the last one that all that follows is made of, and of those of at most 4,096 cells that
+    They are the last one that all that follows is made of, and of those of at most 1,024 cells that
     a layer made the last one of the most cells; in a transformer the tokens that the first block
     reads, alone.
 
