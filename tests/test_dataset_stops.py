@@ -729,6 +729,7 @@ def no_preprocessing(image):
         ({"max_errors": 0.5}, ("`max_errors`", "0.5")),
         ({"device": "tpu"}, ("`device`", "'tpu'")),
         ({"device": 3.5}, ("`device`", "3.5")),
+        ({"device": True}, ("`device`", "True")),
         ({"vew": "keep"}, ("`options`", "'vew'", "Did you mean 'view'?")),
         ({"view": "kep"}, ("`view`", "'kep'", "'keep'")),
         ({"sliding_window_shapes": (3, 99, 8)}, ("`sliding_window_shapes`", "99")),

@@ -84,7 +84,10 @@ def run_on_ray(
 def _outcomes(
     ray: Any, job: Job, shards: Sequence[int], workers: int, on_gpu: bool
 ) -> Generator[ShardDone | _Failure | _Deadly, None, None]:
-    """What became of each shard, as they finish; closing it ends what still runs."""
+    """What became of each shard, as they finish; closing it ends the actors.
+
+    Old versions of Ray, 2.40 among them, let each actor finish the shards that it has been given.
+    """
     path = [os.path.abspath(entry) for entry in sys.path]
     held = ray.put(ray.cloudpickle.dumps(job))
     with _context(ray):
@@ -99,7 +102,8 @@ def _outcomes(
                 "folder": os.getcwd(),
                 "path": path,
             },
-            compute=ray.data.ActorPoolStrategy(size=workers),
+            # One shard is computed while one waits: when a run stops, no more are under way.
+            compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2),
             batch_size=1,
             batch_format="pyarrow",
             **({"num_gpus": 1} if on_gpu else {"num_cpus": 1}),

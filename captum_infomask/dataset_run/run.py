@@ -247,13 +247,16 @@ def _checked_device(device: object) -> str:
     """The name of a device that is there."""
     if device is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
+    wanted = (
+        f"Expected `device` to be one that PyTorch has here, such as 'cpu' or 'cuda'; got "
+        f"{short_repr(device)}"
+    )
+    if isinstance(device, bool) or not isinstance(device, str | int | torch.device):
+        raise ArgumentError(f"{wanted}.")
     try:
-        return str(torch.empty(0, device=device).device)  # type: ignore[call-overload]
+        return str(torch.empty(0, device=device).device)
     except Exception as error:
-        raise ArgumentError(
-            f"Expected `device` to be one that PyTorch has here, such as 'cpu' or 'cuda'; got "
-            f"{short_repr(device)} ({in_one_line(error)})."
-        ) from error
+        raise ArgumentError(f"{wanted} ({in_one_line(error)}).") from error
 
 
 def _from_anywhere(data: str | Path) -> str:

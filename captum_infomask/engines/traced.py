@@ -295,7 +295,8 @@ def plain_module(forward_func: object) -> nn.Module:
         where = f"{type(module).__name__} {name!r}" if name else type(module).__name__
         if isinstance(module, torch.jit.ScriptModule):
             raise StandsAside(f"{where} is TorchScript")
-        if module.training:
+        # What torch.compile made has the mode of its network, whatever its own flag says.
+        if module.training and compiled_network(module) is None:
             raise StandsAside(f"{where} is in training mode")
         if any(getattr(module, hook) for hook in hooks):
             raise StandsAside(f"{where} has hooks")

@@ -54,15 +54,17 @@ class Classifier:
 @contextmanager
 def evaluated(network: nn.Module) -> Iterator[None]:
     """Inside, a network is in eval mode; afterwards its modules are in the modes from before."""
-    # Frozen TorchScript has no modes.
-    training = [module for module in network.modules() if getattr(module, "training", False)]
+    # Frozen TorchScript has no modes. Setting that of what torch.compile made sets its network's.
+    modes = [(one, one.training) for one in network.modules() if hasattr(one, "training")]
     try:
-        for module in training:
-            module.training = False
+        for module, _ in modes:
+            if module.training:
+                module.training = False
         yield
     finally:
-        for module in training:
-            module.training = True
+        for module, mode in modes:
+            if module.training != mode:
+                module.training = mode
 
 
 def resolve_target(target: int | str, categories: Sequence[str]) -> int:

@@ -20,7 +20,8 @@ from torch.nn.utils import parametrizations, prune
 from captum_infomask import InfoMask, compare, fit_critic, grid, run_dataset
 from captum_infomask.comparison.randomisation import randomisation_check
 from captum_infomask.engines.isolation import Isolation, alias, own_weight, same_weight
-from captum_infomask.models.classifier import Classifier
+from captum_infomask.engines.traced import StandsAside, plain_module
+from captum_infomask.models.classifier import Classifier, log_probabilities
 from captum_infomask.models.pictures import Preprocess
 
 
@@ -294,6 +295,26 @@ def test_redrawn_copies_leave_a_networks_weights_alone(net: nn.Module, kind: str
     check = randomisation_check(net, images(1), 1, {"x": lambda model, x, y: model(x)[0, 1] * x})
     assert abs(check.spearman[0, -1]) < 1
     assert differences(before, everything(net)) == []
+
+
+def test_probabilities_leave_a_networks_modes_alone(net: nn.Module, kind: str) -> None:
+    before = everything(net)
+    with torch.no_grad():
+        log_probabilities(Classifier("net", net, ("a", "b", "c", "d")), images(2))
+    assert differences(before, everything(net)) == []
+
+
+@pytest.mark.parametrize(
+    "kind", ["compiled", "a part compiled", "compiled in place"], indirect=True
+)
+def test_compiled_networks_have_the_modes_that_they_were_set_to(net: nn.Module, kind: str) -> None:
+    assert plain_module(net) is net
+    with pytest.raises(StandsAside, match="in training mode"):
+        plain_module(net.train())
+    log_probabilities(Classifier("net", net, ("a", "b", "c", "d")), images(2))
+    with pytest.raises(StandsAside, match="in training mode"):
+        plain_module(net)
+    assert plain_module(net.eval()) is net
 
 
 @pytest.mark.parametrize("weights", [same_weight, alias, own_weight])
