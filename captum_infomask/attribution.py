@@ -274,7 +274,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             layer: Where ``evidence`` and ``relay`` read features: a module, its name, or a list of
                 these, of whose maps the mean is taken. If None the layer that is found: for
                 ``evidence`` the last feature map, or in a transformer what the second block reads;
-                for ``relay`` the last feature map and the last one of the most cells, 1,024 at
+                for ``relay`` the last feature map and the first one of the most cells, 1,024 at
                 most, or in a transformer the tokens that the first block reads.
             input_sizes: What ``evidence`` and ``relay`` show pictures at: a list of sides,
                 (height, width), None for their own size, or :class:`HalfCrops`. Each map is

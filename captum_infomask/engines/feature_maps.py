@@ -97,7 +97,7 @@ def relay_maps(recording: Recording, inputs: Tensor, output: Tensor) -> list[Fea
     """The maps that evidence is passed back to where no layer is named.
 
     They are the last one that all that follows is made of, and of those of at most 1,024 cells that
-    a layer made the last one of the most cells; in a transformer the tokens that the first block
+    a layer made the first one of the most cells; in a transformer the tokens that the first block
     reads, alone.
 
     Raises:
@@ -109,7 +109,7 @@ def relay_maps(recording: Recording, inputs: Tensor, output: Tensor) -> list[Fea
         chosen = [next(one for one in found if one.value.shape == last.value.shape)]
     else:
         fit = [one for one in _after_layers(recording, found) if one.cells <= _MOST_CELLS]
-        finest = max(reversed(fit), key=lambda one: one.cells, default=last)
+        finest = max(fit, key=lambda one: one.cells, default=last)
         chosen = [last] if finest is last else [last, finest]
     return [feature_map(recording, one.value, one.made + 1, inputs) for one in chosen]
 
