@@ -100,17 +100,23 @@ def snapped(method: Attribute, network: nn.Module, picture: Tensor, target: int)
 
 @contextmanager
 def _guided(network: nn.Module) -> Iterator[None]:
-    """Inside, rectifiers let only positive gradients pass."""
+    """Inside, rectifiers let only positive gradients pass, and write to nothing in its place."""
+    kinds = nn.ReLU | nn.ReLU6 | nn.GELU
+    rectifiers = [module for module in network.modules() if isinstance(module, kinds)]
+    in_place = [module for module in rectifiers if getattr(module, "inplace", False)]
     hooks = [
         module.register_full_backward_hook(
             lambda module, inward, outward: (inward[0].clamp(min=0),)
         )
-        for module in network.modules()
-        if isinstance(module, nn.ReLU | nn.ReLU6 | nn.GELU)
+        for module in rectifiers
     ]
     try:
+        for module in in_place:
+            module.inplace = False
         yield
     finally:
+        for module in in_place:
+            module.inplace = True
         for hook in hooks:
             hook.remove()
 
