@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import itertools
 import math
 import sys
@@ -235,9 +236,10 @@ def test_seconds_and_memory_are_of_the_method_alone(network, monkeypatch):
     def slow(model, inputs, target):
         for _ in range(8):
             time.perf_counter()
-        held = torch.ones(64 << 18)  # 64 MiB
+        held = torch.ones(256 << 18)  # 256 MiB, beside what the collector may free meanwhile
         return inputs * held[0]
 
+    gc.collect()
     found = compare(
         network, images(1), 0, metrics=[],
         methods={"quick": lambda m, x, y: x, "slow": slow, "after": lambda m, x, y: x},
@@ -246,8 +248,8 @@ def test_seconds_and_memory_are_of_the_method_alone(network, monkeypatch):
     assert found["quick"].seconds[0] == found["after"].seconds[0] == 0.25
     if not sys.platform.startswith("linux") or math.isnan(found["slow"].peak_bytes[0]):
         pytest.skip("the system does not tell a process's peak")
-    assert found["slow"].peak_bytes[0] > 60e6
-    assert found["after"].peak_bytes[0] < 30e6
+    assert found["slow"].peak_bytes[0] > 200e6
+    assert found["after"].peak_bytes[0] < 100e6
     with pytest.raises(ZeroDivisionError), measured(torch.device("cpu")) as cost:
         _ = 1 / 0
     assert cost.seconds >= 0
