@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from typing import Any
 
@@ -289,7 +289,7 @@ class Replay:
         self.marks = tuple(
             (self._slots[id(each)], bisect_left(places, place)) for each, place in marks
         )
-        if any(step.written is value for step in recording.steps[after:]):
+        if not marks and any(step.written is value for step in recording.steps[after:]):
             raise StandsAside("it writes to its features")
         self._check_constants(following, recording)
         self.steps = self._with_ends([self._again(step) for step in following])
@@ -347,9 +347,12 @@ class Replay:
 
         args, kwargs = tree_map(kept, (step.args, step.kwargs))
         reads = tuple(self._slots[id(each)] for each in step.given if id(each) in self._slots)
-        makes = tuple(self._slots[id(each)] for each in step.made)
-        shapes = _shape(step.given), _shape(step.made)
-        return Again(step.name, step.function, args, kwargs, reads, makes, shapes)
+        function, made = step.function, step.made
+        if not made:  # as of `features[mask] = 0`
+            function, made = partial(_given_back, function), step.given[:1]
+        makes = tuple(self._slots[id(each)] for each in made)
+        shapes = _shape(step.given), _shape(made)
+        return Again(step.name, function, args, kwargs, reads, makes, shapes)
 
     def _with_ends(self, steps: list[Again]) -> list[Again]:
         last: dict[int, int] = {}
@@ -360,6 +363,12 @@ class Replay:
         for each, place in last.items():
             ends.setdefault(place, []).append(each)
         return [replace(step, ends=tuple(ends.get(place, ()))) for place, step in enumerate(steps)]
+
+
+def _given_back(function: Callable[..., Any], written: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """What a function wrote to that returns nothing."""
+    function(written, *args, **kwargs)
+    return written
 
 
 def _tensors(value: Any) -> tuple[Tensor, ...]:
