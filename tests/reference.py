@@ -253,3 +253,44 @@ def averaged_over_superpixels(plane, scales):
             ]
             out[pixel] += math.fsum(own) / len(own) / len(scales)
     return out
+
+
+def relay(steps, x, start, y, mark, midpoints=4000, value=differentiable_information, **score):
+    """What each cell adds of the value named ``mark``, (1, h, w), by multipliers step by step.
+
+    ``steps`` are (what is read, what is made, the function), all by name; "x" is the picture and
+    the last step makes the output. Every integral is a sum over midpoints of a step's own path.
+    """
+    ends, starts = {"x": x}, {"x": start}
+    for reads, makes, function in steps:
+        for values in (ends, starts):
+            values[makes] = function(*[values[name] for name in reads]).detach()
+    times = (torch.arange(midpoints).double() + 0.5) / midpoints
+
+    def mean_gradients(function, names, weigh):
+        points = [
+            starts[name]
+            + times.reshape(-1, *[1] * (ends[name].dim() - 1)) * (ends[name] - starts[name])
+            for name in names
+        ]
+        points = [each.detach().requires_grad_() for each in points]
+        slopes = torch.autograd.grad(weigh(function(*points)).sum(), points)
+        return [each.mean(0, keepdim=True) for each in slopes]
+
+    last = steps[-1][1]
+    (slope,) = mean_gradients(lambda at: value(at, y, **score), [last], lambda made: made)
+    multipliers = {last: slope}
+    for reads, makes, function in reversed(steps):
+        given = multipliers.pop(makes) if makes != mark else None
+        if given is None:
+            break
+        names = sorted(set(reads))
+
+        def by_names(*values, names=names, reads=reads, function=function):
+            named = dict(zip(names, values, strict=True))
+            return function(*[named[name] for name in reads])
+
+        slopes = mean_gradients(by_names, names, lambda made, given=given: made * given)
+        for name, each in zip(names, slopes, strict=True):
+            multipliers[name] = multipliers.get(name, 0) + each
+    return (multipliers[mark] * (ends[mark] - starts[mark])).sum(1)

@@ -74,7 +74,8 @@ def test_the_digits_network_never_saw_lone_parts(view, digits):
     assert warned(lambda: infomask.attribute(digits, target=1, view=view)) == 1
     assert warned(lambda: infomask.score_classes(digits, view=view, top_k=1)) == 1
     assert warned(lambda: infomask.score_regions(digits, target=0, view=view)) == 0
-    with pytest.warns(UserWarning, match=r"view='drop', 'chain', 'features' and 'evidence'"):
+    views = "view='drop', 'chain', 'features', 'evidence' and 'relay'"
+    with pytest.warns(UserWarning, match=views):
         infomask.attribute(digits, target=1, view=view)
 
 

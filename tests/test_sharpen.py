@@ -152,6 +152,17 @@ def test_channels_of_their_own_are_averaged_by_themselves(photo):
     assert float((found[:, 0] - found[:, 1]).abs().max()) > 0.01
 
 
+@pytest.mark.parametrize("size", [(16, 16), (64, 64), (40, 120), (160, 160), (260, 240)])
+def test_superpixels_have_their_least_size(size):
+    """A scale's in pixels of 224², a tenth of small pictures, the area's share of larger ones."""
+    area = size[0] * size[1]
+    labels = label_maps("superpixels", (torch.rand(1, 3, *size),), 0)[0]
+    for scale, own in zip((50, 100, 200, 400), labels, strict=True):
+        least = min(scale * max(1, area / 224**2), area / 10)
+        assert own.flatten().bincount().min() >= round(least)
+    assert labels[0].max() >= 1
+
+
 def test_a_square_of_another_colour_gets_its_edges():
     """A map that leaks over the edge is sharp afterwards: what is inside lies above the rest."""
     photo = torch.zeros(1, 3, 32, 32)

@@ -165,7 +165,7 @@ class RunningEvidence:
             (start,) = draw(blank, torch.arange(len(rows)))
             self.shown += len(rows)
             maps = [replace(one, value=one.value.detach()) for one in maps]
-            return _Chunk(rows, output, maps, [replay], [start], [current.inputs.detach()])
+            return _Chunk(rows, output, maps, [replay], [start], [current.shown])
         maps = current.maps(default_map)
         replays = [Replay(current.recording, m.value, m.after, current.output) for m in maps]
         maps = [replace(one, value=one.value.detach()) for one in maps]
@@ -206,13 +206,13 @@ class RunningEvidence:
         (grid,) = grids
         n, frames = len(self._scene.images), len(shown.frames)
         cells = MapCells((tuple(self._scene.inputs[0].shape[1:]),), grid, shown.frames)
-        like = chunks[0][2]
-        scores = like.missing.new_empty(n * frames, math.prod(grid), like.missing.shape[1])
-        missing = like.missing.new_empty(n * frames, like.missing.shape[1])
+        like = chunks[0][2].explained
+        scores = like.new_empty(n * frames, math.prod(grid), like.shape[1])
+        missing = like.new_empty(n * frames, like.shape[1])
         for rows, one, shares in chunks:
             of_cells = [one.of_places(of_class).flatten(1) for of_class in shares.shares]
             scores[rows] = torch.stack(of_cells, dim=2)
-            missing[rows] = shares.missing
+            missing[rows] = shares.explained - scores[rows].sum(1)
         scores = scores.reshape(n, len(cells), -1)
         return MapPart(cells, scores, missing.unflatten(0, (n, frames)).mean(1))
 
@@ -264,7 +264,8 @@ class _Pass:
             stack.enter_context(torch.set_grad_enabled(with_gradients))
             for layer in self._layers:
                 stack.callback(layer.register_forward_hook(self._note).remove)
-            self.inputs = inputs[0].detach().clone().requires_grad_(with_gradients).clone()
+            self.shown = inputs[0].detach().clone()  # an inference tensor has no gradients
+            self.inputs = self.shown.clone().requires_grad_(with_gradients).clone()
             with self.recording:
                 self.output = function(self.inputs, *inputs[1:])
 

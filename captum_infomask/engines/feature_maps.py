@@ -159,7 +159,7 @@ def feature_map(recording: Recording, value: Tensor, after: int, inputs: Tensor)
         StandsAside: It is none, or nothing tells where its channels stand.
     """
     places = inputs.dim() - 2
-    _check_uncut(recording, inputs)
+    _check_uncut(recording.steps[:after], inputs)
     if value.dim() not in (3, 2 + places) or not value.is_floating_point():
         raise StandsAside(f"a value of shape {tuple(value.shape)} is no feature map")
     axes = axes_of(recording, value, after - 1, places)
@@ -173,10 +173,10 @@ def feature_map(recording: Recording, value: Tensor, after: int, inputs: Tensor)
     return FeatureMap(value, after, axes, grid, prefix)
 
 
-def _check_uncut(recording: Recording, inputs: Tensor) -> None:
-    """Refuse a network that takes a part of its pictures: cells would lie elsewhere."""
+def _check_uncut(steps: Sequence[Step], inputs: Tensor) -> None:
+    """Refuse steps to a map that take a part of the pictures: cells would lie elsewhere."""
     shapes = {id(inputs)}  # of the pictures as they are, which elementwise steps go on to make
-    for step in recording.steps:
+    for step in steps:
         read = [each for each in step.given if id(each) in shapes]
         for made in step.made if read else ():
             if made.dim() != inputs.dim():

@@ -36,13 +36,11 @@ class Shares:
     Attributes:
         shares: (K, n, ...), like the features.
         explained: The value at the path's end less that at its start, (n, K).
-        missing: What the shares' sum falls short of that, (n, K).
         nodes: How many points of the path were looked at, for each picture at most.
     """
 
     shares: Tensor
     explained: Tensor
-    missing: Tensor
     nodes: int
 
 
@@ -89,8 +87,7 @@ def shares_along(
             ]
             covectors = torch.stack(pulled)
     shares = covectors.to(torch.float64) * (end - start).double()
-    missing = explained - shares.flatten(2).sum(2).T
-    return Shares(shares, explained, missing, nodes)
+    return Shares(shares, explained, nodes)
 
 
 def _affine_steps(replay: Replay) -> int:
@@ -198,7 +195,7 @@ class Path:
         scales = (length * weights[:, None] / 2).to(gradients)
         shape = (1, *scales.shape, *[1] * (gradients.dim() - 3))
         slopes = (of_parts * scales.reshape(shape)).sum(2)
-        added = (slopes * self._way).flatten(3).sum(3).double()
+        added = (slopes * self._way).reshape(*slopes.shape[:3], -1).sum(3).double()
         off = (risen.movedim(-1, 0) - added).abs().amax(0)
         return [
             [

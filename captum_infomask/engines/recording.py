@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from typing import Any
 
@@ -289,7 +289,7 @@ class Replay:
         self.marks = tuple(
             (self._slots[id(each)], bisect_left(places, place)) for each, place in marks
         )
-        if any(step.written is value for step in recording.steps[after:]):
+        if not marks and any(step.written is value for step in recording.steps[after:]):
             raise StandsAside("it writes to its features")
         self._check_constants(following, recording)
         self.steps = self._with_ends([self._again(step) for step in following])
@@ -347,9 +347,12 @@ class Replay:
 
         args, kwargs = _mapped(kept, step.args), _mapped(kept, step.kwargs)
         reads = tuple(self._slots[id(each)] for each in step.given if id(each) in self._slots)
-        makes = tuple(self._slots[id(each)] for each in step.made)
-        shapes = _shape(step.given), _shape(step.made)
-        return Again(step.name, step.function, args, kwargs, reads, makes, shapes)
+        function, made = step.function, step.made
+        if not made:  # as of `features[mask] = 0`
+            function, made = partial(_given_back, function), step.given[:1]
+        makes = tuple(self._slots[id(each)] for each in made)
+        shapes = _shape(step.given), _shape(made)
+        return Again(step.name, function, args, kwargs, reads, makes, shapes)
 
     def _with_ends(self, steps: list[Again]) -> list[Again]:
         last: dict[int, int] = {}
@@ -370,6 +373,12 @@ def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
     if kind is dict:
         return {name: _mapped(function, each) for name, each in value.items()}
     return function(value)
+
+
+def _given_back(function: Callable[..., Any], written: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """What a function wrote to that returns nothing."""
+    function(written, *args, **kwargs)
+    return written
 
 
 def _tensors(value: Any) -> tuple[Tensor, ...]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from captum_infomask.engines.agreement import check_agreement
 from captum_infomask.engines.paths import Path, Shares, Value, is_affine
@@ -56,6 +57,13 @@ _ELEMENTWISE = frozenset(
         "threshold",
     }
 )
+# Where a step's outputs are the largest of some of its inputs: the same with the places of these.
+_LARGEST = {
+    f"{kind}max_pool{places}d": (places, getattr(F, f"{kind}max_pool{places}d_with_indices"))
+    for kind in ("", "adaptive_")
+    for places in (1, 2, 3)
+}
+_PIECES = 32  # of a path on which it is looked up which input is the largest
 _NEAR = 1e-4  # relative: below it a quotient of differences is rounding
 
 
@@ -75,6 +83,7 @@ def relayed(
     so that no step loses or adds anything: :math:`\sum_j m_j (z_j - z_{0,j})` stays
     :math:`v(x) - v(x_0)` all the way. Affine steps take one backward pass, elementwise ones the
     quotient of differences, products the gradient halfway, and all others Gauss–Legendre's points.
+    Max-pooling passes back to each input for as much of the way as it is the largest.
 
     Args:
         replay: What the network makes of its inputs; its marks are the values on the way.
@@ -100,13 +109,14 @@ def relayed(
             first = str(error).strip().splitlines()[:1]
             raise StandsAside(f"its steps cannot be run again: {''.join(first)}") from error
         check_agreement(ends[0].detach(), output)
+        if not bool(ends[1].isfinite().all()):
+            raise StandsAside("it gives no finite numbers for the reference, which baselines= sets")
         path = Path(replay, len(replay.steps), ends[1], ends[0].detach(), output, value)
         slope, explained, nodes = path.integrate(tolerance)
         multipliers = _passed_back(replay, strides, slope.to(ends[0]), tolerance)
     found = []
     for (at, origin), own in zip(marks, multipliers, strict=True):
-        shares = own.double() * (at - origin).double()
-        found.append(Shares(shares, explained, explained - shares.flatten(2).sum(2).T, nodes))
+        found.append(Shares(own.double() * (at - origin).double(), explained, nodes))
     return found
 
 
@@ -120,6 +130,7 @@ class _Stride:
         origin: The same at the start.
         made: What it made at the end, with its history.
         begun: The same at the start.
+        pictures: How many there are.
     """
 
     step: Again
@@ -127,6 +138,7 @@ class _Stride:
     origin: Mapping[int, Tensor]
     made: tuple[Tensor, ...]
     begun: tuple[Tensor, ...]
+    pictures: int
 
     def back(self, given: Mapping[int, Tensor], tolerance: float) -> dict[int, Tensor]:
         """The multipliers (K, n, ...) of what it read, from those of what it made, by slot."""
@@ -142,14 +154,12 @@ class _Stride:
         if self._is_elementwise(moving):
             (slot,) = moving
             return {slot: came[0] * self._quotient(self.at[slot], self.origin[slot])}
+        if self.step.name in _LARGEST and len(moving) == 1:
+            return {moving[0]: self._to_largest(came[0], moving[0])}
         if self._is_affine(moving):
             made = [self.made[place] for place in places]
             return _pulled(made, [self.at[slot] for slot in moving], came, moving)
         return self._along(places, came, moving, tolerance)
-
-    def is_still(self, slot: int) -> bool:
-        """Whether it read the same at both inputs."""
-        return torch.equal(self.at[slot], self.origin[slot])
 
     def _is_elementwise(self, moving: Sequence[int]) -> bool:
         return (
@@ -170,39 +180,82 @@ class _Stride:
         risen = self.made[0].detach() - self.begun[0]
         return torch.where(is_far, risen / torch.where(is_far, way, 1), slope)
 
+    def _to_largest(self, came: Tensor, slot: int) -> Tensor:
+        """What goes to each input, for the share of the way on which it is the largest.
+
+        It is looked up at 33 times; between two of them the largest changes where both meet, so
+        that nothing is lost.
+        """
+        places, function = _LARGEST[self.step.name]
+        step = replace(self.step, function=function)
+        origin, way = self.origin[slot], self.at[slot].detach() - self.origin[slot]
+        lines = origin.flatten(-places), way.flatten(-places)
+        given = came.flatten(-places)
+        found = given.new_zeros(len(given), *lines[0].shape)
+        before = step.run({slot: origin})[1].flatten(-places)
+        for piece in range(_PIECES):
+            since, until = piece / _PIECES, (piece + 1) / _PIECES
+            after = step.run({slot: origin + until * way})[1].flatten(-places)
+            meeting = _meeting(lines, before, after).clamp(since, until)
+            for index, span in ((before, meeting - since), (after, until - meeting)):
+                found.scatter_add_(-1, index.expand_as(given), given * span)
+            before = after
+        return found.reshape(len(given), *origin.shape)
+
     def _along(
         self, places: Sequence[int], came: Sequence[Tensor], moving: Sequence[int], tolerance: float
     ) -> dict[int, Tensor]:
-        """The mean gradient on the straight path of what it read."""
+        """The mean gradient on the straight path of what it read.
+
+        More points are taken until the sums fit; each class and picture keeps the first that do.
+        """
         ways = {slot: self.at[slot].detach() - self.origin[slot] for slot in moving}
-        risen = [
-            _total(each, self.made[place].detach() - self.begun[place])
-            for each, place in zip(came, places, strict=True)
-        ]
-        found: dict[int, Tensor] = {}
-        for nodes in _NODES:
-            points, weights = np.polynomial.legendre.leggauss(nodes)
-            found = {}
-            for time, weight in zip((points + 1) / 2, weights / 2, strict=True):
-                leaves = dict(self.at)
-                for slot in moving:
-                    point = self.origin[slot] + float(time) * ways[slot]
-                    leaves[slot] = point.requires_grad_()
-                with torch.enable_grad():
-                    made = self.step.run(leaves, is_careful=True)
-                own = _pulled(
-                    [made[place] for place in places],
-                    [leaves[slot] for slot in moving],
-                    came,
-                    moving,
-                )
-                for slot, each in own.items():
-                    found[slot] = found.get(slot, 0) + float(weight) * each
-            added = [_total(each, ways[slot]) for slot, each in found.items()]
-            off = torch.stack(added).sum(0) - torch.stack(risen).sum(0)
-            if float(off.abs().max()) <= tolerance:
+        rises = [self.made[place].detach() - self.begun[place] for place in places]
+        rows = self._rows([*ways.values(), *rises])
+        risen = sum(
+            (_total(each, own, rows) for each, own in zip(came, rises, strict=True)),
+            start=torch.zeros(1, dtype=torch.float64, device=came[0].device),
+        )
+        found = self._mean_gradients(_NODES[0], places, came, ways)
+        for nodes in (*_NODES[1:], None):
+            added = sum(
+                (_total(each, ways[slot], rows) for slot, each in found.items()),
+                start=torch.zeros_like(risen),
+            )
+            fits = (added - risen).abs() <= tolerance
+            if nodes is None or bool(fits.all()):
                 break
+            more = self._mean_gradients(nodes, places, came, ways)
+            found = {slot: _chosen(fits, found[slot], own) for slot, own in more.items()}
         return found
+
+    def _mean_gradients(
+        self,
+        nodes: int,
+        places: Sequence[int],
+        came: Sequence[Tensor],
+        ways: Mapping[int, Tensor],
+    ) -> dict[int, Tensor]:
+        """By Gauss–Legendre's rule."""
+        found: dict[int, Tensor] = {}
+        points, weights = np.polynomial.legendre.leggauss(nodes)
+        for time, weight in zip((points + 1) / 2, weights / 2, strict=True):
+            leaves = dict(self.at)
+            for slot, way in ways.items():
+                leaves[slot] = (self.origin[slot] + float(time) * way).requires_grad_()
+            with torch.enable_grad():
+                made = self.step.run(leaves, is_careful=True)
+            own = _pulled(
+                [made[place] for place in places], [leaves[slot] for slot in ways], came, [*ways]
+            )
+            for slot, each in own.items():
+                found[slot] = found.get(slot, 0) + float(weight) * each
+        return found
+
+    def _rows(self, values: Sequence[Tensor]) -> int:
+        """How many pictures' sums can be told apart: all, or none where values mix them."""
+        first = [each.shape[0] if each.dim() else 1 for each in values]
+        return self.pictures if all(size % self.pictures == 0 for size in first) else 1
 
 
 def _run(
@@ -223,14 +276,14 @@ def _run(
         at = {slot: ends[slot].detach() for slot in step.reads}
         origin = {slot: starts[slot] for slot in step.reads}
         for each in at.values():
-            each.requires_grad_(each.is_floating_point() and step.makes != ())
-        with torch.set_grad_enabled(step.makes != ()):
+            each.requires_grad_(each.is_floating_point())
+        with torch.enable_grad():
             made = step.run(at, is_careful=True)
         with torch.no_grad():
             begun = step.run(origin, is_careful=True)
         ends.update(zip(step.makes, made, strict=True))
         starts.update(zip(step.makes, begun, strict=True))
-        strides.append(_Stride(step, at, origin, made, begun))
+        strides.append(_Stride(step, at, origin, made, begun, len(end)))
         for slot in step.ends:
             ends.pop(slot, None)
             starts.pop(slot, None)
@@ -257,11 +310,6 @@ def _passed_back(
         if done == 0 or len(found) == len(replay.marks):
             break
         stride = strides[done - 1]
-        if not stride.step.makes:
-            for slot in stride.step.reads:
-                if given.pop(slot, None) is not None and not stride.is_still(slot):
-                    raise StandsAside(f"{stride.step.name} writes to what it reads")
-            continue
         back = stride.back(given, tolerance)
         for slot in stride.step.makes:
             given.pop(slot, None)
@@ -291,6 +339,22 @@ def _pulled(
     }
 
 
-def _total(multipliers: Tensor, way: Tensor) -> Tensor:
-    """What multipliers (K, n, ...) make of a way (n, ...), (K, n)."""
-    return (multipliers.double() * way.double()).flatten(2).sum(2)
+def _meeting(lines: tuple[Tensor, Tensor], one: Tensor, other: Tensor) -> Tensor:
+    """When two of some straight lines meet, given where they start and how they rise."""
+    start, rise = lines
+    gap = start.gather(-1, one) - start.gather(-1, other)
+    closing = rise.gather(-1, other) - rise.gather(-1, one)
+    return torch.where(closing == 0, 1, gap / torch.where(closing == 0, 1, closing))
+
+
+def _total(multipliers: Tensor, way: Tensor, rows: int) -> Tensor:
+    """What multipliers (K, ...) make of a way (...), (K, rows)."""
+    made = multipliers.double() * way.double()
+    return made.reshape(len(made), rows, -1).sum(2)
+
+
+def _chosen(is_first: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """The rows (K, rows) of one or the other of two values (K, ...)."""
+    shape = *is_first.shape, -1
+    chosen = torch.where(is_first[:, :, None], first.reshape(shape), second.reshape(shape))
+    return chosen.reshape(first.shape)

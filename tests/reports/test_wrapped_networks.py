@@ -208,6 +208,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "chain": {"view": "chain", "n_samples": 2},
     "features": {"view": "features"},
     "evidence": {"view": "evidence"},
+    "relay": {"view": "relay"},
 }
 
 
@@ -217,14 +218,14 @@ def test_a_network_keeps_its_weights_hooks_and_flags(net: nn.Module, kind: str, 
     before, answers = everything(net), answered(net)
     given = {"target": 1, "regions": grid(x, 3, 3), **CALLS[call]}
     infomask = InfoMask(net)
-    cannot = {"features": NO_FEATURES, "evidence": NO_EVIDENCE}
+    cannot = {"features": NO_FEATURES, "evidence": NO_EVIDENCE, "relay": NO_EVIDENCE}
     if kind in cannot.get(call, ()):
         with pytest.raises(ValueError, match=r"is TorchScript|has hooks|cannot trace it"):
             infomask.score_regions(x, **given)
     else:
         found = infomask.score_regions(x, **given)
         wanted = InfoMask(plain()).score_regions(x, **{**given, "engine": "auto"})
-        assert wanted.scores.abs().max() > (0.01 if call == "evidence" else 0.1)
+        assert wanted.scores.abs().max() > (0.01 if call in ("evidence", "relay") else 0.1)
         if kind not in OTHER:
             torch.testing.assert_close(found.scores, wanted.scores, rtol=1e-4, atol=1e-5)
         options = {name: value for name, value in given.items() if name != "target"}
