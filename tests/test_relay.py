@@ -675,7 +675,7 @@ def test_layers_and_sizes():
 
 def test_masks_boxes_files_and_windows(tmp_path):
     net, x = gated(), images(2, 3, 16, 12).double()
-    given = {"target": 1, "view": "relay"}
+    given = {"target": net(x).argmax(1), "view": "relay"}
     found = InfoMask(net).score_regions(x, **given, input_sizes=[None, HalfCrops(12)])
     assert (found.view, "relay" in found.engine) == ("relay", True)
     found.save(tmp_path / "map")

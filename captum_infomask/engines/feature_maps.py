@@ -110,7 +110,7 @@ def relay_maps(recording: Recording, inputs: Tensor, output: Tensor) -> list[Fea
     else:
         fit = [one for one in _after_layers(recording, found) if one.cells <= _MOST_CELLS]
         finest = max(fit, key=lambda one: one.cells, default=last)
-        chosen = [last] if finest is last else [last, finest]
+        chosen = [last, finest] if finest.cells > last.cells else [last]
     return [feature_map(recording, one.value, one.made + 1, inputs) for one in chosen]
 
 
