@@ -154,12 +154,11 @@ def test_channels_of_their_own_are_averaged_by_themselves(photo):
 
 @pytest.mark.parametrize("size", [(16, 16), (64, 64), (40, 120), (160, 160), (260, 240)])
 def test_superpixels_have_their_least_size(size):
-    """A scale's in pixels of 224², a tenth of small pictures, the area's share of larger ones."""
+    """A share of the picture."""
     area = size[0] * size[1]
     labels = label_maps("superpixels", (torch.rand(1, 3, *size),), 0)[0]
-    for scale, own in zip((50, 100, 200, 400), labels, strict=True):
-        least = min(scale * max(1, area / 224**2), area / 10)
-        assert own.flatten().bincount().min() >= round(least)
+    for share, own in zip((0.004, 0.008, 0.016, 0.032), labels, strict=True):
+        assert own.flatten().bincount().min() >= round(share * area)
     assert labels[0].max() >= 1
 
 

@@ -25,11 +25,11 @@ from captum_infomask.regions.superpixels import in_unit_range, superpixels
 
 Sharpen: TypeAlias = Literal["superpixels"] | Regions | Sequence[Regions] | Callable[[Picture], Any]
 
-# For pictures of 224² pixels, where a scale is the least size too: for others the scales follow the
-# side, the least sizes the area of larger ones, and are a share of the smallest at most. All were
-# chosen by measurement (docs/regions.md). Smoothing would make thin superpixels along sharp edges.
-_SCALES, _SIDE = (50, 100, 200, 400), 224
-_SHARE = 0.1
+# Scales are for pictures of 224² pixels, and follow the side of others; least sizes are shares of
+# the picture. All were chosen by measurement (docs/regions.md). Smoothing would make thin
+# superpixels along sharp edges.
+_SCALES, _SIDE = (50, 300, 1800, 12000), 224
+_LEAST = (0.004, 0.008, 0.016, 0.032)
 _MOST = 512 * 512  # pixels: felzenszwalb's time grows faster than their number
 _MAPS = 64  # that are averaged at a time
 
@@ -172,8 +172,7 @@ def _default(picture: Picture) -> Labels:
         return _default(picture)[:, rows[:, None], columns]
     colours = rgb2lab(picture) / 100 if channels == 3 else picture
     side = math.sqrt(height * width) / _SIDE
-    most = _SHARE * height * width
-    least = [max(1, round(min(scale * max(1, side**2), most))) for scale in _SCALES]
+    least = [max(1, round(share * height * width)) for share in _LEAST]
     # It warns of images of other than one or three channels, "which may not be intended".
     with quiet("Got image with third dimension"):
         return np.stack(

@@ -9,17 +9,16 @@ import torch
 import torch.nn.functional as F
 from captum.attr import KernelShap, Lime, Occlusion
 from scipy.ndimage import sobel
-from skimage.segmentation import felzenszwalb
 from torch import Tensor, nn
 
 from captum_infomask import superpixels
 from captum_infomask.comparison.controls import centred_blob, uniform_noise
 from captum_infomask.comparison.windows import chosen_windows
+from captum_infomask.regions.sharpening import averaged, label_maps
 
 from .cases import Attribute
 
 _AT_ONCE = 8  # pictures in a forward pass
-_SCALES = (50, 100, 200, 400)
 
 
 def grad_cam(layer: nn.Module, network: nn.Module, picture: Tensor, target: int) -> Tensor:
@@ -83,19 +82,11 @@ def _scaled(plane: Tensor) -> Tensor:
 
 
 def snapped(method: Attribute, network: nn.Module, picture: Tensor, target: int) -> Tensor:
-    """The mean of a method's map over superpixels of four scales."""
+    """The mean of a method's map over the superpixels that sharpen InfoMask's."""
     plane = method(network, picture, target)
-    low, high = picture.min(), picture.max()
-    shown = ((picture[0] - low) / (high - low).clamp_min(1e-6)).permute(1, 2, 0).double().numpy()
-    smallest = max(10, 50 * plane.numel() // 224**2)
-    means = []
-    for scale in _SCALES:
-        labels = felzenszwalb(shown, scale=scale, sigma=0.8, min_size=smallest).flatten()
-        places = torch.from_numpy(labels.astype(np.int64))
-        sums = torch.zeros(int(places.max()) + 1, dtype=plane.dtype)
-        sums.scatter_add_(0, places, plane.flatten())
-        means.append((sums / torch.bincount(places))[places])
-    return torch.stack(means).mean(0).view_as(plane)
+    labels = label_maps("superpixels", (picture,), 0)
+    assert labels is not None, "superpixels are asked for"
+    return averaged(plane[None, None], labels)[0, 0]
 
 
 @contextmanager
