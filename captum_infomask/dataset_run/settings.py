@@ -19,6 +19,7 @@ from captum_infomask.engines.choose import EngineName
 from captum_infomask.masks import Rule
 from captum_infomask.regions.base import Regions
 from captum_infomask.scores.groups import CheckedGroups
+from captum_infomask.views.choose import OF_FEATURES
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +57,7 @@ class RunSettings:
     @property
     def further(self) -> list[str]:
         """The columns that rows have besides those of every run."""
-        of_view = ["explained", "residual"] if self.options["view"] in ("evidence", "relay") else []
+        of_view = ["explained", "residual"] if self.options["view"] in OF_FEATURES else []
         told = [name for name in ("contrast", "sharpen") if self.options.get(name) is not None]
         return of_view + [{"sharpen": "superpixels"}.get(name, name) for name in told]
 

@@ -22,7 +22,7 @@ from captum_infomask.views.features import Features
 from captum_infomask.views.in_place import Drop, Keep
 
 ViewName = Literal["crop", "keep", "drop", "chain", "features", "evidence", "relay"]
-_OF_FEATURES = ("evidence", "relay")
+OF_FEATURES = ("evidence", "relay")
 Reference = Literal["prior", "blank"]
 CropSize = tuple[int, int] | Literal["native"] | None
 CropSizes = CropSize | list[CropSize]
@@ -53,13 +53,13 @@ def choose_view(
     for option, own, is_given in (
         ("crop_size", ("crop",), crop_size is not None),
         ("crop_margin", ("crop",), crop_margin != 0.0),
-        ("layer", _OF_FEATURES, layer is not None),
-        ("input_sizes", _OF_FEATURES, input_sizes is not None),
+        ("layer", OF_FEATURES, layer is not None),
+        ("input_sizes", OF_FEATURES, input_sizes is not None),
     ):
         if is_given and name not in own:
             words = " or ".join(f"view={each!r}" for each in own)
             raise ArgumentError(f"Expected `{option}` with {words} only; got view={name!r}.")
-    if name in ("drop", "chain", *_OF_FEATURES) and reference is not None:
+    if name in ("drop", "chain", *OF_FEATURES) and reference is not None:
         raise ArgumentError(
             f"Expected `reference` with view='crop' or view='keep'; view={name!r} is a "
             f"difference and needs none."
@@ -70,7 +70,7 @@ def choose_view(
         return Keep(reference=str(reference or "blank"), n_samples=count)
     if name == "chain":
         return Chain(_even(count or _ORDERS), seed)
-    if name in _OF_FEATURES:
+    if name in OF_FEATURES:
         _check_unused(name, n_samples=count)
         is_told = baselines is not None or imputer is not None
         return Evidence.checked(layer, input_sizes, from_blank=is_told, is_relayed=name == "relay")
