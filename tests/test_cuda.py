@@ -63,7 +63,7 @@ pytestmark = [
 ]
 needs_gpu = pytest.mark.skipif(not ON_GPU, reason="only a GPU has this")
 
-VIEWS = ["crop", "keep", "drop", "chain", "features"]
+VIEWS = ["crop", "keep", "drop", "chain", "features", "evidence", "relay"]
 DONORS = torch.randn(9, 3, 12, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 CLOSE = 1e-9  # of float64 numbers
 
@@ -124,6 +124,38 @@ def test_every_view_gives_the_numbers_of_the_cpu(view, x, untouched_generator):
     assert_close(found.total, wanted.total)
     assert_close(attributions, wanted.attributions())
     assert_close(found.attributions(), wanted.attributions())
+
+
+@pytest.mark.parametrize("view", ["evidence", "relay"])
+@pytest.mark.parametrize("make", [SmallNet, Pooling, torchvision_network])
+def test_maps_from_features_give_the_numbers_of_the_cpu(view, make, untouched_generator):
+    net = make().double().eval()
+    side = 32 if make is torchvision_network else 12
+    generator = torch.Generator().manual_seed(3)
+    pictures = torch.randn(2, 3, side, side, generator=generator, dtype=torch.float64)
+    options: dict[str, Any] = {"target": [1, 0], "view": view, "sharpen": "superpixels"}
+    wanted = InfoMask(net).score_regions(pictures, **options)
+    there = moved(net)
+    with unchanged(there):
+        found = InfoMask(there).score_regions(moved(pictures), **options)
+        every = InfoMask(there).score_classes(moved(pictures), classes=[0, 1], view=view)
+    assert_close(found.attributions(), wanted.attributions())
+    assert_close(found.explained, wanted.explained)
+    first = InfoMask(net).score_regions(pictures, target=0, view=view)
+    assert_close(every.total[:, 0], first.total)
+    assert_close(every.scores[..., 0], first.scores)
+
+
+@pytest.mark.parametrize("view", ["evidence", "relay"])
+@pytest.mark.parametrize("tf32", [True, False])
+def test_maps_from_features_are_complete_in_float32(view, tf32):
+    net = moved(SmallNet().float().eval())
+    pictures = moved(torch.randn(2, 3, 48, 40, generator=torch.Generator().manual_seed(3)))
+    with tf32_is(tf32):
+        found = InfoMask(net).score_regions(pictures, target=1, view=view)
+    off = found.attributions()[:, 0].sum((1, 2)) - found.explained
+    assert found.explained.abs().min() > 0.1
+    assert off.abs().max() <= (0.01 if tf32 else 1e-3)
 
 
 @pytest.mark.parametrize("view", ["keep", "drop"])

@@ -80,6 +80,9 @@ def test_the_page_has_every_table(run):
     exact = {(row[1], row[2]): float(row[3]) for row in section(page, "Exactness")}
     assert ("bfloat16 autocast", "plain") not in exact
     assert exact["float32", "incremental"] < 1e-5 < exact["bfloat16 autocast", "batched"] < 0.1
+    maps = {row[0]: row for row in section(page, "small: one map")}
+    assert maps["Grad-CAM"][2] == "1.00 [1.00, 1.00]"
+    assert list(maps)[-3:] == ["relay", "relay, TF32", "relay, superpixels"]
     compiled = [row[0] for row in section(page, "small: `torch.compile`")]
     assert "Occlusion, bfloat16, compiled" in compiled
     assert "Backend: `eager`" in page

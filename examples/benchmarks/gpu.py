@@ -21,7 +21,7 @@ from xml.etree import ElementTree
 
 import torch
 from exactness import exactness
-from gpu_contenders import BFLOAT16, Row, compiled_rows, eager_rows, tf32_is
+from gpu_contenders import BFLOAT16, Row, compiled_rows, eager_rows, map_rows, tf32_is
 from gpu_tables import page
 from interleave import by_clock, interleaved, timed
 from machine import machine
@@ -38,7 +38,7 @@ MODELS = ["resnet50", "vit_b_16", "resnet18", "mobilenet_v2", "timm/vit_small_pa
 COMPILED = ["resnet50", "vit_b_16"]
 QUICK = ["resnet18", "timm/vit_small_patch16_224"]
 # Seconds that must be left before a part begins.
-NEEDED = {"speed": 50, "exactness": 20, "compiled": 100}
+NEEDED = {"maps": 20, "speed": 50, "exactness": 20, "compiled": 100}
 PRECISIONS: dict[str, tuple[bool, dict[str, str | Engine]]] = {
     "float32": (False, {"batched": "batched", "incremental": "incremental"}),
     "TF32": (True, {"batched": "batched", "incremental": "incremental"}),
@@ -75,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "sizes": ", ".join(map(str, options.sizes)),
         "backend": options.backend,
         "tests": run_tests(options, left) if options.tests else None,
+        "maps": [],
         "speed": [],
         "exactness": [],
         "compiled": [],
@@ -94,7 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def order(options: Namespace) -> list[tuple[str, str]]:
     """What is measured, the most telling first: networks and parts."""
-    asked = {"exactness": options.models, "speed": options.models, "compiled": options.compiled}
+    parts = ("exactness", "maps", "speed")
+    asked = dict.fromkeys(parts, options.models) | {"compiled": options.compiled}
     return [
         (name, part) for name in options.models for part, names in asked.items() if name in names
     ]
@@ -107,6 +109,12 @@ def subject_of(options: Namespace, name: str) -> Subject:
         1, 3, options.side, options.side, generator=torch.Generator().manual_seed(1)
     )
     return Subject(name, made, picture.to(options.device), options.window, options.stride)
+
+
+def maps(options: Namespace, subject: Subject) -> list[dict[str, Any]]:
+    """Whole maps from features and gradients."""
+    rows = map_rows(subject)
+    return [timed_rows(subject, rows, dict.fromkeys(rows), options.rounds)]
 
 
 def speed(options: Namespace, subject: Subject) -> list[dict[str, Any]]:
@@ -156,7 +164,7 @@ def exact(options: Namespace, subject: Subject) -> list[dict[str, Any]]:
     return records
 
 
-PARTS = {"speed": speed, "exactness": exact, "compiled": compiled}
+PARTS = {"maps": maps, "speed": speed, "exactness": exact, "compiled": compiled}
 
 
 def run_tests(options: Namespace, left: Left) -> dict[str, Any]:

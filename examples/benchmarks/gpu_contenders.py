@@ -1,4 +1,4 @@
-# What is timed on a GPU: Captum's Occlusion and InfoMask's engines, in every precision and layout.
+# What is timed on a GPU: Captum's methods and InfoMask's, in every precision and layout.
 from __future__ import annotations
 
 import copy
@@ -6,12 +6,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
+from captum.attr import IntegratedGradients
 from contenders import PLAIN, Contender, contenders, info_mask
-from subjects import Subject
+from subjects import TARGET, Subject
 from torch import Tensor, nn
 
+from captum_infomask import InfoMask
+from captum_infomask._checks import ArgumentError
+from captum_infomask.comparison.calls import Attribute, grad_cam
+from captum_infomask.comparison.layers import feature_map
 from captum_infomask.engines.base import Engine
 from captum_infomask.engines.batched import Batched
 
@@ -131,6 +137,52 @@ def compiled_rows(sizes: Sequence[int], subject: Subject, backend: str) -> dict[
         "incremental, TF32": Row(_engine("incremental")),
     }
     return {name: row for name, row in found.items() if row.contender.suits(subject)}
+
+
+def map_rows(subject: Subject) -> dict[str, Row]:
+    """The lines of the table of maps from features and gradients, all but one in float32."""
+    found = {
+        "forward pass": _map(_forward),
+        "integrated gradients, 32 points": _map(_integrated_gradients),
+        "evidence": _map(partial(_info_mask, view="evidence")),
+        "relay": _map(partial(_info_mask, view="relay")),
+        "relay, TF32": _map(partial(_info_mask, view="relay"), tf32=True),
+        "relay, superpixels": _map(partial(_info_mask, view="relay", sharpen="superpixels")),
+    }
+    try:
+        layer = feature_map(subject.network, subject.picture)
+    except ArgumentError:  # tokens have no map that Captum's method could read
+        return found
+    method = grad_cam(layer.module, channels_last=layer.channels_last)
+    return {"Grad-CAM": _map(partial(_grad_cam, method)), **found}
+
+
+def _map(method: Callable[[Subject], None], *, tf32: bool = False) -> Row:
+    def make(subject: Subject, views: int | None) -> Callable[[], str]:
+        def call() -> str:
+            method(subject)
+            return ""
+
+        return call
+
+    return Row(Contender(make), tf32=tf32)
+
+
+def _forward(subject: Subject) -> None:
+    with torch.no_grad():
+        subject.network(subject.picture)
+
+
+def _grad_cam(method: Attribute, subject: Subject) -> None:
+    method(subject.network, subject.picture, TARGET, False)
+
+
+def _integrated_gradients(subject: Subject) -> None:
+    IntegratedGradients(subject.network).attribute(subject.picture, target=TARGET, n_steps=32)
+
+
+def _info_mask(subject: Subject, **settings: Any) -> None:
+    InfoMask(subject.network).attribute(subject.picture, target=TARGET, **settings)
 
 
 def _engine(engine: str | Engine, sizes: Sequence[int | None] = (None,)) -> Contender:

@@ -31,6 +31,10 @@ themselves unless their line says otherwise. *plain* is InfoMask without a folde
 _MEMORY = """Memory is the most that was held during a first call, beyond what was there before: the
 network and the picture are not in it, copies of weights are."""
 
+_MAPS = """Whole calls with default settings, float32 unless a line says TF32; superpixels are found
+on the processor. Grad-CAM is Captum's, told its layer, brought to the picture's size; a vision
+transformer has no layer that it could read."""
+
 _COMPILED = """`torch.compile` is the honest baseline: it makes any network faster without InfoMask.
 The first call's seconds, less a later call's, are those of compilation, once for every size of
 batch; they are paid in every process. Backend: `{backend}`."""
@@ -43,6 +47,10 @@ beyond it is the engine's own."""
 def page(found: Record) -> str:
     """All that was found, as Markdown."""
     parts = [_HEAD.format(**found), tests(found["tests"])]
+    for record in found["maps"]:
+        parts.append(f"## {record['network']}: one map\n\n{maps(record)}")
+    if found["maps"]:
+        parts.append(_MAPS)
     for record in found["speed"]:
         parts.append(f"## {record['network']}: speed and memory\n\n{speed(record)}")
     if found["speed"]:
@@ -68,6 +76,22 @@ def tests(found: Record | None) -> str:
     return f"## Tests\n\n`{found['command']}`: {words}, in {found['seconds']:.0f} s.\n{failures}"
 
 
+def maps(record: Record) -> str:
+    """A line for every method: its time, and how many times the first one's."""
+    base = next(iter(record["rows"].values()))
+    head = ["", "ms", f"times as long as {_first(record)}", "memory, MiB"]
+    lines = [
+        [
+            name,
+            spread([1000 * s for s in row["seconds"]], 1),
+            spread(_ratios(row, base), 2),
+            _mebibytes(row),
+        ]
+        for name, row in record["rows"].items()
+    ]
+    return markdown(head, lines)
+
+
 def speed(record: Record) -> str:
     """A line for every contender: its time, how many times the first one's speed, its memory."""
     base = next(iter(record["rows"].values()))
@@ -78,7 +102,7 @@ def speed(record: Record) -> str:
             "own" if row["views"] is None else str(row["views"]),
             spread([1000 * s for s in row["seconds"]], 1),
             spread(_ratios(base, row), 2),
-            "" if math.isnan(row["bytes"]) else f"{row['bytes'] / 2**20:,.0f}",
+            _mebibytes(row),
         ]
         for name, row in record["rows"].items()
     ]
@@ -125,6 +149,10 @@ def _first(record: Record) -> str:
 
 def _ratios(base: Record, row: Record) -> list[float]:
     return [a / b for a, b in zip(base["seconds"], row["seconds"], strict=True)]
+
+
+def _mebibytes(row: Record) -> str:
+    return "" if math.isnan(row["bytes"]) else f"{row['bytes'] / 2**20:,.0f}"
 
 
 def _ran(name: str, row: Record) -> str:
