@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +21,10 @@ from captum_infomask._types import (
     TensorOrTensors,
 )
 from captum_infomask.engines.base import Engine
+from captum_infomask.engines.by_default import CHEAPEST, FINEST, of_view
 from captum_infomask.engines.choose import EngineName
+from captum_infomask.engines.evidence import EvidencePasses
+from captum_infomask.engines.passes import Passes
 from captum_infomask.engines.prepare import check_order, check_place, prepare
 from captum_infomask.engines.untouched import modes_kept
 from captum_infomask.imputers.base import Imputer
@@ -36,7 +40,7 @@ from captum_infomask.scores.classes import (
     checked_classes,
     choose_classes,
 )
-from captum_infomask.scores.contrast import Contrast, EveryClass, checked_contrast
+from captum_infomask.scores.contrast import Against, Contrast, EveryClass, checked_contrast
 from captum_infomask.scores.groups import Groups
 from captum_infomask.scores.heads import Head
 from captum_infomask.scores.information import Prior, Score, TrainedWith, Unit
@@ -152,7 +156,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         additional_forward_args: AdditionalForwardArgs = None,
         feature_mask: TensorOrTensors | None = None,
         *,
-        view: ViewName = "crop",
+        view: ViewName | None = None,
         contrast: Contrast = None,
         sliding_window_shapes: tuple[Any, ...] | None = None,
         strides: int | tuple[Any, ...] | None = None,
@@ -401,7 +405,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         additional_forward_args: AdditionalForwardArgs = None,
         feature_mask: TensorOrTensors | None = None,
         *,
-        view: ViewName = "crop",
+        view: ViewName | None = None,
         contrast: Contrast = None,
         sliding_window_shapes: tuple[Any, ...] | None = None,
         strides: int | tuple[Any, ...] | None = None,
@@ -452,13 +456,13 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         against = checked_contrast(
             contrast, None if table is None else table[:, :1], len(tensors[0]), self.score, overlap
         )
-        passes = prepare(
+        prepared = partial(
+            prepare,
             self.forward_func,
             tensors,
             baselines,
             additional_forward_args,
             feature_mask,
-            view=view,
             sliding_window_shapes=sliding_window_shapes,
             strides=strides,
             regions=regions,
@@ -476,6 +480,23 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             layer=layer,
             input_sizes=input_sizes,
         )
+        is_tuple = isinstance(inputs, tuple)
+
+        def read(passes: Passes | EvidencePasses) -> InfoMap:
+            return self._map(passes, table, against, show_progress, overlap, is_tuple)
+
+        return of_view(view, tensors, FINEST, prepared, read)
+
+    def _map(
+        self,
+        passes: Passes | EvidencePasses,
+        table: Tensor | None,
+        against: Against | None,
+        show_progress: bool,
+        overlap: str,
+        is_tuple: bool,
+    ) -> InfoMap:
+        """Run the passes, and read every region."""
         with passes.running(self.get_name(), show_progress) as bar:
             reader: Reader = self.score
             told = None
@@ -492,7 +513,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         if told is None:
             passes.doubt_lone_parts(
                 self.score,
-                torch.zeros(len(tensors[0]), 1).long() if table is None else table[:, :1],
+                torch.zeros(len(total.information), 1).long() if table is None else table[:, :1],
                 total.map(lambda part: part[:, None]),
                 found.map(lambda part: part[..., None]),
             )
@@ -502,7 +523,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             blank,
             unit=self.score.unit,
             overlap=overlap,
-            is_tuple=isinstance(inputs, tuple),
+            is_tuple=is_tuple,
             contrast=None if told is None else told.classes[..., 0],
         )
 
@@ -566,7 +587,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         Source: arXiv 1910.02629, Sec. 5, for every class at once.
         """
         tensors = check_inputs(inputs)
-        check_order(tensors, baselines, None, options.get("view", "crop"), by="classes")
+        check_order(tensors, baselines, None, options.get("view"), by="classes")
         asked = checked_classes(classes, top_k, len(tensors[0]))
         if isinstance(asked, Tensor):
             for column in asked.T:
@@ -574,7 +595,9 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         n = len(tensors[0])
         known = asked if isinstance(asked, Tensor) else torch.empty(n, 0, dtype=torch.long)
         against = checked_contrast(contrast, known, n, self.score, overlap)
-        passes = prepare(
+        view = options.pop("view", None)
+        prepared = partial(
+            prepare,
             self.forward_func,
             tensors,
             baselines,
@@ -584,6 +607,23 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             seed=seed,
             **options,
         )
+        is_tuple = isinstance(inputs, tuple)
+
+        def read(passes: Passes | EvidencePasses) -> ClassMaps:
+            return self._class_maps(passes, asked, against, show_progress, overlap, is_tuple)
+
+        return of_view(view, tensors, CHEAPEST, prepared, read)
+
+    def _class_maps(
+        self,
+        passes: Passes | EvidencePasses,
+        asked: Tensor | int | None,
+        against: Against | None,
+        show_progress: bool,
+        overlap: str,
+        is_tuple: bool,
+    ) -> ClassMaps:
+        """Run the passes, and read every region for every class that is asked for."""
         with passes.running(self.get_name(), show_progress) as bar:
             classes_read = ClassScore(self.score)
             reader: Reader = classes_read
@@ -606,7 +646,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             blank,
             unit=self.score.unit,
             overlap=overlap,
-            is_tuple=isinstance(inputs, tuple),
+            is_tuple=is_tuple,
             contrast=None if told is None else told.classes,
         )
         priors = all_log_priors(chosen, every.information, self.score) if told is None else None

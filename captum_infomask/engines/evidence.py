@@ -46,6 +46,10 @@ _MISSING = {torch.float64: 1e-7}
 _MISSING_ELSE = 1e-3
 
 
+class UnfitError(ArgumentError):
+    """A network's features cannot be had."""
+
+
 @dataclass(frozen=True, eq=False)
 class MapPart:
     """What was found at one size and layer.
@@ -216,7 +220,7 @@ class RunningEvidence:
         scores = scores.reshape(n, len(cells), -1)
         return MapPart(cells, scores, missing.unflatten(0, (n, frames)).mean(1))
 
-    def _unfit(self, reason: object) -> ArgumentError:
+    def _unfit(self, reason: object) -> UnfitError:
         if self._call.generators.drew or self._call.libraries.found:
             reason = "it draws random numbers, which model.eval() turns off in most networks"
         return _unfit(reason)
@@ -489,9 +493,9 @@ def _named(forward_func: object, name: str) -> nn.Module:
     return named_layer(forward_func, name)
 
 
-def _unfit(reason: object) -> ArgumentError:
+def _unfit(reason: object) -> UnfitError:
     """The error for a network whose features cannot be had."""
-    return ArgumentError(
+    return UnfitError(
         f"Expected `forward_func` to have a feature map for view='evidence' and 'relay'; {reason}. "
         f"Pass layer= to name one, or view='drop'."
     )

@@ -47,7 +47,8 @@ def prepare(
     additional_forward_args: AdditionalForwardArgs,
     feature_mask: TensorOrTensors | None,
     *,
-    view: ViewName = "crop",
+    view: ViewName,
+    is_default: bool = False,
     sliding_window_shapes: tuple[Any, ...] | None = None,
     strides: int | tuple[Any, ...] | None = None,
     regions: Regions | list[Regions] | None = None,
@@ -65,7 +66,10 @@ def prepare(
     layer: Layers = None,
     input_sizes: InputSizes = None,
 ) -> Passes | EvidencePasses:
-    """Check every argument, and describe the forward passes; nothing runs yet."""
+    """Check every argument, and describe the forward passes; nothing runs yet.
+
+    A view that is taken by default is sharpened where it is ``relay``, of pictures without regions.
+    """
     check_initialised("forward_func", forward_func)
     one_of("overlap", overlap, OVERLAPS)
     check_sharpen(sharpen, tensors)
@@ -125,6 +129,9 @@ def prepare(
     draws = draws_of(stand_ins, chosen, seed)
     scenes = tuple(Scene(tensors, made, draw.prepare(tensors)) for draw in draws)
     chosen.check(scenes[0])
+    if is_default and view == "relay" and not has_regions and sharpen is None:
+        is_picture = tensors[0].dim() == 4 and bool(tensors[0].isfinite().all())
+        sharpen = "superpixels" if is_picture else None
     superpixels = label_maps(sharpen, tensors, seed)
     if isinstance(chosen, Evidence):
         return EvidencePasses(call, chosen, scenes[0], superpixels, has_regions=has_regions)
