@@ -1,9 +1,9 @@
-# Which view is taken where none is named: the best one that the inputs and the network suit.
+# Which view is taken where none is named: what the arguments ask for, or the best that suits.
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from captum_infomask._types import Tensors
 from captum_infomask.engines.evidence import EvidencePasses, UnfitError
@@ -11,36 +11,59 @@ from captum_infomask.engines.passes import Passes
 from captum_infomask.views.choose import ViewName
 
 Prepare = partial[Passes | EvidencePasses]
-_OF_FEATURES = ("layer", "input_sizes")
 _Found = TypeVar("_Found")
 
-FINEST: Sequence[ViewName] = ("relay", "drop")
-CHEAPEST: Sequence[ViewName] = ("evidence", "drop")
+FINEST: ViewName = "relay"
+CHEAPEST: ViewName = "evidence"
+
+# Options by the views that have them, and what each is where it is not given.
+_OF_CROP: dict[str, Any] = {"crop_size": None, "crop_margin": 0.0, "reference": None}
+_OF_DROP: dict[str, Any] = {
+    "imputer": None, "engine": "auto", "n_samples": None, "overlap": "mean"
+}  # fmt: skip
+_OF_FEATURES: dict[str, Any] = {"layer": None, "input_sizes": None}
 
 
 def of_view(
     view: ViewName | None,
     tensors: Tensors,
-    names: Sequence[ViewName],
+    best: ViewName,
     prepared: Prepare,
     read: Callable[[Passes | EvidencePasses], _Found],
 ) -> _Found:
-    """What is read of a view, or of the first by default that suits.
+    """What is read of a view; of None, of the one that the arguments, inputs and network suit.
+
+    It is ``crop`` or ``drop`` where an option of theirs is given, else the best view of features,
+    and ``drop`` where there are several inputs, no places in them or no features in the network.
 
     Args:
-        view: The view; None takes one of those by default.
-        tensors: The inputs: views of features need one, with places.
-        names: The views by default; the last one suits all.
+        view: The view, or None.
+        tensors: The inputs.
+        best: The view of features.
         prepared: Makes the passes of a view.
         read: Runs passes, and reads them.
     """
     if view is not None:
         return read(prepared(view=view))
-    has_places = len(tensors) == 1 and tensors[0].dim() >= 3
-    for name in names[:-1] if has_places else ():
-        try:
-            return read(prepared(view=name, is_default=True))
-        except UnfitError:
-            if any(prepared.keywords.get(option) is not None for option in _OF_FEATURES):
-                raise
-    return read(prepared(view=names[-1], is_default=True))
+    options = prepared.keywords
+    if not _is_given(options, _OF_FEATURES):
+        if _is_given(options, _OF_CROP):
+            return read(prepared(view="crop"))
+        if _is_given(options, _OF_DROP) or len(tensors) > 1 or tensors[0].dim() < 3:
+            return read(prepared(view="drop"))
+    try:
+        return read(prepared(view=best, is_default=True))
+    except UnfitError:
+        if _is_given(options, _OF_FEATURES):
+            raise
+    return read(prepared(view="drop"))
+
+
+def _is_given(options: dict[str, Any], absent: dict[str, Any]) -> bool:
+    return any(
+        name in options and not _is_same(options[name], value) for name, value in absent.items()
+    )
+
+
+def _is_same(given: Any, absent: Any) -> bool:
+    return given is absent or (isinstance(given, str | float) and given == absent)
