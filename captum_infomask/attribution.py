@@ -229,13 +229,19 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
                 as it is.
             feature_mask: Regions as an integer label per element, in Captum's form.
             view: ``crop``, ``keep``, ``drop``, ``chain``, ``features``, ``evidence`` or ``relay``.
+                None takes ``relay``, over superpixels of pictures for which no regions are given;
+                ``drop`` for networks without features, several inputs or inputs (N, F), and where
+                ``imputer``, ``engine``, ``n_samples`` or ``overlap`` is given; ``crop`` where
+                ``crop_size``, ``crop_margin`` or ``reference`` is. ``InfoMap.view`` says which
+                one it was.
             contrast: A class that the target is told from, a list or 1-D tensor with one per
                 example, or ``runner_up``: the likeliest class of the whole picture (by p(y | x),
                 with the prior) but the target. At the target's place, where it has one. Not with
                 ``overlap="mixture"``.
             sliding_window_shapes: Regions as Occlusion's windows, without the batch dimension,
-                channel first. Where no regions are given at all, images get windows of a quarter
-                of their sides, an eighth apart; other inputs get one region per element.
+                channel first. Where no regions are given at all, ``evidence`` and ``relay`` share
+                out among the cells of feature maps; other views give images windows of a quarter
+                of their sides, an eighth apart, and other inputs one region per element.
             strides: Occlusion's strides of the windows.
             regions: Regions made beforehand, e.g. by :func:`grid`; a list of them for several
                 scales, of whose attributions the mean is taken.
@@ -550,7 +556,9 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
     ) -> ClassMaps:
         """Information of each region about several classes, for the price of one.
 
-        Views do not depend on the target: the network runs as often as for a single class.
+        Views do not depend on the target: the network runs as often as for a single class. None
+        takes ``evidence`` in the place of ``relay``, which goes back through the network for each
+        class.
 
         Args:
             inputs: As in :meth:`attribute`.

@@ -61,7 +61,9 @@ def add_going_on(parser: argparse.ArgumentParser) -> None:
 def add_scores(parser: argparse.ArgumentParser) -> None:
     """Add the options of what is scored."""
     parser.add_argument(
-        "--view", help="crop, keep, drop, chain, features, evidence or relay (default: crop)"
+        "--view",
+        help="crop, keep, drop, chain, features, evidence or relay (default: relay over "
+        "superpixels, or drop where the network has no features)",
     )
     parser.add_argument(
         "--contrast",
@@ -204,12 +206,13 @@ def add_metrics(parser: argparse.ArgumentParser) -> None:
 
 
 def add_windows(parser: argparse.ArgumentParser) -> None:
-    """Add the options of InfoMask's and Occlusion's windows."""
+    """Add the options of windows."""
     parser.add_argument(
         "--window",
         type=int,
         metavar="PIXELS",
-        help="side of the windows (default: a quarter of the picture's, as the network sees it)",
+        help="side of the windows of Occlusion and of InfoMask's views of regions (default: a "
+        "quarter of the picture's, as the network sees it)",
     )
     parser.add_argument(
         "--stride",

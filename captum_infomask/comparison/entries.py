@@ -125,11 +125,10 @@ class Entry:
             return self.given.score.unit
         return self.given.unit if isinstance(self.given, Method) else "a.u."
 
-    @property
-    def meaning(self) -> str:
-        """What the values say, in a few words."""
+    def meaning(self, view: str | None) -> str:
+        """What the values say, in a few words; of an InfoMask by the view that it took."""
         if isinstance(self.given, InfoMask):
-            meaning = MEANINGS.get(str(self.options.get("view", "crop")), "")
+            meaning = MEANINGS.get(str(view or self.options.get("view")), "")
             told = self.options.get("contrast") is not None
             return f"{meaning}, against another class" if told else meaning
         if isinstance(self.given, Attribution):

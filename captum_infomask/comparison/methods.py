@@ -75,7 +75,7 @@ class Setting:
         model: The network.
         inputs: (N, C, H, W): one pass of the first picture finds Grad-CAM's layer.
         layer: Grad-CAM's layer, if it is given.
-        windows: InfoMask's and Occlusion's.
+        windows: ``drop``'s and Occlusion's.
         fill: What hidden pixels become.
         score: How the network's outputs are read.
     """
@@ -105,16 +105,16 @@ def default_methods(
 ) -> dict[str, Any]:
     """Return the methods that :func:`compare` runs by default, to which others can be added.
 
-    InfoMask (``crop``) and its view ``drop``, Captum's LayerGradCam and Occlusion, and two maps
-    that see no network, as controls. For a network that ends in tokens, which have no feature map
-    for Grad-CAM, Captum's InputXGradient and IntegratedGradients come beside Grad-CAM's error.
+    InfoMask as it is by default and its view ``drop``, Captum's LayerGradCam and Occlusion, and two
+    maps that see no network, as controls. For a network that ends in tokens, which have no feature
+    map for Grad-CAM, Captum's InputXGradient and IntegratedGradients come beside Grad-CAM's error.
 
     Args:
         model: The network: images (N, C, H, W) → outputs (N, M).
         inputs: (N, C, H, W): one pass of the first picture finds Grad-CAM's layer.
         layer: Grad-CAM's layer or its name; None takes the last feature map.
-        sliding_window_shapes: InfoMask's and Occlusion's windows (C, h, w), in pixels; None takes
-            a quarter of the sides, an eighth apart.
+        sliding_window_shapes: The windows (C, h, w) of ``drop`` and Occlusion, in pixels; None
+            takes a quarter of the sides, an eighth apart.
         strides: Steps between windows.
         baselines: What hidden pixels become: a number, or a picture (1, C, H, W).
         head: What the outputs hold, as for :class:`InfoMask`, and so the four that follow; all
@@ -194,8 +194,9 @@ def _make(name: str, setting: Setting) -> Made:
     shapes, strides = setting.windows
     sliding = {"sliding_window_shapes": shapes, "strides": strides}
     if name in (INFO_MASK, DROP):
-        view = {} if name == INFO_MASK else {"view": "drop", "baselines": setting.fill}
-        return InfoMask(setting.model, **setting.score.arguments()), {**view, **sliding}
+        options = {"view": "drop", **sliding} if name == DROP else {}
+        method = InfoMask(setting.model, **setting.score.arguments())
+        return method, {"baselines": setting.fill, **options}
     if name == OCCLUSION:
         call = occlusion(shapes, strides, setting.score.log_probabilities, setting.fill)
         return Method(name, "nats", call, "Captum's, of log p(y | x)")

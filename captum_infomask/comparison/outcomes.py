@@ -33,7 +33,7 @@ def outcome_of(
     return MethodOutcome(
         name=entry.name,
         unit=entry.unit,
-        meaning=entry.meaning,
+        meaning=entry.meaning(next((one.infomap.view for one in found if one.infomap), None)),
         planes=planes,
         masks=masks,
         errors=tuple(one.error for one in found),

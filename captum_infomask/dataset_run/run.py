@@ -110,8 +110,9 @@ def run_dataset(
             classes: a picture's target is the group that its label is in, and a label in none is an
             error in its place.
         rule: Which pixels the mask keeps.
-        view_engine: ``engine`` of :meth:`InfoMask.score_regions`; if None, ``auto`` on a CPU, and
-            ``batched`` elsewhere, where ``auto`` would choose by the clock.
+        view_engine: ``engine`` of :meth:`InfoMask.score_regions`, for views that have several; if
+            None, ``auto`` on a CPU, and ``batched`` elsewhere, where ``auto`` would choose by the
+            clock.
         batch_size: Pictures that share forward passes; what suits the device if None.
         shard_size: Pictures of a file of results, all lost if a run is killed before it is
             written; at least 64, and a batch, if None.
@@ -123,7 +124,8 @@ def run_dataset(
         retry_errors: Score the bad pictures of the run that is gone on with anew.
         device: Where the network runs; CUDA if it is there, if None.
         show_progress: Show a progress bar on stderr, with pictures per second and the time left.
-        **options: The other keyword arguments of :meth:`InfoMask.attribute`, such as ``view``,
+        **options: The other keyword arguments of :meth:`InfoMask.attribute`, such as ``view`` (the
+            one that a picture of our own gets by default, if None, for all pictures),
             ``sliding_window_shapes`` and ``strides``, or ``seed``; ``contrast`` is one class for
             all pictures, or ``runner_up``.
 

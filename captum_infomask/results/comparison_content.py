@@ -28,8 +28,8 @@ _SCALES = (
     "(a.u.) have scales of their own."
 )
 _VIEWS = (
-    "InfoMask shows the network a region and nothing else. InfoMask drop shows it everything but "
-    "the region, and so counts only what the rest of the picture does not say too."
+    "InfoMask shares out what the network learns from the picture: its values add up to the "
+    "whole. InfoMask drop hides a region, and so counts only what the rest does not say too."
 )
 _CONTROLS = "Controls see no network: a method that does no better tells nothing of it."
 
