@@ -17,6 +17,7 @@ from captum_infomask.comparison.runner import Found
 from captum_infomask.report.content import Agreement, Column
 from captum_infomask.report.rows import BoolArray, FloatArray
 from captum_infomask.results.outcome import Difference, MethodOutcome, Numbers
+from captum_infomask.results.region_content import attributions_unit
 
 
 def outcome_of(
@@ -30,10 +31,11 @@ def outcome_of(
             planes[k], masks[k] = one.plane.numpy(), one.mask.numpy()
     values = {name: _values(name, metric, found) for name, metric in metrics.items()}
     curves = {name: tuple(_curve(one, name) for one in found) for name in metrics}
+    infomap = next((one.infomap for one in found if one.infomap is not None), None)
     return MethodOutcome(
         name=entry.name,
-        unit=entry.unit,
-        meaning=entry.meaning(next((one.infomap.view for one in found if one.infomap), None)),
+        unit=entry.unit if infomap is None else attributions_unit(infomap),
+        meaning=entry.meaning(None if infomap is None else infomap.view),
         planes=planes,
         masks=masks,
         errors=tuple(one.error for one in found),

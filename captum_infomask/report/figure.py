@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from captum_infomask._words import printable
-from captum_infomask.report.planes import shown_plane, smoothed_note
+from captum_infomask.report.planes import ARBITRARY, shown_plane, smoothed_note
 from captum_infomask.report.rows import BoolArray, MethodRow, PhotoArray
 from captum_infomask.report.tints import RGB, pale_grey, tint
 
@@ -181,31 +181,30 @@ def _write_heading(page: _Page, place: int, row: MethodRow) -> None:
         for number, part in enumerate(textwrap.wrap(f"failed: {row.error}", 80), start=1):
             page.text(page.column_left(0), line + 0.22 * number, part, 9)
         return
-    numbers = (
-        f"largest {row.result.largest:.2f} {row.unit}, mask {row.result.share:.0%} of the picture"
-    )
-    page.text(page.column_left(1), line, numbers, 9, color=GREY)
+    page.text(page.column_left(1), line, row.numbers, 9, color=GREY)
 
 
 def _limits(rows: Sequence[MethodRow]) -> list[float]:
-    """Largest magnitude that each row's colours reach: common to all rows in bits."""
+    """Largest magnitude that each row's colours reach: common to all rows of one unit."""
     own = [float(np.abs(row.result.attribution).max()) if row.result else 0.0 for row in rows]
-    bits = max(
-        (limit for limit, row in zip(own, rows, strict=True) if row.unit == "bits"), default=0
-    )
+    shared: dict[str, float] = {}
+    for limit, row in zip(own, rows, strict=True):
+        shared[row.unit] = max(shared.get(row.unit, 0.0), limit)
     return [
-        (bits if row.unit == "bits" else limit) or 1.0 for limit, row in zip(own, rows, strict=True)
+        (limit if row.unit == ARBITRARY else shared[row.unit]) or 1.0
+        for limit, row in zip(own, rows, strict=True)
     ]
 
 
 def _scale_groups(rows: Sequence[MethodRow]) -> list[range]:
-    """The rows of each colour bar: neighbours in bits share one."""
+    """The rows of each colour bar: neighbours of one unit share one."""
     groups: list[range] = []
     for place, row in enumerate(rows):
         if row.result is None:
             continue
         before = groups[-1] if groups else range(0)
-        if before.stop == place and row.unit == "bits" == rows[before.start].unit and before:
+        is_same = bool(before) and row.unit == rows[before.start].unit != ARBITRARY
+        if before.stop == place and is_same:
             groups[-1] = range(before.start, place + 1)
         else:
             groups.append(range(place, place + 1))

@@ -11,6 +11,29 @@ FloatArray: TypeAlias = npt.NDArray[np.float32]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 PhotoArray: TypeAlias = npt.NDArray[np.uint8]
 
+_PER_PIXEL, _PER_PERCENT = " per pixel", " per 1%"
+
+
+def density(unit: str) -> str:
+    """What values are counted in whose sum over the pixels is in the unit."""
+    return f"{unit}{_PER_PIXEL}"
+
+
+def as_shown(plane: FloatArray, unit: str) -> tuple[FloatArray, str]:
+    """A map as pictures and tables show it: a density's values per 1% of the picture.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_infomask.report.rows import as_shown, density
+        >>> plane, unit = as_shown(np.full((20, 20), 0.5, np.float32), density("bits"))
+        >>> float(plane[0, 0]), unit
+        (2.0, 'bits per 1%')
+    """
+    if not unit.endswith(_PER_PIXEL):
+        return plane, unit
+    scale = np.float32(plane.shape[-2] * plane.shape[-1] / 100)
+    return plane * scale, unit.removesuffix(_PER_PIXEL) + _PER_PERCENT
+
 
 @dataclass(frozen=True)
 class MethodResult:
@@ -67,3 +90,14 @@ class MethodRow:
     result: MethodResult | None = None
     error: str = ""
     meaning: str = ""
+
+    @property
+    def numbers(self) -> str:
+        """What a map's values come to, and what its mask keeps."""
+        if self.result is None:
+            return ""
+        values = f"largest {self.result.largest:.2f} {self.unit}"
+        if self.unit.endswith(_PER_PERCENT):
+            whole = 100 * float(self.result.attribution.mean())
+            values = f"sums to {whole:.2f} {self.unit.removesuffix(_PER_PERCENT)}"
+        return f"{values}, mask {self.result.share:.0%} of the picture"

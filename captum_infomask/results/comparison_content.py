@@ -111,15 +111,17 @@ def caption(comparison: Comparison, k: int) -> Caption:
 
 def method_rows(comparison: Comparison, k: int) -> tuple[MethodRow, ...]:
     """The rows of the figure of picture k."""
-    return tuple(
-        MethodRow(
-            name=outcome.name,
-            unit=outcome.unit,
-            result=None if outcome.errors[k] else MethodResult(outcome.planes[k], outcome.masks[k]),
-            error=outcome.errors[k],
-            meaning=outcome.meaning,
-        )
-        for outcome in comparison.outcomes
+    return tuple(_row(outcome, k) for outcome in comparison.outcomes)
+
+
+def _row(outcome: MethodOutcome, k: int) -> MethodRow:
+    plane, unit = outcome.shown(k)
+    return MethodRow(
+        name=outcome.name,
+        unit=unit,
+        result=None if outcome.errors[k] else MethodResult(plane, outcome.masks[k]),
+        error=outcome.errors[k],
+        meaning=outcome.meaning,
     )
 
 
@@ -142,11 +144,12 @@ def _picture(comparison: Comparison, k: int) -> PictureContent:
 
 def _map(outcome: MethodOutcome, k: int) -> MapContent:
     infomap = outcome.infomaps[k]
+    plane, unit = outcome.shown(k)
     curves = {name: found[k] for name, found in outcome.curves.items()}
     return MapContent(
         name=outcome.name,
-        unit=outcome.unit,
-        plane=None if outcome.errors[k] else outcome.planes[k],
+        unit=unit,
+        plane=None if outcome.errors[k] else plane,
         meaning=outcome.meaning,
         regions=None if infomap is None else region_scores(infomap, 0),
         error=outcome.errors[k],

@@ -3,9 +3,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from captum_infomask._words import printable
 from captum_infomask.report.table import text_table
 from captum_infomask.results.comparison_content import number, table_rows
+from captum_infomask.results.outcome import MethodOutcome
 
 if TYPE_CHECKING:
     from captum_infomask.results.comparison import Comparison
@@ -60,7 +63,7 @@ def _costs(comparison: Comparison) -> str:
         if outcome.failed:
             rows.append([*fields, "", ""])
             continue
-        largest = f"{outcome.mean('largest'):.2f} {outcome.unit}"
+        largest = _largest(outcome)
         rows.append([*fields, largest, _text(outcome.mean("share"), ".1%")])
     ends = [
         f"  failed: {outcome.errors[0]}" if outcome.failed else ""
@@ -93,3 +96,9 @@ def _metrics(comparison: Comparison) -> str:
 def _text(value: float, form: str) -> str:
     """A number, or a dash where there is none."""
     return "-" if number(value) is None else format(value, form)
+
+
+def _largest(outcome: MethodOutcome) -> str:
+    """The mean of the largest values, as they are shown."""
+    found = [outcome.shown(k) for k, error in enumerate(outcome.errors) if not error]
+    return f"{np.mean([plane.max() for plane, _ in found]):.2f} {found[0][1]}"

@@ -48,7 +48,7 @@ class InfoMap:
         blank: i(y; all-imputed view) that each score is counted from, (N, R); None where scores are
             not counted from it.
         unit: ``bits`` or ``nats``.
-        view: ``crop``, ``keep``, ``drop``, ``chain``, ``features`` or ``evidence``.
+        view: ``crop``, ``keep``, ``drop``, ``chain``, ``features``, ``evidence`` or ``relay``.
         overlap: How regions that overlap combine: ``mean``, ``mixture`` or ``max``.
         engine: The engine that ran and, where another one stood aside, why.
         is_tuple: Whether the inputs were a tuple, and so the attributions are.
@@ -63,10 +63,10 @@ class InfoMap:
             (N, R): 0 where all orders were taken, NaN for a single pair. None for other views.
         views: Pictures that the network was shown, whole or in part, for all N images; None where
             nobody counted.
-        explained: For ``evidence``, what is shared out among the cells, (N,), in ``unit``:
-            i(y; x) − i(y; reference), the mean over sizes and layers. None for other views.
-        residual: For ``evidence``, what the map's sum falls short of that, (N,), in ``unit``. None
-            for other views.
+        explained: For ``evidence`` and ``relay``, what is shared out among the cells, (N,), in
+            ``unit``: i(y; x) − i(y; reference), the mean over sizes and layers; else None.
+        residual: For ``evidence`` and ``relay``, what the map's sum falls short of that, (N,), in
+            ``unit``; else None.
         contrast: The target y and the class y′ that it is told from, long (N, 2): scores and total
             are then those of y minus those of y′, and a sampled network's have no bounds. None
             where scores are those of the target alone.
@@ -246,23 +246,27 @@ class InfoMap:
                 image k.
         """
         place = checked_place(k, len(self.scores))
-        plane = plane_of(self, place)
+        plane, unit = plane_of(self, place)
         over = "" if self.superpixels is None else " over superpixels"
         total = f"{self._whole} = {float(self.total[place]):.2f} {self.unit}"
         title = ", ".join(filter(None, (f"{self.view}{over}", self._question(place), total)))
-        return map_figure(plane, self.unit, title, _picture_or_none(picture, plane))
+        if unit != self.unit:
+            title += f"\nthe map sums to {100 * float(plane.mean()):.2f} {self.unit}"
+        return map_figure(plane, unit, title, _picture_or_none(picture, plane))
 
     def content(self, picture: Any = None, k: int = 0) -> PageContent:
         """Image k's map in the report's plain arrays and words; arguments as of ``figure``."""
         place = checked_place(k, len(self.scores))
-        plane = plane_of(self, place)
+        plane, unit = plane_of(self, place)
         name = ", ".join(filter(None, (f"InfoMask {self.view}", self._question(place))))
-        shown = MapContent(name, self.unit, plane, regions=region_scores(self, place))
-        facts = (
-            (f"{float(self.total[place]):.2f} {self.unit}", f"{self._whole}, the whole picture"),
-        )
+        shown = MapContent(name, unit, plane, regions=region_scores(self, place))
+        facts = [
+            (f"{float(self.total[place]):.2f} {self.unit}", f"{self._whole}, the whole picture")
+        ]
+        if unit != self.unit:
+            facts.append((f"{100 * float(plane.mean()):.2f} {self.unit}", "the map's sum"))
         pixels = _picture_or_none(picture, plane)
-        return PageContent(name, (PictureContent(pixels, name, facts, (shown,)),))
+        return PageContent(name, (PictureContent(pixels, name, tuple(facts), (shown,)),))
 
     def widget(self, picture: Any = None, k: int = 0) -> Any:
         """Image k's map as a notebook widget, which the extra ``notebook`` brings.

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from captum_infomask._process import quiet
-from captum_infomask.report.rows import BoolArray, FloatArray
+from captum_infomask.report.rows import BoolArray, FloatArray, as_shown
 from captum_infomask.results.info_map import InfoMap
 
 Numbers = npt.NDArray[np.float64]
@@ -35,7 +35,7 @@ class MethodOutcome:
 
     Attributes:
         name: The method's name.
-        unit: What its values are counted in.
+        unit: What its values are counted in; those of cells of feature maps are bits per pixel.
         meaning: What its values say, in a few words.
         planes: (N, H, W), float32: the attributions, the mean over channels; NaN where it failed.
         masks: (N, H, W), boolean: what the rule keeps; nothing where it failed.
@@ -96,6 +96,10 @@ class MethodOutcome:
             return wrong[0][1] if wrong else ""
         place, first = wrong[0]
         return f"on {len(wrong)} of {len(self.errors)} pictures, first on picture {place}: {first}"
+
+    def shown(self, k: int) -> tuple[FloatArray, str]:
+        """Picture k's map as it is shown, (H, W), and its unit."""
+        return as_shown(self.planes[k], self.unit)
 
     @property
     def largest(self) -> Numbers:

@@ -7,9 +7,10 @@ import numpy as np
 
 from captum_infomask._checks import ArgumentError
 from captum_infomask.regions.labels import LabelRegions
+from captum_infomask.regions.map_cells import MapCells
 from captum_infomask.regions.scales import Scales
 from captum_infomask.report.content import RegionScores
-from captum_infomask.report.rows import FloatArray
+from captum_infomask.report.rows import FloatArray, as_shown, density
 
 if TYPE_CHECKING:
     from captum_infomask.results.info_map import InfoMap
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
 def region_scores(infomap: InfoMap, k: int) -> RegionScores | None:
     """Picture k's regions and scores; None where regions are neither boxes nor one label a pixel.
 
-    Several scales are means over regions of different kinds, none of which a pixel shows alone.
+    Several scales are means over regions of different kinds, none of which a pixel shows alone, and
+    what cells of a feature map say is spread over the pixels.
     """
-    if isinstance(infomap.regions, Scales):
+    if isinstance(infomap.regions, Scales | MapCells):
         return None
     scores = infomap.scores[k].detach().double().cpu().numpy()
     rectangles = infomap.regions.rectangles()
@@ -34,8 +36,15 @@ def region_scores(infomap: InfoMap, k: int) -> RegionScores | None:
     return RegionScores(scores, labels=own.cpu().numpy().astype(np.int64))
 
 
-def plane_of(infomap: InfoMap, k: int) -> FloatArray:
-    """Picture k's attributions, (H, W), the mean over channels.
+def attributions_unit(infomap: InfoMap) -> str:
+    """What attributions are counted in: of cells of feature maps they are a density."""
+    regions = infomap.regions
+    first = regions.parts[0] if isinstance(regions, Scales) else regions
+    return density(infomap.unit) if isinstance(first, MapCells) else infomap.unit
+
+
+def plane_of(infomap: InfoMap, k: int) -> tuple[FloatArray, str]:
+    """Picture k's attributions as they are shown, (H, W), the mean over channels, and their unit.
 
     Raises:
         ArgumentError: The inputs were no pictures.
@@ -48,4 +57,4 @@ def plane_of(infomap: InfoMap, k: int) -> FloatArray:
             f"{', '.join(map(str, infomap.regions.shapes))}."
         )
     plane: FloatArray = tensor[k].detach().mean(0).float().cpu().numpy()
-    return plane
+    return as_shown(plane, attributions_unit(infomap))
