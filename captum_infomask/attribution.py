@@ -21,7 +21,7 @@ from captum_infomask._types import (
     TensorOrTensors,
 )
 from captum_infomask.engines.base import Engine
-from captum_infomask.engines.by_default import CHEAPEST, FINEST, of_view
+from captum_infomask.engines.by_default import CHEAPEST, FINEST, asked_view, of_view
 from captum_infomask.engines.choose import EngineName
 from captum_infomask.engines.evidence import EvidencePasses
 from captum_infomask.engines.passes import Passes
@@ -455,13 +455,6 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         Source: arXiv 1910.02629, Sec. 5.
         """
         tensors = check_inputs(inputs)
-        check_order(tensors, baselines, target, view)
-        table = target_table(target, len(tensors[0]))
-        self.score.check_target(table)
-        check_place(table, view)
-        against = checked_contrast(
-            contrast, None if table is None else table[:, :1], len(tensors[0]), self.score, overlap
-        )
         prepared = partial(
             prepare,
             self.forward_func,
@@ -486,12 +479,20 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             layer=layer,
             input_sizes=input_sizes,
         )
+        view = asked_view(view, tensors, prepared.keywords)
+        check_order(tensors, baselines, target, view)
+        table = target_table(target, len(tensors[0]))
+        self.score.check_target(table)
+        check_place(table, view)
+        against = checked_contrast(
+            contrast, None if table is None else table[:, :1], len(tensors[0]), self.score, overlap
+        )
         is_tuple = isinstance(inputs, tuple)
 
         def read(passes: Passes | EvidencePasses) -> InfoMap:
             return self._map(passes, table, against, show_progress, overlap, is_tuple)
 
-        return of_view(view, tensors, FINEST, prepared, read)
+        return of_view(view, FINEST, prepared, read)
 
     def _map(
         self,
@@ -595,14 +596,6 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         Source: arXiv 1910.02629, Sec. 5, for every class at once.
         """
         tensors = check_inputs(inputs)
-        check_order(tensors, baselines, None, options.get("view"), by="classes")
-        asked = checked_classes(classes, top_k, len(tensors[0]))
-        if isinstance(asked, Tensor):
-            for column in asked.T:
-                self.score.check_target(column[:, None])
-        n = len(tensors[0])
-        known = asked if isinstance(asked, Tensor) else torch.empty(n, 0, dtype=torch.long)
-        against = checked_contrast(contrast, known, n, self.score, overlap)
         view = options.pop("view", None)
         prepared = partial(
             prepare,
@@ -615,12 +608,21 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             seed=seed,
             **options,
         )
+        view = asked_view(view, tensors, prepared.keywords)
+        check_order(tensors, baselines, None, view, by="classes")
+        asked = checked_classes(classes, top_k, len(tensors[0]))
+        if isinstance(asked, Tensor):
+            for column in asked.T:
+                self.score.check_target(column[:, None])
+        n = len(tensors[0])
+        known = asked if isinstance(asked, Tensor) else torch.empty(n, 0, dtype=torch.long)
+        against = checked_contrast(contrast, known, n, self.score, overlap)
         is_tuple = isinstance(inputs, tuple)
 
         def read(passes: Passes | EvidencePasses) -> ClassMaps:
             return self._class_maps(passes, asked, against, show_progress, overlap, is_tuple)
 
-        return of_view(view, tensors, CHEAPEST, prepared, read)
+        return of_view(view, CHEAPEST, prepared, read)
 
     def _class_maps(
         self,

@@ -1,11 +1,12 @@
 # Which view is taken where none is named: what the arguments ask for, or the best that suits.
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
 from captum_infomask._types import Tensors
+from captum_infomask._warn import said_once
 from captum_infomask.engines.evidence import EvidencePasses, UnfitError
 from captum_infomask.engines.passes import Passes
 from captum_infomask.views.choose import ViewName
@@ -24,42 +25,50 @@ _OF_DROP: dict[str, Any] = {
 _OF_FEATURES: dict[str, Any] = {"layer": None, "input_sizes": None}
 
 
-def of_view(
-    view: ViewName | None,
-    tensors: Tensors,
-    best: ViewName,
-    prepared: Prepare,
-    read: Callable[[Passes | EvidencePasses], _Found],
-) -> _Found:
-    """What is read of a view; of None, of the one that the arguments, inputs and network suit.
-
-    It is ``crop`` or ``drop`` where an option of theirs is given, else the best view of features,
-    and ``drop`` where there are several inputs, no places in them or no features in the network.
+def asked_view(
+    view: ViewName | None, tensors: Tensors, options: Mapping[str, Any]
+) -> ViewName | None:
+    """The view that is named, or that the arguments and inputs ask for; None leaves it open.
 
     Args:
         view: The view, or None.
         tensors: The inputs.
+        options: The other arguments.
+    """
+    if view is not None or _is_given(options, _OF_FEATURES):
+        return view
+    if _is_given(options, _OF_CROP):
+        return "crop"
+    has_places = len(tensors) == 1 and tensors[0].dim() >= 3
+    return "drop" if _is_given(options, _OF_DROP) or not has_places else None
+
+
+def of_view(
+    view: ViewName | None,
+    best: ViewName,
+    prepared: Prepare,
+    read: Callable[[Passes | EvidencePasses], _Found],
+) -> _Found:
+    """What is read of a view; where it is open, of the best, or of ``drop`` without features.
+
+    Args:
+        view: The view, or None.
         best: The view of features.
         prepared: Makes the passes of a view.
         read: Runs passes, and reads them.
     """
     if view is not None:
         return read(prepared(view=view))
-    options = prepared.keywords
-    if not _is_given(options, _OF_FEATURES):
-        if _is_given(options, _OF_CROP):
-            return read(prepared(view="crop"))
-        if _is_given(options, _OF_DROP) or len(tensors) > 1 or tensors[0].dim() < 3:
-            return read(prepared(view="drop"))
-    try:
-        return read(prepared(view=best, is_default=True))
-    except UnfitError:
-        if _is_given(options, _OF_FEATURES):
-            raise
-    return read(prepared(view="drop"))
+    with said_once():
+        try:
+            return read(prepared(view=best, is_default=True))
+        except UnfitError:
+            if _is_given(prepared.keywords, _OF_FEATURES):
+                raise
+        return read(prepared(view="drop"))
 
 
-def _is_given(options: dict[str, Any], absent: dict[str, Any]) -> bool:
+def _is_given(options: Mapping[str, Any], absent: Mapping[str, Any]) -> bool:
     return any(
         name in options and not _is_same(options[name], value) for name, value in absent.items()
     )

@@ -103,7 +103,7 @@ class RunningEvidence:
         self._function, self._layers = _to_run(call.forward_func, view.layers)
         self._call = call
         self._own = Batched(folded=False).start(replace(call, forward_func=self._watched))
-        self._pass = _Pass(self._layers, call.generators)
+        self._passes: list[_Pass] = []
         self._words, self._nodes = dict[str, None](), 0
         self.shown = 0
 
@@ -116,7 +116,7 @@ class RunningEvidence:
         """Show pictures to the network, and keep their features and what follows them."""
         for rows, output in self._own.run(shown.plan):
             self.shown += len(rows)
-            current = self._pass
+            current = self._pass_of(len(rows))
             try:
                 chunk = self._chunk(current, shown.plan, rows, output)
             except StandsAside as reason:
@@ -197,8 +197,9 @@ class RunningEvidence:
         if bool((pictures == pictures[:1]).all()) and not any(self._call.per_example):
             blank = blank.part(torch.arange(1))
         chunks = []
-        for _ in self._own.run(blank):
-            chunks.append([self._pass.at(one).detach() for one in maps])
+        for shown, _ in self._own.run(blank):
+            current = self._pass_of(len(shown))
+            chunks.append([current.at(one).detach() for one in maps])
         self.shown += len(blank)
         return [torch.cat(parts) for parts in zip(*chunks, strict=True)]
 
@@ -226,9 +227,15 @@ class RunningEvidence:
         return _unfit(reason)
 
     def _watched(self, *inputs: Any) -> Any:
-        self._pass = _Pass(self._layers, self._call.generators)
+        self._passes.append(_Pass(self._layers, self._call.generators))
         with explained(self._call.forward_func, inputs[:1]), self._call.generators.paused():
-            return self._pass.run(self._function, inputs)
+            return self._passes[-1].run(self._function, inputs)
+
+    def _pass_of(self, count: int) -> _Pass:
+        """The last pass of so many pictures: others may have tried the network on one of them."""
+        found = next(one for one in reversed(self._passes) if len(one.shown) == count)
+        self._passes.clear()
+        return found
 
 
 class _Pass:

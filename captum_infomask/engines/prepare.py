@@ -176,7 +176,8 @@ def check_order(
     """Refuse positional arguments in the order of another method.
 
     The second one is `baselines`, as in FeatureAblation: a class that stands there, or Occlusion's
-    windows, are told as such. A number can be what hides pixels; it is not where nothing is hidden.
+    windows, are told as such. A number can be what hides pixels; hardly so where no view is named,
+    and not where nothing is hidden.
     """
     dims = inputs[0].dim() - 1
     if _is_window(baselines, dims) and not (isinstance(baselines, tuple) and len(inputs) == dims):
@@ -185,7 +186,7 @@ def check_order(
             f"looks like the windows of Occlusion's order. Pass sliding_window_shapes=, strides= "
             f"and target= by name."
         )
-    hides_nothing = view in ("crop", "features")
+    hides_nothing = view in (None, "crop", "features")
     if hides_nothing and target is None and _is_class(baselines, len(inputs[0])):
         words = _words(baselines)
         meant = f"{by}={words}" if by == "target" else f"{by}=[{words}]"
