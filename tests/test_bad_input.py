@@ -74,6 +74,7 @@ def test_inputs(arguments: dict[str, Any], words: tuple[str, ...], view: str, me
     refused_early({**arguments, "view": view}, words, method)
 
 
+CROP = {"view": "crop"}
 FORMS = "an int, a tuple of ints, a one-element tensor"
 OTHER_SIZE = sliding_windows(torch.zeros(1, 3, 16, 16), (3, 4, 4))
 THREE_MASKS = from_feature_mask(images(3), torch.arange(3).reshape(3, 1, 1, 1))
@@ -100,7 +101,6 @@ BAD_ARGUMENTS = [
     case("target matrix", "`target`", FORMS, "(2, 1)", target=torch.tensor([[1], [2]])),
     case("view unknown", "`view`", "'keep'", "got 'Keep'", "mean 'keep'?", view="Keep"),
     case("view unheard of", "`view`", "'crop', 'keep', 'drop'", "got 'zzz'", view="zzz"),
-    case("view None", "`view`", "'crop'", "got None", view=None),
     case("reference", "`reference`", "'blanc'", "mean 'blank'?", reference="blanc"),
     case("reference of drop", "`reference`", "view='keep'", view="drop", reference="prior"),
     case("overlap", "`overlap`", "'means'", "mean 'mean'?", overlap="means"),
@@ -217,12 +217,13 @@ BAD_ARGUMENTS = [
         view="keep",
         imputer=Constant(X[0, 0]),
     ),
-    case("crop with baselines", "`baselines`", "view='drop' or view='keep'", baselines=0),
-    case("crop with an imputer", "`imputer`", "view='drop' or view='keep'", imputer=Blur()),
+    case("crop with baselines", "`baselines`", "view='drop' or view='keep'", **CROP, baselines=0),
+    case("crop with an imputer", "`imputer`", "view='drop' or view='keep'", **CROP, imputer=Blur()),
     case(
         "crop of a diagonal",
         *("rectangles", "view='crop'", "Pass view='drop' or view='keep'"),
         feature_mask=torch.eye(8, dtype=torch.long),
+        **CROP,
     ),
     case(
         "crop of one channel",
@@ -230,13 +231,19 @@ BAD_ARGUMENTS = [
         "channels",
         "view='drop'",
         sliding_window_shapes=(1, 4, 4),
+        **CROP,
     ),
     case(
-        "crop of rows", "`inputs`", "(N, C, H, W)", "(2, 192)", "view='drop'", inputs=X.flatten(1)
+        "crop of rows",
+        *("`inputs`", "(N, C, H, W)", "(2, 192)", "view='drop'"),
+        inputs=X.flatten(1),
+        **CROP,
     ),
-    case("crop of videos", "`inputs`", "(N, C, H, W)", "(1, 2, 3, 8, 8)", inputs=X[None]),
-    case("crop of two", "`inputs`", "one tensor", "view='drop' or view='keep'", inputs=(X, X)),
-    case("crop without a batch", "`inputs`", "(3, 8, 8)", "unsqueeze(0)", inputs=X[0]),
+    case("crop of videos", "`inputs`", "(N, C, H, W)", "(1, 2, 3, 8, 8)", inputs=X[None], **CROP),
+    case(
+        "crop of two", "`inputs`", "one tensor", "view='drop' or view='keep'", inputs=(X, X), **CROP
+    ),
+    case("crop without a batch", "`inputs`", "(3, 8, 8)", "unsqueeze(0)", inputs=X[0], **CROP),
     case("blur of rows", "Blur", "(2, 192)", view="drop", inputs=X.flatten(1), imputer=Blur()),
 ]
 

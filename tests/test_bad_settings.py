@@ -226,7 +226,7 @@ def test_the_users_own_exceptions_pass(error: type[BaseException], at: int) -> N
 
     counted = Counting(forward)
     with pytest.raises(error, match="the network's own words") as caught:
-        InfoMask(counted).attribute(X, target=1, perturbations_per_eval=1)
+        InfoMask(counted).attribute(X, target=1, view="drop", perturbations_per_eval=1)
     assert not isinstance(caught.value, ArgumentError)
     assert counted.calls == at
 

@@ -56,7 +56,7 @@ def test_methods_metrics_and_numbers_count_groups():
     log_p = lambda x: net(x).log_softmax(1)[:, [4, 0]].logsumexp(1, keepdim=True)  # noqa: E731
     grad_cam = LayerGradCam(one, net.norm).attribute(x, 0, relu_attributions=True)
     want = {
-        "InfoMask": own.attribute(x, target=0, **WINDOWS),
+        "InfoMask": own.attribute(x, target=0),
         "InfoMask drop": own.attribute(x, target=0, view="drop", **WINDOWS),
         "Grad-CAM": LayerAttribution.interpolate(grad_cam, (8, 8), "bilinear"),
         "Occlusion": Occlusion(log_p).attribute(x, (3, 4, 4), strides=(3, 4, 4), target=0),

@@ -151,7 +151,7 @@ def found() -> Comparison:
     labels = torch.arange(16).reshape(4, 4).repeat_interleave(2, 0).repeat_interleave(2, 1)
     labels[0, 0] = 1  # regions that are no rectangles
     methods = {
-        "InfoMask": (InfoMask(network), windows),
+        "InfoMask": (InfoMask(network), {"view": "crop", **windows}),
         "labels": (InfoMask(network), {"view": "drop", "feature_mask": labels}),
         "part": fails_second,
         "never": lambda model, inputs, target: 1 / 0,

@@ -248,7 +248,7 @@ def test_it_costs_no_further_pass(contrast):
 
 
 def test_it_is_shown_saved_and_loaded(net, images, tmp_path):
-    found = InfoMask(net).score_regions(images, target=3, contrast=[1, 2], **WINDOWS)
+    found = InfoMask(net).score_regions(images, target=3, contrast=[1, 2], view="crop", **WINDOWS)
     totals = ", ".join(f"{value:.2f}" for value in found.total.tolist())
     assert f"why 3, not 1; why 3, not 2, i(y; x) − i(y′; x) = {totals} bits" in repr(found)
     _, axes = found.figure(k=1)

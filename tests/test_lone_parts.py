@@ -156,8 +156,8 @@ def test_networks_that_read_parts_rightly_are_not_warned_of(view):
 def test_a_comparison_says_it_once(digits):
     network = load_two_digit_network()
     methods = {
-        "a": InfoMask(network),
-        "b": InfoMask(network, unit="nats"),
+        "a": (InfoMask(network), {"view": "crop"}),
+        "b": (InfoMask(network, unit="nats"), {"view": "crop"}),
     }
     call = lambda: compare(network, digits[:3], [1, 1, 1], methods=methods, metrics=[])  # noqa: E731
     assert warned(call) == 1

@@ -63,7 +63,7 @@ def test_overlap_rules_hold_within_a_scale(net, images, overlap):
 def test_several_crop_sizes_are_scales(net, images):
     sizes = [(5, 7), "native", None]
     regions = grid(images, 2, 3)
-    alone = [each(net, images, [regions], crop_size=size)[0] for size in sizes]
+    alone = [each(net, images, [regions], view="crop", crop_size=size)[0] for size in sizes]
     together = InfoMask(net).score_regions(images, target=1, regions=regions, crop_size=sizes)
     for part, single in zip(together.scales(), alone, strict=True):
         torch.testing.assert_close(part.scores, single.scores)

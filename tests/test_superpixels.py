@@ -200,7 +200,10 @@ def test_information_of_superpixels_is_that_of_their_label_map(photos, net):
         again = infomask.attribute(x, target=1, view=view, feature_mask=labels[:, None])
         assert torch.equal(ours, again)
         assert ours.abs().max() > 1e-3
-    refused(("rectangles", "view='crop'"), lambda: infomask.attribute(x, target=1, regions=regions))
+    refused(
+        ("rectangles", "view='crop'"),
+        lambda: infomask.attribute(x, target=1, view="crop", regions=regions),
+    )
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def prepare(
             f"read as (N, C, H, W): their rows count as channels. inputs.permute(0, 3, 1, 2) moves "
             f"the channels; the network for them is lambda x: model(x.permute(0, 2, 3, 1))."
         )
-    if isinstance(chosen, Evidence) and not has_regions:
+    if isinstance(chosen, Evidence) and not has_regions and strides is None:
         made: Regions = over_picture(tuple(tensors[0].shape[1:]))
     else:
         made = choose_regions(tensors, feature_mask, sliding_window_shapes, strides, regions)

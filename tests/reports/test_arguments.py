@@ -174,11 +174,11 @@ def test_a_pixel_as_the_target_is_refused_where_every_view_shows_another_place()
     forward = Counting(dense)
     refused(
         ("`target`", "view='crop'", "(3, 6, 5)", "view='drop'"),
-        lambda: InfoMask(forward).attribute(X, target=(3, 6, 5)),
+        lambda: InfoMask(forward).attribute(X, target=(3, 6, 5), view="crop"),
     )
     refused(
         ("`target`", "view='crop'", "(3, 6, 5)"),
-        lambda: InfoMask(forward).mask(X, target=[(3, 6, 5), (2, 0, 1)]),
+        lambda: InfoMask(forward).mask(X, target=[(3, 6, 5), (2, 0, 1)], crop_size=(8, 8)),
     )
     assert forward.calls == 0
     drop = InfoMask(dense).attribute(X, target=(3, 6, 5), view="drop", **WINDOWS)
@@ -190,8 +190,8 @@ def test_a_head_of_several_tasks_keeps_its_crops() -> None:
     net = Net()
     tasks = InfoMask(lambda x: torch.stack([net(x), -net(x)], 2))
     same(
-        tasks.attribute(X, target=(1, 0), **WINDOWS),
-        InfoMask(net).attribute(X, target=1, **WINDOWS),
+        tasks.attribute(X, target=(1, 0), view="crop", **WINDOWS),
+        InfoMask(net).attribute(X, target=1, view="crop", **WINDOWS),
     )
 
 

@@ -139,8 +139,10 @@ def test_one_picture_that_sums_to_one_by_chance_is_left_alone() -> None:
 def test_sigmoid_outputs_read_as_logits_are_told() -> None:
     twice = Ended(torch.sigmoid)
     for call in (
-        lambda: InfoMask(twice, head="sigmoid").attribute(X, target=1),
-        lambda: InfoMask(Ended(lambda y: y[:, 1].sigmoid()), head="sigmoid").attribute(X),
+        lambda: InfoMask(twice, head="sigmoid").attribute(X, target=1, view="crop"),
+        lambda: InfoMask(Ended(lambda y: y[:, 1].sigmoid()), head="sigmoid").attribute(
+            X, view="crop"
+        ),
         lambda: compare(twice, X, 1, head="sigmoid", metrics=[]),
     ):
         (said,) = messages(call)
@@ -186,7 +188,7 @@ def test_one_logit_near_a_half_is_left_alone_and_probabilities_of_one_are_told()
     one = lambda scale: lambda x: (scale * (x[:, 0].mean((1, 2)) - 0.5)).sigmoid()  # noqa: E731
     for scale, told in ((0.5, 0), (2.0, 0), (40.0, 1)):
         infomask = InfoMask(one(scale), head="sigmoid")
-        assert len(messages(lambda i=infomask: i.attribute(X))) == told
+        assert len(messages(lambda i=infomask: i.attribute(X, view="crop"))) == told
 
 
 def test_many_labels_are_told_though_none_is_likely() -> None:
@@ -225,7 +227,9 @@ def test_a_comparison_of_probabilities_is_that_of_their_logits() -> None:
         found = compare(network, X, 1, methods=METHODS, head=head)
         for name in METHODS:
             ours, theirs = found[name], plain[name]
-            np.testing.assert_allclose(ours.planes, theirs.planes, atol=1e-4)
+            # Without regions, steps of the heads themselves are on the way that bits take back.
+            far = 0.03 if name == "InfoMask" else 1e-4
+            np.testing.assert_allclose(ours.planes, theirs.planes, atol=far)
             for metric in ("deletion", "insertion"):
                 np.testing.assert_allclose(ours.metrics[metric], theirs.metrics[metric], atol=1e-5)
             assert ours.planes.std() > 0.01
@@ -279,7 +283,7 @@ def test_labels_that_are_independent_and_networks_of_one_logit(
         fact for fact, _ in found.content().pictures[0].facts
     ]
     given = target if network is not FLAT else None
-    for name, view in (("InfoMask", "crop"), ("InfoMask drop", "drop")):
+    for name, view in (("InfoMask", None), ("InfoMask drop", "drop")):
         ours = InfoMask(network, head="sigmoid", **settings).attribute(X, target=given, view=view)
         np.testing.assert_allclose(found[name].planes, ours.mean(1).numpy(), atol=1e-6)
         assert ours.abs().max() > 0.01

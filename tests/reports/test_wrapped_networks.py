@@ -245,10 +245,11 @@ def test_a_comparison_keeps_a_networks_weights_hooks_and_flags(net: nn.Module, k
     assert [one.name for one in (*mine.outcomes, *own.outcomes) if one.error] in (
         [], ["Grad-CAM"] if isinstance(net, torch.jit.ScriptModule) else [],
     )  # fmt: skip
-    wanted = compare(plain(), x, 1, methods=["InfoMask"], metrics=[])
+    wanted = compare(plain(), x, 1, methods=["InfoMask drop"], metrics=[])
     if kind not in OTHER:
         torch.testing.assert_close(
-            torch.tensor(own["InfoMask"].planes), torch.tensor(wanted["InfoMask"].planes),
+            torch.tensor(own["InfoMask drop"].planes),
+            torch.tensor(wanted["InfoMask drop"].planes),
             rtol=1e-4, atol=1e-5,
         )  # fmt: skip
     assert differences(before, everything(net)) == []
