@@ -100,23 +100,22 @@ class RunningEvidence:
 
     def __init__(self, call: Call, view: Evidence, scene: Scene) -> None:
         self._view, self._scene = view, scene
-        self._function, self._layers = _to_run(call.forward_func, view.layers)
         self._call = call
+        self._watched = _Watched(call, *_to_run(call.forward_func, view.layers))
         self._own = Batched(folded=False).start(replace(call, forward_func=self._watched))
-        self._passes: list[_Pass] = []
-        self._words, self._nodes = dict[str, None](), 0
+        self._words = dict[str, None]()
         self.shown = 0
 
     @property
     def name(self) -> str:
-        """The engine, where it read features, and at how many points of their path."""
-        return f"{self._view.name} ({', '.join(self._words)} cells; {self._nodes} points)"
+        """The engine, and the maps that it read."""
+        return f"{self._view.name} ({', '.join(self._words)} cells)"
 
     def record(self, shown: Shown) -> Iterator[_Chunk]:
         """Show pictures to the network, and keep their features and what follows them."""
         for rows, output in self._own.run(shown.plan):
             self.shown += len(rows)
-            current = self._pass_of(len(rows))
+            current = self._watched.last(len(rows))
             try:
                 chunk = self._chunk(current, shown.plan, rows, output)
             except StandsAside as reason:
@@ -153,7 +152,6 @@ class RunningEvidence:
                         shares += relayed(*given) if replay.marks else [shares_along(*given)]
                 except StandsAside as reason:
                     raise self._unfit(reason) from None
-            self._nodes = max(self._nodes, *(each.nodes for each in shares))
             rows = [chunk.rows] * len(shares)
             found.append(list(zip(rows, chunk.maps, shares, strict=True)))
             bar.update(len(chunk.rows))
@@ -198,7 +196,7 @@ class RunningEvidence:
             blank = blank.part(torch.arange(1))
         chunks = []
         for shown, _ in self._own.run(blank):
-            current = self._pass_of(len(shown))
+            current = self._watched.last(len(shown))
             chunks.append([current.at(one).detach() for one in maps])
         self.shown += len(blank)
         return [torch.cat(parts) for parts in zip(*chunks, strict=True)]
@@ -226,12 +224,29 @@ class RunningEvidence:
             reason = "it draws random numbers, which model.eval() turns off in most networks"
         return _unfit(reason)
 
-    def _watched(self, *inputs: Any) -> Any:
+
+class _Watched:
+    """A network whose passes are recorded, as a function.
+
+    Args:
+        call: What is asked for.
+        function: What is run.
+        layers: Its layers whose outputs are noted.
+    """
+
+    def __init__(
+        self, call: Call, function: Callable[..., Any], layers: Sequence[nn.Module]
+    ) -> None:
+        self._call, self._function, self._layers = call, function, layers
+        self._passes: list[_Pass] = []
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Run the network."""
         self._passes.append(_Pass(self._layers, self._call.generators))
         with explained(self._call.forward_func, inputs[:1]), self._call.generators.paused():
             return self._passes[-1].run(self._function, inputs)
 
-    def _pass_of(self, count: int) -> _Pass:
+    def last(self, count: int) -> _Pass:
         """The last pass of so many pictures: others may have tried the network on one of them."""
         found = next(one for one in reversed(self._passes) if len(one.shown) == count)
         self._passes.clear()
