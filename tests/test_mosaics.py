@@ -121,7 +121,9 @@ def test_all_classes_at_once_are_what_one_at_a_time_gives():
         x = mosaic.picture
         cam = LayerGradCam(network, network[1]).attribute(x, target, relu_attributions=True)
         expected = {
-            "InfoMask crop, no size given": InfoMask(network).attribute(x, target=target),
+            "InfoMask crop, no size given": InfoMask(network).attribute(
+                x, target=target, view="crop"
+            ),
             "InfoMask crop, size 8, fine": InfoMask(network).attribute(
                 x,
                 target=target,

@@ -33,7 +33,7 @@ MEANINGS = {
     "chain": "a region's share of what all say",
     "features": "what a region's features say",
     "evidence": "what a region's features add",
-    "relay": "what a region adds, passed back",
+    "relay": "what each part adds",
 }
 _FORMS = (
     "default methods' names, or a mapping of names to captum.attr methods or functions "

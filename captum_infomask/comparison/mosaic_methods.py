@@ -126,7 +126,7 @@ def mosaic_methods(
     both = info_mask_classes(crop_size=squares[1:])
     log_p = occlusion_classes(window, stride, log_probabilities)
     return (
-        MosaicMethod("InfoMask crop, no size given", "bits", info_mask_classes()),
+        MosaicMethod("InfoMask crop, no size given", "bits", info_mask_classes(view="crop")),
         MosaicMethod(f"InfoMask crop, size {trained}", "bits", own),
         MosaicMethod(f"InfoMask crop, size {smaller}", "bits", cheap),
         MosaicMethod(f"InfoMask crop, size {smaller}, fine", "bits", fine),
