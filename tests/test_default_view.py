@@ -1,0 +1,152 @@
+# Which view a call takes that names none.
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from refused import refused
+from run_samples import run_tiny, save_pictures
+from tiny import Net, images
+from torch import Tensor, nn
+
+from captum_infomask import Blur, InfoMask, grid, load_run, sliding_windows
+from captum_infomask.dataset_run.planning import _with_engine
+from captum_infomask.dataset_run.settings import RunSettings
+from captum_infomask.masks import MaxFraction
+
+X = images(2, height=16, width=16)
+WINDOWS = {"sliding_window_shapes": (3, 8, 8), "strides": (3, 4, 4)}
+
+
+def means(x: Tensor) -> Tensor:
+    """Logits that are made of no feature map."""
+    return 9 * x.mean((2, 3)) - 4
+
+
+@pytest.fixture
+def net() -> nn.Module:
+    return Net().eval()
+
+
+def test_pictures_get_relay_over_superpixels(net: nn.Module) -> None:
+    found = InfoMask(net).score_regions(X, target=1)
+    wanted = InfoMask(net).score_regions(X, target=1, view="relay", sharpen="superpixels")
+    assert (found.view, found.engine) == ("relay", wanted.engine)
+    assert torch.equal(found.superpixels, wanted.superpixels)
+    assert torch.equal(found.attributions(), wanted.attributions())
+    assert torch.equal(found.attributions(), InfoMask(net).attribute(X, target=1))
+    assert torch.equal(found.mask(), InfoMask(net).mask(X, target=1))
+    plain = InfoMask(net).attribute(X, target=1, view="relay")
+    assert (plain - found.attributions()).abs().max() > 1e-4  # whose edges are the features'
+    sums = found.attributions()[:, 0].sum((1, 2))
+    torch.testing.assert_close(sums, found.explained, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("own", [WINDOWS, {"regions": grid(X, 2, 2)}], ids=["windows", "grid"])
+def test_regions_get_relay_as_it_is(net: nn.Module, own: dict[str, Any]) -> None:
+    found = InfoMask(net).score_regions(X, target=1, **own)
+    assert (found.view, found.superpixels) == ("relay", None)
+    wanted = InfoMask(net).score_regions(X, target=1, view="relay", **own)
+    assert torch.equal(found.scores, wanted.scores)
+
+
+@pytest.mark.parametrize(
+    ("options", "view"),
+    [
+        ({"crop_size": (8, 8)}, "crop"),
+        ({"crop_margin": 0.1}, "crop"),
+        ({"reference": "blank"}, "crop"),
+        ({"imputer": Blur(2)}, "drop"),
+        ({"engine": "batched"}, "drop"),
+        ({"n_samples": 4}, "drop"),
+        ({"overlap": "max"}, "drop"),
+        ({"baselines": 0.5}, "relay"),
+        ({"layer": "conv"}, "relay"),
+        ({"input_sizes": [None, 24]}, "relay"),
+        ({"contrast": "runner_up"}, "relay"),
+        ({"seed": 3}, "relay"),
+        ({"perturbations_per_eval": 1}, "relay"),
+    ],
+    ids=str,
+)
+def test_options_ask_for_the_views_that_have_them(
+    net: nn.Module, options: dict[str, Any], view: str
+) -> None:
+    if view == "crop":
+        regions = sliding_windows(X, (3, 8, 8), (3, 8, 8))
+        options = {**options, "regions": regions}
+    assert InfoMask(net).score_regions(X, target=1, **options).view == view
+
+
+def test_what_has_no_features_gets_drop() -> None:
+    rows = nn.Linear(5, 3)
+    for forward, inputs in (
+        (means, X),
+        (lambda a, b: means(a) - means(b), (X, X.flip(0))),
+        (rows, torch.rand(2, 5)),
+    ):
+        found = InfoMask(forward).score_regions(inputs, target=1)
+        wanted = InfoMask(forward).score_regions(inputs, target=1, view="drop")
+        assert found.view == "drop"
+        assert torch.equal(found.scores, wanted.scores)
+    words = ("feature map", "Pass layer=")
+    refused(words, lambda: InfoMask(means).attribute(X, target=1, input_sizes=[16]))
+
+
+def test_all_classes_get_evidence(net: nn.Module) -> None:
+    found = InfoMask(net).score_classes(X)
+    wanted = InfoMask(net).score_classes(X, view="evidence")
+    assert found.stacked.view == "evidence"
+    assert torch.equal(found.scores, wanted.scores)
+    alone = InfoMask(means).score_classes(X)
+    assert alone.stacked.view == "drop"
+
+
+def test_a_network_that_draws_is_told_of_once() -> None:
+    noisy = nn.Sequential(Net(), nn.Dropout(0.5)).train()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert InfoMask(noisy).score_regions(X, target=1).view == "drop"
+    assert len(said) == 1
+
+
+def test_a_run_takes_the_view_that_our_own_picture_gets(tmp_path) -> None:
+    save_pictures(tmp_path / "data", 2, seed=1)
+    run = run_tiny(tmp_path / "data", tmp_path / "out", sliding_window_shapes=None, strides=None)
+    first = next(iter(run.values()))
+    assert first.view == "relay"
+    assert first.superpixels is not None
+    again = load_run(tmp_path / "out")
+    assert torch.equal(next(iter(again.values())).attributions(), first.attributions())
+
+
+def test_views_with_an_engine_of_their_own_keep_it_on_other_devices() -> None:
+    elsewhere = torch.empty(1, 3, 8, 8, device="meta")
+    engines = {}
+    for view in ("drop", "features", "evidence", "relay"):
+        options = {"view": view, "engine": None}
+        asked = RunSettings(
+            "prediction", "logits", None, "cross_entropy", 1.0, "bits", MaxFraction(0.2), options,
+            1, 1, "cpu",
+        )  # fmt: skip
+        engines[view] = _with_engine(asked, elsewhere).options["engine"]
+        own = replace(asked, options={**options, "engine": "auto"})
+        assert _with_engine(own, elsewhere).options["engine"] == "auto"
+    assert engines == {"drop": "batched", "features": "auto", "evidence": "auto", "relay": "auto"}
+
+
+def test_pictures_of_densities_say_bits_per_share_and_their_sum(net: nn.Module) -> None:
+    found = InfoMask(net).score_regions(X, target=1)
+    whole = float(found.attributions()[0, 0].sum())
+    (shown,) = found.content().pictures[0].maps
+    assert shown.unit == "bits per 1%"
+    assert 100 * shown.plane.mean() == pytest.approx(whole, abs=1e-4)
+    assert (f"{whole:.2f} bits", "the map's sum") in found.content().pictures[0].facts
+    figure, axes = found.figure()
+    assert figure.axes[1].get_ylabel() == "bits per 1%"
+    assert f"the map sums to {whole:.2f} bits" in axes.get_title()
+    regions = InfoMask(net).score_regions(X, target=1, **WINDOWS)
+    assert regions.content().pictures[0].maps[0].unit == "bits"
