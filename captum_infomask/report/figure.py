@@ -235,4 +235,5 @@ def _draw_scale(page: _Page, rows: Sequence[MethodRow], places: range, limit: fl
     axes.yaxis.tick_right()
     axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
     axes.tick_params(length=2, width=0.6, labelsize=8.5, color=GREY, labelcolor=INK, pad=2)
-    axes.set_title(rows[places[0]].unit, fontsize=9.5, color=INK, loc="left", pad=6)
+    unit = rows[places[0]].unit.replace(" per ", "\nper ")  # beside it stands the mask's heading
+    axes.set_title(unit, fontsize=9.5, color=INK, loc="left", pad=6)
