@@ -3,8 +3,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny_vits import timm_network, torchvision_network
 
+from captum_infomask import ArgumentError
 from captum_infomask.engines.agreement import check_agreement, roundings
+from captum_infomask.engines.tokens.exact import check_exact
+from captum_infomask.engines.tokens.transformers import transformer_of
 from captum_infomask.engines.traced import StandsAside
 
 GPU, CPU = torch.device("cuda"), torch.device("cpu")
@@ -26,7 +30,7 @@ def settings(monkeypatch):
         if by_operation:
             of = {"matmul": Flags(fp32_precision=matmul), "conv": Flags(fp32_precision=conv)}
             monkeypatch.setattr(torch.backends.cuda, "matmul", of["matmul"])
-            monkeypatch.setattr(torch.backends, "cudnn", Flags(**of))
+            monkeypatch.setattr(torch.backends, "cudnn", Flags(enabled=True, **of))
             monkeypatch.setattr(torch.backends, "mkldnn", Flags(**of))
             return
         monkeypatch.setattr(torch.backends.cuda, "matmul", Flags(allow_tf32=matmul == "tf32"))
@@ -84,3 +88,20 @@ def test_outputs_within_the_rounding_of_bfloat16_agree_while_it_is_in_force(sett
         check_agreement(far, own)
     with pytest.raises(StandsAside, match="off by"):
         check_agreement(near.double(), own.double())
+
+
+@pytest.mark.parametrize("make", [torchvision_network, timm_network])
+@torch.no_grad()
+def test_tokens_in_another_order_are_held_to_what_the_arithmetic_can_repeat(settings, make):
+    network = make().float()
+    picture = torch.randn(1, 3, 32, 32)
+    own = network(picture)
+    transformer, off = transformer_of(network), 0.02 * own.abs().max()
+    settings("none", "none", True)
+    check_exact(transformer, picture, own)
+    with pytest.raises(ArgumentError, match="order of its tokens"):
+        check_exact(transformer, picture, own + off)
+    settings("bf16", "none", True)
+    check_exact(transformer, picture, own + off)
+    with pytest.raises(ArgumentError, match="order of its tokens"):
+        check_exact(transformer, picture, own + 2 * off)
