@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -97,8 +97,19 @@ class _Found:
         buffers = self.buffers.items()
         self.values = {name: b.detach().clone() for name, b in buffers if b is not None}
 
-    def put_back(self) -> set[str]:
-        """Put them back; the names of those that had moved."""
+    def pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Each buffer that is a tensor, and the values it had."""
+        for name, values in self.values.items():
+            buffer = self.buffers[name]
+            if buffer is not None:
+                yield buffer, values
+
+    def put_back(self, *, are_same: bool) -> set[str]:
+        """Put them back; the names of those that had moved.
+
+        Args:
+            are_same: Whether all are known to hold the values that they had.
+        """
         moved = set()
         if not isinstance(self.module, torch.jit.ScriptModule):  # of which none is replaced
             now = self.module._buffers
@@ -108,7 +119,7 @@ class _Found:
                 if name not in now or now[name] is not buffer:
                     now[name] = buffer
                     moved.add(name)
-        for name, values in self.values.items():
+        for name, values in () if are_same else self.values.items():
             buffer = self.buffers[name]
             # Writing to a buffer would spoil a graph of the user's that has saved it.
             if buffer is not None and not same_values(buffer, values):
@@ -155,8 +166,9 @@ class _Call:
         with _lock:
             if self not in _at_work:
                 return
+            are_same = _all_same(pair for found in self.found.values() for pair in found.pairs())
             for found in self.found.values():
-                moved = found.put_back()
+                moved = found.put_back(are_same=are_same)
                 if moved:
                     with_it = [c for c in self._beside if id(found.module) in c.found]
                     for call in [self, *with_it] if with_it else []:
@@ -178,12 +190,25 @@ def _forget() -> None:
     _at_work.clear()
 
 
+def _all_same(pairs: Iterable[tuple[Tensor, Tensor]]) -> bool:
+    """Whether tensors are seen to hold these values, an accelerator being waited for once."""
+    seen: dict[torch.device, list[Tensor]] = {}
+    for buffer, values in pairs:
+        is_plain = type(buffer) is Tensor and buffer.layout is torch.strided
+        if not is_plain or buffer.is_quantized or buffer.is_meta or buffer.shape != values.shape:
+            return False
+        seen.setdefault(buffer.device, []).append((buffer == values).all())
+    return all(bool(torch.stack(found).all()) for found in seen.values())
+
+
 def same_values(buffer: Tensor, values: Tensor) -> bool:
     """Whether a tensor holds these values; NaN is NaN."""
     if buffer.is_meta:
         return True
     if buffer.layout is not torch.strided:
         buffer, values = buffer.to_dense(), values.to_dense()
-    if torch.equal(buffer, values) or not buffer.is_floating_point():
-        return torch.equal(buffer, values)
+    if torch.equal(buffer, values):
+        return True
+    if not buffer.is_floating_point():
+        return False
     return bool(((buffer == values) | (buffer.isnan() & values.isnan())).all())

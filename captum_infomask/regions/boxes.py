@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -117,23 +119,30 @@ def _paint(
         )
         for spans in boxes.tolist()
     ]
-    columns = scores.T.reshape(len(boxes), n, *[1] * len(shape))
-    cover = scores.new_zeros(1, *canvas_shape)
-    for spot in spots:
-        cover[spot] += 1
-    highest = scores.new_full((n, *canvas_shape), -torch.inf)
+    # Thousands of small sums, one after another: NumPy takes a quarter of the time for them that
+    # PyTorch does on the CPU, where it does not launch each of them on a GPU.
+    canvas = scores.new_zeros(n, *canvas_shape, device="cpu")
+    cover, highest = canvas.new_zeros(1, *canvas_shape), torch.full_like(canvas, -torch.inf)
+    values = scores.T.reshape(len(boxes), n, *[1] * len(shape)).detach().cpu()
     if overlap != "mean":
-        for spot, column in zip(spots, columns, strict=True):
-            highest[spot] = torch.maximum(highest[spot], column)
-    if overlap == "max":
-        canvas = highest
-    else:
-        canvas = scores.new_zeros(n, *canvas_shape)
-        for spot, column in zip(spots, columns, strict=True):
-            mixed = overlap == "mixture"
-            canvas[spot] += ((column - highest[spot]) * nats_per_unit).exp() if mixed else column
+        _gather(np.maximum, highest, spots, values)
+    _gather(np.add, cover, spots, torch.ones(()).expand(len(spots)))
+    if overlap == "mixture":
+        for spot, column in zip(spots, values, strict=True):
+            canvas[spot] += ((column - highest[spot]) * nats_per_unit).exp()
+        canvas = highest + (canvas / cover).log() / nats_per_unit
+    elif overlap == "mean":
+        _gather(np.add, canvas, spots, values)
         canvas /= cover
-        if overlap == "mixture":
-            canvas = highest + canvas.log() / nats_per_unit
-    canvas = torch.where(cover > 0, canvas, 0)
+    else:
+        canvas = highest
+    canvas = torch.where(cover > 0, canvas, 0).to(scores.device)
     return canvas.expand(n, *shape).contiguous()
+
+
+def _gather(rule: Any, canvas: Tensor, spots: list[Any], columns: Tensor) -> None:
+    """Write into each spot of a canvas what a rule makes of it and of the box's value."""
+    plane = canvas.numpy()
+    for spot, column in zip(spots, columns.numpy(), strict=True):
+        part = plane[spot]
+        rule(part, column, out=part)
