@@ -1,6 +1,7 @@
 # The batched engine where there is too little memory, and its settings.
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from tiny import images
 from torch import Tensor
 
 from captum_infomask import ArgumentError
+from captum_infomask.engines import chunks
 from captum_infomask.engines.base import Call
 from captum_infomask.engines.batched import Batched
 from captum_infomask.engines.memory import is_out_of_memory
@@ -75,7 +77,7 @@ def test_other_errors_pass_through() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"folded": 1}, "`folded` to be True or False; got 1"),
+        ({"folded": 1}, "`folded` to be True, False or None; got 1"),
         ({"autocast": torch.float32}, "`autocast` to be torch.bfloat16, torch.float16 or None"),
         ({"autocast": "bfloat16"}, "got 'bfloat16'"),
     ],
@@ -83,3 +85,23 @@ def test_other_errors_pass_through() -> None:
 def test_bad_settings(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ArgumentError, match=words):
         Batched(**settings)
+
+
+@pytest.mark.parametrize(
+    ("gib", "elements", "views"),
+    [
+        (141, chunks.PICTURE, 512),
+        (24, chunks.PICTURE, 192),
+        (24, 4 * chunks.PICTURE, 48),
+        (8, chunks.PICTURE, 64),
+        (24, 784, 4096),
+        (24, 2**40, 1),
+    ],
+)
+def test_chunks_on_a_gpu_follow_its_memory(
+    gib: int, elements: int, views: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has = SimpleNamespace(total_memory=gib << 30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: has)
+    assert chunks.default_views(elements, torch.device("cuda")) == views
+    assert chunks.default_views(chunks.PICTURE, torch.device("mps")) == 128

@@ -214,7 +214,7 @@ def test_every_kind_of_region(name, view, x, untouched_generator):
     assert_close(elsewhere.scores, wanted.scores)
 
 
-@pytest.mark.parametrize("engine", ["auto", "batched", "incremental", Batched(folded=False)])
+@pytest.mark.parametrize("engine", ["auto", "batched", "incremental", Batched(folded=True)])
 @pytest.mark.parametrize("view", ["drop", "keep", "chain"])
 def test_every_engine(engine, view, untouched_generator):
     net = Block().double()
@@ -229,6 +229,8 @@ def test_every_engine(engine, view, untouched_generator):
         found = InfoMask(there).score_regions(here, engine=engine, **options)
     if engine == "incremental":
         assert found.engine == "incremental"
+    if ON_GPU and engine == "auto":
+        assert found.engine.startswith("batched (operation counts")
     assert_close(found.scores, wanted.scores)
 
 
@@ -439,11 +441,15 @@ def test_the_folded_copy_runs_with_and_without_tf32(tf32, monkeypatch, caplog):
     monkeypatch.setattr(batched, "WORTH_A_COPY", 0)
     options = {"target": 1, "view": "drop", "perturbations_per_eval": 16}
     windows = {"sliding_window_shapes": (3, 16, 16), "strides": (3, 2, 2)}
+    engine = Batched(folded=True)
     with tf32_is(tf32), caplog.at_level(logging.DEBUG, logger="captum_infomask"):
-        found = InfoMask(net).attribute(x, engine="batched", **options, **windows)
+        found = InfoMask(net).attribute(x, engine=engine, **options, **windows)
         allowed = roundings(torch.float32, DEVICE)
     assert "no folded copy" not in caplog.text
     assert sum(runs) > 50  # of 82 views
+    runs.clear()
+    InfoMask(net).attribute(x, engine="batched", **options, **windows)
+    assert bool(runs) != ON_GPU  # where none is made unless it is asked for
     exact = InfoMask(moved(wide_network().double())).attribute(
         x.double(), engine=Batched(folded=False), **options, **windows
     )

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,9 +12,6 @@ from tiny import Net, images
 from torch import Tensor, nn
 
 from captum_infomask import Blur, InfoMask, grid, load_run, sliding_windows
-from captum_infomask.dataset_run.planning import _with_engine
-from captum_infomask.dataset_run.settings import RunSettings
-from captum_infomask.masks import MaxFraction
 
 X = images(2, height=16, width=16)
 WINDOWS = {"sliding_window_shapes": (3, 8, 8), "strides": (3, 4, 4)}
@@ -121,21 +117,6 @@ def test_a_run_takes_the_view_that_our_own_picture_gets(tmp_path) -> None:
     assert first.superpixels is not None
     again = load_run(tmp_path / "out")
     assert torch.equal(next(iter(again.values())).attributions(), first.attributions())
-
-
-def test_views_with_an_engine_of_their_own_keep_it_on_other_devices() -> None:
-    elsewhere = torch.empty(1, 3, 8, 8, device="meta")
-    engines = {}
-    for view in ("drop", "features", "evidence", "relay"):
-        options = {"view": view, "engine": None}
-        asked = RunSettings(
-            "prediction", "logits", None, "cross_entropy", 1.0, "bits", MaxFraction(0.2), options,
-            1, 1, "cpu",
-        )  # fmt: skip
-        engines[view] = _with_engine(asked, elsewhere).options["engine"]
-        own = replace(asked, options={**options, "engine": "auto"})
-        assert _with_engine(own, elsewhere).options["engine"] == "auto"
-    assert engines == {"drop": "batched", "features": "auto", "evidence": "auto", "relay": "auto"}
 
 
 def test_pictures_of_densities_say_bits_per_share_and_their_sum(net: nn.Module) -> None:

@@ -43,7 +43,6 @@ from captum_infomask.engines.chunks import WORTH_A_COPY, default_views
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.regions.windows import sliding_windows
 from captum_infomask.results import InfoMap
-from captum_infomask.views.choose import OWN_ENGINE
 
 _MANY_VIEWS = 5000  # of a picture: far more than the default's 49
 _PICTURES = (8, 32, 256)  # of a batch: at least, at most, and at most where they are small
@@ -124,7 +123,7 @@ def plan_run(
         _check_classes(outputs[0], classifier)
         scorer.check_groups(outputs[0])
         target = torch.tensor([scorer.some_target()], device=asked.device)
-        asked = _with_engine(_with_view(asked, classifier, inputs[0], target), inputs[0])
+        asked = _with_view(asked, classifier, inputs[0], target)
         scored = Scorer(classifier, asked).infomap(inputs[0], target)
     template = without_numbers(one_picture(scored, 0))
     settings = _settled(asked, inputs[0], template, before)
@@ -272,20 +271,9 @@ def _with_view(
     """The settings with the view that the network suits, the same one for all pictures."""
     if asked.options["view"] is not None:
         return asked
-    options = {**asked.options, "engine": asked.options["engine"] or "auto"}
-    found = Scorer(classifier, replace(asked, options=options)).infomap(shown, target)
-    sharpen = options["sharpen"] if found.superpixels is None else "superpixels"
+    found = Scorer(classifier, asked).infomap(shown, target)
+    sharpen = asked.options["sharpen"] if found.superpixels is None else "superpixels"
     return replace(asked, options={**asked.options, "view": found.view, "sharpen": sharpen})
-
-
-def _with_engine(asked: RunSettings, shown: Tensor) -> RunSettings:
-    """The settings with an engine."""
-    if asked.options["engine"] is not None:
-        return asked
-    # On other devices `auto` chooses by the clock, which would not give the same bits twice.
-    has_own = asked.options["view"] in OWN_ENGINE
-    engine = "auto" if has_own or shown.device.type == "cpu" else "batched"
-    return replace(asked, options={**asked.options, "engine": engine})
 
 
 def _settled(

@@ -63,7 +63,7 @@ def run_dataset(
     unit: Unit = "bits",
     groups: Groups = None,
     rule: Rule = MaxFraction(0.2),
-    view_engine: EngineName | Engine | None = None,
+    view_engine: EngineName | Engine = "auto",
     batch_size: int | None = None,
     shard_size: int | None = None,
     max_errors: int | None = None,
@@ -110,9 +110,7 @@ def run_dataset(
             classes: a picture's target is the group that its label is in, and a label in none is an
             error in its place.
         rule: Which pixels the mask keeps.
-        view_engine: ``engine`` of :meth:`InfoMask.score_regions`, for views that have several; if
-            None, ``auto`` on a CPU, and ``batched`` elsewhere, where ``auto`` would choose by the
-            clock.
+        view_engine: ``engine`` of :meth:`InfoMask.score_regions`, for views that have several.
         batch_size: Pictures that share forward passes; what suits the device if None.
         shard_size: Pictures of a file of results, all lost if a run is killed before it is
             written; at least 64, and a batch, if None.

@@ -96,7 +96,7 @@ def score_options(options: Mapping[str, Any], view_engine: object) -> dict[str, 
                 f"Expected `layer` to be a layer's name, or a list of names, for a run, which "
                 f"loads networks of its own; got {describe(layer)}."
             )
-    if view_engine is not None and not isinstance(view_engine, Engine):
+    if not isinstance(view_engine, Engine):
         one_of("view_engine", view_engine, get_args(EngineName))
     return {**usual, **options, "seed": random_seed(options.get("seed", 0)), "engine": view_engine}
 

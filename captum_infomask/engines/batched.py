@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, boolean, describe
+from captum_infomask._checks import ArgumentError, describe, plain
 from captum_infomask._random import OwnGenerators
 from captum_infomask._types import Tensors
 from captum_infomask.engines.agreement import check_agreement
@@ -44,15 +44,16 @@ _BETWEEN = 16  # later, the least views for each that is compared
 class Batched:
     """Plain forward passes over chunks of views; images of a batch fill chunks together.
 
-    Where there is enough to do, all chunks but the first run on a copy of the network with batch
-    normalisations folded into convolutions and tensors in channels-last order, if ``torch.fx`` can
-    trace the network and the copy repeats what the network says of a view of every image (of one
-    view in 16 where images have fewer). On these log p is off by at most 1e-4 nats in float32,
-    1e-10 in float64, and what roundings explain; others are not compared. The network itself is not
-    changed. A chunk for which there is not enough memory is halved until it fits.
+    Where there is enough to do, all chunks but the first run, on a CPU, on a copy of the network
+    with batch normalisations folded into convolutions and tensors in channels-last order, if
+    ``torch.fx`` can trace the network and the copy repeats what the network says of a view of every
+    image (of one view in 16 where images have fewer). On these log p is off by at most 1e-4 nats in
+    float32, 1e-10 in float64, and what roundings explain; others are not compared. The network
+    itself is not changed. A chunk for which there is not enough memory is halved until it fits.
 
     Args:
-        folded: Whether such a copy may be used.
+        folded: Whether such a copy may be used; None lets it on a CPU alone. On a GPU, what making
+            and comparing it takes counts for more: a copy was slower for 729 windows.
         autocast: Run the network under ``torch.autocast`` in this dtype, ``torch.bfloat16`` or
             ``torch.float16``; what it returns is read in float32. No copy is used then.
 
@@ -70,11 +71,14 @@ class Batched:
     Source: Jacob et al., arXiv 1712.05877, Section 3.2 (folding batch normalisation).
     """
 
-    folded: bool = True
+    folded: bool | None = None
     autocast: torch.dtype | None = None
 
     def __post_init__(self) -> None:
-        boolean("folded", self.folded)
+        if self.folded is not None and not isinstance(plain(self.folded), bool):
+            raise ArgumentError(
+                f"Expected `folded` to be True, False or None; got {describe(self.folded)}."
+            )
         if self.autocast not in (None, torch.bfloat16, torch.float16):
             raise ArgumentError(
                 f"Expected `autocast` to be torch.bfloat16, torch.float16 or None; got "
@@ -94,7 +98,8 @@ class RunningBatched:
     def __init__(self, settings: Batched, call: Call) -> None:
         self._call = call
         self._autocast = settings.autocast
-        self._may_copy = settings.folded and settings.autocast is None
+        self._folded = settings.folded
+        self._may_copy = settings.folded is not False and settings.autocast is None
         self._copy: FastCopy | None = None
         self._compared = set[int]()  # images
         self._since = 0  # views since one was compared
@@ -103,8 +108,10 @@ class RunningBatched:
 
     def run(self, plan: ViewPlan) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield each chunk's rows and outputs."""
-        if plan.scene.inputs[0].device.type == "cpu":
+        on_cpu = plan.scene.inputs[0].device.type == "cpu"
+        if on_cpu:
             keep_freed_blocks()
+        may_copy = on_cpu or bool(self._folded)
         groups = of_one_size(plan)
         elements = sum(len(rows) * elements_shown(plan, int(rows[0])) for rows in groups)
         self._compared, self._since = set(), 0
@@ -121,7 +128,7 @@ class RunningBatched:
                     continue
                 # Whole images are few, and all else is counted from them: by the network itself.
                 is_worth_it = elements >= WORTH_A_COPY and plan.regions is not None
-                if self._may_copy and is_worth_it and len(rows) < len(plan):
+                if may_copy and self._may_copy and is_worth_it and len(rows) < len(plan):
                     self._make_copy(plan, rows, output)
                 left = left[len(rows) :]
                 yield rows, output

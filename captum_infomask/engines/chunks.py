@@ -14,9 +14,13 @@ MOST_VIEWS_ON_CPU = 128
 WORTH_A_COPY = 64 * PICTURE
 
 # Measured with one and two CPU threads, where larger chunks lose (docs/results/speed.md); a guess
-# for more, and elsewhere.
+# for more.
 _PICTURES_PER_THREAD, _PICTURES_ON_CPU = 2, (4, 32)
-_PICTURES_ON_ACCELERATOR, _MOST_VIEWS_ON_ACCELERATOR = 128, 256
+# Measured on one GPU (docs/results/gpu.md), where more views at a time wait less for Python; as
+# many as its memory is sure to hold: a picture takes a tenth of this to a third. The total is
+# asked for, not what is free, so that the same call has the same chunks.
+_PICTURES_ON_GPU, _BYTES_PER_PICTURE, _MOST_VIEWS_ON_GPU = 512, 128 << 20, 4096
+_PICTURES_ELSEWHERE, _MOST_VIEWS_ELSEWHERE = 128, 256  # a guess
 
 
 def of_one_size(plan: ViewPlan) -> list[Tensor]:
@@ -37,8 +41,12 @@ def elements_shown(plan: ViewPlan, row: int) -> int:
 
 def default_views(elements: int, device: torch.device) -> int:
     """A chunk's size by what a view shows alone, for a network of which nothing is known."""
-    pictures, views = _PICTURES_ON_ACCELERATOR, _MOST_VIEWS_ON_ACCELERATOR
-    if device.type == "cpu":
+    pictures, views = _PICTURES_ELSEWHERE, _MOST_VIEWS_ELSEWHERE
+    if device.type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory
+        pictures = min(max(memory // _BYTES_PER_PICTURE, 1), _PICTURES_ON_GPU)
+        views = _MOST_VIEWS_ON_GPU
+    elif device.type == "cpu":
         least, most = _PICTURES_ON_CPU
         pictures = min(max(_PICTURES_PER_THREAD * torch.get_num_threads(), least), most)
         views = MOST_VIEWS_ON_CPU

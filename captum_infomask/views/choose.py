@@ -23,7 +23,6 @@ from captum_infomask.views.in_place import Drop, Keep
 
 ViewName = Literal["crop", "keep", "drop", "chain", "features", "evidence", "relay"]
 OF_FEATURES = ("evidence", "relay")
-OWN_ENGINE = ("features", *OF_FEATURES)
 Reference = Literal["prior", "blank"]
 CropSize = tuple[int, int] | Literal["native"] | None
 CropSizes = CropSize | list[CropSize]

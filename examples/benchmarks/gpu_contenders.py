@@ -109,6 +109,7 @@ def eager_rows(sizes: Sequence[int], subject: Subject) -> dict[str, Row]:
         "batched, TF32": Row(batched),
         "batched, TF32, at its best chunk": Row(_engine("batched", sizes)),
         "batched, bfloat16, channels last": Row(_engine(BFLOAT16), network=wide),
+        "folded copy, TF32": Row(_engine(Batched(folded=True))),
         "incremental, float32": Row(known["incremental"], tf32=False),
         "incremental, TF32": Row(known["incremental"]),
         "no Winograd, TF32": Row(known["no Winograd"]),

@@ -25,7 +25,8 @@ one process in turns, each from one synchronisation of the device to the next; a
 over rounds and [the least, the most], ratios are taken within rounds. TF32 and float32 say what
 convolutions and products of matrices were allowed; bfloat16 is autocast. Occlusion runs at the
 fastest of {sizes} views in a forward pass, each line at its own; InfoMask's engines choose for
-themselves unless their line says otherwise. *plain* is InfoMask without a folded copy.
+themselves unless their line says otherwise. *plain* is the batched engine without a folded copy,
+and so is *batched* on a GPU.
 """
 
 _MEMORY = """Memory is the most that was held during a first call, beyond what was there before: the

@@ -32,7 +32,7 @@ from captum_infomask.dataset_run.settings import RunSettings, score_options
 SETTINGS = RunSettings(
     **{"target": "prediction", "head": "logits", "prior": None, "trained_with": "cross_entropy"},
     **{"temperature": 1.0, "unit": "bits", "rule": MaxFraction(0.2), "device": "cpu"},
-    options=score_options(WINDOWS, None),
+    options=score_options(WINDOWS, "auto"),
     batch_size=4,
     shard_size=4,
 )

@@ -141,7 +141,7 @@ def test_a_network_that_is_another_one_where_it_is_loaded_is_refused(folder, tmp
         target="prediction",
         temperature=1.0,
         rule=MaxFraction(0.2),
-        options=score_options(WINDOWS, None),
+        options=score_options(WINDOWS, "auto"),
         batch_size=4,
         shard_size=4,
         device="cpu",

@@ -18,7 +18,6 @@ from captum_infomask.engines.chunks import PICTURE
 from captum_infomask.engines.incremental.base import Base
 from captum_infomask.engines.incremental.contents import Contents
 from captum_infomask.engines.incremental.network import BoxNetwork
-from captum_infomask.engines.incremental.trial import run_rest, run_the_faster
 from captum_infomask.engines.incremental.work import Work
 from captum_infomask.engines.memory import keep_freed_blocks
 from captum_infomask.engines.pixels import draw
@@ -57,7 +56,8 @@ class Incremental:
         winograd: Whether 3 × 3 convolutions of many channels run by Winograd's algorithm, in
             float32 and where that is faster; docs/results/speed.md has the errors.
         least_gain: Stand aside where less than this many times fewer operations are predicted; if
-            it is not 0, also where a trial on another device than the CPU shows it slower.
+            it is not 0, on all devices but a CPU, whose time operation counts do not tell: on a GPU
+            whole views took a quarter of the time (docs/results/gpu.md).
 
     Raises:
         ArgumentError: A setting is of another type, or ``least_gain`` is below 0.
@@ -121,17 +121,13 @@ class RunningIncremental:
         except StandsAside as reason:
             self._reason = str(reason)
             _log.debug("The incremental engine stands aside: %s.", reason)
-            yield from run_rest(self._batched, plan, left)
+            yield from _run_rest(self._batched, plan, left)
 
     def _run(self, plan: ViewPlan) -> Iterator[tuple[Tensor, Tensor]]:
         work = self._work(plan)
-        chunks = work.run(partial(self._check, work))
-        if self._settings.least_gain > 0 and plan.scene.inputs[0].device.type != "cpu":
-            if not (yield from run_the_faster(chunks, self._batched, plan)):
-                self._reason = "it was slower in a trial on this device"
-            return
-        keep_freed_blocks()
-        for chunk in chunks:
+        if plan.scene.inputs[0].device.type == "cpu":
+            keep_freed_blocks()
+        for chunk in work.run(partial(self._check, work)):
             self._ran = True
             yield chunk
 
@@ -139,7 +135,9 @@ class RunningIncremental:
         _check(plan, self._call)
         if self._disagrees:
             raise StandsAside(self._disagrees)
-        least_gain = self._settings.least_gain
+        least_gain, device = self._settings.least_gain, plan.scene.inputs[0].device.type
+        if least_gain > 0 and device != "cpu":
+            raise StandsAside(f"operation counts do not tell the time that {device} takes")
         if least_gain > 0 and len(plan) * plan.scene.inputs[0][0].numel() < _LEAST_NUMBERS:
             raise StandsAside("there is too little to do")
         contents = Contents.of(plan)
@@ -173,6 +171,16 @@ class RunningIncremental:
                 return BoxNetwork(network, picture, winograd=self._settings.winograd)
         except (AttributeError, RuntimeError, TypeError, ValueError) as error:
             raise StandsAside(f"the traced network raises {type(error).__name__}") from error
+
+
+def _run_rest(batched: Running, plan: ViewPlan, left: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Run what is left of a plan, boolean (V,): the plan's rows and outputs."""
+    if bool(left.all()):
+        yield from batched.run(plan)
+        return
+    rest = left.nonzero()[:, 0]
+    for rows, outputs in batched.run(plan.part(rest)):
+        yield rest[rows], outputs
 
 
 def _check(plan: ViewPlan, call: Call) -> None:
