@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import reference
 import torch
@@ -13,7 +14,7 @@ from refused import refused
 from state import unchanged
 from test_evidence import ENDS, PRIOR, SCORES
 from tiny import images, randomise
-from tiny_vits import CLASS_TOKEN, POOLED, torchvision_network
+from tiny_vits import CLASS_TOKEN, POOLED, timm_network, torchvision_network
 from torch import nn
 from torch.nn import functional as F
 
@@ -27,6 +28,8 @@ from captum_infomask import (
     keep_dropout,
     sliding_windows,
 )
+from captum_infomask.engines import relay
+from captum_infomask.engines.relay import _of_roots
 from captum_infomask.regions.boxes import BoxRegions
 from captum_infomask.regions.map_cells import MapCells, over_picture
 
@@ -438,6 +441,80 @@ def test_nothing_is_lost_on_the_way(net):
     for k in range(2):
         alone = infomask.score_regions(x[k : k + 1], blank[k : k + 1], y[k], **given)
         torch.testing.assert_close(found.scores[k], alone.scores[0], rtol=0, atol=1e-9)
+
+
+class Normed(nn.Module):
+    """A layer norm of features that are all alike at the start, where its slope is steep."""
+
+    def __init__(self, affine: bool) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 6, 2, stride=2, bias=False)
+        self.norm = nn.LayerNorm(6, elementwise_affine=affine)
+        self.last, self.head = nn.Conv2d(6, 6, 1), nn.Linear(6, 5)
+        randomise(self, 0.6).double()
+
+    def forward(self, x):
+        x = self.norm(self.first(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return self.head(torch.tanh(self.last(x)).mean((2, 3)))
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_layer_norms_lose_nothing_where_they_are_steep(affine):
+    net, x, y = Normed(affine), pictures(height=8, width=8) - 0.5, [1, 4]
+    found = InfoMask(net).score_regions(x, target=y, view="relay", layer=net.first)
+    complete(net, x, found, y, 1e-12, least=1e-3)
+    classes = InfoMask(net).score_classes(x, classes=[1, 4], view="relay", layer=net.first)
+    assert torch.equal(classes.scores[0, :, 0], found.scores[0])
+    assert torch.equal(classes.scores[1, :, 1], found.scores[1])
+
+
+@given(
+    turn=st.floats(-3, 4),
+    rise=st.floats(-3, 5).map(lambda power: 10**power),
+    least=st.floats(-6, 3).map(lambda power: 10**power),
+)
+@settings(max_examples=50, deadline=None)
+def test_integrals_of_roots(turn, rise, least):
+    """Against Gauss–Legendre's rule on pieces that shrink towards where the root turns."""
+    given = turn, rise, least
+    turn, rise, least = (torch.tensor([each], dtype=torch.float64) for each in given)
+    found = _of_roots(least + rise * turn**2, rise, turn, least)
+    width = math.sqrt(given[2] / given[1])
+    cuts = [given[0] + sign * width * 2.0**k for sign in (-1, 1) for k in range(-2, 40)]
+    ends = np.array([0.0, *sorted({cut for cut in cuts if 0 < cut < 1}), 1.0])
+    points, weights = np.polynomial.legendre.leggauss(40)
+    times = ends[:-1, None] + np.diff(ends)[:, None] * (points + 1) / 2
+    shares = np.diff(ends)[:, None] * weights / 2
+    q = given[2] + given[1] * (times - given[0]) ** 2
+    for own, values in zip(
+        found, (q**-0.5, q**-1.5, times * q**-1.5, times**2 * q**-1.5), strict=True
+    ):
+        assert float(own) == pytest.approx((shares * values).sum(), rel=1e-8)
+
+
+@pytest.mark.parametrize("make", [torchvision_network, timm_network])
+def test_attention_is_the_same_at_many_points_at_once(make, monkeypatch):
+    net, x = make(), torch.randn(3, 3, 32, 32).double()
+
+    def scores():
+        return InfoMask(net).score_classes(x, classes=[0, 1], view="relay").scores
+
+    together = scores()
+    monkeypatch.setattr(relay, "_MOST_NUMBERS", 1)
+    torch.testing.assert_close(scores(), together, rtol=0, atol=1e-12)
+    monkeypatch.setattr(relay, "_PICTURES_OF", {})
+    torch.testing.assert_close(scores(), together, rtol=0, atol=1e-12)
+    assert together.abs().max() > 1e-3
+
+
+def test_max_pooling_is_the_same_in_one_go_and_in_several(monkeypatch):
+    found = []
+    for most in (2**23, 12 * 9 * 6 * 2 * 5, 1):
+        monkeypatch.setattr(relay, "_MOST_NUMBERS", most)
+        found.append(InfoMask(pools).score_regions(pictures(), target=1, view="relay").scores)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+    assert found[0].abs().max() > 1e-3
 
 
 def test_what_a_choice_by_value_leaves_is_told():

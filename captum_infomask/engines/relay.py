@@ -64,6 +64,9 @@ _LARGEST = {
     for places in (1, 2, 3)
 }
 _PIECES = 32  # of a path on which it is looked up which input is the largest
+_MOST_NUMBERS = 2**23  # of what a step reads at points that are looked at together
+# The dimension of pictures, each by itself, in steps that may run at many points at once.
+_PICTURES_OF = {"scaled_dot_product_attention": 0, "multi_head_attention_forward": 1}
 _NEAR = 1e-4  # relative: below it a quotient of differences is rounding
 
 
@@ -82,7 +85,8 @@ def relayed(
 
     so that no step loses or adds anything: :math:`\sum_j m_j (z_j - z_{0,j})` stays
     :math:`v(x) - v(x_0)` all the way. Affine steps take one backward pass, elementwise ones the
-    quotient of differences, products the gradient halfway, and all others Gauss–Legendre's points.
+    quotient of differences, products the gradient halfway, layer norms the integral in closed form,
+    and all others Gauss–Legendre's points.
     Max-pooling passes back to each input for as much of the way as it is the largest.
 
     Args:
@@ -156,6 +160,8 @@ class _Stride:
             return {slot: came[0] * self._quotient(self.at[slot], self.origin[slot])}
         if self.step.name in _LARGEST and len(moving) == 1:
             return {moving[0]: self._to_largest(came[0], moving[0])}
+        if self.step.name == "layer_norm" and self.step.reads == (moving[0],):
+            return {moving[0]: self._normed(came[0], moving[0])}
         if self._is_affine(moving):
             made = [self.made[place] for place in places]
             return _pulled(made, [self.at[slot] for slot in moving], came, moving)
@@ -192,15 +198,60 @@ class _Stride:
         lines = origin.flatten(-places), way.flatten(-places)
         given = came.flatten(-places)
         found = given.new_zeros(len(given), *lines[0].shape)
-        before = step.run({slot: origin})[1].flatten(-places)
-        for piece in range(_PIECES):
-            since, until = piece / _PIECES, (piece + 1) / _PIECES
-            after = step.run({slot: origin + until * way})[1].flatten(-places)
-            meeting = _meeting(lines, before, after).clamp(since, until)
-            for index, span in ((before, meeting - since), (after, until - meeting)):
-                found.scatter_add_(-1, index.expand_as(given), given * span)
-            before = after
+        last = step.run({slot: origin})[1].flatten(-places)[None]
+        together = max(1, _MOST_NUMBERS // max(way.numel(), 1))
+        for piece in range(0, _PIECES, together):
+            untils = torch.arange(piece + 1, min(piece + together, _PIECES) + 1).to(origin)
+            untils = (untils / _PIECES).reshape(-1, *[1] * origin.dim())
+            states = (origin + untils * way).flatten(0, 1)
+            after = step.run({slot: states})[1].flatten(-places).unflatten(0, (len(untils), -1))
+            before, last = torch.cat([last, after[:-1]]), after[-1:]
+            untils = untils.flatten(-places)
+            sinces = untils - 1 / _PIECES
+            meeting = _meeting(lines, before, after).clamp(sinces, untils)
+            index = _in_a_row(before, after)
+            spans = _in_a_row(meeting - sinces, untils - meeting)
+            for own, multipliers in zip(found, given, strict=True):
+                times = spans.shape[-1] // multipliers.shape[-1]
+                own.scatter_add_(-1, index, multipliers.tile(times) * spans)
         return found.reshape(len(given), *origin.shape)
+
+    def _normed(self, came: Tensor, slot: int) -> Tensor:
+        r"""The mean gradient of a layer norm, whose variance is quadratic along the path.
+
+        With :math:`c + t w` what is read less its mean, :math:`q(t)` its variance and ε,
+        :math:`g = m \gamma`, and bars for means,
+
+        .. math::
+
+            (g - \bar g) \int q^{-1/2}
+            - c\, \Bigl(\overline{gc} \int q^{-3/2} + \overline{gw} \int t q^{-3/2}\Bigr)
+            - w\, \Bigl(\overline{gc} \int t q^{-3/2} + \overline{gw} \int t^2 q^{-3/2}\Bigr).
+        """
+        named = dict(zip(("shape", "weight", "bias", "eps"), self.step.args[1:], strict=False))
+        named |= self.step.kwargs
+        weight, eps = named.get("weight"), float(named.get("eps", 1e-5))
+        shape = named["shape"] if "shape" in named else named["normalized_shape"]
+        dims = tuple(range(-len(shape), 0))
+
+        def mean(values: Tensor) -> Tensor:
+            return values.mean(dims, keepdim=True)
+
+        origin, end = self.origin[slot].double(), self.at[slot].detach().double()
+        begin, way = origin - mean(origin), end - origin
+        way = way - mean(way)
+        slopes = came.double() if weight is None else came.double() * weight.double()
+        of_begin, of_way = mean(slopes * begin), mean(slopes * way)
+        rise = mean(way * way)
+        turn = torch.where(rise > 0, -mean(begin * way) / torch.where(rise > 0, rise, 1), 0)
+        least = mean((begin + turn * way) ** 2) + eps
+        whole, zeroth, first, second = _of_roots(mean(begin * begin) + eps, rise, turn, least)
+        found = (
+            (slopes - mean(slopes)) * whole
+            - begin * (of_begin * zeroth + of_way * first)
+            - way * (of_begin * first + of_way * second)
+        )
+        return found.to(came.dtype)
 
     def _along(
         self, places: Sequence[int], came: Sequence[Tensor], moving: Sequence[int], tolerance: float
@@ -237,6 +288,9 @@ class _Stride:
         ways: Mapping[int, Tensor],
     ) -> dict[int, Tensor]:
         """By Gauss–Legendre's rule."""
+        dim = self._pictures_of(places, ways)
+        if dim is not None:
+            return self._at_once(nodes, came[0], ways, dim)
         found: dict[int, Tensor] = {}
         points, weights = np.polynomial.legendre.leggauss(nodes)
         for time, weight in zip((points + 1) / 2, weights / 2, strict=True):
@@ -251,6 +305,48 @@ class _Stride:
             for slot, each in own.items():
                 found[slot] = found.get(slot, 0) + float(weight) * each
         return found
+
+    def _at_once(
+        self, nodes: int, came: Tensor, ways: Mapping[int, Tensor], dim: int
+    ) -> dict[int, Tensor]:
+        """By that rule, with many points in the place of many pictures, of an attention."""
+        found: dict[int, Tensor] = {}
+        points, weights = (
+            torch.from_numpy(part).to(came) / 2 for part in np.polynomial.legendre.leggauss(nodes)
+        )
+        numbers = max(
+            way.numel() // way.shape[-1] * max(way.shape[-1], way.shape[0 if dim else -2])
+            for way in ways.values()
+        )
+        heads = self.step.args[4] if dim else 1
+        together = max(1, _MOST_NUMBERS // max(numbers * heads, 1))
+        groups = zip((points + 0.5).split(together), weights.split(together), strict=True)
+        for times, shares in groups:
+            leaves = {
+                slot: _spread(self.origin[slot], times**0, dim)
+                .add(_spread(way, times, dim))
+                .requires_grad_()
+                for slot, way in ways.items()
+            }
+            with torch.enable_grad():
+                made = self.step.run(leaves, is_careful=True)[:1]
+            own = _pulled(made, [*leaves.values()], [_spread(came, shares, dim + 1)], [*leaves])
+            for slot, each in own.items():
+                added = each.unflatten(dim + 1, (len(times), -1)).sum(dim + 1)
+                found[slot] = found.get(slot, 0) + added
+        return found
+
+    def _pictures_of(self, places: Sequence[int], ways: Mapping[int, Tensor]) -> int | None:
+        """The dimension of pictures where the step may run at many points at once."""
+        dim, step = _PICTURES_OF.get(self.step.name), self.step
+        given = [*step.args[13 if dim else 3 :], *step.kwargs.values()]
+        if dim is None or places != [0] or len(ways) != len(self.at):
+            return None
+        if any(isinstance(each, Tensor) for each in given):  # masks, which are of one point
+            return None
+        shapes = [way.shape for way in ways.values()]
+        fits = all(len(shape) == len(shapes[0]) >= 3 for shape in shapes)
+        return dim if fits and len({shape[dim] for shape in shapes}) == 1 else None
 
     def _rows(self, values: Sequence[Tensor]) -> int:
         """How many pictures' sums can be told apart: all, or none where values mix them."""
@@ -339,9 +435,58 @@ def _pulled(
     }
 
 
+def _spread(values: Tensor, factors: Tensor, dim: int) -> Tensor:
+    """Values times each factor, one after another in a dimension."""
+    column = factors.to(values).reshape(-1, *[1] * values.dim())
+    spread: Tensor = (column * values).movedim(0, dim).flatten(dim, dim + 1)
+    return spread
+
+
+def _in_a_row(first: Tensor, second: Tensor) -> Tensor:
+    """Of each piece (T, ..., L) the first and then the second, (..., T 2 L)."""
+    both: Tensor = torch.stack([first, second], -2).movedim(0, -3).flatten(-3)
+    return both
+
+
+def _of_roots(start: Tensor, rise: Tensor, turn: Tensor, least: Tensor) -> tuple[Tensor, ...]:
+    r"""Integrals over [0, 1] of :math:`q^{-1/2}, q^{-3/2}, t q^{-3/2}, t^2 q^{-3/2}`.
+
+    Args:
+        start: q(0), of :math:`q(t) = \text{least} + \text{rise}\, (t - \text{turn})^2 > 0`.
+        rise: What q grows by.
+        turn: Where it is smallest, wherever ``rise`` is not 0.
+        least: Its value there.
+    """
+    points, weights = (
+        torch.from_numpy(part).reshape(-1, *[1] * start.dim()).to(start) / 2
+        for part in np.polynomial.legendre.leggauss(_NODES[-1])
+    )
+    times = points + 0.5
+    root = weights * (start + rise * times * (times - 2 * turn)).rsqrt()
+    cube = root**3 / weights**2
+    near = [each.sum(0) for each in (root, cube, times * cube, times**2 * cube)]
+    # Where q turns far away from here these points are exact, and the closed form is not.
+    turns = (turn > -0.1) & (turn < 1.1) & (least < 0.25 * rise)
+    rise, least, turn = (torch.where(turns, each, 1) for each in (rise, least, turn))
+    width, scale = (least / rise).sqrt(), 1 / (least * rise.sqrt())
+    # t = turn + width sinh(s)
+    sines = torch.stack([-turn, 1 - turn]) / width
+    inverse = (1 + sines**2).rsqrt()
+    s, tanh, sech = (end - begin for begin, end in (sines.asinh(), sines * inverse, inverse))
+    zeroth = tanh * scale
+    moved = -width * sech * scale
+    far = (
+        s / rise.sqrt(),
+        zeroth,
+        turn * zeroth + moved,
+        turn**2 * zeroth + 2 * turn * moved + width**2 * (s - tanh) * scale,
+    )
+    return tuple(torch.where(turns, a, b) for a, b in zip(far, near, strict=True))
+
+
 def _meeting(lines: tuple[Tensor, Tensor], one: Tensor, other: Tensor) -> Tensor:
     """When two of some straight lines meet, given where they start and how they rise."""
-    start, rise = lines
+    start, rise = (line.expand(len(one), *line.shape) for line in lines)
     gap = start.gather(-1, one) - start.gather(-1, other)
     closing = rise.gather(-1, other) - rise.gather(-1, one)
     return torch.where(closing == 0, 1, gap / torch.where(closing == 0, 1, closing))
