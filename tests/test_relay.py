@@ -28,7 +28,9 @@ from captum_infomask import (
     keep_dropout,
     sliding_windows,
 )
+from captum_infomask._random import OwnGenerators
 from captum_infomask.engines import relay
+from captum_infomask.engines.recording import Recording, Replay
 from captum_infomask.engines.relay import _of_roots
 from captum_infomask.regions.boxes import BoxRegions
 from captum_infomask.regions.map_cells import MapCells, over_picture
@@ -908,3 +910,24 @@ def test_the_highest_of_the_cells_that_touch_an_element(shape, cells):
     scores = torch.randn(2, len(own))
     scores[1] -= 5  # all below zero
     assert torch.equal(own.paint(scores, "max", 1.0)[0], boxes.paint(scores, "max", 1.0)[0])
+
+
+@pytest.mark.parametrize(
+    ("step", "may_draw"),
+    [
+        (lambda a: F.scaled_dot_product_attention(a, a, a), False),
+        (lambda a: F.scaled_dot_product_attention(a, a, a, None, 0.1), True),
+        (lambda a: F.scaled_dot_product_attention(a, a, a, dropout_p=0.1), True),
+        (lambda a: nn.MultiheadAttention(4, 2, dropout=0.1).eval()(a, a, a)[0], False),
+        (lambda a: nn.MultiheadAttention(4, 2).train()(a, a, a)[0], False),
+        (lambda a: nn.MultiheadAttention(4, 2, dropout=0.1).train()(a, a, a)[0], True),
+        (lambda a: F.dropout(a.mul(2), 0.1, training=False).mul(2), False),
+        (lambda a: F.dropout(a, 0.1).mul(2), True),
+    ],
+)
+def test_what_may_draw_is_known_by_its_rate(step, may_draw):
+    x = torch.randn(3, 2, 4, requires_grad=True).clone()
+    recording = Recording(OwnGenerators(0))
+    with recording:
+        output = step(x)
+    assert Replay(recording, x, 0, output).may_draw == may_draw

@@ -74,8 +74,16 @@ _PLAIN = frozenset(
         "numel",
         "clone",
         "matmul",
+        "bmm",
+        "einsum",
+        "stack",
+        "swapaxes",
+        "unbind",
     }
 )
+
+# The place of the dropout's rate among the arguments of attention, and of ``training``, if any.
+_ATTENTION = {"scaled_dot_product_attention": (4, None), "multi_head_attention_forward": (10, 13)}
 
 # The place of ``training`` among the arguments of functions that do other things meanwhile.
 WHILE_TRAINING = {
@@ -220,8 +228,20 @@ class Again:
         place = WHILE_TRAINING.get(self.name)
         if place is None:
             return False
-        by_place = self.args[place] if len(self.args) > place else True
-        return self.kwargs.get("training", by_place) is False
+        return self._argument("training", place, True) is False
+
+    @property
+    def draws_nothing(self) -> bool:
+        """Whether it is known to draw no random number."""
+        if self.name not in _ATTENTION:
+            return self.is_at_rest or getattr(self.function, "__name__", "") in _PLAIN
+        rate, training = _ATTENTION[self.name]
+        if training is not None and self._argument("training", training, True) is False:
+            return True
+        return bool(self._argument("dropout_p", rate, 0.0) == 0)
+
+    def _argument(self, name: str, place: int, default: Any) -> Any:
+        return self.kwargs.get(name, self.args[place] if len(self.args) > place else default)
 
     @property
     def writes(self) -> bool:
@@ -293,10 +313,7 @@ class Replay:
             raise StandsAside("it writes to its features")
         self._check_constants(following, recording)
         self.steps = self._with_ends([self._again(step) for step in following])
-        self.may_draw = not all(
-            step.is_at_rest or getattr(step.function, "__name__", "") in _PLAIN
-            for step in self.steps
-        )
+        self.may_draw = not all(step.draws_nothing for step in self.steps)
         self.is_careful = False
         del self._slots  # ids, which say nothing once the recording is gone
 
