@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from .rows import Row
-from .tables import by_method, mean
+from .tables import by_method, cost, mean
 
 # Ours, Grad-CAM and its relatives, gradients, what hides parts, controls.
 _GROUPS = (
@@ -21,20 +21,18 @@ _GROUPS = (
 )
 
 
-def draw_costs(
-    panels: Mapping[str, Sequence[Row]], measure: str, words: str, cost: str, file: Path
-) -> None:
-    """A panel per subject: a measure against seconds or forward passes, on a log scale."""
+def draw_costs(panels: Mapping[str, Sequence[Row]], measure: str, words: str, file: Path) -> None:
+    """A panel per subject: a measure against forward passes' time, on a log scale."""
     count = len(panels)
     figure = Figure(figsize=(1 + 4.6 * count, 5.2), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, count, squeeze=False)[0]
     for panel, (name, rows) in zip(axes, panels.items(), strict=True):
-        _points(panel, rows, measure, cost)
+        _points(panel, rows, measure)
         panel.set_title(name, fontsize=10)
         panel.set_xscale("log")
         panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        panel.set_xlabel("seconds per map" if cost == "seconds" else "forward passes per map")
+        panel.set_xlabel("time of a map, in forward passes")
         panel.set_ylabel(words)
         low, high = panel.get_xlim()
         panel.set_xlim(low, high * (high / low) ** 0.45)  # room for the names
@@ -56,7 +54,7 @@ def draw_costs(
     figure.savefig(file, dpi=130)
 
 
-def _points(panel: Axes, rows: Sequence[Row], measure: str, cost: str) -> None:
+def _points(panel: Axes, rows: Sequence[Row], measure: str) -> None:
     found = by_method(rows)
     controls = [name for name, own in found.items() if next(iter(own.values()))["control"]]
     for name in controls:
@@ -66,11 +64,9 @@ def _points(panel: Axes, rows: Sequence[Row], measure: str, cost: str) -> None:
         short = name.removesuffix(" (control)")
         panel.annotate(short, where, xycoords=("axes fraction", "data"), fontsize=6, ha="right")
     for name, own in found.items():
-        priced = [row for row in own.values() if row.get(cost)]
-        if name in controls or not priced:
+        if name in controls:
             continue
-        price = sorted(row[cost] for row in priced)[len(priced) // 2]
-        level = mean(own, measure)
+        price, level = cost(own), mean(own, measure)
         _, colour, marker, label = next(group for group in _GROUPS if name.startswith(group[0]))
         panel.plot(price, level, marker, color=colour, markersize=5, linestyle="", label=label)
         short = name.removeprefix("InfoMask ")

@@ -30,7 +30,7 @@ VIEWS: dict[str, dict[str, Any]] = {
         "sharpen": "superpixels",
     },
     "relay": {"view": "relay"},
-    "relay, superpixels": {"view": "relay", "sharpen": "superpixels"},
+    "relay, superpixels (the default)": {"view": "relay", "sharpen": "superpixels"},
 }
 _DEAR = ("chain",)
 

@@ -5,10 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from speed_tables import markdown
+
 from .cost_figure import draw_costs
 from .measures import LOCALISATION
 from .rows import Row, Rows
-from .tables import by_method, mean, paired, table
+from .tables import by_method, difference, mean, paired, table
+
+_NAMED = 3  # of what is better than the reference
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ def page(
     """The page; its figures go to the folder."""
     present = [section for section in sections if rows.subjects(section.referee)]
     parts = [_HEAD.format(machine=machine, reference=reference), _lost(rows, present, reference)]
+    parts.append(_glance(rows, present, reference))
     for section in present:
         parts += _part(rows, section, reference, folder)
     return "\n\n".join(parts) + "\n"
@@ -51,10 +56,11 @@ python examples/benchmarks/run_referees.py --mnist data
 
 Every second case of a referee served to choose settings; **all numbers here are of the other
 half.** Means over its cases; differences are paired, with 95% bootstrap intervals, from
-*{reference}*. *(n cases)*: a method that takes hundreds of forward passes saw the first n only.
-*forward passes*: pictures sent through the network for one map, counted in pictures of the case's
-own size; backward passes are not counted. *seconds*: median processor time of one thread, methods
-in turn on every case. Controls see no network. {machine}."""
+*{reference}*, on the cases that both saw. *(n cases)*: a dear method saw the first n only.
+*seconds*: median processor time of one thread for one map. *forward passes' time*: the same, in
+forward passes of that network on that picture, timed beside every map. Passes are not counted as
+calls: backward passes and steps that a method runs again, as `relay` does, take time and no call.
+Controls see no network. {machine}."""
 
 
 def _lost(rows: Rows, sections: Sequence[Section], reference: str) -> str:
@@ -68,7 +74,9 @@ def _lost(rows: Rows, sections: Sequence[Section], reference: str) -> str:
             for measure, words in section.measures.items():
                 better = _better(found, reference, measure, measure in section.lower)
                 if better:
-                    lines.append(f"- {section.title}, {subject}, {words}: {better}")
+                    own = mean(found[reference], measure)
+                    where = f"{section.title}, {subject}, {words} ({own:.3f})"
+                    lines.append(f"- {where}: {better}")
     if not lines:
         return "**What is lost:** no method of the tables is better by more than its interval."
     said = "**What is lost**, by more than the paired interval:"
@@ -76,18 +84,53 @@ def _lost(rows: Rows, sections: Sequence[Section], reference: str) -> str:
 
 
 def _better(found: dict[str, dict[str, Row]], reference: str, measure: str, lower: bool) -> str:
+    """The methods that are, the best three by name."""
     better = []
     for name, own in found.items():
         if name == reference:
             continue
         gap = paired(own, found[reference], measure)
-        if (
-            gap.low is not None
-            and gap.high is not None
-            and (gap.high < 0 if lower else gap.low > 0)
-        ):
-            better.append(f"{name} ({mean(own, measure):.3f}, {gap.mean:+.3f})")
-    return ", ".join(better)
+        if gap.low is None or gap.high is None:
+            continue
+        if gap.high < 0 if lower else gap.low > 0:
+            level = mean(own, measure)
+            better.append(
+                (level if lower else -level, f"{name} ({abs(level):.3f}, {gap.mean:+.3f})")
+            )
+    named = [words for _, words in sorted(better)[:_NAMED]]
+    more = len(better) - len(named)
+    return ", ".join(named) + (f", and {more} more" if more else "")
+
+
+def _glance(rows: Rows, sections: Sequence[Section], reference: str) -> str:
+    """The reference beside the best of the others, by each section's first measure."""
+    head = ["referee", "network", "measure", "cases", reference, "best of InfoMask's other rows"]
+    head += ["best of others", "difference from it"]
+    lines = []
+    for section in sections:
+        measure, words = next(iter(section.measures.items()))
+        for subject in rows.subjects(section.referee):
+            found = by_method(reported(rows.of(section.referee, subject)))
+            own = found.pop(reference, None)
+            if own is None:
+                continue
+            sign = 1 if measure in section.lower else -1
+            order = sorted(found, key=lambda name: sign * mean(found[name], measure))
+            ours = [name for name in order if name.startswith("InfoMask")]
+            theirs = [name for name in order if name not in ours]
+            cells = [section.title, subject, words, str(len(own)), f"{mean(own, measure):.3f}"]
+            for names in (ours, theirs):
+                cells.append(_level(found, names, measure))
+            cells.append(difference(own, found[theirs[0]], measure) if theirs else "")
+            lines.append(cells)
+    return markdown(head, lines)
+
+
+def _level(found: Mapping[str, dict[str, Row]], names: Sequence[str], measure: str) -> str:
+    if not names:
+        return ""
+    best = names[0].removeprefix("InfoMask ")
+    return f"{best}: {mean(found[names[0]], measure):.3f}"
 
 
 def _part(rows: Rows, section: Section, reference: str, folder: Path) -> list[str]:
@@ -97,10 +140,9 @@ def _part(rows: Rows, section: Section, reference: str, folder: Path) -> list[st
     }
     if section.plotted:
         measure, words = next(iter(section.measures.items()))
-        for cost in ("seconds", "passes"):
-            file = folder / f"referees_{section.referee}_{cost}.png"
-            draw_costs(subjects, measure, words, cost, file)
-            parts.append(f"![{section.title}: {words} against {cost}]({file.name})")
+        file = folder / f"referees_{section.referee}.png"
+        draw_costs(subjects, measure, words, file)
+        parts.append(f"![{section.title}: {words} against cost]({file.name})")
     for name, own in subjects.items():
         count = max(len(cases) for cases in by_method(own).values())
         made = table(own, section.measures, reference=reference, lower=section.lower)

@@ -127,7 +127,7 @@ def _parsed(arguments: Sequence[str] | None) -> Namespace:
     parser.add_argument("--dear", type=int, default=60, help="cases that dear methods see")
     parser.add_argument("--randomised", type=int, default=20, help="cases of the randomisation")
     parser.add_argument("--quick", action="store_true", help="a few cases, for a look")
-    own = "InfoMask evidence, superpixels"
+    own = "InfoMask relay, superpixels (the default)"
     parser.add_argument("--reference", default=own, help="row of the differences")
     parser.add_argument("--mnist", type=Path, help="MNIST's folder, not scikit-learn's digits")
     parser.add_argument("--plug", type=Path, help="Python file: methods(subject) -> [Method, ...]")

@@ -59,32 +59,38 @@ def table(
         return _control(found[name]), sign * mean(found[name], first)
 
     head = ["method", *measures.values(), f"{measures[first]} − that of {reference}"]
-    head += ["forward passes", "seconds"]
+    priced = any("pass" in row for row in rows)
+    head += ["forward passes' time", "seconds"] if priced else []
     lines = []
     for name in sorted(found, key=place):
         own = found[name]
         cells = [name if len(own) == most else f"{name} ({len(own)} cases)"]
         cells += [f"{mean(own, measure):.3f}" for measure in measures]
-        cells.append(_difference(own, found.get(reference), first, name == reference))
-        passes = [row["passes"] for row in own.values() if "passes" in row]
-        cells += [f"{passes[0]:g}" if passes else "", f"{_median_seconds(own):.3f}"]
+        other = None if name == reference else found.get(reference)
+        cells.append("" if other is None else difference(own, other, first))
+        if priced:
+            control = _control(own)
+            seconds = _median(own, "seconds")
+            cells += ["" if control else f"{cost(own):.3g}", f"{seconds:.3f}"]
         lines.append(cells)
     return markdown(head, lines)
 
 
-def _difference(
-    own: Mapping[str, Row], reference: Mapping[str, Row] | None, measure: str, itself: bool
-) -> str:
-    if itself or reference is None:
-        return ""
-    found = paired(own, reference, measure)
+def difference(own: Mapping[str, Row], other: Mapping[str, Row], measure: str) -> str:
+    """The mean paired difference and its interval in words."""
+    found = paired(own, other, measure)
     if found.low is None or found.high is None:
         return f"{found.mean:+.3f}"
     return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
 
 
-def _median_seconds(rows: Mapping[str, Row]) -> float:
-    return torch.tensor([row["seconds"] for row in rows.values()]).median().item()
+def cost(rows: Mapping[str, Row]) -> float:
+    """The time of a method's map in forward passes of the same network."""
+    return _median(rows, "seconds") / _median(rows, "pass")
+
+
+def _median(rows: Mapping[str, Row], key: str) -> float:
+    return torch.tensor([row[key] for row in rows.values()]).median().item()
 
 
 def _control(rows: Mapping[str, Row]) -> bool:
