@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from referees import faithfulness, in_clutter, ink, run, tetrominoes
+from referees import faithfulness, in_clutter, ink, run, small_networks, tetrominoes
 from referees.cases import Case, Method, Subject
 from referees.clutter import Clutter, normalised
 from referees.faithfulness import single_deletion, symmetric_gain
@@ -256,6 +256,16 @@ def test_small_networks_have_layers_for_grad_cam(name):
     for side in sizes[:2]:
         for layer in layers.values():
             assert grad_cam(layer, network, torch.randn(1, 3, side, side), 1).shape == (side, side)
+
+
+def test_the_transformer_stands_on_the_residual_networks_first_blocks():
+    below = small_networks.residual().requires_grad_(False).eval()
+    network = small_networks.transformer(below).eval()
+    picture = torch.randn(2, 3, 64, 64)
+    seen = below.block2(below.block1(below.stem(picture)))
+    assert torch.equal(network.conv_proj[:3](picture), seen)
+    assert all(weight.requires_grad for weight in network.parameters())
+    assert network(picture).shape == (2, 10)
 
 
 def test_grids_take_what_the_network_is_surest_of():

@@ -7,7 +7,9 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter
+from matplotlib.transforms import Bbox
 
 from .rows import Row
 from .tables import by_method, cost, mean
@@ -21,22 +23,33 @@ _GROUPS = (
 )
 
 
+_SHORTER = {"InfoMask ": "", " (its authors' layer)": "", ", 50 superpixels, 256 samples": ""}
+_PLACES = [(6, 0), (6, 7), (6, -7), (-6, 0), (-6, 7), (-6, -7)]  # beside a point, in points
+_PLACES += [
+    (side, sign * far) for far in range(13, 85, 6) for side in (12, -12) for sign in (1, -1)
+]
+
+
 def draw_costs(panels: Mapping[str, Sequence[Row]], measure: str, words: str, file: Path) -> None:
     """A panel per subject: a measure against forward passes' time, on a log scale."""
     count = len(panels)
-    figure = Figure(figsize=(1 + 4.6 * count, 5.2), layout="constrained", facecolor="white")
+    figure = Figure(
+        figsize=(1 + 5.2 * count, 6.2), layout="constrained", facecolor="white", dpi=130
+    )
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, count, squeeze=False)[0]
-    for panel, (name, rows) in zip(axes, panels.items(), strict=True):
-        _points(panel, rows, measure)
+    axes = figure.subplots(1, count, squeeze=False, sharey=True)[0]
+    points = [
+        _points(panel, rows, measure) for panel, rows in zip(axes, panels.values(), strict=True)
+    ]
+    axes[0].set_ylabel(words)
+    for panel, name in zip(axes, panels, strict=True):
         panel.set_title(name, fontsize=10)
         panel.set_xscale("log")
         panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         panel.set_xlabel("time of a map, in forward passes")
-        panel.set_ylabel(words)
         low, high = panel.get_xlim()
-        panel.set_xlim(low, high * (high / low) ** 0.45)  # room for the names
-        panel.grid(color="#e0e0e0", linewidth=0.6)
+        panel.set_xlim(low / (high / low) ** 0.1, high * (high / low) ** 0.25)
+        panel.grid(color="#e8e8e8", linewidth=0.6)
     handles = {
         label: handle
         for panel in axes
@@ -50,26 +63,65 @@ def draw_costs(panels: Mapping[str, Sequence[Row]], measure: str, words: str, fi
         frameon=False,
         fontsize=9,
     )
+    figure.draw_without_rendering()  # places are known from here on
+    figure.set_layout_engine("none")
+    for panel, named in zip(axes, points, strict=True):
+        _name(panel, named)
     file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=130)
+    figure.savefig(file)
 
 
-def _points(panel: Axes, rows: Sequence[Row], measure: str) -> None:
-    found = by_method(rows)
-    controls = [name for name, own in found.items() if next(iter(own.values()))["control"]]
-    for name in controls:
-        level = mean(found[name], measure)
-        panel.axhline(level, color="#b0b0b0", linewidth=0.8, linestyle=":")
-        where = (1, level)
-        short = name.removesuffix(" (control)")
-        panel.annotate(short, where, xycoords=("axes fraction", "data"), fontsize=6, ha="right")
-    for name, own in found.items():
-        if name in controls:
+def _points(panel: Axes, rows: Sequence[Row], measure: str) -> list[tuple[str, float, float]]:
+    """Draw the points and the controls' levels; each method's name, cost and level."""
+    named = []
+    for name, own in by_method(rows).items():
+        level = mean(own, measure)
+        if next(iter(own.values()))["control"]:
+            panel.axhline(level, color="#b0b0b0", linewidth=0.8, linestyle=":")
+            where = (0.995, level)
+            short = name.removesuffix(" (control)")
+            panel.annotate(
+                short, where, xycoords=("axes fraction", "data"), fontsize=6.5, ha="right"
+            )
             continue
-        price, level = cost(own), mean(own, measure)
+        price = cost(own)
         _, colour, marker, label = next(group for group in _GROUPS if name.startswith(group[0]))
-        panel.plot(price, level, marker, color=colour, markersize=5, linestyle="", label=label)
-        short = name.removeprefix("InfoMask ")
-        panel.annotate(
-            short, (price, level), xytext=(4, 3), textcoords="offset points", fontsize=5.5
+        panel.plot(price, level, marker, color=colour, markersize=5.5, linestyle="", label=label)
+        named.append((name, price, level))
+    return named
+
+
+def _name(panel: Axes, named: Sequence[tuple[str, float, float]]) -> None:
+    """Write names where they cover no point and no other name, with a line to those far away."""
+    scale = panel.figure.dpi / 72
+    at = [panel.transData.transform((price, level)) for _, price, level in named]
+    taken = [
+        Bbox.from_extents(x - 3 * scale, y - 3 * scale, x + 3 * scale, y + 3 * scale) for x, y in at
+    ]
+    frame, drawn = panel.get_window_extent(), FigureCanvasAgg.get_renderer(panel.figure.canvas)
+    for name, price, level in sorted(named, key=lambda each: -each[2]):
+        short = name
+        for long, less in _SHORTER.items():
+            short = short.replace(long, less)
+        text = panel.annotate(
+            short,
+            (price, level),
+            (0, 0),
+            textcoords="offset points",
+            fontsize=7,
+            va="center",
+            weight="bold" if "default" in name else "normal",
+            arrowprops={"arrowstyle": "-", "color": "#909090", "linewidth": 0.5, "shrinkB": 3},
         )
+        for x, y in _PLACES:
+            text.set(position=(x, y), ha="left" if x > 0 else "right")
+            text.update_positions(drawn)
+            box = Text.get_window_extent(text, drawn)  # without the line
+            inside = (
+                frame.x0 < box.x0 and box.x1 < frame.x1 and frame.y0 < box.y0 and box.y1 < frame.y1
+            )
+            if inside and not any(box.overlaps(other) for other in taken):
+                break
+        if abs(y) < 10:
+            text.arrow_patch.set_visible(False)
+        taken.append(box)

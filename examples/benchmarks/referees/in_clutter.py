@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from .cases import Case, Subject
 from .clutter import SIDE, Clutter, clutter, normalised
-from .small_networks import SMALL, Lab, trained
+from .small_networks import SMALL, Lab, trained, transformer
 
 _DRAWN, _TRAINED_ON = 16_000, 1  # pictures, seed
 _ASKED = 2
@@ -29,6 +29,8 @@ def in_clutter(name: str, count: int, lab: Lab) -> Subject:
 def small(name: str, lab: Lab) -> nn.Module:
     """One of :data:`SMALL`, trained or from the cache."""
     build, steps, rate = SMALL[name]
+    if build is transformer:
+        build = partial(transformer, small("residual", lab))
 
     def pictures() -> tuple[Tensor, Tensor]:
         made = clutter(*lab.read_digits(train=True), lab.count(_DRAWN), _TRAINED_ON)

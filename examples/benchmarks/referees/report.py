@@ -10,9 +10,10 @@ from speed_tables import markdown
 from .cost_figure import draw_costs
 from .measures import LOCALISATION
 from .rows import Row, Rows
-from .tables import by_method, difference, mean, paired, table
+from .tables import by_method, cost, difference, mean, paired, table
 
 _NAMED = 3  # of what is better than the reference
+_AIM = 15  # forward passes
 
 
 @dataclass(frozen=True)
@@ -65,18 +66,24 @@ Controls see no network. {machine}."""
 
 def _lost(rows: Rows, sections: Sequence[Section], reference: str) -> str:
     """Where a method beats the reference by more than its interval."""
-    lines = []
+    lines, dear = [], []
     for section in sections:
         for subject in rows.subjects(section.referee):
             found = by_method(reported(rows.of(section.referee, subject)))
             if reference not in found:
                 continue
+            if "pass" in next(iter(found[reference].values())) and cost(found[reference]) > _AIM:
+                dear.append(f"{section.title}, {subject} ({cost(found[reference]):.0f})")
             for measure, words in section.measures.items():
                 better = _better(found, reference, measure, measure in section.lower)
                 if better:
                     own = mean(found[reference], measure)
                     where = f"{section.title}, {subject}, {words} ({own:.3f})"
                     lines.append(f"- {where}: {better}")
+    if dear:
+        lines.append(
+            f"- The time is that of more than {_AIM} forward passes, our aim: {', '.join(dear)}"
+        )
     if not lines:
         return "**What is lost:** no method of the tables is better by more than its interval."
     said = "**What is lost**, by more than the paired interval:"

@@ -24,14 +24,17 @@ SECTIONS = (
         "pasted",
         "Pasted photographs",
         "Three of scikit-image's five photographs whose class the network knows, 70 to 125 pixels "
-        f"wide, at random places on a texture; the target is one of them with p > 0.02. {_WHERE}",
+        f"wide, at random places on a texture; the target is one of them with p > 0.02. "
+        f"{_WHERE}\n\n**This referee cannot tell methods over superpixels apart.** A pasted "
+        "photograph's straight outline is an artefact that superpixels find by themselves: a map "
+        "over them that ranks the right photograph first is nearly perfect, whatever made it.",
     ),
     Section(
         "clutter",
         "Objects in clutter",
         "A handwritten digit, tinted, among other shapes over a photograph, 64 pixels; its ink is "
-        "what is right. This command trains the networks; cases are pictures that they get right. "
-        f"{_WHERE}",
+        "what is right. This command trains the networks, the transformer upon the first blocks of "
+        f"the residual one; cases are pictures that they get right. {_WHERE}",
     ),
     *(
         Section(

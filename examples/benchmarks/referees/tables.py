@@ -58,7 +58,7 @@ def table(
     def place(name: str) -> tuple[bool, float]:
         return _control(found[name]), sign * mean(found[name], first)
 
-    head = ["method", *measures.values(), f"{measures[first]} − that of {reference}"]
+    head = ["method", *measures.values(), f"{measures[first]}, difference"]
     priced = any("pass" in row for row in rows)
     head += ["forward passes' time", "seconds"] if priced else []
     lines = []
