@@ -285,7 +285,8 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
                 these, of whose maps the mean is taken. If None the layer that is found: for
                 ``evidence`` the last feature map, or in a transformer what the second block reads;
                 for ``relay`` the last feature map and the first one of the most cells, 1,024 at
-                most, or in a transformer the tokens that the first block reads.
+                most; in a vision transformer the latter alone where convolutions below make more
+                cells than it has tokens, else the tokens that its first block reads.
             input_sizes: What ``evidence`` and ``relay`` show pictures at: a list of sides,
                 (height, width), None for their own size, or :class:`HalfCrops`. Each map is
                 complete for its own pass, and the mean is taken. Their own size alone if None.

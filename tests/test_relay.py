@@ -17,6 +17,7 @@ from tiny import images, randomise
 from tiny_vits import CLASS_TOKEN, POOLED, timm_network, torchvision_network
 from torch import nn
 from torch.nn import functional as F
+from torchvision.models.vision_transformer import ConvStemConfig
 
 from captum_infomask import (
     Blur,
@@ -785,6 +786,19 @@ def test_transformers_read_what_their_first_block_reads(name):
     torch.testing.assert_close(found.scores.sum(1), found.explained - found.residual)
     if name != "timm: largest":  # whose gradient jumps
         assert found.residual.abs().max() < 1e-5
+
+
+def test_transformers_upon_convolutions_read_their_finest_map():
+    stem = [ConvStemConfig(channels, 3, 2) for channels in (6, 8, 10)]
+    net, x = torchvision_network(conv_stem_configs=stem), images(1, 3, 32, 32).double()
+    found = InfoMask(net).score_regions(x, target=[3], view="relay")
+    assert found.regions.grid == (16, 16)
+    first = InfoMask(net).score_regions(
+        x, target=[3], view="relay", layer="conv_proj.conv_bn_relu_0.0"
+    )
+    assert torch.equal(found.scores, first.scores)
+    torch.testing.assert_close(found.explained, read(net, x, [3]), rtol=0, atol=1e-6)
+    assert found.residual.abs().max() < 1e-5
 
 
 def test_tokens_without_a_place_are_missing_from_the_sum():

@@ -97,19 +97,20 @@ def relay_maps(recording: Recording, inputs: Tensor, output: Tensor) -> list[Fea
     """The maps that evidence is passed back to where no layer is named.
 
     They are the last one that all that follows is made of, and of those of at most 1,024 cells that
-    a layer made the first one of the most cells; in a transformer the tokens that the first block
-    reads, alone.
+    a layer made the first one of the most cells; in a transformer that one alone where convolutions
+    below it make more cells than it has tokens, else the tokens that its first block reads.
 
     Raises:
         StandsAside: There is none.
     """
     found = _maps(recording, inputs, output)
     last = found[-1]
+    fit = [one for one in _after_layers(recording, found) if one.cells <= _MOST_CELLS]
+    finest = max(fit, key=lambda one: one.cells, default=last)
     if last.value.dim() == 3 and inputs.dim() == 4:
-        chosen = [next(one for one in found if one.value.shape == last.value.shape)]
+        tokens = next(one for one in found if one.value.shape == last.value.shape)
+        chosen = [finest if finest.cells > tokens.cells else tokens]
     else:
-        fit = [one for one in _after_layers(recording, found) if one.cells <= _MOST_CELLS]
-        finest = max(fit, key=lambda one: one.cells, default=last)
         chosen = [last, finest] if finest.cells > last.cells else [last]
     return [feature_map(recording, one.value, one.made + 1, inputs) for one in chosen]
 
