@@ -801,6 +801,14 @@ def test_transformers_upon_convolutions_read_their_finest_map():
     assert found.residual.abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("hidden", [16, 36])  # channels that would make a grid, and tokens of one
+def test_tokens_before_an_attention_that_puts_them_first(hidden):
+    net, x = torchvision_network(hidden_dim=hidden), images(1, 3, 32, 32).double()
+    norm = "encoder.layers.encoder_layer_0.ln_1"
+    found = InfoMask(net).score_regions(x, target=[3], view="evidence", layer=norm)
+    assert found.regions.grid == (4, 4)
+
+
 def test_tokens_without_a_place_are_missing_from_the_sum():
     """A layer behind the first block: the class token has gathered bits, and `residual` says so."""
     net, x = torchvision_network(), images(1, 3, 32, 32).double()

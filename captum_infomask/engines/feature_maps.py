@@ -283,7 +283,7 @@ def _swaps(step: Step, at: Tensor) -> bool:
     """Whether a permutation moves the channels from one end to the other."""
     sizes = tuple(range(2, 2 + at.dim()))
     moved = step.function(torch.empty(sizes, device="meta"), *step.args[1:], **step.kwargs)
-    return int(moved.shape[1]) != sizes[1]
+    return int(moved.shape[1]) != sizes[1] and int(moved.shape[-1]) != sizes[-1]
 
 
 def _bottlenecks(
