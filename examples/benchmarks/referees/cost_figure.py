@@ -44,6 +44,7 @@ def draw_costs(panels: Mapping[str, Sequence[Row]], measure: str, words: str, fi
     axes[0].set_ylabel(words)
     for panel, name in zip(axes, panels, strict=True):
         panel.set_title(name, fontsize=10)
+        panel.margins(y=0.1)
         panel.set_xscale("log")
         panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         panel.set_xlabel("time of a map, in forward passes")
@@ -86,7 +87,16 @@ def _points(panel: Axes, rows: Sequence[Row], measure: str) -> list[tuple[str, f
             continue
         price = cost(own)
         _, colour, marker, label = next(group for group in _GROUPS if name.startswith(group[0]))
-        panel.plot(price, level, marker, color=colour, markersize=5.5, linestyle="", label=label)
+        panel.plot(
+            price,
+            level,
+            marker,
+            color=colour,
+            markersize=5.5,
+            linestyle="",
+            label=label,
+            zorder=3 if "default" in name else 2,
+        )
         named.append((name, price, level))
     return named
 
@@ -99,7 +109,7 @@ def _name(panel: Axes, named: Sequence[tuple[str, float, float]]) -> None:
         Bbox.from_extents(x - 3 * scale, y - 3 * scale, x + 3 * scale, y + 3 * scale) for x, y in at
     ]
     frame, drawn = panel.get_window_extent(), FigureCanvasAgg.get_renderer(panel.figure.canvas)
-    for name, price, level in sorted(named, key=lambda each: -each[2]):
+    for name, price, level in sorted(named, key=lambda each: ("default" not in each[0], -each[2])):
         short = name
         for long, less in _SHORTER.items():
             short = short.replace(long, less)

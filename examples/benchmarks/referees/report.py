@@ -101,8 +101,9 @@ def _better(found: dict[str, dict[str, Row]], reference: str, measure: str, lowe
             continue
         if gap.high < 0 if lower else gap.low > 0:
             level = mean(own, measure)
+            few = _fewer(own, found[reference])
             better.append(
-                (level if lower else -level, f"{name} ({abs(level):.3f}, {gap.mean:+.3f})")
+                (gap.mean if lower else -gap.mean, f"{name} ({level:.3f}, {gap.mean:+.3f}{few})")
             )
     named = [words for _, words in sorted(better)[:_NAMED]]
     more = len(better) - len(named)
@@ -110,7 +111,7 @@ def _better(found: dict[str, dict[str, Row]], reference: str, measure: str, lowe
 
 
 def _glance(rows: Rows, sections: Sequence[Section], reference: str) -> str:
-    """The reference beside the best of the others, by each section's first measure."""
+    """The reference beside the nearest of the others, by each section's first measure."""
     head = ["referee", "network", "measure", "cases", reference, "best of InfoMask's other rows"]
     head += ["best of others", "difference from it"]
     lines = []
@@ -122,22 +123,25 @@ def _glance(rows: Rows, sections: Sequence[Section], reference: str) -> str:
             if own is None:
                 continue
             sign = 1 if measure in section.lower else -1
-            order = sorted(found, key=lambda name: sign * mean(found[name], measure))
+            gaps = {name: paired(each, own, measure).mean for name, each in found.items()}
+            order = sorted(found, key=lambda name: sign * gaps[name])
             ours = [name for name in order if name.startswith("InfoMask")]
             theirs = [name for name in order if name not in ours]
             cells = [section.title, subject, words, str(len(own)), f"{mean(own, measure):.3f}"]
             for names in (ours, theirs):
-                cells.append(_level(found, names, measure))
+                cells.append(_level(names[0], found[names[0]], own, measure) if names else "")
             cells.append(difference(own, found[theirs[0]], measure) if theirs else "")
             lines.append(cells)
     return markdown(head, lines)
 
 
-def _level(found: Mapping[str, dict[str, Row]], names: Sequence[str], measure: str) -> str:
-    if not names:
-        return ""
-    best = names[0].removeprefix("InfoMask ")
-    return f"{best}: {mean(found[names[0]], measure):.3f}"
+def _level(name: str, own: Mapping[str, Row], whole: Mapping[str, Row], measure: str) -> str:
+    return f"{name.removeprefix('InfoMask ')}: {mean(own, measure):.3f}{_fewer(own, whole)}"
+
+
+def _fewer(own: Mapping[str, Row], whole: Mapping[str, Row]) -> str:
+    """How many cases a method saw, where it saw fewer."""
+    return f", {len(own)} cases" if len(own) < len(whole) else ""
 
 
 def _part(rows: Rows, section: Section, reference: str, folder: Path) -> list[str]:
