@@ -282,6 +282,18 @@ def test_page_says_first_what_is_lost(tmp_path):
     assert "12 cases" in text
 
 
+def test_networks_of_a_referee_share_a_table(tmp_path):
+    rows = Rows(tmp_path / "rows.jsonl")
+    for row in some_rows():
+        rows.add(row)
+        rows.add(row | {"subject": "t", "ap": row["ap"] + 0.1})
+    section = Section("r", "A referee", "Asks.", {"ap": "AP"}, plotted=False, together="Both")
+    text = page(rows, [section], "middle", "a machine", tmp_path)
+    assert "### Both, 24 cases" in text
+    assert "| best | 0.470 | +0.200 [+0.200, +0.200] |" in text
+    assert "| A referee | t | AP | 12 | 0.320 |" in text
+
+
 def test_halves_share_no_case():
     rows = some_rows()
     assert not {r["case"] for r in reported(rows)} & {r["case"] for r in chosen_on(rows)}

@@ -170,6 +170,7 @@ def test_faithfulness_measures_all(bright):
     method = Method("exact", lambda network, picture, target: picture[0, 0] * network.weights)
     found = faithfulness.faithfulness(exact, case, network, method)
     assert list(found) == list(faithfulness.FAITHFULNESS)
+    assert faithfulness.idsds(exact, case, network, method)["idsds"] == pytest.approx(1)
     assert found["insertion"] > found["deletion"]
     assert found["infidelity"] < 1
 

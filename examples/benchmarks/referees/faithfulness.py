@@ -38,8 +38,8 @@ _SUPERPIXELS, _STEPS = 25, 8
 _AT_ONCE = 16
 _SURE = 0.3
 
+IDSDS = {"idsds": "rank correlation"}
 FAITHFULNESS = {
-    "idsds": "IDSDS",
     "srg": "SRG",
     "insertion": "insertion",
     "deletion": "deletion",
@@ -49,7 +49,7 @@ FAITHFULNESS = {
 
 
 def faithfulness(plane: Tensor, case: Case, network: nn.Module, method: Method) -> dict[str, float]:
-    """Six numbers of one map (H, W)."""
+    """Five numbers of one map (H, W)."""
     plane = plane.double()
     fill = Blur().prepare((case.picture,)).pictures[0]
     sample = Sample(
@@ -63,13 +63,17 @@ def faithfulness(plane: Tensor, case: Case, network: nn.Module, method: Method) 
         fill=fill,
     )
     return {
-        "idsds": single_deletion(plane, case, network),
         "srg": symmetric_gain(plane, case, network),
         "insertion": Insertion(steps=16)(sample).value,
         "deletion": Deletion(steps=16)(sample).value,
         "infidelity": Infidelity(n=16)(sample).value,
         "sensitivity": 0.0 if method.dear else Sensitivity(n=2)(sample).value,
     }
+
+
+def idsds(plane: Tensor, case: Case, network: nn.Module, method: Method) -> dict[str, float]:
+    """The number of :func:`single_deletion`."""
+    return {"idsds": single_deletion(plane.double(), case, network)}
 
 
 def single_deletion(plane: Tensor, case: Case, network: nn.Module) -> float:

@@ -27,6 +27,7 @@ class Section:
         measures: The columns; the first decides.
         lower: The measures of which less is better.
         plotted: Whether quality is drawn against cost.
+        together: The heading of one table for all its networks; a table each if empty.
     """
 
     referee: str
@@ -35,6 +36,7 @@ class Section:
     measures: Mapping[str, str] = field(default_factory=lambda: LOCALISATION)
     lower: tuple[str, ...] = ()
     plotted: bool = True
+    together: str = ""
 
 
 def page(
@@ -68,8 +70,8 @@ def _lost(rows: Rows, sections: Sequence[Section], reference: str) -> str:
     """Where a method beats the reference by more than its interval."""
     lines, dear = [], []
     for section in sections:
-        for subject in rows.subjects(section.referee):
-            found = by_method(reported(rows.of(section.referee, subject)))
+        for subject, asked in _asked(rows, section).items():
+            found = by_method(asked)
             if reference not in found:
                 continue
             if "pass" in next(iter(found[reference].values())) and cost(found[reference]) > _AIM:
@@ -146,9 +148,7 @@ def _fewer(own: Mapping[str, Row], whole: Mapping[str, Row]) -> str:
 
 def _part(rows: Rows, section: Section, reference: str, folder: Path) -> list[str]:
     parts = [f"## {section.title}", section.about]
-    subjects = {
-        name: reported(rows.of(section.referee, name)) for name in rows.subjects(section.referee)
-    }
+    subjects = _asked(rows, section)
     if section.plotted:
         measure, words = next(iter(section.measures.items()))
         file = folder / f"referees_{section.referee}.png"
@@ -159,6 +159,16 @@ def _part(rows: Rows, section: Section, reference: str, folder: Path) -> list[st
         made = table(own, section.measures, reference=reference, lower=section.lower)
         parts.append(f"### {name}, {count} cases\n\n{made}")
     return parts
+
+
+def _asked(rows: Rows, section: Section) -> dict[str, list[Row]]:
+    """The reported rows of each table, by its heading."""
+    tables: dict[str, list[Row]] = {}
+    for name in rows.subjects(section.referee):
+        for row in reported(rows.of(section.referee, name)):
+            case = f"{name}: {row['case']}" if section.together else row["case"]
+            tables.setdefault(section.together or name, []).append(row | {"case": case})
+    return tables
 
 
 def reported(rows: Sequence[Row]) -> list[Row]:

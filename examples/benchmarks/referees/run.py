@@ -51,6 +51,7 @@ def builds(options: Namespace) -> dict[str, Builds]:
         "pasted": pasted.subjects(count),
         "clutter": in_clutter.subjects(count, lab),
         **{kind: grids.subjects(kind, few, lab) for kind in GRIDS},
+        "idsds": faithfulness.subjects(few, lab),
         "faithfulness": faithfulness.subjects(few, lab),
         "randomised": faithfulness.subjects(few, lab),
         "tetrominoes": tetrominoes.subjects(min(count, 200), lab),
@@ -60,8 +61,9 @@ def builds(options: Namespace) -> dict[str, Builds]:
 
 def measure_of(referee: str) -> Measure:
     """What a referee measures of a map."""
-    if referee == "faithfulness":
-        return faithfulness.faithfulness
+    of_network = {"faithfulness": faithfulness.faithfulness, "idsds": faithfulness.idsds}
+    if referee in of_network:
+        return of_network[referee]
     of_map = {"tetrominoes": tetrominoes.measure, "ink": ink.measure}.get(referee)
 
     def measure(plane: Tensor, case: Case, network: nn.Module, method: Method) -> dict[str, float]:
@@ -75,13 +77,13 @@ def _measure(options: Namespace, rows: Rows, half: int) -> None:
         for name, build in builds(options)[referee].items():
             if options.subjects and name not in options.subjects:
                 continue
-            subject = build()
+            subject = replace(build(), referee=referee)
             methods = [*methods_for(subject), *_plugged(options.plug, subject)]
             check_names(methods)
             if options.methods:
                 methods = [m for m in methods if any(part in m.name for part in options.methods)]
             if referee == "randomised":
-                subject = replace(first_cases(subject, options.randomised), referee=referee)
+                subject = first_cases(subject, options.randomised)
                 check_all(subject, [m for m in methods if not m.dear], rows, half=half)
             else:
                 measure = measure_of(referee)

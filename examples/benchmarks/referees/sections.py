@@ -1,7 +1,7 @@
 # What the page says of each referee: what is asked, where it comes from, what the columns are.
 from __future__ import annotations
 
-from .faithfulness import FAITHFULNESS
+from .faithfulness import FAITHFULNESS, IDSDS
 from .ink import INK
 from .randomised import RANDOMISED
 from .report import Section
@@ -47,13 +47,19 @@ SECTIONS = (
         for kind, about in GRIDS.items()
     ),
     Section(
+        "idsds",
+        "Single deletion (IDSDS)",
+        "Spearman's correlation of the map's sums over 4 × 4 cells with what the logit loses when "
+        "a cell becomes grey (Hesse et al., NeurIPS 2024, arXiv 2407.11910). The digits' network was "
+        "trained on with cells missing, as they ask; the photographs' was not.",
+        IDSDS,
+        plotted=False,
+    ),
+    Section(
         "faithfulness",
         "Faithfulness",
-        "*IDSDS*: Spearman's correlation of the map's sums over 4 × 4 cells with what the logit "
-        "loses when a cell becomes grey (Hesse et al., NeurIPS 2024, arXiv 2407.11910; the digits' "
-        "network was trained on with cells missing, as they ask; the photographs' was not). *SRG*: "
-        "area between p(target) while 25 superpixels go, the least important first or the most, "
-        "mean over four imputers: grey, blur, local mean, inpainting (Blücher et al., TMLR 2024, "
+        "*SRG*: area between p(target) while 25 superpixels go, the least important first or the "
+        "most, mean over four imputers: grey, blur, local mean, inpainting (Blücher et al., TMLR 2024, "
         "arXiv 2401.06654). *insertion*, *deletion* with a blurred fill, *infidelity* and "
         "*sensitivity* are the package's metrics of those names; of the last three less is better.",
         FAITHFULNESS,
@@ -85,6 +91,6 @@ SECTIONS = (
         "Does the picture hold the target digit? Qin & Kim, arXiv 1910.02629, Sec. 5.3. *ink IoU*: "
         "of the ink that the mask at 20% of the maximum keeps.",
         INK,
-        plotted=False,
+        together="All targets",
     ),
 )
