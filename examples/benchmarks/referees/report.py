@@ -59,7 +59,8 @@ python examples/benchmarks/run_referees.py --mnist data
 
 Every second case of a referee served to choose settings; **all numbers here are of the other
 half.** Means over its cases; differences are paired, with 95% bootstrap intervals, from
-*{reference}*, on the cases that both saw. *(n cases)*: a dear method saw the first n only.
+*{reference}*, on the cases that both saw. *(n cases)*: the method saw the first n only; `--cases`,
+`--dear` and `--methods` set how many, and a later run adds to what was measured.
 *seconds*: median processor time of one thread for one map. *forward passes' time*: the same, in
 forward passes of that network on that picture, timed beside every map. Passes are not counted as
 calls: backward passes and steps that a method runs again, as `relay` does, take time and no call.

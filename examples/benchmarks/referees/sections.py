@@ -50,8 +50,8 @@ SECTIONS = (
         "idsds",
         "Single deletion (IDSDS)",
         "Spearman's correlation of the map's sums over 4 × 4 cells with what the logit loses when "
-        "a cell becomes grey (Hesse et al., NeurIPS 2024, arXiv 2407.11910). The digits' network was "
-        "trained on with cells missing, as they ask; the photographs' was not.",
+        "a cell becomes grey (Hesse et al., NeurIPS 2024, arXiv 2407.11910). The digits' network "
+        "was trained on with cells missing, as they ask; the photographs' was not.",
         IDSDS,
         plotted=False,
     ),
@@ -59,8 +59,8 @@ SECTIONS = (
         "faithfulness",
         "Faithfulness",
         "*SRG*: area between p(target) while 25 superpixels go, the least important first or the "
-        "most, mean over four imputers: grey, blur, local mean, inpainting (Blücher et al., TMLR 2024, "
-        "arXiv 2401.06654). *insertion*, *deletion* with a blurred fill, *infidelity* and "
+        "most, mean over four imputers: grey, blur, local mean, inpainting (Blücher et al., TMLR "
+        "2024, arXiv 2401.06654). *insertion*, *deletion* with a blurred fill, *infidelity* and "
         "*sensitivity* are the package's metrics of those names; of the last three less is better.",
         FAITHFULNESS,
         lower=("deletion", "infidelity", "sensitivity"),
