@@ -109,6 +109,7 @@ def _name(panel: Axes, named: Sequence[tuple[str, float, float]]) -> None:
         Bbox.from_extents(x - 3 * scale, y - 3 * scale, x + 3 * scale, y + 3 * scale) for x, y in at
     ]
     frame, drawn = panel.get_window_extent(), FigureCanvasAgg.get_renderer(panel.figure.canvas)
+    taken += [text.get_window_extent(drawn) for text in panel.texts]
     for name, price, level in sorted(named, key=lambda each: ("default" not in each[0], -each[2])):
         short = name
         for long, less in _SHORTER.items():
