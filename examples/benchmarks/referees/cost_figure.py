@@ -79,7 +79,7 @@ def _points(panel: Axes, rows: Sequence[Row], measure: str) -> list[tuple[str, f
         level = mean(own, measure)
         if next(iter(own.values()))["control"]:
             panel.axhline(level, color="#b0b0b0", linewidth=0.8, linestyle=":")
-            where = (0.995, level)
+            where = (0.995 - 0.15 * len(panel.texts), level)  # levels may be close
             short = name.removesuffix(" (control)")
             panel.annotate(
                 short, where, xycoords=("axes fraction", "data"), fontsize=6.5, ha="right"
