@@ -14,6 +14,7 @@ from .tables import by_method, cost, difference, mean, paired, table
 
 _NAMED = 3  # of what is better than the reference
 _AIM = 15  # forward passes
+_FEWEST = 5  # cases of what is named beside the reference
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,12 @@ def _glance(rows: Rows, sections: Sequence[Section], reference: str) -> str:
             if own is None:
                 continue
             sign = 1 if measure in section.lower else -1
-            gaps = {name: paired(each, own, measure).mean for name, each in found.items()}
-            order = sorted(found, key=lambda name: sign * gaps[name])
+            gaps = {
+                name: paired(each, own, measure).mean
+                for name, each in found.items()
+                if len(each) >= _FEWEST
+            }
+            order = sorted(gaps, key=lambda name: sign * gaps[name])
             ours = [name for name in order if name.startswith("InfoMask")]
             theirs = [name for name in order if name not in ours]
             cells = [section.title, subject, words, str(len(own)), f"{mean(own, measure):.3f}"]
