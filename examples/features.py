@@ -117,7 +117,7 @@ def cost_table(network: nn.Module, picture: Tensor) -> str:
         "features, 49 cells": features(regions=cells(picture)),
         "features, 729 windows of 16, 8 apart": features(regions=windows(16, 8)(picture)),
         "features, 64 superpixels": features(regions=superpixels(picture, 64)),
-        "crop, 49 windows (default)": lambda: infomask.attribute(picture, target=967),
+        "crop, 49 windows (default)": lambda: infomask.attribute(picture, target=967, view="crop"),
     }
     spent: dict[str, list[float]] = {name: [] for name in ways}
     for way in ways.values():
