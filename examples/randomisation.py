@@ -47,7 +47,7 @@ def edges(model: nn.Module, inputs: Tensor, target: int) -> Tensor:
 def methods() -> dict[str, Explain]:
     windows = {"sliding_window_shapes": SHAPES, "strides": STRIDES}
     return {
-        "InfoMask": bound(info_mask(crop_size=CROP, **windows)),
+        "InfoMask crop": bound(info_mask(view="crop", crop_size=CROP, **windows)),
         "InfoMask drop": bound(info_mask(view="drop", **windows)),
         "Grad-CAM": cam,
         "edges (control)": edges,
