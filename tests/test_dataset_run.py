@@ -284,7 +284,7 @@ def test_decoding_processes_change_nothing(folder, usual, tmp_path, decoders):
     assert plain(run.table) == plain(usual.table)
 
 
-@pytest.mark.parametrize("engine", [None, "incremental"])
+@pytest.mark.parametrize("engine", ["auto", "incremental"])
 @pytest.mark.parametrize("view", ["crop", "keep", "drop"])
 def test_neighbours_and_places_change_nothing(folder, usual, tmp_path, view, engine):
     options = {"view": view, "view_engine": engine}

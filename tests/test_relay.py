@@ -953,3 +953,14 @@ def test_what_may_draw_is_known_by_its_rate(step, may_draw):
     with recording:
         output = step(x)
     assert Replay(recording, x, 0, output).may_draw == may_draw
+
+
+def test_places_put_in_one_row_with_channels_first_are_found():
+    x = images(height=6, width=8)
+    flat = lambda x: 9 * x.flatten(2).square().mean(2)  # noqa: E731
+    for view in ("evidence", "relay"):
+        found = InfoMask(flat).score_regions(x, target=1, view=view)
+        assert found.engine == f"{view} (6 × 8 cells)"
+        sums = found.attributions()[:, 0].sum((1, 2))
+        torch.testing.assert_close(sums, found.explained, atol=1e-3, rtol=0)
+        assert found.explained.abs().min() > 0.01

@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from captum_infomask._checks import ArgumentError
 from captum_infomask.dataset_run.manifest import now
 from captum_infomask.dataset_run.shards import stops_without_space
 
+_MOMENT = 2.0  # seconds
 _held: set[int] = set()
 _PROCESS = "process "  # what a lock begins with
 
@@ -23,8 +25,6 @@ def only_run(folder: Path) -> Iterator[None]:
     A link in its place, or a file that no run wrote, is refused, not written to. The system lets go
     of the lock when the process ends, however it ends.
     """
-    import fcntl  # noqa: PLC0415 - of POSIX systems; the rest of the package needs none
-
     path = folder / ".lock"
     try:
         with stops_without_space(path):
@@ -35,7 +35,7 @@ def only_run(folder: Path) -> Iterator[None]:
         raise ArgumentError(f"Expected `out` to be writable; got {error}.") from error
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(handle)
         except BlockingIOError:
             holder = os.read(handle, 200).decode(errors="replace") or "another process"
             raise ArgumentError(
@@ -60,6 +60,20 @@ def only_run(folder: Path) -> Iterator[None]:
     finally:
         _held.discard(handle)
         os.close(handle)
+
+
+def _lock(handle: int) -> None:
+    """Take the lock, which a child that is being forked keeps for a moment after its parent."""
+    import fcntl  # noqa: PLC0415 - of POSIX systems; the rest of the package needs none
+
+    end = time.monotonic() + _MOMENT
+    while True:
+        try:
+            return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
 
 
 def _is_ours(content: bytes) -> bool:

@@ -144,8 +144,8 @@ def run_dataset(
         >>> for name in ("a.png", "b.png"):
         ...     Image.new("L", (56, 28)).save(os.path.join(folder, name))
         >>> run = run_dataset(folder, "two_digits", os.path.join(folder, "out"), workers=0)
-        >>> list(run), run["a.png"].scores.shape
-        (['a.png', 'b.png'], torch.Size([1, 42]))
+        >>> list(run), run["a.png"].view
+        (['a.png', 'b.png'], 'relay')
 
     Source: the scores are those of arXiv 1910.02629, Sec. 5.
     """

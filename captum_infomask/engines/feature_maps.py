@@ -74,7 +74,9 @@ class FeatureMap:
         """Where the path starts: the tokens that have no place stay."""
         if not self.prefix:
             return start.expand_as(end)
-        return torch.cat([end[:, : self.prefix], start.expand_as(end)[:, self.prefix :]], dim=1)
+        (dim,) = self.axes
+        own, rest = end.narrow(dim, 0, self.prefix), end.shape[dim] - self.prefix
+        return torch.cat([own, start.expand_as(end).narrow(dim, self.prefix, rest)], dim)
 
 
 def default_map(recording: Recording, inputs: Tensor, output: Tensor) -> list[FeatureMap]:
@@ -170,7 +172,7 @@ def feature_map(recording: Recording, value: Tensor, after: int, inputs: Tensor)
         )
     if len(axes) == places:
         return FeatureMap(value, after, axes, tuple(value.shape[dim] for dim in axes))
-    prefix, grid = _grid(recording, value.shape[1], after, inputs)
+    prefix, grid = _grid(recording, value.shape[axes[0]], after, inputs)
     return FeatureMap(value, after, axes, grid, prefix)
 
 
