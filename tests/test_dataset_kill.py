@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -30,15 +31,21 @@ class Runs:
 
     def __init__(self) -> None:
         script = Path(__file__).with_name("killed_runs.py")
+        self.errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - for all runs
         self.process = subprocess.Popen(
             [sys.executable, script],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self.errors,
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
         self.order(["report", "no-such-folder"])  # has imported everything when this is answered
+
+    def said(self) -> str:
+        """The end of what all runs wrote to stderr."""
+        self.errors.seek(0)
+        return self.errors.read()[-2000:]
 
     def run(self, data: Path, out: Path, kill_after: float | None = None, by: int = 9) -> int:
         """Run, and return os.waitpid's status."""
@@ -63,6 +70,7 @@ def runs():
     made.process.stdin.close()
     made.process.stdout.close()
     made.process.wait(timeout=60)
+    made.errors.close()
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +118,7 @@ def test_killed_at_twenty_moments_and_nothing_lost_twice_or_different(
         assert table_of(out).equals(wanted)
         rows.append(len(wanted))
         out = tmp_path / f"out{kills}"
-    assert runs.run(data, out) == 0
+    assert runs.run(data, out) == 0, runs.said()
     assert table_of(out).equals(wanted)
     keys = table_of(out)["key"].to_pylist()
     assert len(keys) == len(set(keys)) == COUNT
