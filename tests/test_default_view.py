@@ -101,6 +101,11 @@ def test_all_classes_get_evidence(net: nn.Module) -> None:
     assert alone.stacked.view == "drop"
 
 
+def test_a_baseline_of_zero_is_no_class_where_there_is_no_target() -> None:
+    one = InfoMask(lambda x: means(x)[:, :1], head="sigmoid")
+    assert torch.equal(one.attribute(X, baselines=0), one.attribute(X, baselines=0.0))
+
+
 def test_a_network_that_draws_is_told_of_once() -> None:
     noisy = nn.Sequential(Net(), nn.Dropout(0.5)).train()
     with warnings.catch_warnings(record=True) as said:

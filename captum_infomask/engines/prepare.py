@@ -186,7 +186,8 @@ def check_order(
             f"looks like the windows of Occlusion's order. Pass sliding_window_shapes=, strides= "
             f"and target= by name."
         )
-    hides_nothing = view in (None, "crop", "features")
+    is_zero = _is_whole(baselines) and plain(baselines) == 0  # what hides pixels most often
+    hides_nothing = view in ("crop", "features") or (view is None and not is_zero)
     if hides_nothing and target is None and _is_class(baselines, len(inputs[0])):
         words = _words(baselines)
         meant = f"{by}={words}" if by == "target" else f"{by}=[{words}]"
