@@ -9,7 +9,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from captum_infomask._warn import warn
 PATIENCE = 10.0  # seconds
 _NUMBERS = "the generators of Python and NumPy"
 
-_T = TypeVar("_T")
 _filtering, _turn = threading.RLock(), threading.Condition()
 _turns: list[tuple[int, set[Any]]] = []  # of blocks at work: the thread, and what it is alone with
 _states: list[list[Any]] = []  # of Python's and NumPy's generators, as blocks at work found them
@@ -151,7 +150,7 @@ def numbers_of_libraries(seed: int, *, alone: bool = True) -> Iterator[None]:
             if place + 1 < len(_states):  # the block that began after this one will put it back
                 _states[place + 1][0] = state[0]
             else:
-                _set_libraries(state[0])
+                set_libraries(state[0])
             del _states[place]
 
     with in_turn([_NUMBERS], PATIENCE) if alone else nullcontext(True) as is_alone:
@@ -181,52 +180,8 @@ def libraries_state() -> bytes:
     return pickle.dumps((random.getstate(), np.random.get_state(legacy=False)))
 
 
-def _set_libraries(state: bytes) -> None:
+def set_libraries(state: bytes) -> None:
+    """Have Python's and NumPy's global generators go on from a state."""
     python, numpy = pickle.loads(state)
     random.setstate(python)
     np.random.set_state(numpy)
-
-
-class LibraryDraws:
-    """What a network draws from Python's and NumPy's global generators: by a seed, and put back.
-
-    Made before anything of the network runs. The generators are let be unless its first pass is
-    seen to move them, and moves them in the same way twice from the seed on: what moves them
-    otherwise is another thread.
-
-    Args:
-        seed: Of the numbers.
-
-    Attributes:
-        found: Whether the network draws so; None as long as nothing ran.
-    """
-
-    def __init__(self, seed: int) -> None:
-        self.found: bool | None = None
-        self._seed = seed
-        self._before = libraries_state()
-        self._next: bytes | None = None
-
-    def run(self, function: Callable[[], _T]) -> _T:
-        """Run a pass of the network that can be run again with the same outcome."""
-        if self.found:
-            output, _, self._next = self._by_seed(function)
-            return output
-        output = function()
-        if self.found is None and libraries_state() != self._before:
-            _, start, end = self._by_seed(function)
-            again, _, after = self._by_seed(function)
-            if start != end == after:
-                _set_libraries(self._before)
-                self.found, self._next = True, end
-                return again
-        self.found = False
-        return output
-
-    def _by_seed(self, function: Callable[[], _T]) -> tuple[_T, bytes, bytes]:
-        """What a function gives with the numbers that follow, and where these begin and end."""
-        with numbers_of_libraries(self._seed):
-            if self._next is not None:
-                _set_libraries(self._next)
-            start = libraries_state()
-            return function(), start, libraries_state()

@@ -4,10 +4,10 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,8 +19,15 @@ from torch.utils._python_dispatch import (
     _push_mode,
 )
 
-from captum_infomask._process import after_fork
+from captum_infomask._process import (
+    after_fork,
+    libraries_state,
+    numbers_of_libraries,
+    set_libraries,
+)
 
+_T = TypeVar("_T")
+_TRIALS = 3
 _exchange = threading.Lock()
 
 
@@ -92,6 +99,17 @@ class OwnGenerators(TorchDispatchMode):
         """Begin again with the numbers of another seed."""
         self._seed = seed
         self._generators.clear()
+
+    def states(self) -> dict[torch.device, Tensor]:
+        """Where the generators stand; those of other devices have drawn nothing."""
+        return {device: own.get_state() for device, own in self._generators.items()}
+
+    def go_on_from(self, states: Mapping[torch.device, Tensor]) -> None:
+        """Draw again what was drawn from these states on."""
+        for device in self._generators.keys() - states.keys():
+            del self._generators[device]
+        for device, state in states.items():
+            self._generators[device].set_state(state)
 
     def __torch_dispatch__(
         self,
@@ -171,6 +189,95 @@ class OwnGenerators(TorchDispatchMode):
                 own.set_state(shared.get_state())
                 shared.set_state(before)
         self.drew = drew or not torch.equal(start, own.get_state())
+
+
+class LibraryDraws:
+    """What a network draws from Python's and NumPy's global generators: by a seed, and put back.
+
+    Made before anything of the network runs. The generators are let be unless its first pass is
+    seen to move them, and moves them in the same way twice from the seed on: what moves them
+    otherwise is another thread.
+
+    Args:
+        seed: Of the numbers.
+        generators: What the network draws PyTorch's numbers from. They go on as after one pass,
+            however often it had to be run.
+
+    Attributes:
+        found: Whether the network draws so; None as long as that is not known.
+    """
+
+    def __init__(self, seed: int, generators: OwnGenerators) -> None:
+        self.found: bool | None = None
+        self._seed = seed
+        self.generators = generators
+        self._before = libraries_state()
+        self._next: bytes | None = None
+        self._trials = _TRIALS
+
+    def run(self, function: Callable[[], _T]) -> _T:
+        """Run a pass of the network that can be run again with the same outcome."""
+        if self.found:
+            own = self._by_seed(function)
+            self._next = own.end
+            return own.given()
+        if self.found is False or not self._trials:
+            return function()
+        start = self.generators.states()
+        outcome = _Outcome(function)
+        if outcome.end == self._before:
+            self.found = None if outcome.error else False
+            return outcome.given()
+        while self.found is None and self._trials:
+            self._trials -= 1
+            outcome = self._tried(function, start)
+        return outcome.given()
+
+    def _tried(
+        self, function: Callable[[], _T], start: Mapping[torch.device, Tensor]
+    ) -> _Outcome[_T]:
+        """The outcome by the seed, which tells whether the network draws if no one else does."""
+        self.generators.go_on_from(start)
+        outcome = self._by_seed(function)
+        if outcome.start == outcome.end:
+            self.found = False
+            return outcome
+        self.generators.go_on_from(start)
+        again = self._by_seed(function)
+        if again.end == outcome.end:
+            set_libraries(self._before)
+            self.found, self._next = True, again.end
+        return again
+
+    def _by_seed(self, function: Callable[[], _T]) -> _Outcome[_T]:
+        """What a function gives with the numbers that follow."""
+        with numbers_of_libraries(self._seed):
+            if self._next is not None:
+                set_libraries(self._next)
+            return _Outcome(function)
+
+
+class _Outcome(Generic[_T]):
+    """What a function gives or raises, and where the libraries' generators stand around it."""
+
+    def __init__(self, function: Callable[[], _T]) -> None:
+        self.start = libraries_state()
+        self.error: Exception | None = None
+        try:
+            self._value = function()
+        except Exception as error:  # whatever the user's code raises
+            self.error = error
+        self.end = libraries_state()
+
+    def given(self) -> _T:
+        """The value; the error is raised."""
+        if self.error is None:
+            return self._value
+        error, self.error = self.error, None  # its traceback knows this object
+        try:
+            raise error
+        finally:
+            del error
 
 
 def _gives_way(profile: object) -> bool:

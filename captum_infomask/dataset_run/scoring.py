@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from captum_infomask._checks import ArgumentError
-from captum_infomask._process import LibraryDraws, quiet
+from captum_infomask._process import quiet
+from captum_infomask._random import LibraryDraws, OwnGenerators
 from captum_infomask.attribution import InfoMask
 from captum_infomask.dataset_run.errors import RunStopped, in_one_line
 from captum_infomask.dataset_run.rows import Row, one_picture
 from captum_infomask.dataset_run.settings import RunSettings
 from captum_infomask.engines.copies import Copies, copies_kept
 from captum_infomask.engines.memory import is_out_of_memory
-from captum_infomask.engines.untouched import untouched
+from captum_infomask.engines.untouched import buffers_kept
 from captum_infomask.masks import bounding_boxes
 from captum_infomask.masks.run_lengths import masks_to_run_length
 from captum_infomask.models.classifier import Classifier
@@ -67,8 +68,8 @@ class Scorer:
     def outputs(self, pictures: Tensor) -> Tensor:
         """What the network says of pictures, (N, M), M = 1 for one number; drawn by the seed."""
         seed = self._settings.options["seed"]
-        with untouched(self._network, seed):
-            output = LibraryDraws(seed).run(lambda: self._network(pictures.clone()))
+        with buffers_kept(self._network), OwnGenerators(seed) as generators:
+            output = LibraryDraws(seed, generators).run(lambda: self._network(pictures.clone()))
         if not isinstance(output, Tensor) or output.dim() not in (1, 2):
             given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise ArgumentError(f"Expected `model` to return outputs (N, M); got {given}.")

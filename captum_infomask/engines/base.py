@@ -2,15 +2,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from captum_infomask._process import LibraryDraws
-from captum_infomask._random import OwnGenerators
-from captum_infomask.engines.traced import StandsAside, drawing_nothing, traced
+from captum_infomask._process import libraries_state
+from captum_infomask._random import LibraryDraws, OwnGenerators
+from captum_infomask.engines.traced import StandsAside, traced
 from captum_infomask.engines.traced_network import TracedNetwork
 from captum_infomask.views.plan import ViewPlan
 
@@ -26,8 +27,7 @@ class Call:
         perturbations_per_eval: At most this many views per image in one forward pass, as in
             Captum's methods; a size that suits the device if None.
         seed: Of the views that are compared, where a copy stands for the network.
-        generators: What a network that draws by itself draws from.
-        libraries: What it draws by Python and NumPy.
+        libraries: What it draws by Python and NumPy, and the generators that it has of PyTorch.
         per_example: Of each further argument whether it has one entry per image.
         is_guess: Whether that was told by lengths alone.
     """
@@ -36,15 +36,34 @@ class Call:
     additional_forward_args: tuple[Any, ...] = ()
     perturbations_per_eval: int | None = None
     seed: int = 0
-    generators: OwnGenerators = field(default_factory=lambda: OwnGenerators(0))
-    libraries: LibraryDraws = field(default_factory=lambda: LibraryDraws(0))
+    libraries: LibraryDraws = field(default_factory=lambda: LibraryDraws(0, OwnGenerators(0)))
     per_example: tuple[bool, ...] = ()
     is_guess: bool = False
+
+    @property
+    def generators(self) -> OwnGenerators:
+        """What a network that draws by itself draws from."""
+        return self.libraries.generators
 
     def run(self, *inputs: Any) -> Any:
         """Run the user's function."""
         with self.generators:
             return self.forward_func(*inputs)
+
+    @contextmanager
+    def drawing_nothing(self) -> Iterator[None]:
+        """Inside, the numbers that a network draws are its own, and one that draws is refused.
+
+        Raises:
+            StandsAside: It draws random numbers; or another thread draws some of Python or NumPy,
+                and it is not known yet that the network does not.
+        """
+        before = libraries_state()
+        with OwnGenerators(0) as generators:
+            yield
+        moved = self.libraries.found is not False and libraries_state() != before
+        if generators.drew or moved:
+            raise StandsAside("it draws random numbers")
 
     def traced(self, given: tuple[Any, ...]) -> TracedNetwork:
         """The user's network as operations, traced once in a call.
@@ -60,7 +79,7 @@ class Call:
         form = tuple(isinstance(value, Tensor) for value in given)
         if form not in self._traces:
             try:
-                with drawing_nothing():
+                with self.drawing_nothing():
                     self._traces[form] = traced(self.forward_func, given)
             except StandsAside as reason:
                 self._traces[form] = str(reason)

@@ -31,7 +31,7 @@ from captum_infomask.engines.memory import (
 )
 from captum_infomask.engines.outputs import changed_classes, check_output, explain
 from captum_infomask.engines.pixels import draw
-from captum_infomask.engines.traced import StandsAside, drawing_nothing
+from captum_infomask.engines.traced import StandsAside
 from captum_infomask.views.plan import ViewPlan
 
 _log = logging.getLogger("captum_infomask")
@@ -219,7 +219,7 @@ class RunningBatched:
         draws = np.random.default_rng([self._call.seed, *new])
         places = torch.tensor([draws.choice((images == image).nonzero()[:, 0]) for image in new])
         try:
-            with drawing_nothing():
+            with self._call.drawing_nothing():
                 own = self._call.forward_func(
                     *draw(plan, rows[places]), *self._arguments(plan, rows[places])
                 )

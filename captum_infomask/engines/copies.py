@@ -17,7 +17,7 @@ from captum_infomask.engines.agreement import TOLERANCE, check_agreement
 from captum_infomask.engines.base import Call
 from captum_infomask.engines.chunks import MOST_VIEWS_ON_CPU
 from captum_infomask.engines.memory import LARGEST_BLOCK, MOST_ALIVE, Measured
-from captum_infomask.engines.traced import StandsAside, check_writes, drawing_nothing, folded
+from captum_infomask.engines.traced import StandsAside, check_writes, folded
 from captum_infomask.engines.traced_network import Node, TracedNetwork
 
 
@@ -85,7 +85,7 @@ def fast_copy(call: Call, shown: Tensors, arguments: tuple[Any, ...], output: Te
         raise StandsAside(f"the outputs are {output.dtype}")
     kept = _kept.get()
     made = None if kept is None else kept.get(call.forward_func)
-    with drawing_nothing():
+    with call.drawing_nothing():
         try:
             if made is None:
                 made, answer = _made(call, shown, arguments)

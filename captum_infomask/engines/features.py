@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_infomask._checks import ArgumentError
-from captum_infomask._random import OwnGenerators
+from captum_infomask._random import LibraryDraws, OwnGenerators
 from captum_infomask.engines.after_pooling import after_pooling
 from captum_infomask.engines.base import Call
 from captum_infomask.engines.batched import Batched
@@ -40,8 +40,9 @@ class PooledFeatures:
         if call.additional_forward_args:
             raise _unfit("got `additional_forward_args` too")
         try:
-            with OwnGenerators(0):  # a network may draw before it pools
-                tail = after_pooling(call.forward_func)
+            with OwnGenerators(0) as generators:  # a network may draw before it pools
+                draws = LibraryDraws(0, generators)
+                tail = draws.run(lambda: after_pooling(call.forward_func))
         except StandsAside as reason:
             raise _unfit(reason) from None
         return RunningFeatures(call, tail)

@@ -17,8 +17,7 @@ from captum_infomask._checks import (
     positive_int,
     random_seed,
 )
-from captum_infomask._process import LibraryDraws
-from captum_infomask._random import OwnGenerators
+from captum_infomask._random import LibraryDraws, OwnGenerators
 from captum_infomask._types import AdditionalForwardArgs, Baselines, TensorOrTensors, Tensors
 from captum_infomask._warn import warn
 from captum_infomask.engines.base import Call, Engine
@@ -121,8 +120,7 @@ def prepare(
         further,
         perturbations_per_eval,
         seed,
-        OwnGenerators(seed),
-        LibraryDraws(seed),
+        LibraryDraws(seed, OwnGenerators(seed)),
         per_example=_checked_per_example(further, args_per_example, len(tensors[0])),
         is_guess=args_per_example is None,
     )

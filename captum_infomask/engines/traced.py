@@ -16,8 +16,6 @@ from torch.fx.proxy import GraphAppendingTracer
 from torch.nn.modules import module as _modules
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from captum_infomask._process import libraries_state
-from captum_infomask._random import OwnGenerators
 from captum_infomask._warn import warn
 from captum_infomask.engines.beyond import Sealed, is_plain, shared_state, unchanged
 from captum_infomask.engines.isolation import Isolation, compiled_network, same_weight
@@ -76,20 +74,6 @@ def traced(
     nodes, modules = _without_writes(recorder.nodes(), recorder.modules)
     recorder.check_left()
     return TracedNetwork(nodes, modules, recorder.attributes)
-
-
-@contextmanager
-def drawing_nothing() -> Iterator[None]:
-    """Inside, the numbers that a network draws are its own, and one that draws is refused.
-
-    Raises:
-        StandsAside: It draws random numbers, or another thread draws some of Python or NumPy.
-    """
-    before = libraries_state()
-    with OwnGenerators(0) as generators:
-        yield
-    if generators.drew or libraries_state() != before:
-        raise StandsAside("it draws random numbers")
 
 
 # Augmented assignments, which write to tensors, and the operations that make new ones.

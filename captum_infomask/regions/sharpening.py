@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from captum_infomask._checks import ArgumentError, describe
-from captum_infomask._process import LibraryDraws, quiet
-from captum_infomask._random import OwnGenerators
+from captum_infomask._process import quiet
+from captum_infomask._random import LibraryDraws, OwnGenerators
 from captum_infomask._types import Tensors
 from captum_infomask.regions.base import Regions
 from captum_infomask.regions.choose import checked_regions
@@ -186,8 +186,8 @@ def _default(picture: Picture) -> Labels:
 def _asked(function: Any, picture: Picture, seed: int) -> Labels:
     """What a function of the user's gives, as labels (S, H, W) from 0."""
     size = picture.shape[:2]
-    with OwnGenerators(seed):
-        given = LibraryDraws(seed).run(lambda: function(picture.copy()))
+    with OwnGenerators(seed) as generators:
+        given = LibraryDraws(seed, generators).run(lambda: function(picture.copy()))
     try:
         found = np.stack([np.asarray(own) for own in given]) if _is_list(given) else given
         array = np.asarray(found)

@@ -2,12 +2,15 @@
 from __future__ import annotations
 
 import cProfile
+import gc
 import multiprocessing
 import random
 import sys
 import warnings
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,9 +27,11 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from captum_infomask import InfoMask, compare, grid
-from captum_infomask._process import LibraryDraws, numbers_of_libraries
-from captum_infomask._random import OwnGenerators
-from captum_infomask.engines.traced import StandsAside, drawing_nothing
+from captum_infomask._checks import ArgumentError
+from captum_infomask._process import numbers_of_libraries
+from captum_infomask._random import LibraryDraws, OwnGenerators
+from captum_infomask.engines.base import Call
+from captum_infomask.engines.traced import StandsAside
 
 # PyTorch 2.4's checkpoints.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.cpu.amp.autocast")
@@ -253,7 +258,7 @@ def test_operations_without_a_generator_borrow_none(
 
 def test_a_network_with_a_generator_of_its_own_is_not_traced() -> None:
     own = torch.Generator()
-    with pytest.raises(StandsAside, match="random numbers"), drawing_nothing():
+    with pytest.raises(StandsAside, match="random numbers"), Call(Net()).drawing_nothing():
         torch.rand(2, generator=own)
 
 
@@ -338,12 +343,76 @@ def test_what_another_thread_draws_by_a_library_is_let_be() -> None:
             pool.submit(lambda: np.random.rand(len(states) + 1)).result()
             states.append(np.random.get_state()[1:3])
 
-    draws = LibraryDraws(0)
+    draws = LibraryDraws(0, OwnGenerators(0))
     np.random.seed(1)
     assert draws.run(lambda: others() or 5) == 5
-    assert draws.found is False
+    assert not draws.found
     assert np.random.get_state()[2] == 2
-    assert draws.run(lambda: 6) == 6
+    count = len(states)
+    assert draws.run(lambda: others() or 6) == 6
+    assert len(states) == count + 1
+
+
+@pytest.mark.filterwarnings("ignore:The network's answers change")
+@pytest.mark.parametrize("passes", [1, 2, 5])
+def test_numbers_are_the_same_where_another_thread_draws_by_a_library(passes: int) -> None:
+    """It draws during the first passes, so that the network was thought to draw."""
+    x, told = images(1), []
+
+    def other() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(np.random.rand).result()
+
+    class Watched(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            told.append(1)
+            if len(told) <= passes:
+                other()
+            return super().forward(x)
+
+    def bits(net: nn.Module) -> Tensor:
+        return InfoMask(net).attribute(x, target=1, view="drop", regions=grid(x, 3, 3), seed=2)
+
+    assert torch.equal(bits(Watched().train()), bits(Net().train()))
+    told.clear()
+    assert torch.equal(bits(Watched().eval()), bits(Net().eval()))
+
+
+@pytest.mark.parametrize("view", [None, *VIEWS, "features", "evidence", "relay"])
+def test_a_first_pass_that_raises_leaves_the_libraries_generators(view: str | None) -> None:
+    class Raising(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            np.random.rand(), random.random()
+            raise ValueError("no such picture")
+
+    net, x = Raising().eval(), images(1)
+    with unchanged(net, x), pytest.raises((ValueError, RuntimeError)):
+        InfoMask(net).attribute(x, target=1, view=view)
+
+
+def test_a_network_without_pooled_features_leaves_the_libraries_generators() -> None:
+    net, x = Drawing(LIBRARIES["both"]).eval(), images(1)
+    with unchanged(net, x), pytest.raises(ArgumentError, match="global average pooling"):
+        InfoMask(net).attribute(x, target=1, view="features")
+
+
+def test_an_error_of_a_pass_is_let_go() -> None:
+    class KnownError(ValueError):
+        def __init__(self) -> None:
+            known.append(weakref.ref(self))
+
+    draws, known = LibraryDraws(0, OwnGenerators(0)), []
+
+    def failing() -> None:
+        raise KnownError
+
+    gc.disable()
+    try:
+        with suppress(KnownError):
+            draws.run(failing)
+        assert known[0]() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("target", ["prediction", "label"])

@@ -21,7 +21,7 @@ from captum_infomask.engines.incremental.network import BoxNetwork
 from captum_infomask.engines.incremental.work import Work
 from captum_infomask.engines.memory import keep_freed_blocks
 from captum_infomask.engines.pixels import draw
-from captum_infomask.engines.traced import StandsAside, drawing_nothing, folded
+from captum_infomask.engines.traced import StandsAside, folded
 from captum_infomask.views.plan import ViewPlan
 
 _log = logging.getLogger("captum_infomask")
@@ -156,7 +156,7 @@ class RunningIncremental:
         drawn = np.random.default_rng([self._call.seed, image]).choice(rows, count, replace=False)
         try:
             for row in torch.from_numpy(drawn).split(1):
-                with drawing_nothing():
+                with self._call.drawing_nothing():
                     own = self._call.forward_func(*draw(plan, row))
                 check_agreement(work.answer(row, base), own)
         except StandsAside as reason:
@@ -166,7 +166,7 @@ class RunningIncremental:
     def _traced(self, picture: Tensor) -> BoxNetwork:
         """The network on boxes."""
         try:
-            with drawing_nothing():
+            with self._call.drawing_nothing():
                 network = folded(self._call.traced((picture,)))
                 return BoxNetwork(network, picture, winograd=self._settings.winograd)
         except (AttributeError, RuntimeError, TypeError, ValueError) as error:
