@@ -1,8 +1,9 @@
 # A process that starts runs and kills them: real processes and real files, without 20 imports.
 #
 # It has imported everything and has run nothing, so that its children, forked, are as a new process
-# that has got so far. Reads a JSON line for each run: {"arguments": [...], "kill_after": seconds or
-# null, "signal": number}; writes one back: {"status": what os.waitpid gave}.
+# that has got so far. Reads a JSON line for each run: {"arguments": [...], "kill": null or
+# {"folder": its output, "shards": how many are there, "after": seconds more, "signal": number}};
+# writes one back: {"status": what os.waitpid gave}.
 from __future__ import annotations
 
 import json
@@ -10,14 +11,16 @@ import os
 import sys
 import threading
 import time
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from captum_infomask.cli import main
 
 
-def run(arguments: list[str], kill_after: float | None, number: int) -> int:
-    """Fork a run, kill it after some seconds, and return how it ended."""
+def run(arguments: list[str], kill: dict[str, Any] | None) -> int:
+    """Fork a run, kill it some seconds after a shard, and return how it ended."""
     pid = os.fork()
     if pid == 0:
         code = 70
@@ -27,15 +30,17 @@ def run(arguments: list[str], kill_after: float | None, number: int) -> int:
             code = main(arguments)
         finally:
             os._exit(code)
-    if kill_after is None:
+    if kill is None:
         return os.waitpid(pid, 0)[1]
-    end = time.monotonic() + kill_after
-    while time.monotonic() < end:
+    shards, end = Path(kill["folder"]), None
+    while end is None or time.monotonic() < end:
+        if end is None and len(list(shards.glob("part-*.parquet"))) >= kill["shards"]:
+            end = time.monotonic() + kill["after"]
         time.sleep(0.002)
         found, status = os.waitpid(pid, os.WNOHANG)
         if found:
             return status
-    os.kill(pid, number)
+    os.kill(pid, kill["signal"])
     return os.waitpid(pid, 0)[1]
 
 
@@ -43,5 +48,5 @@ if __name__ == "__main__":
     assert threading.active_count() == 1
     for line in sys.stdin:
         order = json.loads(line)
-        status = run(order["arguments"], order["kill_after"], order["signal"])
+        status = run(order["arguments"], order["kill"])
         print(json.dumps({"status": status}), flush=True)

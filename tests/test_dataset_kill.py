@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -47,14 +48,14 @@ class Runs:
         self.errors.seek(0)
         return self.errors.read()[-2000:]
 
-    def run(self, data: Path, out: Path, kill_after: float | None = None, by: int = 9) -> int:
+    def run(self, data: Path, out: Path, **kill: Any) -> int:
         """Run, and return os.waitpid's status."""
         words = ["run", "--data", str(data), "--out", str(out), *SETTINGS]
-        return self.order(words, kill_after, by)
+        return self.order(words, {"folder": str(out), **kill} if kill else None)
 
-    def order(self, words: list[str], kill_after: float | None = None, by: int = 9) -> int:
+    def order(self, words: list[str], kill: dict[str, Any] | None = None) -> int:
         """Call the command line, and return os.waitpid's status."""
-        order = {"arguments": words, "kill_after": kill_after, "signal": by}
+        order = {"arguments": words, "kill": kill}
         self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
         # main() prints too: the answer is the last line that is JSON.
@@ -107,8 +108,9 @@ def test_killed_at_twenty_moments_and_nothing_lost_twice_or_different(
         by = random_moments.choice([signal.SIGKILL] * 4 + [signal.SIGTERM])
         # From before the folder is made to the last file: a run is killed several times before it
         # ends, and a run that ended is followed by a new one.
-        moment = random_moments.uniform(0, 0.6 * seconds)
-        status = runs.run(data, out, moment, by)
+        shards = len(list(out.glob("part-*.parquet"))) + random_moments.randrange(COUNT // 16)
+        moment = random_moments.uniform(0, 0.3 * seconds)
+        status = runs.run(data, out, shards=shards, after=moment, signal=by)
         if os.WIFSIGNALED(status):
             assert os.WTERMSIG(status) == by
             kills += 1
