@@ -23,7 +23,7 @@ from captum_infomask._types import (
 from captum_infomask.engines.base import Engine
 from captum_infomask.engines.by_default import CHEAPEST, FINEST, asked_view, of_view
 from captum_infomask.engines.choose import EngineName
-from captum_infomask.engines.evidence import EvidencePasses
+from captum_infomask.engines.evidence_passes import EvidencePasses
 from captum_infomask.engines.passes import Passes
 from captum_infomask.engines.prepare import check_order, check_place, prepare
 from captum_infomask.engines.untouched import modes_kept

@@ -169,7 +169,9 @@ def test_the_runner_up_is_by_the_posterior_of_pc_softmax_and_can_occur():
     infomask = InfoMask(
         lambda x: f.expand(len(x), -1), prior=[0.1, 0.1, 0.8, 0.0], trained_with="pc_softmax"
     )
-    found = infomask.score_regions(torch.ones(1, 1, 2, 2), target=0, contrast="runner_up")
+    found = infomask.score_regions(
+        torch.ones(1, 1, 2, 2), target=0, contrast="runner_up", view="drop"
+    )
     assert found.contrast.tolist() == [[0, 2]]  # 3 + log 0.8 > 4 + log 0.1
     assert float(found.total) == pytest.approx(2 / math.log(2))
 

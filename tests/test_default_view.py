@@ -17,9 +17,12 @@ X = images(2, height=16, width=16)
 WINDOWS = {"sliding_window_shapes": (3, 8, 8), "strides": (3, 4, 4)}
 
 
-def means(x: Tensor) -> Tensor:
-    """Logits that are made of no feature map."""
-    return 9 * x.mean((2, 3)) - 4
+FELL_BACK = "Of this network view="
+
+
+def unseen(x: Tensor) -> Tensor:
+    """Logits that are made of the pictures by nothing that PyTorch sees."""
+    return torch.from_numpy(9 * x.detach().numpy().mean((2, 3)) - 4)
 
 
 @pytest.fixture
@@ -77,11 +80,12 @@ def test_options_ask_for_the_views_that_have_them(
     assert InfoMask(net).score_regions(X, target=1, **options).view == view
 
 
+@pytest.mark.filterwarnings(f"ignore:{FELL_BACK}")
 def test_what_has_no_features_gets_drop() -> None:
     rows = nn.Linear(5, 3)
     for forward, inputs in (
-        (means, X),
-        (lambda a, b: means(a) - means(b), (X, X.flip(0))),
+        (unseen, X),
+        (lambda a, b: unseen(a) - unseen(b), (X, X.flip(0))),
         (rows, torch.rand(2, 5)),
     ):
         found = InfoMask(forward).score_regions(inputs, target=1)
@@ -89,20 +93,36 @@ def test_what_has_no_features_gets_drop() -> None:
         assert found.view == "drop"
         assert torch.equal(found.scores, wanted.scores)
     words = ("feature map", "Pass layer=")
-    refused(words, lambda: InfoMask(means).attribute(X, target=1, input_sizes=[16]))
+    refused(words, lambda: InfoMask(unseen).attribute(X, target=1, input_sizes=[16]))
 
 
+def test_a_default_that_cannot_be_had_is_told_of() -> None:
+    with pytest.warns(
+        UserWarning, match=f"{FELL_BACK}'relay'.*functions of PyTorch.*'drop' is taken"
+    ) as said:
+        InfoMask(unseen).attribute(X, target=1)
+    assert len(said) == 1
+    with pytest.warns(UserWarning, match=f"{FELL_BACK}'evidence'"):
+        InfoMask(unseen).score_classes(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        InfoMask(unseen).attribute(X, target=1, view="drop")
+        InfoMask(nn.Linear(5, 3)).attribute(torch.rand(2, 5), target=1)  # has no places at all
+
+
+@pytest.mark.filterwarnings(f"ignore:{FELL_BACK}")
 def test_all_classes_get_evidence(net: nn.Module) -> None:
     found = InfoMask(net).score_classes(X)
     wanted = InfoMask(net).score_classes(X, view="evidence")
     assert found.stacked.view == "evidence"
     assert torch.equal(found.scores, wanted.scores)
-    alone = InfoMask(means).score_classes(X)
+    alone = InfoMask(unseen).score_classes(X)
     assert alone.stacked.view == "drop"
 
 
+@pytest.mark.filterwarnings(f"ignore:{FELL_BACK}")
 def test_a_baseline_of_zero_is_no_class_where_there_is_no_target() -> None:
-    one = InfoMask(lambda x: means(x)[:, :1], head="sigmoid")
+    one = InfoMask(lambda x: unseen(x)[:, :1], head="sigmoid")
     assert torch.equal(one.attribute(X, baselines=0), one.attribute(X, baselines=0.0))
 
 
@@ -111,7 +131,9 @@ def test_a_network_that_draws_is_told_of_once() -> None:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         assert InfoMask(noisy).score_regions(X, target=1).view == "drop"
-    assert len(said) == 1
+    words = [str(each.message) for each in said]
+    assert sorted(each.split()[0] for each in words) == ["Of", "The"]
+    assert "it draws random numbers" in "".join(words)
 
 
 def test_a_run_takes_the_view_that_our_own_picture_gets(tmp_path) -> None:

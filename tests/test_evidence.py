@@ -5,6 +5,7 @@ import itertools
 import pytest
 import reference
 import torch
+from captum.attr import IntegratedGradients
 from features_networks import NETWORKS, Convolutions, Pooling
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -470,13 +471,37 @@ def test_a_network_that_cuts_its_pictures_is_refused():
     )
 
 
-def test_networks_without_maps_are_told_what_to_pass():
+@pytest.mark.parametrize("view", ["evidence", "relay"])
+def test_networks_without_maps_have_their_pixels(view):
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(108 * 3, 5))
+    deep = nn.Sequential(nn.Flatten(), nn.Linear(108 * 3, 9), nn.Softplus(), nn.Linear(9, 5))
+    x = pictures(2)
+    blank = 0.2 * torch.rand_like(x)
+    for net in (*(randomise(one, 0.2).double() for one in (linear, deep)), averages):
+        found = InfoMask(net).score_regions(x, blank, [1, 4], view=view)
+        assert found.regions.grid == x.shape[2:]
+        wanted = InfoMask(net).score_regions(x, target=[1, 4], view="drop").total
+        wanted = wanted - InfoMask(net).score_regions(blank, target=[1, 4], view="drop").total
+        torch.testing.assert_close(found.explained, wanted, rtol=0, atol=1e-5)
+        torch.testing.assert_close(found.scores.sum(1), wanted, rtol=0, atol=1e-5)
+        assert wanted.abs().min() > 1e-3
+        raw = InfoMask(net, head="raw", unit="nats").score_regions(x, blank, [1, 4], view=view)
+        own = IntegratedGradients(net).attribute(x, blank, target=[1, 4], n_steps=200)
+        if net is not deep:  # of which all steps are affine
+            torch.testing.assert_close(raw.scores, own.sum(1).flatten(1), rtol=0, atol=1e-6)
+
+
+def averages(x):
+    return 9 * x.mean((2, 3)).repeat(1, 2)[:, :5] - 4
+
+
+def test_networks_whose_steps_are_unseen_are_told_what_to_pass():
     flat = randomise(nn.Sequential(nn.Flatten(), nn.Linear(108 * 3, 5))).double()
-    for net in (flat, lambda x: x.mean((2, 3)).repeat(1, 2)[:, :5]):
-        refused(
-            ("feature map", "layer=", "view='drop'"),
-            lambda net=net: InfoMask(net).attribute(pictures(1), target=1, view="evidence"),
-        )
+    unseen = lambda x: torch.from_numpy(averages(x).detach().numpy().copy())  # noqa: E731
+    refused(
+        ("feature map", "layer=", "view='drop'"),
+        lambda: InfoMask(unseen).attribute(pictures(1), target=1, view="evidence"),
+    )
     refused(
         ("(N, C, ...)", "view='drop'"),
         lambda: InfoMask(flat).attribute(torch.rand(1, 9).double(), target=1, view="evidence"),

@@ -125,14 +125,17 @@ def test_bounds_of_sampled_groups(reading):
 def test_targets_classes_and_top_k_count_groups(images):
     logits = torch.tensor([0.20, 0.35, 0.15, 0.1, 0.2], dtype=torch.float64).log()
     infomask = InfoMask(lambda x: logits.expand(len(x), -1), groups=[[1], [0, 2, 4], [3]])
-    maps = infomask.score_classes(images, top_k=2, regions=grid(images, 1, 1))
+    options = {"regions": grid(images, 1, 1), "view": "drop"}
+    maps = infomask.score_classes(images, top_k=2, **options)
     assert maps.classes.tolist() == [[1, 0]] * 2  # p 0.55 and 0.35, though 0 has more bits
     assert maps.total[0].tolist() == pytest.approx([math.log2(0.55 / 0.6), math.log2(0.35 / 0.2)])
-    every = infomask.score_classes(images, regions=grid(images, 1, 1))
+    every = infomask.score_classes(images, **options)
     assert every.classes.tolist() == [[0, 1, 2]] * 2
     refused(("`target`", "3 `groups`", "got 3"), lambda: infomask.attribute(images, target=3))
     refused(("`classes`",), lambda: infomask.score_classes(images, classes=[0, 0]))
-    refused(("`top_k`", "3", "groups"), lambda: infomask.score_classes(images, top_k=4))
+    refused(
+        ("`top_k`", "3", "groups"), lambda: infomask.score_classes(images, top_k=4, view="drop")
+    )
 
 
 def test_groups_of_prior_0_are_left_out():

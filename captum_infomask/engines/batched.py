@@ -121,7 +121,7 @@ class RunningBatched:
                 rows = left[: self._views(plan, int(left[0]))]
                 output = self._attempt(plan, rows)
                 if output is None:
-                    self._fitting = len(rows) // 2
+                    self.at_most(len(rows) // 2)
                     free_cached()
                     continue
                 if not self._agrees(plan, rows, output):
@@ -132,6 +132,10 @@ class RunningBatched:
                     self._make_copy(plan, rows, output)
                 left = left[len(rows) :]
                 yield rows, output
+
+    def at_most(self, views: int) -> None:
+        """Take no larger chunks from now on: there was too little memory."""
+        self._fitting = views
 
     def _views(self, plan: ViewPlan, row: int) -> int:
         """How many views the next chunk takes, of which this is the first."""

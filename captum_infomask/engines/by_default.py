@@ -6,9 +6,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 from captum_infomask._types import Tensors
-from captum_infomask._warn import said_once
-from captum_infomask.engines.evidence import EvidencePasses, UnfitError
+from captum_infomask._warn import said_once, warn
+from captum_infomask.engines.evidence_passes import EvidencePasses
 from captum_infomask.engines.passes import Passes
+from captum_infomask.engines.watched import UnfitError
 from captum_infomask.views.choose import ViewName
 
 Prepare = partial[Passes | EvidencePasses]
@@ -62,9 +63,14 @@ def of_view(
     with said_once():
         try:
             return read(prepared(view=best, is_default=True))
-        except UnfitError:
+        except UnfitError as error:
             if _is_given(prepared.keywords, _OF_FEATURES):
                 raise
+            warn(
+                f"Of this network view={best!r}, the default, cannot be had: {error.reason}. "
+                f"view='drop' is taken, which tells what is lost where a region is hidden. Pass "
+                f"view= to choose."
+            )
         return read(prepared(view="drop"))
 
 

@@ -83,12 +83,12 @@ def default_map(recording: Recording, inputs: Tensor, output: Tensor) -> list[Fe
     """The map that evidence is read at where no layer is named.
 
     It is the last one that all that follows is made of. In a transformer the last tokens know of
-    all others; there it is what the second block reads (docs/evidence.md).
-
-    Raises:
-        StandsAside: There is none.
+    all others; there it is what the second block reads (docs/evidence.md). A network without any
+    has its pictures' own pixels.
     """
     found = _maps(recording, inputs, output)
+    if not found:
+        return [_pixels(inputs)]
     last = found[-1]
     if last.value.dim() == 3 and inputs.dim() == 4:
         last = _second_block(recording, found)
@@ -100,12 +100,12 @@ def relay_maps(recording: Recording, inputs: Tensor, output: Tensor) -> list[Fea
 
     They are the last one that all that follows is made of, and of those of at most 1,024 cells that
     a layer made the first one of the most cells; in a transformer that one alone where convolutions
-    below it make more cells than it has tokens, else the tokens that its first block reads.
-
-    Raises:
-        StandsAside: There is none.
+    below it make more cells than it has tokens, else the tokens that its first block reads. A
+    network without any has its pictures' own pixels.
     """
     found = _maps(recording, inputs, output)
+    if not found:
+        return [_pixels(inputs)]
     last = found[-1]
     fit = [one for one in _after_layers(recording, found) if one.cells <= _MOST_CELLS]
     finest = max(fit, key=lambda one: one.cells, default=last)
@@ -129,16 +129,17 @@ class _Found:
 def _maps(recording: Recording, inputs: Tensor, output: Tensor) -> list[_Found]:
     """The maps that all that follows is made of, in order."""
     places = inputs.dim() - 2
-    found = [
+    return [
         _Found(one, step, cells)
         for step, one in _bottlenecks(recording, inputs, output)
         if one is not output and (one.dim() in (3, 2 + places))
         if (axes := axes_of(recording, one, step, places)) is not None
         and (cells := math.prod(one.shape[dim] for dim in axes)) > 1
     ]
-    if not found:
-        raise StandsAside("no feature map is found that all its output is made of")
-    return found
+
+
+def _pixels(inputs: Tensor) -> FeatureMap:
+    return FeatureMap(inputs, 0, tuple(range(2, inputs.dim())), tuple(inputs.shape[2:]))
 
 
 def _after_layers(recording: Recording, found: Sequence[_Found]) -> list[_Found]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from captum_infomask.engines.agreement import check_agreement
+from captum_infomask.engines.memory import is_out_of_memory
 from captum_infomask.engines.recording import WHILE_TRAINING, Again, Replay
 from captum_infomask.engines.traced import StandsAside
 
@@ -36,12 +37,10 @@ class Shares:
     Attributes:
         shares: (K, n, ...), like the features.
         explained: The value at the path's end less that at its start, (n, K).
-        nodes: How many points of the path were looked at, for each picture at most.
     """
 
     shares: Tensor
     explained: Tensor
-    nodes: int
 
 
 def shares_along(
@@ -79,7 +78,7 @@ def shares_along(
             through = replay(features.clone(), stop=prefix)
             begin = replay(start.clone(), stop=prefix).detach()
         path = Path(replay, prefix, begin, through.detach(), output, value)
-        covectors, explained, nodes = path.integrate(tolerance)
+        covectors, explained = path.integrate(tolerance)
         if prefix:
             pulled = [
                 torch.autograd.grad(through, features, one.to(through), retain_graph=True)[0]
@@ -87,7 +86,7 @@ def shares_along(
             ]
             covectors = torch.stack(pulled)
     shares = covectors.to(torch.float64) * (end - start).double()
-    return Shares(shares, explained, nodes)
+    return Shares(shares, explained)
 
 
 def _affine_steps(replay: Replay) -> int:
@@ -160,8 +159,8 @@ class Path:
         self._output = output
         self._together = max(1, _MOST_NUMBERS // max(end.numel(), 1))  # points of every path
 
-    def integrate(self, tolerance: float) -> tuple[Tensor, Tensor, int]:
-        """The integral of the gradient (K, n, ...), the value's rise (n, K), and the points."""
+    def integrate(self, tolerance: float) -> tuple[Tensor, Tensor]:
+        """The integral of the gradient (K, n, ...), and the value's rise (n, K)."""
         whole = [(0.0, 1.0)]
         pieces = self._pieces([whole] * len(self._way))
         nodes = _NODES
@@ -178,7 +177,7 @@ class Path:
             nodes += 2 * _NODES
         slopes = [torch.stack([piece.slope for piece in own]).sum(0) for own in pieces]
         risen = [torch.stack([piece.risen for piece in own]).sum(0) for own in pieces]
-        return torch.stack(slopes, dim=1), torch.stack(risen), nodes
+        return torch.stack(slopes, dim=1), torch.stack(risen)
 
     def _pieces(self, parts: Sequence[Sequence[tuple[float, float]]]) -> list[list[_Piece]]:
         """Each picture's path over adjoining parts, as many for each."""
@@ -211,7 +210,11 @@ class Path:
             try:
                 return self._in_turn(times)
             except (RuntimeError, IndexError, ValueError, StandsAside) as error:
-                if not self._is_eased():
+                if is_out_of_memory(error):
+                    if self._together == 1:
+                        raise
+                    self._together //= 2
+                elif not self._is_eased():
                     first = str(error).strip().splitlines()[:1]
                     raise StandsAside(f"its steps cannot be run again: {''.join(first)}") from error
 

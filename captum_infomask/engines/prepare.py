@@ -22,7 +22,7 @@ from captum_infomask._types import AdditionalForwardArgs, Baselines, TensorOrTen
 from captum_infomask._warn import warn
 from captum_infomask.engines.base import Call, Engine
 from captum_infomask.engines.choose import EngineName, choose_engine
-from captum_infomask.engines.evidence import EvidencePasses
+from captum_infomask.engines.evidence_passes import EvidencePasses
 from captum_infomask.engines.features import PooledFeatures
 from captum_infomask.engines.passes import Passes
 from captum_infomask.engines.tokens.engine import RunningTokens

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from captum_infomask.engines.agreement import check_agreement
+from captum_infomask.engines.memory import is_out_of_memory
 from captum_infomask.engines.paths import Path, Shares, Value, is_affine
 from captum_infomask.engines.recording import Again, Replay
 from captum_infomask.engines.traced import StandsAside
@@ -110,17 +111,19 @@ def relayed(
         try:
             strides, marks, ends = _run(replay, start, end)
         except (RuntimeError, IndexError, ValueError, TypeError) as error:
+            if is_out_of_memory(error):
+                raise
             first = str(error).strip().splitlines()[:1]
             raise StandsAside(f"its steps cannot be run again: {''.join(first)}") from error
         check_agreement(ends[0].detach(), output)
         if not bool(ends[1].isfinite().all()):
             raise StandsAside("it gives no finite numbers for the reference, which baselines= sets")
         path = Path(replay, len(replay.steps), ends[1], ends[0].detach(), output, value)
-        slope, explained, nodes = path.integrate(tolerance)
+        slope, explained = path.integrate(tolerance)
         multipliers = _passed_back(replay, strides, slope.to(ends[0]), tolerance)
     found = []
     for (at, origin), own in zip(marks, multipliers, strict=True):
-        found.append(Shares(own.double() * (at - origin).double(), explained, nodes))
+        found.append(Shares(own.double() * (at - origin).double(), explained))
     return found
 
 

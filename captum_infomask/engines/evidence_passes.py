@@ -1,0 +1,192 @@
+# All that one call of evidence shows to the network: the pictures at each size.
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_infomask._warn import warn
+from captum_infomask.engines.base import Call
+from captum_infomask.engines.evidence import CellShares, Chunk, MapPart, RunningEvidence
+from captum_infomask.engines.passes import Looks, running
+from captum_infomask.engines.reading import check_finite
+from captum_infomask.regions.base import Regions
+from captum_infomask.regions.map_cells import sums
+from captum_infomask.regions.scales import Scales
+from captum_infomask.results.info_map import InfoMap
+from captum_infomask.scores.accounts import Reader, SinglePass
+from captum_infomask.scores.information import NATS_PER_UNIT, Score
+from captum_infomask.scores.readings import Reading
+from captum_infomask.views.evidence import Evidence, shown_at
+from captum_infomask.views.plan import Scene
+
+_SLIGHT_BITS, _SLIGHT_SHARE = 0.1, 0.01  # that may be missing without a word
+
+
+class EvidencePasses:
+    """The passes of one call for evidence, in the place of :class:`Passes`.
+
+    Args:
+        call: What is asked for.
+        view: Layers, sizes and reference.
+        scene: The pictures; its regions are those that are asked for, or the whole picture.
+        superpixels: What attributions are averaged over, if they are.
+        has_regions: Whether regions are asked for; else the maps' cells are the regions.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        view: Evidence,
+        scene: Scene,
+        superpixels: Tensor | None,
+        *,
+        has_regions: bool,
+    ) -> None:
+        self._superpixels = superpixels
+        self.call, self.view, self._scene = call, view, scene
+        self._engine = RunningEvidence(call, view, scene)
+        self._asked = scene.regions if has_regions else None
+        self._looks = Looks(call)
+        self._whole = shown_at(scene, None)
+        self._kept: list[Chunk] = []
+        self._left = torch.arange(0)
+        self._found: list[list[CellShares]] = []
+        self._cells: Regions = scene.regions
+        self._explained: Tensor | None = None
+        self._residual: Tensor | None = None
+
+    @contextmanager
+    def running(self, name: str, show_progress: bool) -> Iterator[Any]:
+        """A progress bar, under which the user's model is kept as it is."""
+        shown = [shown_at(self._scene, size) for size in self.view.sizes]
+        count = len(self._scene.images) + sum(len(one.plan) for one in shown)
+        with running(self.call, name, count, show_progress) as bar:
+            yield bar
+        self._looks.say()
+
+    def read_whole(self, reader: Reader, table: Tensor | None, bar: Any) -> Reading:
+        """i(y; x) of the whole images, (n, ...).
+
+        What their features add is read at once, chunk by chunk, where that is what regions will be
+        asked about. Else the classes may hang on all outputs, and the first chunk alone is kept.
+        """
+        shown = self._whole
+        account = SinglePass(reader, len(shown.plan))
+        self._kept, self._found, self._left = [], [], torch.arange(len(shown.plan))
+        is_asked = isinstance(reader, Score) and None in self.view.sizes
+        for chunk in self._engine.record(shown):
+            self._looks.see(chunk.output, reader.head)
+            targets = None if table is None else table[shown.plan.images[chunk.rows]]
+            if len(self._left) == len(shown.plan):
+                reader.check(chunk.output, table)
+            account.add(chunk.rows.to(chunk.output.device), chunk.output, targets)
+            is_asked = is_asked and bool(reader(chunk.output, targets).isfinite().all())
+            if is_asked or not self._kept:
+                self._kept.append(chunk)
+                self._left = self._left[~torch.isin(self._left, chunk.rows)]
+            bar.update(len(chunk.rows))
+            del chunk
+            if is_asked:
+                own = _taken(self._kept)
+                self._found += self._engine.share_out(shown, own, reader, table, bar)
+        reading = account.reading()
+        check_finite(reading.information, [shown.plan])
+        return reading
+
+    def read_blank(self, reader: Reader, table: Tensor | None, bar: Any) -> None:
+        """Evidence is a difference, and needs no reference besides."""
+
+    def read_regions(
+        self, reader: Reader, table: Tensor | None, bar: Any, total: Reading, blank: Reading | None
+    ) -> Reading:
+        """Evidence of every region, (n, R, ...)."""
+        parts: list[MapPart] = []
+        for size in self.view.sizes:
+            shown, found = self._whole, self._found
+            if size is None:
+                rest = self._engine.record(shown, self._left) if len(self._left) else ()
+                chunks: Iterable[Chunk] = chain(_taken(self._kept), rest)
+            else:
+                shown, found = shown_at(self._scene, size), []
+                chunks = self._engine.record(shown)
+            found += self._engine.share_out(shown, chunks, reader, table, bar)
+            parts += [self._engine.part(shown, layer) for layer in zip(*found, strict=True)]
+            found.clear()
+        cells = [part.cells for part in parts]
+        self._cells = cells[0] if len(cells) == 1 else Scales(tuple(cells))
+        scores = torch.cat([part.scores for part in parts], dim=1)
+        missing = torch.stack([part.missing for part in parts]).mean(0)
+        # A class at a time: maps of a thousand would take a picture's size a thousand times.
+        read = [self._integrals(of_class) for of_class in scores.unbind(2)]
+        summed = torch.stack([whole for whole, _ in read], dim=1) + missing
+        information = total.information
+        self._residual = missing.reshape(information.shape).to(information.dtype)
+        self._explained = summed.reshape(information.shape).to(information.dtype)
+        _warn_of_residual(self._residual.flatten(), self._explained.flatten(), reader.unit)
+        scores = torch.stack([regions for _, regions in read], dim=2).to(information.dtype)
+        return Reading(scores if information.dim() > 1 else scores[:, :, 0])
+
+    def doubt_lone_parts(
+        self, score: Score, classes: Tensor, total: Reading, found: Reading
+    ) -> None:
+        """Whole pictures are shown, or halves of them; a cell's value does not rest on it alone."""
+
+    def _integrals(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """One class's density over the whole pictures, (n,), and over each region, (n, R)."""
+        density = self._cells.paint(scores, "mean", 1.0)[0][:, 0]
+        own = scores if self._asked is None else sums(self._asked, density)
+        return density.flatten(1).sum(1), own
+
+    def info_map(
+        self,
+        found: Reading,
+        total: Reading,
+        blank: Reading | None,
+        *,
+        unit: str,
+        overlap: str,
+        is_tuple: bool,
+        contrast: Tensor | None = None,
+    ) -> InfoMap:
+        """What was read, with the settings that it was read by."""
+        return InfoMap(
+            regions=self._cells if self._asked is None else self._asked,
+            scores=found.information,
+            total=total.information,
+            blank=None,
+            explained=self._explained,
+            residual=self._residual,
+            unit=unit,
+            view=self.view.name,
+            overlap=overlap,
+            engine=self._engine.name,
+            is_tuple=is_tuple,
+            contrast=contrast,
+            superpixels=self._superpixels,
+            views=self._engine.shown,
+        )
+
+
+def _warn_of_residual(missing: Tensor, whole: Tensor, unit: str) -> None:
+    bits = NATS_PER_UNIT["bits"] / NATS_PER_UNIT[unit]
+    is_large = missing.abs() > _SLIGHT_BITS * bits + _SLIGHT_SHARE * whole.abs()
+    if not bool(is_large.any()):
+        return
+    k = int((missing.abs() * is_large).argmax())
+    warn(
+        f"{float(missing[k]):.3g} of {float(whole[k]):.3g} {unit} are given to no pixel "
+        f"(InfoMap.residual; {int(is_large.sum())} of {len(missing)} maps fall short): the network "
+        f"has steps that no gradient passes, such as comparisons, rounding or detach(). "
+        f"view='drop' does not rest on gradients."
+    )
+
+
+def _taken(chunks: list[Chunk]) -> Iterator[Chunk]:
+    """The chunks, which nothing else keeps."""
+    while chunks:
+        yield chunks.pop()

@@ -1,0 +1,192 @@
+# A network whose passes are recorded, from which its features and what follows them are read.
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._random import OwnGenerators
+from captum_infomask.engines.base import Call
+from captum_infomask.engines.feature_maps import FeatureMap, feature_map
+from captum_infomask.engines.isolation import Isolation, alias, compiled_network
+from captum_infomask.engines.memory import is_out_of_memory
+from captum_infomask.engines.outputs import explained
+from captum_infomask.engines.reached import modules_reached, named_layer
+from captum_infomask.engines.recording import Recording
+from captum_infomask.engines.traced import StandsAside
+
+
+class UnfitError(ArgumentError):
+    """A network's features cannot be had, for a reason."""
+
+    def __init__(self, reason: object) -> None:
+        self.reason = reason
+        super().__init__(
+            f"Expected `forward_func` to have a feature map for view='evidence' and 'relay'; "
+            f"{reason}. Pass layer= to name one, or view='drop'."
+        )
+
+
+class Watched:
+    """A network whose passes are recorded, as a function.
+
+    Args:
+        call: What is asked for.
+        function: What is run.
+        layers: Its layers whose outputs are noted.
+    """
+
+    def __init__(
+        self, call: Call, function: Callable[..., Any], layers: Sequence[nn.Module]
+    ) -> None:
+        self._call, self._function, self._layers = call, function, layers
+        self._passes: list[Pass] = []
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Run the network."""
+        self._passes.append(Pass(self._layers, self._call.generators))
+        with explained(self._call.forward_func, inputs[:1]), self._call.generators.paused():
+            return self._passes[-1].run(self._function, inputs)
+
+    def last(self, count: int) -> Pass:
+        """The last pass of so many pictures: others may have tried the network on one of them."""
+        found = next(one for one in reversed(self._passes) if len(one.shown) == count)
+        self._passes.clear()
+        return found
+
+
+class Pass:
+    """One pass of a network, recorded.
+
+    Args:
+        layers: Whose outputs are noted; the last feature map is looked for if there are none.
+        generators: What the network draws from.
+
+    Attributes:
+        recording: What the network did.
+        output: What it returned.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module], generators: OwnGenerators) -> None:
+        self._layers, self._generators = layers, generators
+        self._noted: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {}
+
+    def run(self, function: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
+        """Run the network with gradients: without, it may take other ways, which have none.
+
+        Some networks cannot; they are run without.
+        """
+        try:
+            self._run(function, inputs, with_gradients=True)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            self._run(function, inputs, with_gradients=False)
+        return self.output.detach() if isinstance(self.output, Tensor) else self.output
+
+    def _run(
+        self, function: Callable[..., Any], inputs: tuple[Any, ...], *, with_gradients: bool
+    ) -> None:
+        self.recording = Recording(self._generators)
+        self._noted = {one: [] for one in self._layers}
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.set_grad_enabled(with_gradients))
+            for layer in self._layers:
+                stack.callback(layer.register_forward_hook(self._note).remove)
+            self.shown = inputs[0].detach().clone()  # an inference tensor has no gradients
+            self.inputs = self.shown.clone().requires_grad_(with_gradients).clone()
+            with self.recording:
+                self.output = function(self.inputs, *inputs[1:])
+
+    def maps(
+        self, by_default: Callable[[Recording, Tensor, Tensor], list[FeatureMap]]
+    ) -> list[FeatureMap]:
+        """The feature maps that are asked for, or those by default."""
+        if not self._layers:
+            return by_default(self.recording, self.inputs, self.output)
+        return [
+            feature_map(self.recording, value, after, self.inputs)
+            for value, after in map(self._of_layer, self._layers)
+        ]
+
+    def at(self, place: FeatureMap) -> Tensor:
+        """The value where another pass had a feature map."""
+        for value, after in map(self._of_layer, self._layers):
+            if after == place.after:
+                return value
+        if not place.after:
+            return self.shown
+        steps = self.recording.steps
+        made = steps[place.after - 1].made if 0 < place.after <= len(steps) else ()
+        if not made or made[0].shape[1:] != place.value.shape[1:]:
+            raise StandsAside("it does other things with the all-imputed picture")
+        return made[0]
+
+    def _of_layer(self, layer: nn.Module) -> tuple[Tensor, int]:
+        """A layer's output, and the place of the step that copies it."""
+        noted = self._noted[layer]
+        if len(noted) != 1:
+            raise StandsAside(f"the {type(layer).__name__} that is named ran {len(noted)} times")
+        ((value, handed_on),) = noted
+        return value, self.recording.made(handed_on)[0]
+
+    def _note(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        """Note a layer's output, and hand on a copy, since it may be written to."""
+        if not isinstance(output, Tensor):
+            raise UnfitError(f"the layer that is named returns {describe(output)}")
+        handed_on = output.clone()
+        self._noted[module].append((output, handed_on))
+        return handed_on
+
+
+def to_run(
+    forward_func: Callable[..., Any], layers: Sequence[nn.Module | str]
+) -> tuple[Callable[..., Any], list[nn.Module]]:
+    """What is run, and its layers: a copy, whose hooks nobody else meets, where there are any.
+
+    What is compiled is run as it was before, and inference tensors, which have no gradients, are
+    copied.
+    """
+    named = [_named(forward_func, one) if isinstance(one, str) else one for one in layers]
+    if isinstance(forward_func, nn.Module):
+        networks = list(forward_func.modules())
+    else:
+        networks = modules_reached(forward_func)
+    if any(isinstance(module, torch.jit.ScriptModule) for module in networks):
+        raise UnfitError("it is TorchScript, whose steps cannot be seen")
+    for one in named:
+        if not any(one is module for module in networks):
+            raise ArgumentError(
+                f"Expected `layer` to be a part of `forward_func`; got {type(one).__name__}, which "
+                f"it cannot be seen to use."
+            )
+    if not named and not any(map(_is_odd, networks)):
+        return forward_func, []
+    isolation = Isolation(alias)
+    own = isolation.copy(forward_func)
+    copies = [isolation.copy(one) for one in named]
+    reached = {id(module) for module in modules_reached(own)}
+    if isolation.is_whole and all(id(one) in reached for one in copies):
+        return own, copies
+    return forward_func, named
+
+
+def _is_odd(module: nn.Module) -> bool:
+    """Whether a module is compiled, or has inference tensors."""
+    if compiled_network(module) is not None or getattr(module, "_compiled_call_impl", None):
+        return True
+    own = (*module._parameters.values(), *module._buffers.values())
+    return any(each is not None and each.is_inference() for each in own)
+
+
+def _named(forward_func: object, name: str) -> nn.Module:
+    if not isinstance(forward_func, nn.Module):
+        raise ArgumentError(
+            f"Expected `layer` to be a module, or `forward_func` one that has names; got {name!r}."
+        )
+    return named_layer(forward_func, name)

@@ -1,0 +1,128 @@
+# Memory of the views of features: chunk by chunk, smaller where there is little, and never another
+# view in silence.
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import Any
+
+import pytest
+import torch
+from tiny import Net, images
+from torch import Tensor, nn
+
+from captum_infomask import InfoMask
+from captum_infomask.engines import evidence, relay
+
+X = images(7, height=16, width=16)
+VIEWS = ("relay", "evidence")
+ERRORS = {
+    "cuda": torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    "cpu": RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+}
+
+
+class Little(Net):
+    """A network that takes so many pictures at a time while gradients are recorded."""
+
+    def __init__(self, most: int, error: Exception) -> None:
+        super().__init__()
+        self.most, self.error = most, error
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > self.most:
+            raise self.error
+        return super().forward(x)
+
+
+def little_for(name: str, most: int, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Let what shares out a chunk have memory for so many pictures."""
+    share = getattr(evidence, name)
+
+    def scarce(replay: Any, start: Tensor, end: Tensor, *given: Any) -> Any:
+        if len(end) > most:
+            raise error
+        return share(replay, start, end, *given)
+
+    monkeypatch.setattr(evidence, name, scarce)
+
+
+def scored(view: str | None, net: nn.Module, **options: Any) -> Any:
+    return InfoMask(net).score_regions(X, target=torch.arange(7) % 5, view=view, **options)
+
+
+@pytest.fixture
+def net() -> nn.Module:
+    return Net().eval()
+
+
+@pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
+@pytest.mark.parametrize("most", [1, 3])
+@pytest.mark.parametrize("view", VIEWS)
+def test_smaller_chunks_give_the_same(
+    net: nn.Module, view: str, most: int, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = scored(view, net)
+    share = {"relay": "relayed", "evidence": "shares_along"}[view]
+    little_for(share, most, monkeypatch, error)
+    for found in (scored(view, net), scored(view, Little(most, error).eval())):
+        assert found.view == view
+        for name in ("scores", "total", "explained", "residual"):
+            torch.testing.assert_close(getattr(found, name), getattr(wanted, name))
+    classes = InfoMask(net).score_classes(X, view=view, top_k=2)
+    contrast = scored(view, net, contrast="runner_up")
+    monkeypatch.undo()
+    torch.testing.assert_close(
+        classes.scores, InfoMask(net).score_classes(X, view=view, top_k=2).scores
+    )
+    torch.testing.assert_close(contrast.scores, scored(view, net, contrast="runner_up").scores)
+
+
+@pytest.mark.parametrize("view", [None, *VIEWS])
+def test_where_no_picture_fits_it_is_the_memory_that_is_named(
+    net: nn.Module, view: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("relayed", "shares_along"):
+        little_for(name, 0, monkeypatch, ERRORS["cpu"])
+    with pytest.raises(RuntimeError, match="Out of memory with a single view"):
+        scored(view, net)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_memory_that_ends_in_the_steps_is_no_unfit_network(
+    net: nn.Module, view: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scarce(*given: Any) -> Any:
+        raise ERRORS["cpu"]
+
+    if view == "relay":
+        monkeypatch.setattr(relay, "_run", scarce)
+    else:
+        monkeypatch.setattr("captum_infomask.engines.paths.Path._at", scarce)
+    with pytest.raises(RuntimeError, match="Out of memory with a single view"):
+        scored(view, net)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("contrast", [None, "runner_up"])
+def test_few_chunks_are_kept_at_a_time(
+    net: nn.Module, view: str, contrast: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chunk holds all that the network made of its pictures."""
+    made: list[weakref.ref[Any]] = []
+    alive: list[int] = []
+    whole = evidence.RunningEvidence._chunk
+
+    def watched(self: Any, *given: Any) -> Any:
+        alive.append(sum(each() is not None for each in made))
+        made.append(weakref.ref(chunk := whole(self, *given)))
+        return chunk
+
+    monkeypatch.setattr(evidence.RunningEvidence, "_chunk", watched)
+    gc.collect()
+    gc.disable()
+    try:
+        scored(view, net, perturbations_per_eval=1, contrast=contrast)
+    finally:
+        gc.enable()
+    assert max(alive) <= 1
