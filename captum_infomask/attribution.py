@@ -230,10 +230,10 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             feature_mask: Regions as an integer label per element, in Captum's form.
             view: ``crop``, ``keep``, ``drop``, ``chain``, ``features``, ``evidence`` or ``relay``.
                 None takes ``relay``, over superpixels of pictures for which no regions are given;
-                ``drop`` for networks without features, several inputs or inputs (N, F), and where
-                ``imputer``, ``engine``, ``n_samples`` or ``overlap`` is given; ``crop`` where
-                ``crop_size``, ``crop_margin`` or ``reference`` is. ``InfoMap.view`` says which
-                one it was.
+                ``drop`` for several inputs or inputs (N, F), where the network's features cannot
+                be had, which a warning says, and where ``imputer``, ``engine``, ``n_samples`` or
+                ``overlap`` is given; ``crop`` where ``crop_size``, ``crop_margin`` or ``reference``
+                is. ``InfoMap.view`` says which one it was.
             contrast: A class that the target is told from, a list or 1-D tensor with one per
                 example, or ``runner_up``: the likeliest class of the whole picture (by p(y | x),
                 with the prior) but the target. At the target's place, where it has one. Not with

@@ -126,3 +126,20 @@ def test_few_chunks_are_kept_at_a_time(
     finally:
         gc.enable()
     assert max(alive) <= 1
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_more_pictures_than_are_painted_at_a_time(net: nn.Module, view: str) -> None:
+    x = images(10, height=16, width=16)
+    labels = torch.stack(
+        [torch.arange(256).reshape(1, 16, 16) // (16 * (2 + k)) for k in range(10)]
+    )
+    infomask = InfoMask(net)
+    found = infomask.score_regions(x, target=1, view=view, feature_mask=labels)
+    for k in range(10):
+        own = infomask.score_regions(
+            x[k : k + 1], target=1, view=view, feature_mask=labels[k : k + 1]
+        )
+        has = ~found.scores[k].isnan()
+        assert int(has.sum()) == len(own.regions)
+        torch.testing.assert_close(found.scores[k, has], own.scores[0], rtol=1e-4, atol=1e-4)

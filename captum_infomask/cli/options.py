@@ -63,7 +63,7 @@ def add_scores(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--view",
         help="crop, keep, drop, chain, features, evidence or relay (default: relay over "
-        "superpixels, or drop where the network has no features)",
+        "superpixels, or drop where the network's features cannot be had)",
     )
     parser.add_argument(
         "--contrast",

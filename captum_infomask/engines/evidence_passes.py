@@ -24,6 +24,7 @@ from captum_infomask.scores.readings import Reading
 from captum_infomask.views.evidence import Evidence, shown_at
 from captum_infomask.views.plan import Scene
 
+_PAINTED = 8  # pictures at a time
 _SLIGHT_BITS, _SLIGHT_SHARE = 0.1, 0.01  # that may be missing without a word
 
 
@@ -138,9 +139,14 @@ class EvidencePasses:
 
     def _integrals(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """One class's density over the whole pictures, (n,), and over each region, (n, R)."""
-        density = self._cells.paint(scores, "mean", 1.0)[0][:, 0]
-        own = scores if self._asked is None else sums(self._asked, density)
-        return density.flatten(1).sum(1), own
+        n = len(scores)
+        wholes, found = [], []
+        for images in torch.arange(n).split(_PAINTED):
+            own = scores[images.to(scores.device)]
+            density = self._cells.paint(own, "mean", 1.0)[0][:, 0]
+            wholes.append(density.flatten(1).sum(1))
+            found.append(own if self._asked is None else sums(self._asked, images, density, n))
+        return torch.cat(wholes), torch.cat(found)
 
     def info_map(
         self,

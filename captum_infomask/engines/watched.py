@@ -98,7 +98,7 @@ class Pass:
             stack.enter_context(torch.set_grad_enabled(with_gradients))
             for layer in self._layers:
                 stack.callback(layer.register_forward_hook(self._note).remove)
-            self.shown = inputs[0].detach().clone()  # an inference tensor has no gradients
+            self.shown: Tensor = inputs[0].detach().clone()  # an inference tensor has no gradients
             self.inputs = self.shown.clone().requires_grad_(with_gradients).clone()
             with self.recording:
                 self.output = function(self.inputs, *inputs[1:])

@@ -149,19 +149,25 @@ def over_picture(shape: Shape) -> MapCells:
     return MapCells((shape,), (1,) * len(places), torch.tensor([[[0, size] for size in places]]))
 
 
-def sums(regions: Regions, density: Tensor) -> Tensor:
-    """The integral of densities (n, ...) without channels over each region, (n, R).
+def sums(regions: Regions, images: Tensor, density: Tensor, n: int) -> Tensor:
+    """The integral of some images' densities over each region, (B, R).
 
     NaN where an image does not have the region.
+
+    Args:
+        regions: The regions.
+        images: Which images they are, long (B,).
+        density: Theirs, (B, ...) without channels.
+        n: How many images there are.
     """
-    n = len(density)
-    found = density.new_full((n, len(regions)), torch.nan)
-    for image, has in enumerate(regions.present(n)):
-        for some in has.nonzero()[:, 0].split(_GROUP):
+    found = density.new_full((len(images), len(regions)), torch.nan)
+    present = regions.present(n)
+    for row, image in enumerate(images.tolist()):
+        for some in present[image].nonzero()[:, 0].split(_GROUP):
             (mask,) = regions.masks(torch.full_like(some, image), some, density.device)
             assert mask is not None, "every region has an element"
             inside = mask[:, 0].expand(-1, *density.shape[1:]).flatten(1).to(density)
-            found[image, some] = inside @ density[image].flatten()
+            found[row, some] = inside @ density[row].flatten()
     return found
 
 
