@@ -28,7 +28,7 @@ from captum_infomask.engines.passes import Passes
 from captum_infomask.engines.prepare import check_order, check_place, prepare
 from captum_infomask.engines.untouched import modes_kept
 from captum_infomask.imputers.base import Imputer
-from captum_infomask.masks import MaxFraction, Rule, check_no_rule, check_rule, threshold_mask
+from captum_infomask.masks import Rule, check_no_rule, check_rule
 from captum_infomask.masks.clean_up import check_clean_up
 from captum_infomask.regions.base import Regions
 from captum_infomask.regions.sharpening import Sharpen
@@ -307,7 +307,9 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
                 asks for is meant, and no word is said. With ``crop`` or ``keep``, more than half of
                 the regions say −1 bit or less about a class of which p(y | x) is at least 1/2: of a
                 network that reads parts rightly at most half do so on average, as
-                E[2^−i(y; v) | y] = 1.
+                E[2^−i(y; v) | y] = 1. The default view cannot be had of the network, and ``drop``
+                is taken. With ``evidence`` or ``relay``, more than 0.1 bits and 1% of the whole
+                are given to no pixel.
 
         Example:
             >>> import torch
@@ -358,7 +360,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         self,
         inputs: TensorOrTensors,
         *args: Any,
-        rule: Rule = MaxFraction(0.2),
+        rule: Rule | None = None,
         smooth: int = 0,
         min_area: float = 0,
         invert: bool = False,
@@ -369,8 +371,9 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         Args:
             inputs: As in :meth:`attribute`.
             *args: As in :meth:`attribute`.
-            rule: ``MaxFraction`` (the paper's, 20%), ``TopFraction``, ``Otsu``, ``AtLeast``, or
-                ``Hysteresis`` of two of them.
+            rule: ``MaxFraction``, ``TopFraction``, ``Otsu``, ``AtLeast``, or ``Hysteresis`` of two
+                of them. None keeps 20% of the maximum, as in the paper, and half of the maximum of
+                a density: the default map, ``evidence`` and ``relay`` without regions.
             smooth: Radius in pixels of the disk whose median smooths the mask's outline.
             min_area: Parts and holes smaller than this are removed: pixels (int), or a share of the
                 picture (float).
@@ -396,10 +399,11 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         Source: arXiv 1910.02629, Sec. 5 (info-masking, Fig. 2).
         """
         check_no_rule(*args)
-        check_rule(rule)
+        if rule is not None:
+            check_rule(rule)
         check_clean_up(smooth, min_area)
-        attributions = self.attribute(inputs, *args, **kwargs)
-        return threshold_mask(attributions, rule, smooth=smooth, min_area=min_area, invert=invert)
+        infomap = self.score_regions(inputs, *args, **kwargs)
+        return infomap.mask(rule, smooth=smooth, min_area=min_area, invert=invert)
 
     @modes_kept()
     @torch.no_grad()

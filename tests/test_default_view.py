@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,16 @@ from run_samples import run_tiny, save_pictures
 from tiny import Net, images
 from torch import Tensor, nn
 
-from captum_infomask import Blur, InfoMask, grid, load_run, sliding_windows
+from captum_infomask import (
+    Blur,
+    InfoMask,
+    MaxFraction,
+    bounding_boxes,
+    grid,
+    load_run,
+    sliding_windows,
+    threshold_mask,
+)
 
 X = images(2, height=16, width=16)
 WINDOWS = {"sliding_window_shapes": (3, 8, 8), "strides": (3, 4, 4)}
@@ -158,3 +168,29 @@ def test_pictures_of_densities_say_bits_per_share_and_their_sum(net: nn.Module) 
     assert f"the map sums to {whole:.2f} bits" in axes.get_title()
     regions = InfoMask(net).score_regions(X, target=1, **WINDOWS)
     assert regions.content().pictures[0].maps[0].unit == "bits"
+
+
+def test_masks_keep_half_of_a_densitys_maximum_and_else_the_papers_share(
+    net: nn.Module, tmp_path: Path
+) -> None:
+    infomask = InfoMask(net)
+    bits = infomask.attribute(X, target=1)
+    half, fifth = threshold_mask(bits, MaxFraction(0.5)), threshold_mask(bits, MaxFraction(0.2))
+    assert not torch.equal(half, fifth)
+    found = infomask.score_regions(X, target=1)
+    assert torch.equal(infomask.mask(X, target=1), half)
+    assert torch.equal(found.mask(), half)
+    assert torch.equal(infomask.mask(X, target=1, rule=MaxFraction(0.2)), fifth)
+    assert [box.tolist() for box in found.boxes()] == [box.tolist() for box in bounding_boxes(half)]
+    assert found.content().threshold == ("max_fraction", 0.5)
+    sizes = infomask.score_regions(X, target=1, view="evidence", input_sizes=[None, 24])
+    assert torch.equal(sizes.mask(), threshold_mask(sizes.attributions(), MaxFraction(0.5)))
+    for options in (WINDOWS, {"view": "drop", **WINDOWS}):
+        regions = infomask.score_regions(X, target=1, **options)
+        assert torch.equal(regions.mask(), threshold_mask(regions.attributions()))
+        assert torch.equal(infomask.mask(X, target=1, **options), regions.mask())
+        assert regions.content().threshold == ("max_fraction", 0.2)
+    save_pictures(tmp_path / "data", 2, seed=1)
+    for options, share in (({"sliding_window_shapes": None, "strides": None}, 0.5), ({}, 0.2)):
+        run = run_tiny(tmp_path / "data", tmp_path / f"{share}", **options)
+        assert run.manifest["settings"]["rule"] == str(MaxFraction(share))

@@ -416,7 +416,7 @@ def test_twelve_photographs_stay_small(tmp_path, monkeypatch):
     from captum_infomask import InfoMask, grid  # noqa: PLC0415
 
     infomap = InfoMask(lambda x: 2 + x.mean((2, 3))).score_regions(
-        x, target=0, regions=grid(x, 4, 4)
+        x, target=0, view="drop", regions=grid(x, 4, 4)
     )
     rows = [good(f"{k}", 0, 1.0, np.random.default_rng(k).normal(size=16)) for k in range(40)]
     monkeypatch.setattr(DatasetRun, "picture", lambda run, key: photo)

@@ -46,7 +46,7 @@ def run_whole(options: argparse.Namespace) -> bool:
         engine=options.engine,
         address=options.address,
         workers=options.workers,
-        rule=MaxFraction(options.fraction),
+        rule=None if options.fraction is None else MaxFraction(options.fraction),
         batch_size=options.batch_size,
         shard_size=options.shard_size,
         max_errors=options.max_errors,

@@ -43,6 +43,7 @@ from captum_infomask.engines.chunks import WORTH_A_COPY, default_views
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.regions.windows import sliding_windows
 from captum_infomask.results import InfoMap
+from captum_infomask.results.region_content import suited_rule
 
 _MANY_VIEWS = 5000  # of a picture: far more than the default's 49
 _PICTURES = (8, 32, 256)  # of a batch: at least, at most, and at most where they are small
@@ -292,7 +293,8 @@ def _settled(
         # The incremental engine has chunks of its own, for each picture's changes.
         suited_views = None if template.engine == "incremental" else views
         options["perturbations_per_eval"] = known.get("perturbations_per_eval", suited_views)
-    return replace(asked, batch_size=size, shard_size=shard, options=options)
+    rule = suited_rule(template) if asked.rule is None else asked.rule
+    return replace(asked, batch_size=size, shard_size=shard, rule=rule, options=options)
 
 
 def _suited(shown: Tensor, regions: int) -> int:

@@ -36,7 +36,7 @@ from captum_infomask.dataset_run.settings import RunSettings, score_options
 from captum_infomask.dataset_run.survey import survey
 from captum_infomask.engines.base import Engine
 from captum_infomask.engines.choose import EngineName
-from captum_infomask.masks import MaxFraction, Rule, check_rule
+from captum_infomask.masks import Rule, check_rule
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.scores.groups import Groups
 from captum_infomask.scores.heads import Head
@@ -62,7 +62,7 @@ def run_dataset(
     temperature: float = 1.0,
     unit: Unit = "bits",
     groups: Groups = None,
-    rule: Rule = MaxFraction(0.2),
+    rule: Rule | None = None,
     view_engine: EngineName | Engine = "auto",
     batch_size: int | None = None,
     shard_size: int | None = None,
@@ -109,7 +109,7 @@ def run_dataset(
         groups: Lists of classes that count as one each. Labels and ``categories`` stay those of the
             classes: a picture's target is the group that its label is in, and a label in none is an
             error in its place.
-        rule: Which pixels the mask keeps.
+        rule: Which pixels the mask keeps; None for ``InfoMap.mask``'s own.
         view_engine: ``engine`` of :meth:`InfoMask.score_regions`, for views that have several.
         batch_size: Pictures that share forward passes; what suits the device if None.
         shard_size: Pictures of a file of results, all lost if a run is killed before it is
@@ -155,7 +155,8 @@ def run_dataset(
     for name, given in (("extend", extend), ("verify", verify), ("retry_errors", retry_errors)):
         boolean(name, given)
     check_initialised("model", model.network if isinstance(model, Classifier) else model)
-    check_rule(rule)
+    if rule is not None:
+        check_rule(rule)
     asked = RunSettings(
         target=target,
         head=head,

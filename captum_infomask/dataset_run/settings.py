@@ -33,7 +33,7 @@ class RunSettings:
         trained_with: ``cross_entropy`` or ``pc_softmax``.
         temperature: τ.
         unit: ``bits`` or ``nats``.
-        rule: What masks keep.
+        rule: What masks keep; None leaves it open, for the maps to say.
         options: The keyword arguments of ``score_regions``, with ``perturbations_per_eval``.
         batch_size: Pictures of a call; 0 until it is known what suits the pictures.
         shard_size: Pictures of a file; 0 until it is known.
@@ -47,7 +47,7 @@ class RunSettings:
     trained_with: str
     temperature: float
     unit: str
-    rule: Rule
+    rule: Rule | None
     options: Mapping[str, Any]
     batch_size: int
     shard_size: int

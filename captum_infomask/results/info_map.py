@@ -15,7 +15,7 @@ from captum_infomask._captum import format_output
 from captum_infomask._checks import ArgumentError, finite_number
 from captum_infomask._files import check_input, check_output, damaged, part, read, write
 from captum_infomask._types import TensorOrTensors, Tensors
-from captum_infomask.masks import MaxFraction, Rule, bounding_boxes, threshold_mask
+from captum_infomask.masks import Rule, bounding_boxes, threshold_mask
 from captum_infomask.regions.base import Regions
 from captum_infomask.regions.scales import Scales
 from captum_infomask.regions.sharpening import averaged
@@ -26,7 +26,7 @@ from captum_infomask.report.rows import FloatArray, PhotoArray
 from captum_infomask.results import notebook
 from captum_infomask.results.map_files import check_numbers, check_settings, check_superpixels
 from captum_infomask.results.pictures import checked_pictures, checked_place
-from captum_infomask.results.region_content import plane_of, region_scores
+from captum_infomask.results.region_content import plane_of, region_scores, suited_rule
 from captum_infomask.scores.information import NATS_PER_UNIT
 
 _FORMAT = "captum_infomask.InfoMap 1"
@@ -210,19 +210,24 @@ class InfoMap:
 
     def mask(
         self,
-        rule: Rule = MaxFraction(0.2),
+        rule: Rule | None = None,
         *,
         smooth: int = 0,
         min_area: float = 0,
         invert: bool = False,
     ) -> Any:
-        """``threshold_mask`` of the attributions."""
+        """``threshold_mask`` of the attributions.
+
+        Without a rule it keeps what reaches 20% of the maximum, as in the paper, and half of the
+        maximum of a density over the cells of feature maps.
+        """
         attributions: TensorOrTensors = self.attributions()
+        rule = suited_rule(self) if rule is None else rule
         return threshold_mask(attributions, rule, smooth=smooth, min_area=min_area, invert=invert)
 
     def boxes(
         self,
-        rule: Rule = MaxFraction(0.2),
+        rule: Rule | None = None,
         *,
         smooth: int = 0,
         min_area: float = 0,
@@ -266,7 +271,11 @@ class InfoMap:
         if unit != self.unit:
             facts.append((f"{100 * float(plane.mean()):.2f} {self.unit}", "the map's sum"))
         pixels = _picture_or_none(picture, plane)
-        return PageContent(name, (PictureContent(pixels, name, tuple(facts), (shown,)),))
+        return PageContent(
+            name,
+            (PictureContent(pixels, name, tuple(facts), (shown,)),),
+            threshold=("max_fraction", suited_rule(self).fraction),
+        )
 
     def widget(self, picture: Any = None, k: int = 0) -> Any:
         """Image k's map as a notebook widget, which the extra ``notebook`` brings.

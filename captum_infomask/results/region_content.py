@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from captum_infomask._checks import ArgumentError
+from captum_infomask.masks import MaxFraction
 from captum_infomask.regions.labels import LabelRegions
 from captum_infomask.regions.map_cells import MapCells
 from captum_infomask.regions.scales import Scales
@@ -38,9 +39,17 @@ def region_scores(infomap: InfoMap, k: int) -> RegionScores | None:
 
 def attributions_unit(infomap: InfoMap) -> str:
     """What attributions are counted in: of cells of feature maps they are a density."""
+    return density(infomap.unit) if _is_density(infomap) else infomap.unit
+
+
+def suited_rule(infomap: InfoMap) -> MaxFraction:
+    """The paper's rule, 20% of the maximum; of a density half of it (docs/masks.md)."""
+    return MaxFraction(0.5 if _is_density(infomap) else 0.2)
+
+
+def _is_density(infomap: InfoMap) -> bool:
     regions = infomap.regions
-    first = regions.parts[0] if isinstance(regions, Scales) else regions
-    return density(infomap.unit) if isinstance(first, MapCells) else infomap.unit
+    return isinstance(regions.parts[0] if isinstance(regions, Scales) else regions, MapCells)
 
 
 def plane_of(infomap: InfoMap, k: int) -> tuple[FloatArray, str]:
