@@ -102,6 +102,16 @@ def test_a_picture_and_a_network_of_the_users_own(folder, capsys):
     assert sys.path == before
 
 
+def test_methods_that_are_named(folder, capsys):
+    assert main([*MINE, "--methods", "InfoMask evidence,InfoMask crop", "--window", "24"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"InfoMask evidence .* bits per 1%", printed)
+    assert re.search(r"InfoMask crop .* bits", printed)
+    assert "Grad-CAM " not in printed
+    assert main([*MINE, "--methods", "InfoMask evidense"]) == 2
+    assert "Did you mean 'InfoMask evidence'" in capsys.readouterr().err
+
+
 def test_names_layer_and_prediction(folder, capsys):
     (folder / "names.txt").write_text("red\ngreen\nblue\n")
     arguments = [*MINE, "--categories", "names.txt", "--layer", "0", "--window", "24"]

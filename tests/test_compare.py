@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from captum_infomask import (
     max_box_acc,
     threshold_mask,
 )
+from captum_infomask.views.choose import ViewName
 
 WINDOWS = {"sliding_window_shapes": (3, 4, 4), "strides": (3, 2, 2)}
 QUICK = {"metrics": []}
@@ -53,6 +55,19 @@ def constant(value: float):
 
 
 # --- what is run -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("view", get_args(ViewName))
+def test_every_view_is_a_method_by_its_name(network, view):
+    x, fill = images(2), 0.3
+    name = f"InfoMask {view}"
+    found = compare(network, x, [2, 0], methods=[name], baselines=fill, **WINDOWS, **QUICK)
+    options = {} if view in ("evidence", "relay") else WINDOWS
+    if view not in ("crop", "features"):
+        options = {**options, "baselines": fill}
+    own = InfoMask(network).attribute(x, target=torch.tensor([2, 0]), view=view, **options)
+    torch.testing.assert_close(torch.from_numpy(found[name].planes), own.mean(1))
+    assert found[name].unit == ("bits per pixel" if view in ("evidence", "relay") else "bits")
 
 
 def test_the_default_methods_are_what_their_names_say(network):

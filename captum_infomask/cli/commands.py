@@ -79,7 +79,14 @@ def run_attribute(options: argparse.Namespace) -> bool:
             index = resolve_target(options.target, names)
             name = name_of(options.image, index, names[index])
             check_outputs(_drawn(folder / name), inputs)
-    found = _compare(classifier, [image], options, target=targets, methods=_FEW, metrics=[])
+    found = _compare(
+        classifier,
+        [image],
+        options,
+        target=targets,
+        methods=_names(options.methods) or _FEW,
+        metrics=[],
+    )
     make_folder(folder)
     name = name_of(options.image, int(found.targets[0]), found.labels[0])
     _write_and_say(found, classifier, image, options.out / name, inputs, reading_of(options))

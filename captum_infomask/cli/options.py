@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from captum_infomask._checks import ArgumentError, short_repr
+from captum_infomask.comparison.methods import METHOD_NAMES
 from captum_infomask.comparison.metrics.choose import METRICS
 from captum_infomask.comparison.windows import square_windows
 from captum_infomask.models.loading import LITE0
@@ -56,6 +57,14 @@ def add_going_on(parser: argparse.ArgumentParser) -> None:
         "--retry-errors": "score the run's bad pictures anew",
     }.items():
         parser.add_argument(name, action="store_true", help=words)
+
+
+def add_methods(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name methods, and Grad-CAM's layer."""
+    parser.add_argument(
+        "--methods", metavar="NAMES", help=f"with commas between, of: {', '.join(METHOD_NAMES)}"
+    )
+    parser.add_argument("--layer", metavar="NAME", help="Grad-CAM's layer (default: the last)")
 
 
 def add_scores(parser: argparse.ArgumentParser) -> None:
@@ -189,11 +198,6 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         "--weights", help="name of torchvision's weights, or a file (.safetensors, state dict)"
     )
     parser.add_argument("--categories", metavar="FILE", help="category names, one a line")
-
-
-def add_layer(parser: argparse.ArgumentParser) -> None:
-    """Add the option of Grad-CAM's layer."""
-    parser.add_argument("--layer", metavar="NAME", help="Grad-CAM's layer (default: the last)")
 
 
 def add_metrics(parser: argparse.ArgumentParser) -> None:

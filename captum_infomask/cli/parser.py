@@ -13,7 +13,7 @@ from captum_infomask.cli.options import (
     add_engine,
     add_folder,
     add_going_on,
-    add_layer,
+    add_methods,
     add_metrics,
     add_network,
     add_open,
@@ -24,7 +24,6 @@ from captum_infomask.cli.options import (
 )
 from captum_infomask.cli.runs import report_run, run_whole
 from captum_infomask.cli.terminal import PROGRAM
-from captum_infomask.comparison.methods import METHOD_NAMES
 
 PHOTO = "camera"
 
@@ -90,16 +89,13 @@ def make_parser() -> argparse.ArgumentParser:
     compare.set_defaults(run=run_compare)
     compare.add_argument("images", metavar="IMAGE", nargs="+", help="picture files or addresses")
     add_network(compare)
-    add_layer(compare)
     compare.add_argument(
         "--target",
         action="append",
         metavar="CLASS",
         help="index or category name, once or once per picture (default: the predictions)",
     )
-    compare.add_argument(
-        "--methods", metavar="NAMES", help=f"with commas between, of: {', '.join(METHOD_NAMES)}"
-    )
+    add_methods(compare)
     add_metrics(compare)
     compare.add_argument(
         "--truth",
@@ -126,8 +122,8 @@ def make_parser() -> argparse.ArgumentParser:
     attribute.set_defaults(run=run_attribute)
     attribute.add_argument("image", metavar="IMAGE", help="a picture file or address")
     add_network(attribute)
-    add_layer(attribute)
     attribute.add_argument("--target", help="index or category name (default: the prediction)")
+    add_methods(attribute)
     add_windows(attribute)
     add_folder(attribute, "the figure and the arrays")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 from captum.attr import InputXGradient, IntegratedGradients
 from torch import Tensor, nn
@@ -30,6 +30,7 @@ from captum_infomask.engines.reached import named_layer
 from captum_infomask.scores.groups import Groups
 from captum_infomask.scores.heads import HEADS, Head
 from captum_infomask.scores.information import Prior, Score, TrainedWith
+from captum_infomask.views.choose import OF_FEATURES, ViewName
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,9 @@ INFO_MASK, DROP, GRAD_CAM, OCCLUSION = "InfoMask", "InfoMask drop", "Grad-CAM", 
 NOISE, BLOB = "blurred noise (control)", "centred blob (control)"
 INPUT_GRADIENT, INTEGRATED = "Input x gradient", "Integrated gradients"
 DEFAULT_METHODS = (INFO_MASK, DROP, GRAD_CAM, OCCLUSION, NOISE, BLOB)
-METHOD_NAMES = (*DEFAULT_METHODS[:-2], INPUT_GRADIENT, INTEGRATED, NOISE, BLOB)
+VIEWS: dict[str, ViewName | None] = {INFO_MASK: None}
+VIEWS |= {f"{INFO_MASK} {view}": view for view in get_args(ViewName)}
+METHOD_NAMES = (*VIEWS, GRAD_CAM, OCCLUSION, INPUT_GRADIENT, INTEGRATED, NOISE, BLOB)
 
 _STEPS = 32  # of integrated gradients: Captum's 50 cost more than all other methods
 
@@ -193,10 +196,14 @@ def make_methods(setting: Setting, names: Iterable[str] | None) -> dict[str, Mad
 def _make(name: str, setting: Setting) -> Made:
     shapes, strides = setting.windows
     sliding = {"sliding_window_shapes": shapes, "strides": strides}
-    if name in (INFO_MASK, DROP):
-        options = {"view": "drop", **sliding} if name == DROP else {}
-        method = InfoMask(setting.model, **setting.score.arguments())
-        return method, {"baselines": setting.fill, **options}
+    if name in VIEWS:
+        view = VIEWS[name]
+        options: dict[str, Any] = {} if view is None else {"view": view}
+        if view not in ("crop", "features"):  # which hide nothing
+            options["baselines"] = setting.fill
+        if view not in (None, *OF_FEATURES):
+            options |= sliding
+        return InfoMask(setting.model, **setting.score.arguments()), options
     if name == OCCLUSION:
         call = occlusion(shapes, strides, setting.score.log_probabilities, setting.fill)
         return Method(name, "nats", call, "Captum's, of log p(y | x)")
