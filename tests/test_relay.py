@@ -970,3 +970,26 @@ def test_places_put_in_one_row_with_channels_first_are_found():
         sums = found.attributions()[:, 0].sum((1, 2))
         torch.testing.assert_close(sums, found.explained, atol=1e-3, rtol=0)
         assert found.explained.abs().min() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("head", "end"), [("probs", nn.Softmax(1)), ("log_probs", lambda x: x.log_softmax(-1))]
+)
+@pytest.mark.parametrize("layer", [None, "layers.0"])
+def test_a_network_that_ends_in_a_softmax_has_the_map_of_its_logits(head, end, layer):
+    net, x = gated(), pictures()
+    wanted = InfoMask(net).score_regions(x, target=[1, 4], view="relay", layer=layer)
+
+    class Ending(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            return end(self.net(x))
+
+    layer = None if layer is None else f"net.{layer}"
+    found = InfoMask(Ending(), head=head).score_regions(x, target=[1, 4], view="relay", layer=layer)
+    torch.testing.assert_close(found.scores, wanted.scores, rtol=0, atol=1e-6)
+    assert wanted.scores.abs().max() > 1e-2
+    assert found.residual.abs().max() < 1e-5

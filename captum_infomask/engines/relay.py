@@ -64,6 +64,7 @@ _LARGEST = {
     for kind in ("", "adaptive_")
     for places in (1, 2, 3)
 }
+_READ = ("softmax", "log_softmax", "sigmoid", "logsigmoid")  # as heads say that outputs are
 _PIECES = 32  # of a path on which it is looked up which input is the largest
 _MOST_NUMBERS = 2**23  # of what a step reads at points that are looked at together
 # The dimension of pictures, each by itself, in steps that may run at many points at once.
@@ -118,9 +119,13 @@ def relayed(
         check_agreement(ends[0].detach(), output)
         if not bool(ends[1].isfinite().all()):
             raise StandsAside("it gives no finite numbers for the reference, which baselines= sets")
-        path = Path(replay, len(replay.steps), ends[1], ends[0].detach(), output, value)
+        done, slot = _before_end(replay), replay.last
+        if done < len(strides):
+            (slot,) = strides[done].at
+            ends = strides[done].at[slot], strides[done].origin[slot]
+        path = Path(replay, done, ends[1], ends[0].detach(), output, value)
         slope, explained = path.integrate(tolerance)
-        multipliers = _passed_back(replay, strides, slope.to(ends[0]), tolerance)
+        multipliers = _passed_back(replay, strides[:done], {slot: slope.to(ends[0])}, tolerance)
     found = []
     for (at, origin), own in zip(marks, multipliers, strict=True):
         found.append(Shares(own.double() * (at - origin).double(), explained))
@@ -394,11 +399,21 @@ def _run(
     )
 
 
+def _before_end(replay: Replay) -> int:
+    """How many steps lead to what is shared out: a last softmax is read as a part of it.
+
+    So a network that ends in one has the map that its logits have.
+    """
+    *before, last = replay.steps
+    is_read = last.name in _READ and last.makes == (replay.last,) and len(last.reads) == 1
+    is_marked = any(steps > len(before) for _, steps in replay.marks)
+    return len(before) if before and is_read and not is_marked else len(replay.steps)
+
+
 def _passed_back(
-    replay: Replay, strides: Sequence[_Stride], slope: Tensor, tolerance: float
+    replay: Replay, strides: Sequence[_Stride], given: dict[int, Tensor], tolerance: float
 ) -> list[Tensor]:
-    """The multipliers (K, n, ...) of every mark."""
-    given = {replay.last: slope}
+    """The multipliers (K, n, ...) of every mark, from those of what the last step made, by slot."""
     found: dict[int, Tensor] = {}
     for done in range(len(strides), -1, -1):
         for number, (slot, steps) in enumerate(replay.marks):
