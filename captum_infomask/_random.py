@@ -240,7 +240,7 @@ class LibraryDraws:
         self.generators.go_on_from(start)
         outcome = self._by_seed(function)
         if outcome.start == outcome.end:
-            self.found = False
+            self.found = None if outcome.error else False
             return outcome
         self.generators.go_on_from(start)
         again = self._by_seed(function)

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 _ROOMS = ("captum_infomask", "captum", "torch", "contextlib")
 
 _said: ContextVar[set[str] | None] = ContextVar("_said", default=None)
+_unsaid: ContextVar[tuple[str, ...]] = ContextVar("_unsaid", default=())
 
 
 @contextmanager
@@ -23,8 +24,20 @@ def said_once() -> Iterator[None]:
             _said.reset(token)
 
 
+@contextmanager
+def unsaid(*beginnings: str) -> Iterator[None]:
+    """Inside, words that begin so are not said: they are of no picture of the user's."""
+    token = _unsaid.set((*_unsaid.get(), *beginnings))
+    try:
+        yield
+    finally:
+        _unsaid.reset(token)
+
+
 def warn(words: str) -> None:
     """Warn at the line outside of this package and the libraries around it that led here."""
+    if words.startswith(_unsaid.get()):
+        return
     said = _said.get()
     if said is not None:
         if words in said:

@@ -562,9 +562,10 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
     ) -> ClassMaps:
         """Information of each region about several classes, for the price of one.
 
-        Views do not depend on the target: the network runs as often as for a single class. None
-        takes ``evidence`` in the place of ``relay``, which goes back through the network for each
-        class.
+        Views do not depend on the target: the network runs as often as for a single class. With
+        ``evidence`` and ``relay`` it runs twice where pictures take several chunks, since classes
+        may hang on all outputs. None takes ``evidence`` in the place of ``relay``, which goes back
+        through the network for each class.
 
         Args:
             inputs: As in :meth:`attribute`.

@@ -9,7 +9,7 @@ import pytest
 import torch
 from refused import refused
 from run_samples import run_tiny, save_pictures
-from tiny import Net, images
+from tiny import Net, images, randomise
 from torch import Tensor, nn
 
 from captum_infomask import (
@@ -17,6 +17,7 @@ from captum_infomask import (
     InfoMask,
     MaxFraction,
     bounding_boxes,
+    compare,
     grid,
     load_run,
     sliding_windows,
@@ -194,3 +195,44 @@ def test_masks_keep_half_of_a_densitys_maximum_and_else_the_papers_share(
     for options, share in (({"sliding_window_shapes": None, "strides": None}, 0.5), ({}, 0.2)):
         run = run_tiny(tmp_path / "data", tmp_path / f"{share}", **options)
         assert run.manifest["settings"]["rule"] == str(MaxFraction(share))
+
+
+class Leaving(nn.Module):
+    """A network that leaves bits: what it is made of hangs on a comparison."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, stride=2)
+        self.head = nn.Linear(8, 5)
+        randomise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.first(x))
+        x = torch.relu(self.second(x * (x > 1)))
+        return self.head(x.mean((2, 3)))
+
+
+def test_bits_that_go_to_no_pixel_are_told_of_once(tmp_path: Path) -> None:
+    net = Leaving().eval()
+    with pytest.warns(UserWarning, match="InfoMap.residual") as said:
+        found = InfoMask(net).score_regions(X, target=1)
+    assert len(said) == 1
+    assert found.residual.abs().min() > 0.1
+    with pytest.warns(UserWarning, match="InfoMap.residual") as said:
+        compare(net, X, 1, methods=["InfoMask", "InfoMask evidence"], metrics=[])
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5])
+def test_a_run_goes_on_with_the_rule_that_it_was_given_by_default(
+    tmp_path: Path, share: float
+) -> None:
+    save_pictures(tmp_path / "data", 2, seed=1)
+    options = {"sliding_window_shapes": None, "strides": None}
+    run_tiny(tmp_path / "data", tmp_path / "out", rule=MaxFraction(share), **options)
+    again = run_tiny(tmp_path / "data", tmp_path / "out", **options)
+    assert again.manifest["settings"]["rule"] == str(MaxFraction(share))
+    refused(
+        ("settings.rule",),
+        lambda: run_tiny(tmp_path / "data", tmp_path / "out", rule=MaxFraction(0.3), **options),
+    )

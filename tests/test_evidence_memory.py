@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import gc
+import pickle
 import weakref
 from typing import Any
 
 import pytest
 import torch
-from tiny import Net, images
+from tiny import Net, images, randomise
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from captum_infomask import InfoMask
-from captum_infomask.engines import evidence, relay
+from captum_infomask.engines import batched, evidence, relay
+from captum_infomask.engines.watched import UnfitError
 
 X = images(7, height=16, width=16)
 VIEWS = ("relay", "evidence")
@@ -104,9 +107,9 @@ def test_memory_that_ends_in_the_steps_is_no_unfit_network(
 
 
 @pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("contrast", [None, "runner_up"])
-def test_few_chunks_are_kept_at_a_time(
-    net: nn.Module, view: str, contrast: str | None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("options", [{}, {"contrast": "runner_up"}, {"input_sizes": [12, None]}])
+def test_no_chunk_outlives_the_next(
+    net: nn.Module, view: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A chunk holds all that the network made of its pictures."""
     made: list[weakref.ref[Any]] = []
@@ -118,14 +121,59 @@ def test_few_chunks_are_kept_at_a_time(
         made.append(weakref.ref(chunk := whole(self, *given)))
         return chunk
 
+    if view == "relay":
+        options = {name: value for name, value in options.items() if name != "input_sizes"}
     monkeypatch.setattr(evidence.RunningEvidence, "_chunk", watched)
+    monkeypatch.setattr(batched, "default_views", lambda elements, device: 2)
     gc.collect()
     gc.disable()
     try:
-        scored(view, net, perturbations_per_eval=1, contrast=contrast)
+        scored(view, net, **options)
     finally:
         gc.enable()
-    assert max(alive) <= 1
+    assert alive == [0] * len(alive)
+    assert len(alive) >= (8 if options else 4)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_pass_that_failed_is_let_go(net: nn.Module, view: str) -> None:
+    """Smaller ones must not run beside what larger ones left."""
+    alive: list[weakref.ref[Tensor]] = []
+
+    class Scarce(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            held = sum(len(each) for each in (one() for one in alive) if each is not None)
+            made = torch.relu(self.conv(x))
+            alive.append(weakref.ref(made))
+            if held + len(x) > 3:
+                raise RuntimeError(str(ERRORS["cpu"]))
+            return self.head(F.adaptive_avg_pool2d(self.norm(made), 2).flatten(1))
+
+    gc.disable()
+    try:
+        found = scored(view, Scarce().eval())
+    finally:
+        gc.enable()
+    assert found.view == view
+    assert len(alive) > 3
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_classes_are_shared_out_some_at_a_time(
+    net: nn.Module, view: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flat = randomise(nn.Sequential(nn.Flatten(), nn.Linear(768, 5)), 0.1)
+    for network in (net, flat):
+        wanted = InfoMask(network).score_classes(X, view=view)
+        told = InfoMask(network).score_classes(X, view=view, contrast=2)
+        for most in (1, 2 * X.numel()):
+            monkeypatch.setattr(evidence, "_MOST_NUMBERS", most)
+            found = InfoMask(network).score_classes(X, view=view)
+            torch.testing.assert_close(found.scores, wanted.scores)
+            torch.testing.assert_close(found.stacked.residual, wanted.stacked.residual)
+            again = InfoMask(network).score_classes(X, view=view, contrast=2)
+            torch.testing.assert_close(again.scores, told.scores)
+            monkeypatch.undo()
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -143,3 +191,10 @@ def test_more_pictures_than_are_painted_at_a_time(net: nn.Module, view: str) -> 
         has = ~found.scores[k].isnan()
         assert int(has.sum()) == len(own.regions)
         torch.testing.assert_close(found.scores[k, has], own.scores[0], rtol=1e-4, atol=1e-4)
+
+
+def test_what_cannot_be_had_is_told_alike_in_another_process() -> None:
+    error = UnfitError("it draws")
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is UnfitError
+    assert str(again) == str(error)

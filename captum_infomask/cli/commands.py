@@ -84,7 +84,7 @@ def run_attribute(options: argparse.Namespace) -> bool:
         [image],
         options,
         target=targets,
-        methods=_names(options.methods) or _FEW,
+        methods=_FEW if options.methods is None else _names(options.methods),
         metrics=[],
     )
     make_folder(folder)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from captum_infomask._checks import ArgumentError, describe, short_repr
 from captum_infomask._files import check_folder
-from captum_infomask._warn import warn
+from captum_infomask._warn import unsaid, warn
 from captum_infomask.dataset_run.data.labels import Label, groups_of, label_classes
 from captum_infomask.dataset_run.data.pictures import Pictures
 from captum_infomask.dataset_run.errors import in_one_line
@@ -40,6 +40,8 @@ from captum_infomask.dataset_run.shards import (
     stops_without_space,
 )
 from captum_infomask.engines.chunks import WORTH_A_COPY, default_views
+from captum_infomask.engines.evidence_passes import SHORT
+from captum_infomask.masks import MaxFraction, Rule
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.regions.windows import sliding_windows
 from captum_infomask.results import InfoMap
@@ -119,7 +121,7 @@ def plan_run(
         )
         _check_labels(asked.target, pictures.labels, classes, classifier.categories)
         classes = groups_of(classes, asked.groups)
-    with _blamed("network"):
+    with _blamed("network"), unsaid(SHORT):
         outputs = [scorer.outputs(shown) for shown in inputs]
         _check_classes(outputs[0], classifier)
         scorer.check_groups(outputs[0])
@@ -293,8 +295,13 @@ def _settled(
         # The incremental engine has chunks of its own, for each picture's changes.
         suited_views = None if template.engine == "incremental" else views
         options["perturbations_per_eval"] = known.get("perturbations_per_eval", suited_views)
-    rule = suited_rule(template) if asked.rule is None else asked.rule
+    rule = asked.rule or _defaults().get(known.get("rule"), suited_rule(template))
     return replace(asked, batch_size=size, shard_size=shard, rule=rule, options=options)
+
+
+def _defaults() -> dict[str | None, Rule]:
+    """The rules that runs were given by default, by what manifests call them."""
+    return {str(rule): rule for rule in (MaxFraction(0.2), MaxFraction(0.5))}
 
 
 def _suited(shown: Tensor, regions: int) -> int:

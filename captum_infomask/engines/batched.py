@@ -135,7 +135,7 @@ class RunningBatched:
 
     def at_most(self, views: int) -> None:
         """Take no larger chunks from now on: there was too little memory."""
-        self._fitting = views
+        self._fitting = views if self._fitting is None else min(views, self._fitting)
 
     def _views(self, plan: ViewPlan, row: int) -> int:
         """How many views the next chunk takes, of which this is the first."""

@@ -14,7 +14,7 @@ from captum_infomask.engines.batched import Batched
 from captum_infomask.engines.chunks import elements_shown
 from captum_infomask.engines.feature_maps import FeatureMap, default_map, hides_scale, relay_maps
 from captum_infomask.engines.memory import free_cached, is_out_of_memory, no_memory
-from captum_infomask.engines.paths import Shares, shares_along
+from captum_infomask.engines.paths import Shares, Value, shares_along
 from captum_infomask.engines.pixels import draw
 from captum_infomask.engines.recording import Replay
 from captum_infomask.engines.relay import relayed
@@ -29,6 +29,7 @@ from captum_infomask.views.plan import Scene, ViewPlan
 # Bits that a map's sum may fall short of, as long as the path may take more points.
 _MISSING = {torch.float64: 1e-7}
 _MISSING_ELSE = 1e-3
+_MOST_NUMBERS = 2**25  # of the shares of several classes at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +90,13 @@ class CellShares:
         of_cells = [features.of_places(own).flatten(1) for own in shares.shares]
         scores = torch.stack(of_cells, dim=2)
         return cls(rows, features.grid, scores, shares.explained - scores.sum(1))
+
+    @classmethod
+    def joined(cls, parts: Sequence[CellShares]) -> CellShares:
+        """Of several classes' shares."""
+        scores = torch.cat([part.scores for part in parts], dim=2)
+        missing = torch.cat([part.missing for part in parts], dim=1)
+        return replace(parts[0], scores=scores, missing=missing)
 
 
 class RunningEvidence:
@@ -196,13 +204,27 @@ class RunningEvidence:
     def _shares(
         self, shown: Shown, chunk: Chunk, reader: Reader, table: Tensor | None
     ) -> list[CellShares]:
-        bits = NATS_PER_UNIT["bits"] / NATS_PER_UNIT[reader.unit]
+        """A chunk's shares, of some classes at a time: they are as many numbers as features."""
         targets = None if table is None else table[shown.plan.images[chunk.rows]]
         value = _value(reader, targets, len(chunk.rows))
+        most = max(1, _MOST_NUMBERS // max(end.numel() for end in chunk.ends))
+        groups = torch.arange(value(chunk.output).shape[1]).split(most)
+        found = [self._of_classes(chunk, value, classes, reader.unit) for classes in groups]
+        return [CellShares.joined(of_layer) for of_layer in zip(*found, strict=True)]
+
+    def _of_classes(
+        self, chunk: Chunk, value: Value, classes: Tensor, unit: str
+    ) -> list[CellShares]:
+        bits = NATS_PER_UNIT["bits"] / NATS_PER_UNIT[unit]
         tolerance = _MISSING.get(chunk.output.dtype, _MISSING_ELSE) * bits
+
+        def some(output: Tensor) -> Tensor:
+            values = value(output)
+            return values[:, classes.to(values.device)]
+
         found: list[Shares] = []
         for replay, start, end in zip(chunk.replays, chunk.starts, chunk.ends, strict=True):
-            given = replay, start, end, chunk.output, value, tolerance
+            given = replay, start, end, chunk.output, some, tolerance
             with self._call.generators if replay.may_draw else nullcontext():
                 found += relayed(*given) if replay.marks else [shares_along(*given)]
         return [

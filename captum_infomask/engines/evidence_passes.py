@@ -26,6 +26,7 @@ from captum_infomask.views.plan import Scene
 
 _PAINTED = 8  # pictures at a time
 _SLIGHT_BITS, _SLIGHT_SHARE = 0.1, 0.01  # that may be missing without a word
+SHORT = "Of some maps more than 0.1 bits and 1% of the whole are given to no pixel"
 
 
 class EvidencePasses:
@@ -74,25 +75,28 @@ class EvidencePasses:
         """i(y; x) of the whole images, (n, ...).
 
         What their features add is read at once, chunk by chunk, where that is what regions will be
-        asked about. Else the classes may hang on all outputs, and the first chunk alone is kept.
+        asked about. Else the classes may hang on all outputs: a single chunk is kept, several are
+        recorded again.
         """
         shown = self._whole
         account = SinglePass(reader, len(shown.plan))
         self._kept, self._found, self._left = [], [], torch.arange(len(shown.plan))
-        is_asked = isinstance(reader, Score) and None in self.view.sizes
+        is_asked, is_kept = isinstance(reader, Score), None in self.view.sizes
+        is_first = True
         for chunk in self._engine.record(shown):
             self._looks.see(chunk.output, reader.head)
             targets = None if table is None else table[shown.plan.images[chunk.rows]]
-            if len(self._left) == len(shown.plan):
+            if is_first:
                 reader.check(chunk.output, table)
+            is_first = False
             account.add(chunk.rows.to(chunk.output.device), chunk.output, targets)
             is_asked = is_asked and bool(reader(chunk.output, targets).isfinite().all())
-            if is_asked or not self._kept:
+            if is_kept and (is_asked or len(chunk.rows) == len(shown.plan)):
                 self._kept.append(chunk)
                 self._left = self._left[~torch.isin(self._left, chunk.rows)]
             bar.update(len(chunk.rows))
             del chunk
-            if is_asked:
+            if self._kept and is_asked:
                 own = _taken(self._kept)
                 self._found += self._engine.share_out(shown, own, reader, table, bar)
         reading = account.reading()
@@ -123,7 +127,8 @@ class EvidencePasses:
         scores = torch.cat([part.scores for part in parts], dim=1)
         missing = torch.stack([part.missing for part in parts]).mean(0)
         # A class at a time: maps of a thousand would take a picture's size a thousand times.
-        read = [self._integrals(of_class) for of_class in scores.unbind(2)]
+        present = self._scene.regions.present(len(scores))
+        read = [self._integrals(of_class, present) for of_class in scores.unbind(2)]
         summed = torch.stack([whole for whole, _ in read], dim=1) + missing
         information = total.information
         self._residual = missing.reshape(information.shape).to(information.dtype)
@@ -137,15 +142,16 @@ class EvidencePasses:
     ) -> None:
         """Whole pictures are shown, or halves of them; a cell's value does not rest on it alone."""
 
-    def _integrals(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+    def _integrals(self, scores: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         """One class's density over the whole pictures, (n,), and over each region, (n, R)."""
-        n = len(scores)
         wholes, found = [], []
-        for images in torch.arange(n).split(_PAINTED):
+        for images in torch.arange(len(scores)).split(_PAINTED):
             own = scores[images.to(scores.device)]
             density = self._cells.paint(own, "mean", 1.0)[0][:, 0]
             wholes.append(density.flatten(1).sum(1))
-            found.append(own if self._asked is None else sums(self._asked, images, density, n))
+            found.append(
+                own if self._asked is None else sums(self._asked, images, density, present)
+            )
         return torch.cat(wholes), torch.cat(found)
 
     def info_map(
@@ -180,16 +186,12 @@ class EvidencePasses:
 
 def _warn_of_residual(missing: Tensor, whole: Tensor, unit: str) -> None:
     bits = NATS_PER_UNIT["bits"] / NATS_PER_UNIT[unit]
-    is_large = missing.abs() > _SLIGHT_BITS * bits + _SLIGHT_SHARE * whole.abs()
-    if not bool(is_large.any()):
-        return
-    k = int((missing.abs() * is_large).argmax())
-    warn(
-        f"{float(missing[k]):.3g} of {float(whole[k]):.3g} {unit} are given to no pixel "
-        f"(InfoMap.residual; {int(is_large.sum())} of {len(missing)} maps fall short): the network "
-        f"has steps that no gradient passes, such as comparisons, rounding or detach(). "
-        f"view='drop' does not rest on gradients."
-    )
+    if bool((missing.abs() > _SLIGHT_BITS * bits + _SLIGHT_SHARE * whole.abs()).any()):
+        warn(
+            f"{SHORT}: InfoMap.residual says how many. They go through steps that no gradient "
+            f"passes, such as comparisons, rounding or detach(), or by the layer that is named. "
+            f"view='drop' does not rest on gradients."
+        )
 
 
 def _taken(chunks: list[Chunk]) -> Iterator[Chunk]:

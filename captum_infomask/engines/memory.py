@@ -39,8 +39,9 @@ def no_memory(error: Exception, inputs: Tensors, elements: int) -> Exception:
     kind = _DEVICE_ERROR if isinstance(error, _DEVICE_ERROR) else RuntimeError
     return kind(
         f"Out of memory with a single view of {elements} numbers, of inputs {shapes}: no smaller "
-        f"chunk can be tried. Smaller inputs or, for view='crop', a smaller crop_size take less; "
-        f"so does engine=Batched(autocast=torch.bfloat16). The allocator said: {error}"
+        f"chunk can be tried. Smaller inputs take less; so do view='drop' where it is evidence or "
+        f"relay, a smaller crop_size where it is crop, and engine=Batched(autocast=torch.bfloat16) "
+        f"where regions are hidden or shown. The allocator said: {error}"
     )
 
 

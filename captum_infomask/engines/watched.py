@@ -30,6 +30,10 @@ class UnfitError(ArgumentError):
             f"{reason}. Pass layer= to name one, or view='drop'."
         )
 
+    def __reduce__(self) -> tuple[type[UnfitError], tuple[str]]:
+        """As it was made, in another process too."""
+        return UnfitError, (str(self.reason),)
+
 
 class Watched:
     """A network whose passes are recorded, as a function.
@@ -48,9 +52,11 @@ class Watched:
 
     def __call__(self, *inputs: Any) -> Any:
         """Run the network."""
-        self._passes.append(Pass(self._layers, self._call.generators))
+        current = Pass(self._layers, self._call.generators)
         with explained(self._call.forward_func, inputs[:1]), self._call.generators.paused():
-            return self._passes[-1].run(self._function, inputs)
+            output = current.run(self._function, inputs)
+        self._passes.append(current)  # one that failed, for want of memory say, is let go
+        return output
 
     def last(self, count: int) -> Pass:
         """The last pass of so many pictures: others may have tried the network on one of them."""

@@ -149,7 +149,7 @@ def over_picture(shape: Shape) -> MapCells:
     return MapCells((shape,), (1,) * len(places), torch.tensor([[[0, size] for size in places]]))
 
 
-def sums(regions: Regions, images: Tensor, density: Tensor, n: int) -> Tensor:
+def sums(regions: Regions, images: Tensor, density: Tensor, present: Tensor) -> Tensor:
     """The integral of some images' densities over each region, (B, R).
 
     NaN where an image does not have the region.
@@ -158,10 +158,9 @@ def sums(regions: Regions, images: Tensor, density: Tensor, n: int) -> Tensor:
         regions: The regions.
         images: Which images they are, long (B,).
         density: Theirs, (B, ...) without channels.
-        n: How many images there are.
+        present: Which image has which region, (N, R).
     """
     found = density.new_full((len(images), len(regions)), torch.nan)
-    present = regions.present(n)
     for row, image in enumerate(images.tolist()):
         for some in present[image].nonzero()[:, 0].split(_GROUP):
             (mask,) = regions.masks(torch.full_like(some, image), some, density.device)
