@@ -260,7 +260,15 @@ def relay(steps, x, start, y, mark, midpoints=4000, value=differentiable_informa
 
     ``steps`` are (what is read, what is made, the function), all by name; "x" is the picture and
     the last step makes the output. Every integral is a sum over midpoints of a step's own path.
+    Where the head says that the last step is a softmax, what it reads goes straight to the value.
     """
+    if score.get("head") in ("probs", "log_probs"):
+        *steps, (_, _, end) = steps
+        information = value
+
+        def value(at, *given, **read):
+            return information(end(at), *given, **read)
+
     ends, starts = {"x": x}, {"x": start}
     for reads, makes, function in steps:
         for values in (ends, starts):

@@ -260,7 +260,7 @@ def test_arguments(arguments: dict[str, Any], words: tuple[str, ...]) -> None:
         ("max", ("'max'", "MaxFraction(")),
         (0.2, ("0.2 (float)", "MaxFraction(0.2)")),
         (Otsu, ("(type)", "Otsu()")),
-        (None, ("None", "MaxFraction(0.2)")),
+        ([0.2], ("list", "MaxFraction(0.2)")),
     ],
     ids=repr,
 )

@@ -208,19 +208,19 @@ class RunningEvidence:
         targets = None if table is None else table[shown.plan.images[chunk.rows]]
         value = _value(reader, targets, len(chunk.rows))
         most = max(1, _MOST_NUMBERS // max(end.numel() for end in chunk.ends))
-        groups = torch.arange(value(chunk.output).shape[1]).split(most)
+        starts = range(0, value(chunk.output).shape[1], most)
+        groups = [slice(start, start + most) for start in starts]
         found = [self._of_classes(chunk, value, classes, reader.unit) for classes in groups]
         return [CellShares.joined(of_layer) for of_layer in zip(*found, strict=True)]
 
     def _of_classes(
-        self, chunk: Chunk, value: Value, classes: Tensor, unit: str
+        self, chunk: Chunk, value: Value, classes: slice, unit: str
     ) -> list[CellShares]:
         bits = NATS_PER_UNIT["bits"] / NATS_PER_UNIT[unit]
         tolerance = _MISSING.get(chunk.output.dtype, _MISSING_ELSE) * bits
 
         def some(output: Tensor) -> Tensor:
-            values = value(output)
-            return values[:, classes.to(values.device)]
+            return value(output)[:, classes]
 
         found: list[Shares] = []
         for replay, start, end in zip(chunk.replays, chunk.starts, chunk.ends, strict=True):
