@@ -20,6 +20,7 @@ from captum_infomask import (
     MaxFraction,
     compare,
     default_methods,
+    grid,
     max_box_acc,
     threshold_mask,
 )
@@ -171,6 +172,29 @@ def test_predictions_information_and_names(network):
             compare(network, x, form, methods={"one": constant(1.0)}, **QUICK).targets.tolist()
             == other.tolist()
         )
+
+
+@pytest.mark.parametrize(
+    ("methods", "share"),
+    [
+        (["InfoMask", "Grad-CAM"], 0.5),
+        (["Grad-CAM", "Occlusion"], 0.2),
+        (["InfoMask drop", "InfoMask crop"], 0.2),
+        (["InfoMask evidence"], 0.5),
+    ],
+    ids=str,
+)
+def test_masks_are_cut_at_what_suits_the_maps(network, methods, share):
+    found = compare(network, images(1), 0, methods=methods, **QUICK)
+    assert found.rule == MaxFraction(share)
+    for outcome in found.outcomes:
+        plane = torch.from_numpy(outcome.planes)[:, None]
+        assert torch.equal(threshold_mask(plane, found.rule)[:, 0], torch.from_numpy(outcome.masks))
+    own = InfoMask(network)
+    windows = {"regions": grid(images(1), 2, 2)}
+    of_regions = compare(network, images(1), 0, methods={"own": (own, windows)}, **QUICK)
+    assert of_regions.rule == MaxFraction(0.2)
+    assert compare(network, images(1), 0, rule=MaxFraction(0.2), **QUICK).rule == MaxFraction(0.2)
 
 
 def test_masks_are_cut_by_the_rule(network):

@@ -82,7 +82,7 @@ def compare(
     metrics: Metrics = None,
     ground_truth: GroundTruth | None = None,
     baselines: Fill | None = None,
-    rule: Rule = MaxFraction(0.2),
+    rule: Rule | None = None,
     pictures: Pictures | None = None,
     categories: Sequence[str] | None = None,
     seed: int = 0,
@@ -119,7 +119,9 @@ def compare(
             as :func:`ground_truth` takes them.
         baselines: What hidden pixels become, for all methods and metrics alike: a number, or a
             picture (1, C, H, W); 0 if None.
-        rule: Where attributions are cut into masks.
+        rule: Where attributions are cut into masks, the same for all methods. None is half of each
+            map's maximum where one of them is a density, as InfoMask's default map is, else the
+            paper's 20%.
         pictures: What to show: uint8 (N, H, W, 3), or Pillow's pictures, of the inputs' size; the
             inputs, brought to 0..255, if None.
         categories: The classes' M names; with ``groups`` the groups' names.
@@ -170,7 +172,8 @@ def compare(
     given = None if methods is None else read_entries(methods)
     _check_groups(given, score)
     chosen = choose_metrics(metrics, has_truth=ground_truth is not None)
-    check_rule(rule)
+    if rule is not None:
+        check_rule(rule)
     boolean("show_progress", show_progress)
     seed = random_seed(seed)
     shown = shown_pictures(pictures, images)
@@ -196,6 +199,8 @@ def compare(
     if own is not model:
         entries = tuple(entry.isolated(isolation) for entry in entries)
     against = _reference(entries, reference)
+    has_density = any(entry.is_density(images) for entry in entries)
+    cut = MaxFraction(0.5 if has_density else 0.2) if rule is None else rule
     task = Task(
         model=own,
         users=model,
@@ -203,7 +208,7 @@ def compare(
         has_classes=answered.has_classes,
         entries=entries,
         metrics=chosen,
-        rule=rule,
+        rule=cut,
         fill=fill_picture(images[:1], setting.fill),
         pictures=len(images),
         seed=seed,
@@ -230,7 +235,7 @@ def compare(
         classes=answers.shape[1],
         log_priors=_log_priors(score, targets, answered.outputs),
         outcomes=with_differences(outcomes, against, seed),
-        rule=rule,
+        rule=cut,
         metrics=metric_columns(chosen),
         reference=against,
         truth=None if truths is None else np.stack([truth.mask.numpy() for truth in truths]),
@@ -252,7 +257,7 @@ def compare(
                 "metrics": metrics,
                 "ground_truth": ground_truth,
                 "baselines": baselines,
-                "rule": None if rule == MaxFraction(0.2) else rule,
+                "rule": rule,
                 "pictures": pictures,
                 "categories": categories,
                 "seed": seed,

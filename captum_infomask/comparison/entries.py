@@ -23,8 +23,10 @@ from captum_infomask.comparison.costs import (
     counted_attribution,
 )
 from captum_infomask.comparison.methods import METHOD_NAMES, Method
+from captum_infomask.engines.by_default import asked_view
 from captum_infomask.engines.isolation import Isolation
 from captum_infomask.results import InfoMap
+from captum_infomask.views.choose import OF_FEATURES
 
 MEANINGS = {
     "crop": "what a region says alone",
@@ -117,6 +119,15 @@ class Entry:
         It may hold layers of it, which would see nothing of what a copy does.
         """
         return replace(self, given=_isolated(self.given, isolation))
+
+    def is_density(self, inputs: Tensor) -> bool:
+        """Whether it is an InfoMask that spreads bits over the cells of feature maps."""
+        if not isinstance(self.given, InfoMask):
+            return False
+        view = asked_view(self.options.get("view"), (inputs,), self.options)
+        regions = ("regions", "feature_mask", "sliding_window_shapes")
+        has_regions = any(self.options.get(name) is not None for name in regions)
+        return view in (None, *OF_FEATURES) and not has_regions
 
     @property
     def unit(self) -> str:
