@@ -29,6 +29,9 @@ VIEWS = {
     "chain": {"view": "chain", "n_samples": 4},
 }
 
+# Some rows that Hypothesis draws look like probabilities.
+pytestmark = pytest.mark.filterwarnings("ignore:All outputs lie in .0, 1. and sum to 1")
+
 logit_rows = arrays("float64", 4, elements=st.floats(-50, 50))
 
 

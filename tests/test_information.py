@@ -12,6 +12,9 @@ from captum_infomask import ArgumentError, InfoMask, information
 OUTPUTS = torch.tensor([[1.5, -2.0, 0.25, 3.0], [0.0, 4.0, -1.0, 0.5]], dtype=torch.float64)
 SKEWED = [0.1, 0.2, 0.3, 0.4]
 
+# Some rows that Hypothesis draws look like probabilities.
+pytestmark = pytest.mark.filterwarnings("ignore:All outputs lie in .0, 1. and sum to 1")
+
 logit_rows = arrays("float64", 5, elements=st.floats(-50, 50))
 priors = arrays("float64", 5, elements=st.floats(0.01, 1)).map(lambda p: p / p.sum())
 
