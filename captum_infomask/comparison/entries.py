@@ -125,7 +125,7 @@ class Entry:
         if not isinstance(self.given, InfoMask):
             return False
         view = asked_view(self.options.get("view"), (inputs,), self.options)
-        regions = ("regions", "feature_mask", "sliding_window_shapes")
+        regions = ("regions", "feature_mask", "sliding_window_shapes", "strides")
         has_regions = any(self.options.get(name) is not None for name in regions)
         return view in (None, *OF_FEATURES) and not has_regions
 

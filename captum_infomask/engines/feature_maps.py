@@ -306,13 +306,11 @@ def _bottlenecks(
             kept.append(place)
             needed.update(map(id, step.given))
     kept.reverse()
-    reached = {id(inputs)}
     last = {id(each): place for place in kept for each in steps[place].given}
     alive: set[int] = {id(inputs)}
     for place in kept:
         step = steps[place]
         made = {id(each): each for each in step.made}
-        reached.update(made)
         alive = {each for each in alive | set(made) if last.get(each, -1) > place}
         if len(alive) == 1 and alive <= set(made):
             yield place, made[next(iter(alive))]
