@@ -5,7 +5,9 @@ import itertools
 import os
 import pickle
 import random
+import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -41,6 +43,23 @@ def _renew() -> None:
     own = threading.get_ident()
     _turns[:] = [each for each in _turns if each[0] == own]
     _states[:] = [state for state in _states if state[-1] == own]
+
+
+def set_profile(function: Any) -> None:
+    """Set this thread's profile function.
+
+    Python up to 3.11 refuses to while another thread is setting its own, and threads change in the
+    middle of it where an audit hook is written in Python (filelock, which PyTorch loads, has one).
+    """
+    while True:
+        try:
+            sys.setprofile(function)
+        except RuntimeError as error:
+            if "another profile function" not in str(error):
+                raise
+            time.sleep(0)
+        else:
+            return
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from captum_infomask._process import (
     libraries_state,
     numbers_of_libraries,
     set_libraries,
+    set_profile,
 )
 
 _T = TypeVar("_T")
@@ -37,7 +38,7 @@ def _renew() -> None:
     global _exchange  # noqa: PLW0603 - the lock is the process's
     _exchange = threading.Lock()
     if _gives_way(sys.getprofile()):
-        sys.setprofile(None)
+        set_profile(None)
 
 
 class OwnGenerators(TorchDispatchMode):
@@ -71,17 +72,17 @@ class OwnGenerators(TorchDispatchMode):
     def __enter__(self) -> OwnGenerators:
         """Draw by these generators."""
         before = sys.getprofile()
+        if _gives_way(before):
+            set_profile(self._look)  # an audit hook may raise
         self._profiles.append(before)
         _push_mode(self)
-        if _gives_way(before):
-            sys.setprofile(self._look)
         return self
 
     def __exit__(self, *error: object) -> None:
         """Draw by those from before."""
         before = self._profiles.pop()
         if _gives_way(before) and _gives_way(sys.getprofile()):
-            sys.setprofile(before)
+            set_profile(before)
         if _get_current_dispatch_mode() is self:  # an interrupt may have taken it out before
             _pop_mode()
         self._loan.close()  # after an interruption in the middle of one

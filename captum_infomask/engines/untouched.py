@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _pop_mode
 
-from captum_infomask._process import after_fork
+from captum_infomask._process import after_fork, set_profile
 from captum_infomask._random import OwnGenerators
 from captum_infomask._warn import warn
 from captum_infomask.engines.reached import modules_reached
@@ -70,7 +70,7 @@ def modes_kept() -> Iterator[None]:
             _pop_mode()
         torch._C._set_grad_enabled(grad)
         if sys.getprofile() is not profile:
-            sys.setprofile(profile)
+            set_profile(profile)
 
     try:
         yield

@@ -1,6 +1,8 @@
 # Other threads of the process: what they compute, draw and see while a network is attributed.
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -159,6 +161,41 @@ def test_threads_attribute_and_predict_at_once() -> None:
     for k, each in enumerate(found):
         assert torch.equal(each, want[views[k % 4]])
     assert differences(before, take_down(net)) == []
+
+
+IN_PYTHONS_HOOK = """
+import sys, time
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import nn
+from captum_infomask import InfoMask
+
+layers = nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)
+net = nn.Sequential(*layers).eval()
+x = torch.rand(1, 3, 8, 8)
+ask = lambda view: InfoMask(net).attribute(x, target=1, view=view)
+views = ["drop", "features", "relay", "keep"]
+want = {view: ask(view) for view in views}
+changed = []
+def hook(event, args):  # threads change here
+    if event == "sys.setprofile":
+        changed.append(event)
+        time.sleep(0.002)
+sys.addaudithook(hook)
+with ThreadPoolExecutor(4) as pool:
+    found = list(pool.map(ask, views * 4))
+assert all(torch.equal(each, want[views[k % 4]]) for k, each in enumerate(found))
+assert changed and sys.getprofile() is None and not torch._C._len_torch_dispatch_stack()
+"""
+
+
+def test_threads_attribute_while_an_audit_hook_lets_them_change() -> None:
+    """In a process of its own: Python cannot take a hook back."""
+    told = subprocess.run(
+        [sys.executable, "-c", IN_PYTHONS_HOOK], capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 0, told.stderr
 
 
 @pytest.mark.parametrize("training", [False, True])
