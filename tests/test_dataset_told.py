@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 import torch
 from refused import refused
-from run_samples import NAMES, SEEN, WINDOWS, run_tiny, save_pictures, tiny
+from run_samples import NAMES, SEEN, WINDOWS, plain, run_tiny, save_pictures, tiny
 
-from captum_infomask import InfoMask, load_run
+from captum_infomask import InfoMask, load_run, run_dataset
 from captum_infomask.cli import main
 from captum_infomask.dataset_run.manifest import template_hash
 from captum_infomask.dataset_run.settings import tensors_hash
@@ -133,3 +133,25 @@ def test_the_command_line_takes_groups_and_contrasts(folder, tmp_path, monkeypat
     assert "elk and 1 more (class 0" in capsys.readouterr().out
     assert main(["attribute", picture, *network, "--groups", "4,x"]) == 2
     assert "`--groups`" in capsys.readouterr().err
+
+
+def test_the_command_line_takes_what_maps_of_features_are_made_of(
+    folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_told.py").write_text(MODULE)
+    words = ["run", "--data", str(folder), "--model", "own_told:network", "--workers", "0"]
+    more = ["--view", "evidence", "--layer", "1,0", "--input-sizes", "32,48"]
+    assert main([*words, *more, "--sharpen", "superpixels", "--out", "one"]) == 0
+    same = load_run("one")
+    namespace = {}
+    exec(MODULE, namespace)
+    given = {"layer": ["1", "0"], "input_sizes": [32, 48], "sharpen": "superpixels"}
+    network = namespace["network"]()
+    run = run_dataset(folder, network, "two", view="evidence", workers=0, **given)
+    assert plain(run.table) == plain(same.table)
+    chosen = {name: same.manifest["settings"][name] for name in given}
+    assert chosen == {name: run.manifest["settings"][name] for name in given}
+    capsys.readouterr()
+    assert main([*words, "--view", "evidence", "--input-sizes", "a", "--out", "three"]) == 2
+    assert "`--input-sizes`" in capsys.readouterr().err

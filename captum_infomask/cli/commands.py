@@ -23,7 +23,7 @@ from captum_infomask._checks import ArgumentError
 from captum_infomask._files import check_folder, output_file
 from captum_infomask._words import printable
 from captum_infomask.attribution import InfoMask
-from captum_infomask.cli.options import reading_of, windows_of
+from captum_infomask.cli.options import names_in, reading_of, windows_of
 from captum_infomask.cli.places import check_outputs, make_folder, name_of, report_of
 from captum_infomask.cli.terminal import complain, say
 from captum_infomask.comparison.compare import compare
@@ -84,7 +84,7 @@ def run_attribute(options: argparse.Namespace) -> bool:
         [image],
         options,
         target=targets,
-        methods=_FEW if options.methods is None else _names(options.methods),
+        methods=_FEW if options.methods is None else names_in(options.methods),
         metrics=[],
     )
     make_folder(folder)
@@ -110,7 +110,7 @@ def run_compare(options: argparse.Namespace) -> bool:
         images,
         options,
         target=options.target,
-        methods=_names(options.methods),
+        methods=None if options.methods is None else names_in(options.methods),
         metrics=_metrics(options.metrics),
         ground_truth=None if masks is None else _truth(masks, images, classifier.preprocess),
     )
@@ -228,16 +228,11 @@ def classifier_of(options: argparse.Namespace) -> Classifier:
         return load_classifier(options.model, options.weights, categories)
 
 
-def _names(given: str | None) -> list[str] | None:
-    """Names with commas between."""
-    return None if given is None else [name.strip() for name in given.split(",") if name.strip()]
-
-
 def _metrics(given: str | None) -> str | list[str] | None:
     """Names of metrics; ``all`` and ``none`` are words."""
     if given is None or given == "all":
         return given
-    return [] if given == "none" else _names(given)
+    return [] if given == "none" else names_in(given)
 
 
 def _truth(

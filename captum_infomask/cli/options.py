@@ -75,6 +75,23 @@ def add_scores(parser: argparse.ArgumentParser) -> None:
         "superpixels, or drop where the network's features cannot be had)",
     )
     parser.add_argument(
+        "--layer",
+        metavar="NAMES",
+        help="of evidence and relay: the layers whose cells get bits, with commas between "
+        "(default: found by the view)",
+    )
+    parser.add_argument(
+        "--input-sizes",
+        metavar="PIXELS",
+        help="of evidence and relay: sides of the pictures that the network is shown, with commas "
+        "between, whose maps are averaged (default: their own)",
+    )
+    parser.add_argument(
+        "--sharpen",
+        choices=["superpixels"],
+        help="what maps are averaged over (default: superpixels where no view is named)",
+    )
+    parser.add_argument(
         "--contrast",
         metavar="CLASS",
         help="a class, by number or name, that targets are told from, or runner_up: the likeliest "
@@ -88,6 +105,33 @@ def add_scores(parser: argparse.ArgumentParser) -> None:
         "region cuts)",
     )
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+
+
+def view_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The view that the options ask for, and its settings: keyword arguments of score_regions."""
+    sizes = options.input_sizes
+    asked = {
+        "view": options.view,
+        "layer": None if options.layer is None else names_in(options.layer),
+        "input_sizes": None if sizes is None else _sides(sizes),
+        "sharpen": options.sharpen,
+    }
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def names_in(given: str) -> list[str]:
+    """Names with commas between."""
+    return [name.strip() for name in given.split(",") if name.strip()]
+
+
+def _sides(given: str) -> list[int]:
+    try:
+        return [int(side) for side in given.split(",")]
+    except ValueError:
+        raise ArgumentError(
+            f"Expected `--input-sizes` to be whole numbers with commas between, such as 224,320; "
+            f"got {short_repr(given)}."
+        ) from None
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:

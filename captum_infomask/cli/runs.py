@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from typing import Any
 
 from PIL import Image
 
@@ -11,7 +10,7 @@ from captum_infomask._checks import ArgumentError
 from captum_infomask._files import output_file
 from captum_infomask._words import printable, utf8
 from captum_infomask.cli.commands import classifier_of, open_page
-from captum_infomask.cli.options import reading_of, windows_of
+from captum_infomask.cli.options import reading_of, view_of, windows_of
 from captum_infomask.cli.places import check_outputs
 from captum_infomask.cli.terminal import PROGRAM, complain, say
 from captum_infomask.dataset_run.loaded import load_run
@@ -28,7 +27,7 @@ _SHOWN = 5  # bad pictures
 def run_whole(options: argparse.Namespace) -> bool:
     """Score a data set, or what is missing of it; whether all pictures are bad."""
     classifier = classifier_of(options)
-    settings: dict[str, Any] = {} if options.view is None else {"view": options.view}
+    settings = view_of(options)
     reading = reading_of(options)
     if options.contrast is not None:
         named = group_names(classifier.categories, reading["groups"])

@@ -86,12 +86,11 @@ def default_map(recording: Recording, inputs: Tensor, output: Tensor) -> list[Fe
     all others; there it is what the second block reads (docs/evidence.md). A network without any
     has its pictures' own pixels.
     """
-    found = _maps(recording, inputs, output)
-    if not found:
+    last = next(_maps_backwards(recording, inputs, output), None)
+    if last is None:
         return [_pixels(inputs)]
-    last = found[-1]
     if last.value.dim() == 3 and inputs.dim() == 4:
-        last = _second_block(recording, found)
+        last = _second_block(recording, _maps(recording, inputs, output))
     return [feature_map(recording, last.value, last.made + 1, inputs)]
 
 
@@ -128,14 +127,19 @@ class _Found:
 
 def _maps(recording: Recording, inputs: Tensor, output: Tensor) -> list[_Found]:
     """The maps that all that follows is made of, in order."""
+    return list(_maps_backwards(recording, inputs, output))[::-1]
+
+
+def _maps_backwards(recording: Recording, inputs: Tensor, output: Tensor) -> Iterator[_Found]:
+    """The same, the last one first: to know where a value's places stand takes time."""
     places = inputs.dim() - 2
-    return [
-        _Found(one, step, cells)
-        for step, one in _bottlenecks(recording, inputs, output)
-        if one is not output and (one.dim() in (3, 2 + places))
-        if (axes := axes_of(recording, one, step, places)) is not None
-        and (cells := math.prod(one.shape[dim] for dim in axes)) > 1
-    ]
+    for step, one in reversed(list(_bottlenecks(recording, inputs, output))):
+        if one is output or one.dim() not in (3, 2 + places):
+            continue
+        axes = axes_of(recording, one, step, places)
+        cells = 0 if axes is None else math.prod(one.shape[dim] for dim in axes)
+        if cells > 1:
+            yield _Found(one, step, cells)
 
 
 def _pixels(inputs: Tensor) -> FeatureMap:

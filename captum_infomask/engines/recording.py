@@ -158,7 +158,8 @@ class Recording(TorchFunctionMode):
         else:
             with self._generators:
                 result = func(*args, **kwargs)
-        args = tuple(list(each) if isinstance(each, list) else each for each in args)
+        if list in map(type, args):
+            args = tuple(list(each) if type(each) is list else each for each in args)
         self._calls.append((func, args, kwargs, result))  # looked at later: this is in the way
         return result
 

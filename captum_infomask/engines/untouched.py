@@ -191,14 +191,15 @@ def _forget() -> None:
 
 
 def _all_same(pairs: Iterable[tuple[Tensor, Tensor]]) -> bool:
-    """Whether tensors are seen to hold these values, an accelerator being waited for once."""
-    seen: dict[torch.device, list[Tensor]] = {}
+    """Whether tensors are seen to hold these values, those of a kind being looked at together."""
+    seen: dict[tuple[torch.device, torch.dtype], list[tuple[Tensor, Tensor]]] = {}
     for buffer, values in pairs:
         is_plain = type(buffer) is Tensor and buffer.layout is torch.strided
         if not is_plain or buffer.is_quantized or buffer.is_meta or buffer.shape != values.shape:
             return False
-        seen.setdefault(buffer.device, []).append((buffer == values).all())
-    return all(bool(torch.stack(found).all()) for found in seen.values())
+        kind = buffer.device, buffer.dtype
+        seen.setdefault(kind, []).append((buffer.flatten(), values.flatten()))
+    return all(torch.equal(*map(torch.cat, zip(*found, strict=True))) for found in seen.values())
 
 
 def same_values(buffer: Tensor, values: Tensor) -> bool:
