@@ -15,9 +15,14 @@ from captum_infomask.comparison.calls import (
 )
 from captum_infomask.comparison.controls import centred_blob, uniform_noise
 from captum_infomask.comparison.methods import Method
+from captum_infomask.report.rows import density
 
+_OF_CELLS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("InfoMask", {}),
+    ("InfoMask evidence", {"view": "evidence"}),
+)
 # Crops keep their size: stretched to the picture's, digits look like none in training.
-_VIEWS: tuple[tuple[str, dict[str, Any]], ...] = (
+_OF_WINDOWS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("InfoMask drop", {"view": "drop"}),
     ("InfoMask keep", {"view": "keep"}),
     ("InfoMask crop (blank)", {"view": "crop", "crop_size": "native", "reference": "blank"}),
@@ -28,11 +33,11 @@ _VIEWS: tuple[tuple[str, dict[str, Any]], ...] = (
 def two_digit_methods(
     network: nn.Module, *, window: int = 20, stride: int = 4
 ) -> tuple[Method, ...]:
-    """Return the experiment's methods: InfoMask's views, Grad-CAM, Occlusion, two controls.
+    """Return the experiment's methods: InfoMask's default and other views, Grad-CAM, and so on.
 
     Args:
         network: Has a layer ``features``, whose output is the last feature map (for Grad-CAM).
-        window: Side of InfoMask's and Occlusion's windows, in pixels.
+        window: Side of the windows of Occlusion and of views of regions, in pixels.
         stride: Step between windows, in pixels.
 
     Returns:
@@ -42,7 +47,7 @@ def two_digit_methods(
         >>> from captum_infomask.comparison.two_digit_methods import two_digit_methods
         >>> from captum_infomask.models.two_digits import two_digit_network
         >>> two_digit_methods(two_digit_network())[0].name
-        'InfoMask drop'
+        'InfoMask'
 
     Source: Qin & Kim, arXiv 1910.02629, Section 5.3.
     """
@@ -50,7 +55,8 @@ def two_digit_methods(
     sliding = {"sliding_window_shapes": shapes, "strides": strides}
     log_p = occlusion(shapes, strides, log_probabilities)
     return (
-        *(Method(name, "bits", info_mask(**sliding, **view)) for name, view in _VIEWS),
+        *(Method(name, density("bits"), info_mask(**view)) for name, view in _OF_CELLS),
+        *(Method(name, "bits", info_mask(**sliding, **view)) for name, view in _OF_WINDOWS),
         Method("Grad-CAM", "a.u.", grad_cam(network.get_submodule("features"))),
         Method("Occlusion, logits", "logits", occlusion(shapes, strides, lambda logits: logits)),
         Method("Occlusion, log-probabilities", "nats", log_p),

@@ -151,7 +151,7 @@ def draw_two_digits(
 
     Args:
         pictures: What the rows were measured on.
-        rows: What :func:`two_digit_experiment` returned, at least one of them in bits.
+        rows: What :func:`two_digit_experiment` returned, at least one of them InfoMask's.
         title: Words above the pictures.
         shown: Pictures to show: the first with the target on the left, then on the right.
 
@@ -172,7 +172,7 @@ def draw_two_digits(
     on_left = pictures.ink[..., : pictures.ink.shape[-1] // 2].any(dim=3).any(dim=2).any(dim=1)
     sides = [side.nonzero()[: shown // 2, 0] for side in (on_left, ~on_left)]
     chosen = torch.cat(sides).cpu()
-    best = max((row for row in rows if row.unit == "bits"), key=_mean_iou)
+    best = max((row for row in rows if row.method.startswith("InfoMask")), key=_mean_iou)
     masks = best.masks.cpu()[chosen, 0].numpy()
     drawn = [
         KeptRow(best.method, f"ink IoU {_mean_iou(best):.3f}", masks),
