@@ -25,7 +25,6 @@ from captum_infomask.models.classifier import resolve_target
 from captum_infomask.models.imagenet import efficientnet_lite0
 
 SHAPES, STRIDES = (3, 64, 64), (3, 40, 40)  # 25 windows: enough for an order, and quick
-CROP = (128, 128)
 
 
 def bound(attribute: Attribute) -> Explain:
@@ -47,7 +46,8 @@ def edges(model: nn.Module, inputs: Tensor, target: int) -> Tensor:
 def methods() -> dict[str, Explain]:
     windows = {"sliding_window_shapes": SHAPES, "strides": STRIDES}
     return {
-        "InfoMask crop": bound(info_mask(view="crop", crop_size=CROP, **windows)),
+        "InfoMask": bound(info_mask()),
+        "InfoMask evidence": bound(info_mask(view="evidence")),
         "InfoMask drop": bound(info_mask(view="drop", **windows)),
         "Grad-CAM": cam,
         "edges (control)": edges,

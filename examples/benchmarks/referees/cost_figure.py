@@ -1,8 +1,10 @@
 # Quality against cost: each method is a point.
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -14,6 +16,8 @@ from matplotlib.transforms import Bbox
 from .rows import Row
 from .tables import by_method, cost, mean
 
+Point: TypeAlias = tuple[str, float, float]  # a method, its cost, its level
+
 # Ours, Grad-CAM and its relatives, gradients, what hides parts, controls.
 _GROUPS = (
     ("InfoMask", "#b2182b", "o", "InfoMask"),
@@ -24,6 +28,7 @@ _GROUPS = (
 
 
 _SHORTER = {"InfoMask ": "", " (its authors' layer)": "", ", 50 superpixels, 256 samples": ""}
+_SHARES = [0.995 - 0.05 * k for k in range(18)]  # of the width, where a level's name ends
 _PLACES = [(6, 0), (6, 7), (6, -7), (-6, 0), (-6, 7), (-6, -7)]  # beside a point, in points
 _PLACES += [
     (side, sign * far) for far in range(13, 85, 6) for side in (12, -12) for sign in (1, -1)
@@ -72,17 +77,19 @@ def draw_costs(panels: Mapping[str, Sequence[Row]], measure: str, words: str, fi
     figure.savefig(file)
 
 
-def _points(panel: Axes, rows: Sequence[Row], measure: str) -> list[tuple[str, float, float]]:
+def _points(panel: Axes, rows: Sequence[Row], measure: str) -> list[Point]:
     """Draw the points and the controls' levels; each method's name, cost and level."""
     named = []
     for name, own in by_method(rows).items():
         level = mean(own, measure)
         if next(iter(own.values()))["control"]:
             panel.axhline(level, color="#b0b0b0", linewidth=0.8, linestyle=":")
-            where = (0.995 - 0.15 * len(panel.texts), level)  # levels may be close
-            short = name.removesuffix(" (control)")
             panel.annotate(
-                short, where, xycoords=("axes fraction", "data"), fontsize=6.5, ha="right"
+                name.removesuffix(" (control)"),
+                (_SHARES[0], level),
+                xycoords=("axes fraction", "data"),
+                fontsize=6.5,
+                ha="right",
             )
             continue
         price = cost(own)
@@ -101,7 +108,28 @@ def _points(panel: Axes, rows: Sequence[Row], measure: str) -> list[tuple[str, f
     return named
 
 
-def _name(panel: Axes, named: Sequence[tuple[str, float, float]]) -> None:
+def _together(panel: Axes, named: Sequence[Point]) -> list[Point]:
+    """The points to name, the default first; of Grad-CAM's layers that lie together one."""
+    found: list[Point] = []
+    near = 9 * panel.figure.dpi / 72
+    for name, *place in sorted(named, key=lambda each: ("default" not in each[0], -each[2])):
+        at = panel.transData.transform(place)
+        for k, (other, *there) in enumerate(found):
+            are_layers = _is_of_layer(name) and _is_of_layer(other)
+            if are_layers and abs(panel.transData.transform(there) - at).max() < near:
+                found[k] = ("Grad-CAM, several layers", there[0], there[1])
+                break
+        else:
+            found.append((name, place[0], place[1]))
+    return found
+
+
+def _is_of_layer(name: str) -> bool:
+    """Whether this is Grad-CAM of one layer and size, as it is."""
+    return name.startswith("Grad-CAM, ") and not re.search("sizes|superpixels", name)
+
+
+def _name(panel: Axes, named: Sequence[Point]) -> None:
     """Write names where they cover no point and no other name, with a line to those far away."""
     scale = panel.figure.dpi / 72
     at = [panel.transData.transform((price, level)) for _, price, level in named]
@@ -109,8 +137,14 @@ def _name(panel: Axes, named: Sequence[tuple[str, float, float]]) -> None:
         Bbox.from_extents(x - 3 * scale, y - 3 * scale, x + 3 * scale, y + 3 * scale) for x, y in at
     ]
     frame, drawn = panel.get_window_extent(), FigureCanvasAgg.get_renderer(panel.figure.canvas)
-    taken += [text.get_window_extent(drawn) for text in panel.texts]
-    for name, price, level in sorted(named, key=lambda each: ("default" not in each[0], -each[2])):
+    for text in list(panel.texts):  # of the controls' levels, which may be close
+        for share in _SHARES:
+            text.xyann = (share, text.xyann[1])
+            box = text.get_window_extent(drawn)
+            if not any(box.overlaps(other) for other in taken):
+                break
+        taken.append(box)
+    for name, price, level in _together(panel, named):
         short = name
         for long, less in _SHORTER.items():
             short = short.replace(long, less)
