@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from captum_infomask.attribution import InfoMask
 from captum_infomask.comparison.calls import Forward, log_probabilities
 from captum_infomask.comparison.controls import centred_blob, uniform_noise
+from captum_infomask.report.rows import density
 
 AttributeAll: TypeAlias = Callable[[Forward, Tensor, Sequence[int]], Tensor]
 
@@ -39,6 +40,16 @@ def info_mask_classes(**settings: Any) -> AttributeAll:
         maps = InfoMask(forward).score_classes(picture, classes=list(targets), **settings)
         planes = [maps.rank(k).attributions()[0, 0] for k in range(len(targets))]
         return torch.stack(planes)
+
+    return attribute
+
+
+def info_mask_each(**settings: Any) -> AttributeAll:
+    """InfoMask with some of ``attribute``'s settings, a class at a time."""
+
+    def attribute(forward: Forward, picture: Tensor, targets: Sequence[int]) -> Tensor:
+        found = [InfoMask(forward).attribute(picture, target=t, **settings) for t in targets]
+        return torch.cat(found)[:, 0]
 
     return attribute
 
@@ -93,7 +104,7 @@ def noise_classes(forward: Forward, picture: Tensor, targets: Sequence[int]) -> 
 def mosaic_methods(
     layers: Mapping[str, nn.Module], *, side: int, sizes: tuple[int, int, int]
 ) -> tuple[MosaicMethod, ...]:
-    """Return the experiment's methods: InfoMask's views, Grad-CAM, Occlusion, two controls.
+    """Return the experiment's methods: InfoMask's default and other views, Grad-CAM, and so on.
 
     Windows are InfoMask's default, a quarter of the mosaic's side, an eighth apart; half as far
     apart in the fine setting.
@@ -111,7 +122,7 @@ def mosaic_methods(
         >>> from torch import nn
         >>> from captum_infomask.comparison.mosaic_methods import mosaic_methods
         >>> layers = {"convolution": nn.Conv2d(3, 2, 3)}
-        >>> mosaic_methods(layers, side=16, sizes=(8, 6, 4))[2].name
+        >>> mosaic_methods(layers, side=16, sizes=(8, 6, 4))[4].name
         'InfoMask crop, size 6'
     """
     window, stride = side // 4, side // 8
@@ -126,6 +137,8 @@ def mosaic_methods(
     both = info_mask_classes(crop_size=squares[1:])
     log_p = occlusion_classes(window, stride, log_probabilities)
     return (
+        MosaicMethod("InfoMask", density("bits"), info_mask_each()),
+        MosaicMethod("InfoMask evidence", density("bits"), info_mask_classes(view="evidence")),
         MosaicMethod("InfoMask crop, no size given", "bits", info_mask_classes(view="crop")),
         MosaicMethod(f"InfoMask crop, size {trained}", "bits", own),
         MosaicMethod(f"InfoMask crop, size {smaller}", "bits", cheap),
