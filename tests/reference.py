@@ -241,17 +241,26 @@ def shapley_bound(logits):
     return found / math.log(2)
 
 
-def averaged_over_superpixels(plane, scales):
-    """The mean over scales of a map's mean over each pixel's superpixel, pixel by pixel."""
+def _means(plane, labels):
+    """For each pixel the mean over those of its label."""
     out = np.zeros(plane.shape)
     for pixel in np.ndindex(*plane.shape):
-        for labels in scales:
-            own = [
-                float(plane[other])
-                for other in np.ndindex(*plane.shape)
-                if labels[other] == labels[pixel]
-            ]
-            out[pixel] += math.fsum(own) / len(own) / len(scales)
+        own = [float(value) for value in plane[labels == labels[pixel]]]
+        out[pixel] = math.fsum(own) / len(own)
+    return out
+
+
+def averaged_over_superpixels(plane, scales):
+    """The mean over scales of a map's mean over each pixel's superpixel, pixel by pixel.
+
+    A hundredth of what the pixel has more than its piece, which lies in one superpixel of each
+    scale, is added.
+    """
+
+    pieces = np.unique(np.reshape(scales, (len(scales), -1)), axis=1, return_inverse=True)[1]
+    out = 0.01 * (plane - _means(plane, pieces.reshape(plane.shape)))
+    for labels in scales:
+        out += _means(plane, labels) / len(scales)
     return out
 
 

@@ -30,6 +30,7 @@ Sharpen: TypeAlias = Literal["superpixels"] | Regions | Sequence[Regions] | Call
 # superpixels along sharp edges.
 _SCALES, _SIDE = (50, 300, 1800, 12000), 224
 _LEAST = (0.004, 0.008, 0.016, 0.032)
+_ORDER = 0.01  # of what maps say inside of superpixels, which else would be in no order
 _MOST = 512 * 512  # pixels: felzenszwalb's time grows faster than their number
 _MAPS = 64  # that are averaged at a time
 
@@ -93,10 +94,12 @@ def averaged(maps: Tensor, labels: Tensor) -> Tensor:
 
     .. math::
 
-        \bar a(p) = \frac{1}{S} \sum_s \frac{1}{|P_s(p)|} \sum_{q \in P_s(p)} a(q),
+        \bar a(p) = \frac{1}{S} \sum_s \frac{1}{|P_s(p)|} \sum_{q \in P_s(p)} a(q)
+            + 0.01 \Bigl(a(p) - \frac{1}{|P(p)|} \sum_{q \in P(p)} a(q)\Bigr),
 
-    where :math:`P_s(p)` is the superpixel of scale s that holds pixel p. The sum over pixels stays
-    what it was.
+    where :math:`P_s(p)` is the superpixel of scale s that holds pixel p, and :math:`P(p)` the piece
+    that these have in common. The second part puts the pixels of a piece into the map's own order:
+    else the largest value would be a whole piece's. The sum over pixels stays what it was.
 
     Args:
         maps: (N, ..., C, H, W), floating-point.
@@ -132,12 +135,15 @@ def _averaged(maps: Tensor, labels: Tensor) -> Tensor:
     found = []
     for some in maps.flatten(1).split(_MAPS):
         zeros = torch.zeros(len(some), count, dtype=wide, device=maps.device)
-        sums = zeros.scatter_add(1, piece_of.expand_as(some), some.to(wide))
+        values = some.to(wide)
+        sums = zeros.scatter_add(1, piece_of.expand_as(some), values)
         means = torch.zeros_like(sums)
         for of_piece, size in members:
             total = sums.new_zeros(len(some), len(size)).index_add_(1, of_piece, sums)
             means += (total / size).index_select(1, of_piece)
-        found.append((means / len(flat)).to(maps.dtype).index_select(1, piece_of))
+        inside = values - (sums / pixels).index_select(1, piece_of)
+        ordered = (means / len(flat)).index_select(1, piece_of) + _ORDER * inside
+        found.append(ordered.to(maps.dtype))
     return torch.cat(found).reshape(maps.shape)
 
 
