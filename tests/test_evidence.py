@@ -471,6 +471,58 @@ def test_a_network_that_cuts_its_pictures_is_refused():
     )
 
 
+class Parting(Pooling):
+    """Pools a part of its features."""
+
+    def __init__(self, part, axes=(2, 3)):
+        super().__init__()
+        self.part, self.axes, self.named = part, axes, nn.Identity()
+
+    def forward(self, x):
+        return self.last(self.named(self.part(self.features(x))).mean(self.axes))
+
+
+PARTS = {
+    "slices": Parting(lambda f: f[..., :3, 1:4]),
+    "narrow": Parting(lambda f: f.narrow(2, 0, 3).narrow(3, 1, 3)),
+    "channels last": Parting(lambda f: f.permute(0, 2, 3, 1)[:, :3, 1:4], axes=(1, 2)),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_network_that_cuts_its_features_has_the_map_before_the_cut(name):
+    """Cells of a part would be painted over the whole."""
+    net, x = PARTS[name], pictures()
+    found = InfoMask(net).score_regions(x, target=[1, 4], view="evidence")
+    assert found.regions.grid == (6, 5)
+    cells = found.scores.unflatten(1, (6, 5))
+    assert cells[:, :3, 1:4].abs().min() > 1e-4
+    assert cells[:, 3:].abs().max() == cells[..., 0].abs().max() == cells[..., 4].abs().max() == 0
+    named = InfoMask(net).score_regions(x, target=[1, 4], view="evidence", layer="body")
+    torch.testing.assert_close(found.scores, named.scores)
+    for view in ("evidence", "relay"):
+        refused(
+            ("cuts its features", "layer"),
+            lambda view=view: InfoMask(net).attribute(x, target=1, view=view, layer="named"),
+        )
+    relayed = InfoMask(net).score_regions(x, target=[1, 4], view="relay")
+    assert relayed.residual.abs().max() < 1e-5
+    density = relayed.attributions()
+    assert density[..., :9, :].abs().max() > 1e-3
+    assert density[..., 9:, :].abs().max() == 0
+
+
+def test_strides_borders_and_channels_cut_no_features():
+    x = pictures()
+    for part, grid_ in (
+        (lambda f: f[..., ::2, ::2], (3, 3)),
+        (lambda f: f[..., 1:, :], (5, 5)),
+        (lambda f: torch.cat([f[:, :3], f[:, 3:]], dim=1), (6, 5)),
+    ):
+        found = InfoMask(Parting(part)).score_regions(x, target=1, view="evidence")
+        assert found.regions.grid == grid_
+
+
 @pytest.mark.parametrize("view", ["evidence", "relay"])
 def test_networks_without_maps_have_their_pixels(view):
     linear = nn.Sequential(nn.Flatten(), nn.Linear(108 * 3, 5))

@@ -88,7 +88,7 @@ def default_map(recording: Recording, inputs: Tensor, output: Tensor) -> list[Fe
     """
     last = next(_maps_backwards(recording, inputs, output), None)
     if last is None:
-        return [_pixels(inputs)]
+        return [_pixels(recording, inputs)]
     if last.value.dim() == 3 and inputs.dim() == 4:
         last = _second_block(recording, _maps(recording, inputs, output))
     return [feature_map(recording, last.value, last.made + 1, inputs)]
@@ -104,7 +104,7 @@ def relay_maps(recording: Recording, inputs: Tensor, output: Tensor) -> list[Fea
     """
     found = _maps(recording, inputs, output)
     if not found:
-        return [_pixels(inputs)]
+        return [_pixels(recording, inputs)]
     last = found[-1]
     fit = [one for one in _after_layers(recording, found) if one.cells <= _MOST_CELLS]
     finest = max(fit, key=lambda one: one.cells, default=last)
@@ -133,8 +133,9 @@ def _maps(recording: Recording, inputs: Tensor, output: Tensor) -> list[_Found]:
 def _maps_backwards(recording: Recording, inputs: Tensor, output: Tensor) -> Iterator[_Found]:
     """The same, the last one first: to know where a value's places stand takes time."""
     places = inputs.dim() - 2
+    cut = _first_cut(recording, len(recording.steps), places)
     for step, one in reversed(list(_bottlenecks(recording, inputs, output))):
-        if one is output or one.dim() not in (3, 2 + places):
+        if one is output or step >= cut or one.dim() not in (3, 2 + places):
             continue
         axes = axes_of(recording, one, step, places)
         cells = 0 if axes is None else math.prod(one.shape[dim] for dim in axes)
@@ -142,7 +143,8 @@ def _maps_backwards(recording: Recording, inputs: Tensor, output: Tensor) -> Ite
             yield _Found(one, step, cells)
 
 
-def _pixels(inputs: Tensor) -> FeatureMap:
+def _pixels(recording: Recording, inputs: Tensor) -> FeatureMap:
+    _check_uncut(recording.steps, inputs)
     return FeatureMap(inputs, 0, tuple(range(2, inputs.dim())), tuple(inputs.shape[2:]))
 
 
@@ -168,6 +170,8 @@ def feature_map(recording: Recording, value: Tensor, after: int, inputs: Tensor)
     """
     places = inputs.dim() - 2
     _check_uncut(recording.steps[:after], inputs)
+    if _first_cut(recording, after, places) < after:
+        raise StandsAside("it cuts its features before the layer that is named")
     if value.dim() not in (3, 2 + places) or not value.is_floating_point():
         raise StandsAside(f"a value of shape {tuple(value.shape)} is no feature map")
     axes = axes_of(recording, value, after - 1, places)
@@ -194,6 +198,36 @@ def _check_uncut(steps: Sequence[Step], inputs: Tensor) -> None:
                 shapes.add(id(made))
             elif step.name in _CUTS and all(after <= before for after, before in kept):
                 raise StandsAside("it cuts its pictures before its first layer")
+
+
+def _first_cut(recording: Recording, before: int, places: int) -> int:
+    """The place of the first step that takes a part of a map's places; ``before`` if none does.
+
+    Cells of what it makes lie elsewhere in the picture than their numbers would say.
+    """
+    for place, step in enumerate(recording.steps[:before]):
+        if step.name in _CUTS and step.made and step.given[0].dim() == 2 + places > 2:
+            axes = axes_of(recording, step.given[0], place - 1, places)
+            if axes and _leaves_out(step, axes):
+                return place
+    return before
+
+
+def _leaves_out(step: Step, axes: Sequence[int]) -> bool:
+    """Whether a step takes a part of a map without more than its border, or what a stride skips."""
+    given, made = step.given[0], step.made[0]
+    if made.dim() != given.dim():
+        return False
+    for dim in axes:
+        if made.shape[dim] < given.shape[dim]:
+            at = tuple(slice(None) if k == dim else 0 for k in range(given.dim()))
+            numbers = torch.arange(given.shape[dim], device=given.device)
+            along = numbers.view([-1 if k == dim else 1 for k in range(given.dim())])
+            taken = step.function(along.expand(given.shape), *step.args[1:], **step.kwargs)[at]
+            apart = int(taken.diff().max()) if len(taken) > 1 else 1
+            if len(numbers) - 1 - int(taken[-1] - taken[0]) > apart:
+                return True
+    return False
 
 
 def hides_scale(steps: Sequence[Again]) -> bool:
