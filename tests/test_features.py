@@ -248,6 +248,16 @@ class Sized(Pooling):
         return self.last(self.body(x).mean((2, 3))) * x.shape[3]
 
 
+class Parting(Pooling):
+    def features(self, x):
+        return self.body(x)[..., :3, :]
+
+
+class Striding(Pooling):
+    def features(self, x):
+        return self.body(x)[..., ::2, ::2]
+
+
 class Random(Pooling):
     def forward(self, x):
         return self.last(F.dropout(self.body(x).mean((2, 3)), 0.5, training=True))
@@ -287,12 +297,21 @@ def test_networks_that_have_no_such_features(images, make, words):
     assert run.pictures == []
 
 
+def test_a_network_that_skips_places_has_such_features(images):
+    ask = InfoMask(Striding()).score_regions
+    whole = ask(images, target=1, view="features", regions=grid(images, 1, 1))
+    torch.testing.assert_close(whole.scores[:, 0], whole.total, rtol=0, atol=1e-12)
+    parts = ask(images, target=1, view="features", regions=grid(images, 2, 2))
+    assert float(parts.scores.diff(dim=1).abs().min()) > 1e-4
+
+
 @pytest.mark.parametrize(
     ("network", "words"),
     [
         (Otherwise, "not what its graph makes"),
         (Random, "not what its graph makes"),
         (Sized, "cannot run by itself"),
+        (Parting, "pools a part of its features"),
     ],
 )
 def test_a_graph_that_does_not_give_the_networks_own_output(images, network, words):

@@ -36,7 +36,7 @@ _NORMS = (
     "rsqrt",
 )
 _CONVS = ("conv1d", "conv2d", "conv3d")
-_CUTS = ("getitem", "narrow", "center_crop")
+CUTS = ("getitem", "narrow", "center_crop")
 _MOST_CELLS = 1024  # of maps that evidence is passed back to: finer ones won nothing
 _MOST_PREFIX = 16  # tokens before those of places: the class, registers
 
@@ -133,7 +133,7 @@ def _maps(recording: Recording, inputs: Tensor, output: Tensor) -> list[_Found]:
 def _maps_backwards(recording: Recording, inputs: Tensor, output: Tensor) -> Iterator[_Found]:
     """The same, the last one first: to know where a value's places stand takes time."""
     places = inputs.dim() - 2
-    cut = _first_cut(recording, len(recording.steps), places)
+    cut = first_cut(recording, len(recording.steps), places)
     for step, one in reversed(list(_bottlenecks(recording, inputs, output))):
         if one is output or step >= cut or one.dim() not in (3, 2 + places):
             continue
@@ -170,7 +170,7 @@ def feature_map(recording: Recording, value: Tensor, after: int, inputs: Tensor)
     """
     places = inputs.dim() - 2
     _check_uncut(recording.steps[:after], inputs)
-    if _first_cut(recording, after, places) < after:
+    if first_cut(recording, after, places) < after:
         raise StandsAside("it cuts its features before the layer that is named")
     if value.dim() not in (3, 2 + places) or not value.is_floating_point():
         raise StandsAside(f"a value of shape {tuple(value.shape)} is no feature map")
@@ -196,17 +196,22 @@ def _check_uncut(steps: Sequence[Step], inputs: Tensor) -> None:
             kept = zip(made.shape[2:], inputs.shape[2:], strict=True)
             if made.shape[2:] == inputs.shape[2:]:
                 shapes.add(id(made))
-            elif step.name in _CUTS and all(after <= before for after, before in kept):
+            elif step.name in CUTS and all(after <= before for after, before in kept):
                 raise StandsAside("it cuts its pictures before its first layer")
 
 
-def _first_cut(recording: Recording, before: int, places: int) -> int:
+def first_cut(recording: Recording, before: int, places: int) -> int:
     """The place of the first step that takes a part of a map's places; ``before`` if none does.
 
     Cells of what it makes lie elsewhere in the picture than their numbers would say.
+
+    Args:
+        recording: What the network did.
+        before: How many of its steps are looked at.
+        places: The dimensions of places that the inputs have.
     """
     for place, step in enumerate(recording.steps[:before]):
-        if step.name in _CUTS and step.made and step.given[0].dim() == 2 + places > 2:
+        if step.name in CUTS and step.made and step.given[0].dim() == 2 + places > 2:
             axes = axes_of(recording, step.given[0], place - 1, places)
             if axes and _leaves_out(step, axes):
                 return place

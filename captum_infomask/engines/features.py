@@ -14,7 +14,9 @@ from captum_infomask.engines.after_pooling import after_pooling
 from captum_infomask.engines.base import Call
 from captum_infomask.engines.batched import Batched
 from captum_infomask.engines.outputs import explained
-from captum_infomask.engines.pooling import LastPooling
+from captum_infomask.engines.pixels import draw
+from captum_infomask.engines.pooling import LastPooling, pools_part
+from captum_infomask.engines.recording import Recording
 from captum_infomask.engines.traced import StandsAside
 from captum_infomask.engines.traced_network import TracedNetwork
 from captum_infomask.regions.cells import cell_weights
@@ -83,12 +85,21 @@ class RunningFeatures:
             if features is None or len(features) != len(rows):
                 raise _unfit("it pooled nothing when it ran")
             self._check_tail(features, output)
+            if self._seen.may_cut:
+                self._check_uncut(plan, rows[:1])
             self._maps.update(zip(plan.images[rows].tolist(), features, strict=True))
             yield rows, output
 
     def _watched(self, *inputs: Tensor) -> Any:
         with explained(self.call.forward_func, inputs), LastPooling() as self._seen:
             return self.call.forward_func(*inputs)
+
+    def _check_uncut(self, plan: ViewPlan, row: Tensor) -> None:
+        """Refuse a network that pools a part of its features: its cells lie elsewhere."""
+        with Recording(self.call.generators) as recording:
+            self.call.forward_func(*draw(plan, row))
+        if pools_part(recording):
+            raise _unfit("it pools a part of its features")
 
     def _answer(self, plan: ViewPlan, rows: Tensor, features: Tensor) -> Tensor:
         """The outputs for regions of one image, of which the features are given."""

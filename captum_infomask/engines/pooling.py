@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from captum_infomask.engines.feature_maps import CUTS, first_cut
+from captum_infomask.engines.recording import Recording
 from captum_infomask.engines.traced_network import Node
 
 
@@ -18,10 +20,12 @@ class LastPooling(TorchFunctionMode):
     Attributes:
         features: What was pooled, (n, C, h, w); None where nothing was.
         pooled: What it became, (n, C) or (n, C, 1, 1).
+        may_cut: Whether something took a part of a map, which may have been one of its places.
     """
 
     features: Tensor | None = None
     pooled: Tensor | None = None
+    may_cut = False
 
     def __torch_function__(
         self,
@@ -32,9 +36,21 @@ class LastPooling(TorchFunctionMode):
     ) -> Any:
         """Run one of PyTorch's functions."""
         result = func(*args, **(kwargs or {}))
+        if getattr(func, "__name__", "").strip("_") in CUTS and args[0].dim() == 4:
+            self.may_cut = True
         if _pools(func, args, kwargs or {}) and args[0].dim() == 4:
             self.features, self.pooled = args[0], result
         return result
+
+
+def pools_part(recording: Recording) -> bool:
+    """Whether the last global average pooling is one of a part of the network's features."""
+    places = [
+        place
+        for place, step in enumerate(recording.steps)
+        if _pools(step.function, step.args, step.kwargs) and step.given[0].dim() == 4
+    ]
+    return bool(places) and first_cut(recording, places[-1], 2) < places[-1]
 
 
 def is_pooling(node: Node, modules: Mapping[str, nn.Module]) -> bool:
