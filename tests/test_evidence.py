@@ -458,16 +458,25 @@ def test_layers_and_sizes_are_for_evidence_alone():
         )
 
 
-def test_a_network_that_cuts_its_pictures_is_refused():
+@pytest.mark.parametrize("view", ["evidence", "relay"])
+def test_a_network_that_cuts_its_pictures_has_their_pixels(view):
     """Cells of a part would be painted over the whole."""
 
     class Cutting(Pooling):
         def forward(self, x):
-            return super().forward(x[..., 2:8, 1:7])
+            return super().forward((x - 0.5)[..., 2:8, 1:7])
 
+    x = pictures()
+    found = InfoMask(Cutting()).score_regions(x, target=[1, 4], view=view)
+    assert found.regions.grid == x.shape[2:]
+    of_pixels = found.scores.unflatten(1, x.shape[2:])
+    assert of_pixels[:, 2:8, 1:7].abs().max() > 1e-3
+    of_pixels[:, 2:8, 1:7] = 0
+    assert of_pixels.abs().max() == 0
+    assert found.residual.abs().max() < 1e-5
     refused(
-        ("cuts", "view='drop'"),
-        lambda: InfoMask(Cutting()).attribute(pictures(), target=1, view="evidence"),
+        ("`forward_func`", "a part of its pictures", "view='drop'"),
+        lambda: InfoMask(Cutting()).attribute(x, target=1, view=view, layer="body"),
     )
 
 
@@ -502,7 +511,7 @@ def test_a_network_that_cuts_its_features_has_the_map_before_the_cut(name):
     torch.testing.assert_close(found.scores, named.scores)
     for view in ("evidence", "relay"):
         refused(
-            ("cuts its features", "layer"),
+            ("a part of its pictures or features", "layer"),
             lambda view=view: InfoMask(net).attribute(x, target=1, view=view, layer="named"),
         )
     relayed = InfoMask(net).score_regions(x, target=[1, 4], view="relay")

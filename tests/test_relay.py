@@ -861,10 +861,6 @@ def test_a_reference_that_the_network_cannot_read():
     complete(net, x, found, [1, 4], 1e-6, blank)
 
 
-def cuts(x):
-    return P.plain(x[..., 2:8, 1:7])
-
-
 def writes_through_a_view(x):
     a = torch.tanh(P.first(x))
     a[:, :2].mul_(2)
@@ -908,7 +904,6 @@ def test_networks_that_cannot_be_read_are_refused_by_name():
     unseen = lambda x: flat(torch.from_numpy(x.detach().numpy().copy()))  # noqa: E731
     refused(("forward_func", "feature map", "layer=", "view='drop'"), ask(unseen))
     refused(("forward_func", "TorchScript"), ask(torch.jit.trace(gated(), x)))
-    refused(("forward_func", "cuts"), ask(cuts))
     refused(("forward_func", "outputs are off"), ask(writes_through_a_view))
     with unchanged(P, x), pytest.raises(KeyError, match="mine"):
         ask(raises)()

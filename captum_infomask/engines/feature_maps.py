@@ -83,12 +83,12 @@ def default_map(recording: Recording, inputs: Tensor, output: Tensor) -> list[Fe
     """The map that evidence is read at where no layer is named.
 
     It is the last one that all that follows is made of. In a transformer the last tokens know of
-    all others; there it is what the second block reads (docs/evidence.md). A network without any
-    has its pictures' own pixels.
+    all others; there it is what the second block reads (docs/evidence.md). Maps of a part of the
+    pictures or features do not count. A network without any has its pictures' own pixels.
     """
     last = next(_maps_backwards(recording, inputs, output), None)
     if last is None:
-        return [_pixels(recording, inputs)]
+        return [_pixels(inputs)]
     if last.value.dim() == 3 and inputs.dim() == 4:
         last = _second_block(recording, _maps(recording, inputs, output))
     return [feature_map(recording, last.value, last.made + 1, inputs)]
@@ -104,7 +104,7 @@ def relay_maps(recording: Recording, inputs: Tensor, output: Tensor) -> list[Fea
     """
     found = _maps(recording, inputs, output)
     if not found:
-        return [_pixels(recording, inputs)]
+        return [_pixels(inputs)]
     last = found[-1]
     fit = [one for one in _after_layers(recording, found) if one.cells <= _MOST_CELLS]
     finest = max(fit, key=lambda one: one.cells, default=last)
@@ -143,8 +143,7 @@ def _maps_backwards(recording: Recording, inputs: Tensor, output: Tensor) -> Ite
             yield _Found(one, step, cells)
 
 
-def _pixels(recording: Recording, inputs: Tensor) -> FeatureMap:
-    _check_uncut(recording.steps, inputs)
+def _pixels(inputs: Tensor) -> FeatureMap:
     return FeatureMap(inputs, 0, tuple(range(2, inputs.dim())), tuple(inputs.shape[2:]))
 
 
@@ -169,9 +168,10 @@ def feature_map(recording: Recording, value: Tensor, after: int, inputs: Tensor)
         StandsAside: It is none, or nothing tells where its channels stand.
     """
     places = inputs.dim() - 2
-    _check_uncut(recording.steps[:after], inputs)
     if first_cut(recording, after, places) < after:
-        raise StandsAside("it cuts its features before the layer that is named")
+        raise StandsAside(
+            "it takes a part of its pictures or features before the layer that is named"
+        )
     if value.dim() not in (3, 2 + places) or not value.is_floating_point():
         raise StandsAside(f"a value of shape {tuple(value.shape)} is no feature map")
     axes = axes_of(recording, value, after - 1, places)
@@ -183,21 +183,6 @@ def feature_map(recording: Recording, value: Tensor, after: int, inputs: Tensor)
         return FeatureMap(value, after, axes, tuple(value.shape[dim] for dim in axes))
     prefix, grid = _grid(recording, value.shape[axes[0]], after, inputs)
     return FeatureMap(value, after, axes, grid, prefix)
-
-
-def _check_uncut(steps: Sequence[Step], inputs: Tensor) -> None:
-    """Refuse steps to a map that take a part of the pictures: cells would lie elsewhere."""
-    shapes = {id(inputs)}  # of the pictures as they are, which elementwise steps go on to make
-    for step in steps:
-        read = [each for each in step.given if id(each) in shapes]
-        for made in step.made if read else ():
-            if made.dim() != inputs.dim():
-                continue
-            kept = zip(made.shape[2:], inputs.shape[2:], strict=True)
-            if made.shape[2:] == inputs.shape[2:]:
-                shapes.add(id(made))
-            elif step.name in CUTS and all(after <= before for after, before in kept):
-                raise StandsAside("it cuts its pictures before its first layer")
 
 
 def first_cut(recording: Recording, before: int, places: int) -> int:
