@@ -473,7 +473,7 @@ def test_a_network_that_cuts_its_pictures_has_their_pixels(view):
     assert of_pixels[:, 2:8, 1:7].abs().max() > 1e-3
     of_pixels[:, 2:8, 1:7] = 0
     assert of_pixels.abs().max() == 0
-    assert found.residual.abs().max() < 1e-5
+    assert found.residual.abs().max() < (1e-5 if view == "relay" else 1e-2)  # along kinks of ReLU
     refused(
         ("`forward_func`", "a part of its pictures", "view='drop'"),
         lambda: InfoMask(Cutting()).attribute(x, target=1, view=view, layer="body"),
