@@ -494,6 +494,7 @@ class Parting(Pooling):
 PARTS = {
     "slices": Parting(lambda f: f[..., :3, 1:4]),
     "narrow": Parting(lambda f: f.narrow(2, 0, 3).narrow(3, 1, 3)),
+    "by name": Parting(lambda f: torch.narrow(input=f, dim=2, start=0, length=3)[..., 1:4]),
     "channels last": Parting(lambda f: f.permute(0, 2, 3, 1)[:, :3, 1:4], axes=(1, 2)),
 }
 

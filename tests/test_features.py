@@ -250,7 +250,7 @@ class Sized(Pooling):
 
 class Parting(Pooling):
     def features(self, x):
-        return self.body(x)[..., :3, :]
+        return torch.narrow(input=self.body(x), dim=2, start=0, length=3)
 
 
 class Striding(Pooling):

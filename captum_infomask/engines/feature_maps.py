@@ -213,7 +213,11 @@ def _leaves_out(step: Step, axes: Sequence[int]) -> bool:
             at = tuple(slice(None) if k == dim else 0 for k in range(given.dim()))
             numbers = torch.arange(given.shape[dim], device=given.device)
             along = numbers.view([-1 if k == dim else 1 for k in range(given.dim())])
-            taken = step.function(along.expand(given.shape), *step.args[1:], **step.kwargs)[at]
+            shown = along.expand(given.shape)
+            args, kwargs = (shown, *step.args[1:]), dict(step.kwargs)
+            if not step.args:
+                args, kwargs = (), {**kwargs, "input": shown}
+            taken = step.function(*args, **kwargs)[at]
             apart = int(taken.diff().max()) if len(taken) > 1 else 1
             if len(numbers) - 1 - int(taken[-1] - taken[0]) > apart:
                 return True

@@ -20,7 +20,7 @@ class LastPooling(TorchFunctionMode):
     Attributes:
         features: What was pooled, (n, C, h, w); None where nothing was.
         pooled: What it became, (n, C) or (n, C, 1, 1).
-        may_cut: Whether something took a part of a map, which may have been one of its places.
+        may_cut: Whether something took a part of a value, which may have been some of its places.
     """
 
     features: Tensor | None = None
@@ -36,7 +36,7 @@ class LastPooling(TorchFunctionMode):
     ) -> Any:
         """Run one of PyTorch's functions."""
         result = func(*args, **(kwargs or {}))
-        if getattr(func, "__name__", "").strip("_") in CUTS and args[0].dim() == 4:
+        if getattr(func, "__name__", "").strip("_") in CUTS:
             self.may_cut = True
         if _pools(func, args, kwargs or {}) and args[0].dim() == 4:
             self.features, self.pooled = args[0], result
