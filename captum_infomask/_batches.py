@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
 from captum_infomask._progress import progress_bar
 
 _FORM = "(inputs, labels), two tensors with one entry per example"

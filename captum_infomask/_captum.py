@@ -3,9 +3,9 @@ from __future__ import annotations
 
 from captum._utils.common import (
     _format_additional_forward_args as format_additional_forward_args,
+    _format_output as format_output,
+    _is_mask_valid as is_mask_valid,
 )
-from captum._utils.common import _format_output as format_output
-from captum._utils.common import _is_mask_valid as is_mask_valid
 from captum.attr._utils.attribution import PerturbationAttribution
 from captum.log import log_usage
 

@@ -14,13 +14,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-
-class ArgumentError(ValueError, AssertionError):
-    """A bad argument: the message names it, what was expected, and what was given.
-
-    It is a ``ValueError`` for Python's users and an ``AssertionError`` for code that was written
-    against Captum, whose own checks are assertions.
-    """
+from captum_infomask._errors import ArgumentError
 
 
 def one_of(argument: str, given: object, valid: Iterable[str]) -> str:

@@ -23,7 +23,8 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
 
 PART = ".part"
 

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
 
 # A character holds 5 bits of a number, a bit that says that more follow, and this offset.
 FIRST, BITS, SIGN, MORE = 48, 5, 0x10, 0x20

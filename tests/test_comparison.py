@@ -20,7 +20,7 @@ from torchvision import models
 from ulps import within_ulps
 
 from captum_infomask import AtLeast, Comparison, InfoMask, Otsu, compare, superpixels
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask.comparison.layers import feature_map
 from captum_infomask.comparison.windows import square_windows
 from captum_infomask.engines.reached import named_layer

@@ -6,15 +6,13 @@ import math
 import pytest
 import reference
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import arrays
 from refused import refused
 from test_draws import VALUES, Levels
 from test_samples import DRAWS, Noisy
 from test_views import READINGS, SKEWED, with_head
-from tiny import WINDOWS, Counting, Net
-from tiny import images as pictures
+from tiny import WINDOWS, Counting, Net, images as pictures
 
 from captum_infomask import ArgumentError, InfoMap, InfoMask, grid
 from captum_infomask._files import read, write

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask.dataset_run.data import parquet
 from captum_infomask.dataset_run.data.pictures import Pictures, find_pictures
 
@@ -181,7 +181,7 @@ def test_a_forked_process_reads_rightly_beside_its_parent(tmp_path):
 
 
 def test_parquet_at_an_address(tmp_path):
-    import fsspec  # noqa: PLC0415
+    import fsspec
 
     write(tmp_path / "a.parquet", range(9), label=list(range(9)))
     memory = fsspec.filesystem("memory")

@@ -9,7 +9,7 @@ import fsspec
 import pytest
 from torchvision.datasets import ImageFolder
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask.dataset_run.data import files
 from captum_infomask.dataset_run.data.files import Files
 from captum_infomask.dataset_run.data.labels import label_classes
@@ -263,7 +263,7 @@ def test_hidden_pictures_at_an_address_are_passed_over(memory):
 
 
 def test_an_archive_is_an_address(tree, tmp_path_factory):
-    import shutil  # noqa: PLC0415
+    import shutil
 
     archive = shutil.make_archive(str(tmp_path_factory.mktemp("archive") / "set"), "zip", tree)
     pictures = find_pictures(f"zip://*/*.png::{archive}", "label")

@@ -332,7 +332,7 @@ def test_other_pictures_are_refused(folder, begun, tmp_path):
 
 
 def test_another_version_of_a_package_is_refused(folder, begun, monkeypatch):
-    from captum_infomask.dataset_run import manifest  # noqa: PLC0415
+    from captum_infomask.dataset_run import manifest
 
     now = manifest.packages()
     monkeypatch.setattr(manifest, "packages", lambda: {**now, "pillow": "1.0"})

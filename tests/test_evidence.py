@@ -7,8 +7,7 @@ import reference
 import torch
 from captum.attr import IntegratedGradients
 from features_networks import NETWORKS, Convolutions, Pooling
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from refused import refused
 from state import unchanged
 from tiny import images, randomise

@@ -418,7 +418,7 @@ def test_rectangles_and_their_masks_have_the_same_weights(images, monkeypatch):
 
 
 def test_a_network_of_torchvision(images):
-    from torchvision.models import resnet18  # noqa: PLC0415
+    from torchvision.models import resnet18
 
     net = randomise(resnet18(num_classes=4), 0.05).double()
     x = torch.rand(1, 3, 64, 64, dtype=torch.float64)

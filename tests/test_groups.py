@@ -6,8 +6,7 @@ import math
 import pytest
 import reference
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import arrays
 from refused import refused
 from test_views import READINGS, with_head

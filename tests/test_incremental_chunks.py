@@ -1,8 +1,7 @@
 # What views cost, and which of them run together.
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from captum_infomask.engines.incremental.chunks import chunks_of
 from captum_infomask.engines.incremental.costs import CostModel

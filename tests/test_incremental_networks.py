@@ -1,8 +1,7 @@
 # Random networks, pictures, regions and chunks: every view against the network itself, in float64.
 import pytest
 import torch
-from hypothesis import HealthCheck, assume, given, note, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, assume, given, note, settings, strategies as st
 from incremental_layers import networks
 from incremental_networks import DTYPE, sizes_are_traced
 from incremental_views import literal, passes_of, through

@@ -3,8 +3,7 @@ import math
 import pytest
 import reference
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 
 from captum_infomask import ArgumentError, InfoMask, information

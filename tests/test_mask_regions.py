@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import FeatureAblation
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from refused import refused
 
 from captum_infomask import InfoMap, InfoMask, bounding_boxes, from_feature_mask

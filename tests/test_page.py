@@ -10,13 +10,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as arrays
 from page_content import HOSTILE, HOSTILE_END, hostile_content, maps, page_content, windows_map
 from PIL import Image
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask.masks import AtLeast, MaxFraction, threshold_mask
 from captum_infomask.report.content import MapContent, PageContent, PictureContent, RegionScores
 from captum_infomask.report.data_uris import LOSSLESS_UP_TO, picture_uri
@@ -134,7 +133,7 @@ def test_the_policy_allows_the_pages_own_script_and_nothing_else():
 
 @pytest.mark.parametrize("name", ["viewer.js", "viewer.css"])
 def test_the_viewer_loads_nothing(name):
-    from captum_infomask.report.templating import viewer_script, viewer_style  # noqa: PLC0415
+    from captum_infomask.report.templating import viewer_script, viewer_style
 
     text = viewer_script() if name.endswith("js") else viewer_style()
     addresses = set(re.findall(r"https?://[^\s\"']+", text))

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import GuidedGradCam, LayerGradCam
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as arrays
 from referees import others, run, small_networks
 from referees.cases import Case, Method, Subject

@@ -6,8 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from referees import faithfulness, in_clutter, ink, run, small_networks, tetrominoes
 from referees.cases import Case, Method, Subject
 from referees.clutter import Clutter, normalised

@@ -3,8 +3,7 @@ import pytest
 import reference
 import torch
 from captum.attr import Occlusion
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from captum_infomask import ArgumentError, from_feature_mask, grid, sliding_windows
 from captum_infomask.regions.stored import restore

@@ -8,8 +8,7 @@ import reference
 import torch
 import torchvision.models as tv
 from captum.attr import LayerDeepLift
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from refused import refused
 from state import unchanged
 from test_evidence import ENDS, PRIOR, SCORES

@@ -8,8 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as arrays
 from page_content import HOSTILE, HOSTILE_END
 from run_folders import CATEGORIES, bad, good, many_classes, template, write_run
@@ -400,7 +399,7 @@ def test_the_policy_is_that_of_the_report(tmp_path):
 
 
 def test_what_the_run_adds_loads_nothing():
-    from captum_infomask.report.templating import run_script, run_style  # noqa: PLC0415
+    from captum_infomask.report.templating import run_script, run_style
 
     for text in (run_script(), run_style()):
         assert "://" not in text
@@ -413,7 +412,7 @@ def test_twelve_photographs_stay_small(tmp_path, monkeypatch):
     noise = np.random.default_rng(0).normal(0, 6, (224, 224, 3))
     photo = (smooth + noise).clip(0, 255).astype(np.uint8)
     x = torch.zeros(1, 3, 224, 224)
-    from captum_infomask import InfoMask, grid  # noqa: PLC0415
+    from captum_infomask import InfoMask, grid
 
     infomap = InfoMask(lambda x: 2 + x.mean((2, 3))).score_regions(
         x, target=0, view="drop", regions=grid(x, 4, 4)

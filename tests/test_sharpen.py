@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 import reference
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from refused import refused
 from skimage.segmentation import felzenszwalb
 from state import unchanged

@@ -2,8 +2,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from page_content import label_map, windows_map
 
 from captum_infomask import InfoMask, grid, sliding_windows, superpixels

@@ -9,8 +9,7 @@ import pytest
 import torch
 from refused import refused
 from state import unchanged
-from tiny import Net
-from tiny import images as tiny_images
+from tiny import Net, images as tiny_images
 from torch import nn
 
 from captum_infomask import InfoMask

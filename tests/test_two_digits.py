@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import captum_infomask.models.two_digits as network_module
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask.comparison.ground_truth import (
     average_precision,
     bootstrap,

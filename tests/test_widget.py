@@ -21,7 +21,7 @@ import torch
 from browser import chromium_fixture, set_slider
 from page_content import HEIGHT, WIDTH, maps, page_content
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask.masks import AtLeast, MaxFraction, threshold_mask
 from captum_infomask.report import widget as widget_module
 from captum_infomask.report.payload import page_payload
@@ -60,7 +60,7 @@ def test_the_widget_holds_the_payload_and_the_threshold(made):
 
 @pytest.mark.parametrize("wrong", [("otsu", 0.2), ("max_fraction", "0.2"), ("max_fraction",)])
 def test_a_threshold_that_the_viewer_has_not_is_refused(made, wrong):
-    import traitlets  # noqa: PLC0415
+    import traitlets
 
     with pytest.raises(traitlets.TraitError):
         made.threshold = wrong

@@ -19,12 +19,12 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask._files import check_folder, output_file
 from captum_infomask._words import printable
 from captum_infomask.attribution import InfoMask
-from captum_infomask.cli.options import names_in, reading_of, windows_of
 from captum_infomask.cli.places import check_outputs, make_folder, name_of, report_of
+from captum_infomask.cli.settings import names_in, reading_of, windows_of
 from captum_infomask.cli.terminal import complain, say
 from captum_infomask.comparison.compare import compare
 from captum_infomask.comparison.methods import DEFAULT_METHODS

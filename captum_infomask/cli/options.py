@@ -4,16 +4,35 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Any
 
-from torch import Tensor
-
-from captum_infomask._checks import ArgumentError, short_repr
-from captum_infomask.comparison.methods import METHOD_NAMES
-from captum_infomask.comparison.metrics.choose import METRICS
-from captum_infomask.comparison.windows import square_windows
-from captum_infomask.models.loading import LITE0
-from captum_infomask.scores.groups import CheckedGroups, checked_groups
+_MODEL = "efficientnet_lite0"
+# As compare() names them, which is imported only once the words are known to be right.
+_METHODS = (
+    "InfoMask",
+    *(
+        f"InfoMask {view}"
+        for view in ("crop", "keep", "drop", "chain", "features", "evidence", "relay")
+    ),
+    "Grad-CAM",
+    "Occlusion",
+    "Input x gradient",
+    "Integrated gradients",
+    "blurred noise (control)",
+    "centred blob (control)",
+)
+_METRICS = (
+    "deletion",
+    "insertion",
+    "infidelity",
+    "sensitivity",
+    "pointing_game",
+    "iou",
+    "relevance_mass",
+    "relevance_rank",
+    "average_precision",
+    "box_iou",
+    "max_box_acc",
+)
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +81,7 @@ def add_going_on(parser: argparse.ArgumentParser) -> None:
 def add_methods(parser: argparse.ArgumentParser) -> None:
     """Add the options that name methods, and Grad-CAM's layer."""
     parser.add_argument(
-        "--methods", metavar="NAMES", help=f"with commas between, of: {', '.join(METHOD_NAMES)}"
+        "--methods", metavar="NAMES", help=f"with commas between, of: {', '.join(_METHODS)}"
     )
     parser.add_argument("--layer", metavar="NAME", help="Grad-CAM's layer (default: the last)")
 
@@ -107,33 +126,6 @@ def add_scores(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
 
 
-def view_of(options: argparse.Namespace) -> dict[str, Any]:
-    """The view that the options ask for, and its settings: keyword arguments of score_regions."""
-    sizes = options.input_sizes
-    asked = {
-        "view": options.view,
-        "layer": None if options.layer is None else names_in(options.layer),
-        "input_sizes": None if sizes is None else _sides(sizes),
-        "sharpen": options.sharpen,
-    }
-    return {name: value for name, value in asked.items() if value is not None}
-
-
-def names_in(given: str) -> list[str]:
-    """Names with commas between."""
-    return [name.strip() for name in given.split(",") if name.strip()]
-
-
-def _sides(given: str) -> list[int]:
-    try:
-        return [int(side) for side in given.split(",")]
-    except ValueError:
-        raise ArgumentError(
-            f"Expected `--input-sizes` to be whole numbers with commas between, such as 224,320; "
-            f"got {short_repr(given)}."
-        ) from None
-
-
 def add_reading(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how the network's outputs are read."""
     parser.add_argument(
@@ -165,48 +157,6 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def reading_of(options: argparse.Namespace) -> dict[str, Any]:
-    """How the options say that outputs are read: InfoMask's keyword arguments."""
-    return {
-        "head": options.head,
-        "prior": None if options.prior is None else _numbers(options.prior),
-        "trained_with": options.trained_with,
-        "temperature": options.temperature,
-        "groups": None if options.groups is None else _groups(options.groups, options.head),
-    }
-
-
-def _numbers(given: str) -> float | list[float]:
-    """The numbers of a file, or those given; one number alone is one for all labels."""
-    words = given.split(",")
-    if Path(given).is_file():
-        words = Path(given).read_text(encoding="utf-8", errors="replace").split()
-    try:
-        found = [float(word) for word in words]
-    except ValueError:
-        raise ArgumentError(
-            f"Expected `--prior` to be a file with a number a line, or numbers with commas "
-            f"between; got {short_repr(given)}."
-        ) from None
-    return found if len(found) > 1 else found[0] if found else []
-
-
-def _groups(given: str, head: str) -> CheckedGroups | None:
-    """The groups of a file, or those given."""
-    lines = given.split(";")
-    if Path(given).is_file():
-        text = Path(given).read_text(encoding="utf-8", errors="replace")
-        lines = [line for line in text.split("\n") if line.strip()]
-    try:
-        found = [[int(word) for word in line.replace(",", " ").split()] for line in lines]
-    except ValueError:
-        raise ArgumentError(
-            f"Expected `--groups` to be a file with class numbers, a group a line, or groups with "
-            f"semicolons between, such as '151,152;3'; got {short_repr(given)}."
-        ) from None
-    return checked_groups(found, head, None)
-
-
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where a run computes."""
     parser.add_argument(
@@ -233,7 +183,7 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which network."""
     parser.add_argument(
         "--model",
-        default=LITE0,
+        default=_MODEL,
         metavar="NAME",
         help="a torchvision classifier, or module:function, or module:network (default: "
         "%(default)s)",
@@ -249,7 +199,7 @@ def add_metrics(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics",
         metavar="NAMES",
-        help=f"with commas between, of: {', '.join(METRICS)}; or all, or none",
+        help=f"with commas between, of: {', '.join(_METRICS)}; or all, or none",
     )
 
 
@@ -268,14 +218,6 @@ def add_windows(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="step between windows (default: half of a window's side)",
     )
-
-
-def windows_of(options: argparse.Namespace, inputs: Tensor) -> dict[str, Any]:
-    """The windows that the options ask for on pictures like these; InfoMask's own if for none."""
-    if options.window is None and options.stride is None:
-        return {}
-    shapes, strides = square_windows(inputs, options.window, options.stride)
-    return {"sliding_window_shapes": shapes, "strides": strides}
 
 
 def file_path(given: str) -> Path:

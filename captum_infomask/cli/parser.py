@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from captum_infomask import __version__
-from captum_infomask._checks import ArgumentError
-from captum_infomask.cli.commands import run_attribute, run_compare, run_demo
+from captum_infomask._errors import ArgumentError
 from captum_infomask.cli.options import (
     add_data,
     add_engine,
@@ -22,7 +21,6 @@ from captum_infomask.cli.options import (
     add_windows,
     file_path,
 )
-from captum_infomask.cli.runs import report_run, run_whole
 from captum_infomask.cli.terminal import PROGRAM
 
 PHOTO = "camera"
@@ -70,7 +68,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.set_defaults(failure="every method failed")
 
     demo = commands.add_parser("demo", help="EfficientNet-Lite0 on a photograph; no download")
-    demo.set_defaults(run=run_demo, layer=None)
+    demo.set_defaults(run="captum_infomask.cli.commands:run_demo", layer=None)
     demo.add_argument(
         "--photo", default=PHOTO, help="a photograph of scikit-image's (default: %(default)s)"
     )
@@ -86,7 +84,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    compare.set_defaults(run=run_compare)
+    compare.set_defaults(run="captum_infomask.cli.commands:run_compare")
     compare.add_argument("images", metavar="IMAGE", nargs="+", help="picture files or addresses")
     add_network(compare)
     compare.add_argument(
@@ -119,7 +117,7 @@ def make_parser() -> argparse.ArgumentParser:
     attribute = commands.add_parser(
         "attribute", help="a figure and arrays of your own picture, named by it and the class"
     )
-    attribute.set_defaults(run=run_attribute)
+    attribute.set_defaults(run="captum_infomask.cli.commands:run_attribute")
     attribute.add_argument("image", metavar="IMAGE", help="a picture file or address")
     add_network(attribute)
     attribute.add_argument("--target", help="index or category name (default: the prediction)")
@@ -133,7 +131,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    run.set_defaults(run=run_whole, failure="every picture is bad")
+    run.set_defaults(run="captum_infomask.cli.runs:run_whole", failure="every picture is bad")
     add_data(run)
     add_going_on(run)
     add_network(run)
@@ -145,7 +143,7 @@ def make_parser() -> argparse.ArgumentParser:
         add_reading(command)
 
     report = commands.add_parser("report", help="a page that sums up a run over a data set")
-    report.set_defaults(run=report_run)
+    report.set_defaults(run="captum_infomask.cli.runs:report_run")
     report.add_argument("run_folder", type=Path, metavar="OUT", help="the run's folder")
     report.add_argument(
         "--out", type=file_path, metavar="FILE", help="the page (default: OUT/report.html)"

@@ -2,15 +2,16 @@
 from __future__ import annotations
 
 import argparse
+import pkgutil
 import sys
 import warnings
 from collections.abc import Sequence
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError, RunStopped
+from captum_infomask._extras import explained
 from captum_infomask._warn import said_once
 from captum_infomask.cli.parser import make_parser
 from captum_infomask.cli.terminal import PROGRAM, complain
-from captum_infomask.dataset_run.errors import RunStopped
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,6 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ArgumentError as error:
         _complain("error", error)
         return 2
+    except ModuleNotFoundError as error:
+        if (told := explained(error)) is error:
+            raise
+        _complain("error", told)
+        return 2
     except RunStopped as stop:
         _complain("stopped", stop)
         return 3
@@ -54,7 +60,8 @@ def _run(options: argparse.Namespace) -> bool:
     """Run a command; no code of the user's ends the process as if all were well."""
     try:
         with said_once():
-            return bool(options.run(options))
+            run = pkgutil.resolve_name(options.run)  # with PyTorch and all
+            return bool(run(options))
     except SystemExit as left:
         options.failure = f"error: the model ended the process: sys.exit({left.code!r})"
         return True

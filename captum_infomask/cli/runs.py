@@ -6,12 +6,12 @@ import shlex
 
 from PIL import Image
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask._files import output_file
 from captum_infomask._words import printable, utf8
 from captum_infomask.cli.commands import classifier_of, open_page
-from captum_infomask.cli.options import reading_of, view_of, windows_of
 from captum_infomask.cli.places import check_outputs
+from captum_infomask.cli.settings import reading_of, view_of, windows_of
 from captum_infomask.cli.terminal import PROGRAM, complain, say
 from captum_infomask.dataset_run.loaded import load_run
 from captum_infomask.dataset_run.run import run_dataset

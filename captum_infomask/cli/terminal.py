@@ -5,7 +5,7 @@ import os
 import sys
 from typing import TextIO
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask._words import printable
 
 PROGRAM = "captum-infomask"

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, check_callable, check_inputs, describe
+from captum_infomask._checks import check_callable, check_inputs, describe
+from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Target
 from captum_infomask.scores.targets import ONE_LOGIT, target_table
 

@@ -13,7 +13,8 @@ import torch
 from skimage.draw import polygon
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, short_repr
+from captum_infomask._checks import short_repr
+from captum_infomask._errors import ArgumentError
 from captum_infomask._run_length import check_pixels, decode
 from captum_infomask.comparison.image_boxes import ImageBoxes
 

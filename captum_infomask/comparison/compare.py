@@ -10,7 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from captum_infomask._checks import ArgumentError, boolean, one_of, random_seed, short_repr
+from captum_infomask._checks import boolean, one_of, random_seed, short_repr
+from captum_infomask._errors import ArgumentError
 from captum_infomask._keywords import told
 from captum_infomask._progress import progress_bar
 from captum_infomask._types import Shape, Target
@@ -32,8 +33,7 @@ from captum_infomask.comparison.methods import (
     make_methods,
 )
 from captum_infomask.comparison.metrics.choose import Metrics, choose_metrics
-from captum_infomask.comparison.metrics.truth import GroundTruth
-from captum_infomask.comparison.metrics.truth import ground_truth as read_truth
+from captum_infomask.comparison.metrics.truth import GroundTruth, ground_truth as read_truth
 from captum_infomask.comparison.outcomes import (
     agreement_of,
     metric_columns,

@@ -13,7 +13,8 @@ import torch
 from captum.attr import Attribution, LayerAttribution
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe, one_of
+from captum_infomask._checks import describe, one_of
+from captum_infomask._errors import ArgumentError
 from captum_infomask.attribution import InfoMask
 from captum_infomask.comparison.costs import (
     Count,

@@ -5,7 +5,8 @@ from typing import Any, TypeAlias
 
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe, plain
+from captum_infomask._checks import describe, plain
+from captum_infomask._errors import ArgumentError
 from captum_infomask.imputers.constant import Constant
 
 Fill: TypeAlias = float | Tensor

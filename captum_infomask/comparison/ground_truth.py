@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe, positive_int, random_seed
+from captum_infomask._checks import describe, positive_int, random_seed
+from captum_infomask._errors import ArgumentError
 from captum_infomask.comparison.ties import mean_average_precision
 
 FEWEST = 10  # pictures that an interval is given for: of fewer the bootstrap covers too little

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, positive_int
+from captum_infomask._checks import positive_int
+from captum_infomask._errors import ArgumentError
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,8 @@ from typing import Any, TypeAlias, get_args
 from captum.attr import InputXGradient, IntegratedGradients
 from torch import Tensor, nn
 
-from captum_infomask._checks import ArgumentError, check_initialised, one_of, short_repr
+from captum_infomask._checks import check_initialised, one_of, short_repr
+from captum_infomask._errors import ArgumentError
 from captum_infomask._keywords import told
 from captum_infomask._types import Shape
 from captum_infomask.attribution import InfoMask

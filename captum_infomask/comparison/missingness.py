@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, check_inputs, describe, one_of
+from captum_infomask._checks import check_inputs, describe, one_of
+from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Target
 from captum_infomask._warn import said_once
 from captum_infomask.attribution import InfoMask

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
 from captum_infomask.attribution import InfoMask
 
 _GIVEN = ("self", "forward_func", "inputs", "target")

@@ -12,14 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from captum_infomask._checks import (
-    ArgumentError,
-    check_initialised,
-    check_inputs,
-    describe,
-    plain,
-    random_seed,
-)
+from captum_infomask._checks import check_initialised, check_inputs, describe, plain, random_seed
+from captum_infomask._errors import ArgumentError
 from captum_infomask._progress import progress_bar
 from captum_infomask.comparison.as_it_was import as_it_was
 from captum_infomask.comparison.calls import Attribute, info_mask, log_probabilities, occlusion

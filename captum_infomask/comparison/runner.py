@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
 from captum_infomask._process import quiet
 from captum_infomask.comparison.as_it_was import as_it_was
 from captum_infomask.comparison.costs import Cost, as_it_is, measured

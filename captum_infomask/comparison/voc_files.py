@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element
 
 import torch
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask._run_length import check_pixels
 from captum_infomask.comparison.image_boxes import ImageBoxes
 

@@ -5,7 +5,8 @@ from typing import Any, TypeAlias
 
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, positive_int
+from captum_infomask._checks import positive_int
+from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Shape
 from captum_infomask.regions.windows import image_window, sliding_windows
 

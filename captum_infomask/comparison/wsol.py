@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe, short_repr
+from captum_infomask._checks import describe, short_repr
+from captum_infomask._errors import ArgumentError
 from captum_infomask._files import output_file
 from captum_infomask._types import TensorOrTensors
 from captum_infomask.masks.planes import attribution_planes, normalised

@@ -9,13 +9,8 @@ import torch
 from torch import Tensor
 
 from captum_infomask._batches import check_label_range, device_of, labelled_batches
-from captum_infomask._checks import (
-    ArgumentError,
-    check_initialised,
-    describe,
-    positive_int,
-    random_seed,
-)
+from captum_infomask._checks import check_initialised, describe, positive_int, random_seed
+from captum_infomask._errors import ArgumentError
 from captum_infomask.engines.dropout import warn_of_mode
 from captum_infomask.engines.outputs import explained
 from captum_infomask.engines.untouched import untouched

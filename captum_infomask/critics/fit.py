@@ -8,13 +8,8 @@ from typing import Any, SupportsFloat
 import torch
 from torch import Tensor, nn
 
-from captum_infomask._checks import (
-    ArgumentError,
-    boolean,
-    finite_number,
-    positive_int,
-    random_seed,
-)
+from captum_infomask._checks import boolean, finite_number, positive_int, random_seed
+from captum_infomask._errors import ArgumentError
 from captum_infomask._files import check_output
 from captum_infomask._random import OwnGenerators
 from captum_infomask._types import Baselines

@@ -18,7 +18,8 @@ from torch.utils.data import (
 )
 
 from captum_infomask._batches import batches
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
 from captum_infomask._random import OwnGenerators
 from captum_infomask._types import Shape
 

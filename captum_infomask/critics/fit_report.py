@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_infomask._checks import ArgumentError, positive_int
+from captum_infomask._checks import positive_int
+from captum_infomask._errors import ArgumentError
 from captum_infomask.critics.fit_loaders import Pictures, seed_of
 from captum_infomask.critics.random_views import RandomViews
 from captum_infomask.engines.base import Call

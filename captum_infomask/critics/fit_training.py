@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask._files import damaged, part, read, write
 from captum_infomask._progress import progress_bar
 from captum_infomask.critics.fit_loaders import Pictures, Place, seed_of

@@ -6,7 +6,8 @@ from os import PathLike
 
 from torch import Tensor, nn
 
-from captum_infomask._checks import ArgumentError, check_initialised, describe, finite_number
+from captum_infomask._checks import check_initialised, describe, finite_number
+from captum_infomask._errors import ArgumentError
 from captum_infomask._files import check_input, check_output, damaged, read, write
 from captum_infomask.critics.fit_report import FitReport, stored_report
 from captum_infomask.engines.isolation import Isolation, check_no_script, own_weight

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe, one_of, positive_int
+from captum_infomask._checks import describe, one_of, positive_int
+from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Shape
 from captum_infomask.imputers.base import Imputer
 from captum_infomask.regions.labels import LabelRegions

@@ -10,13 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from captum_infomask._batches import check_label_range, device_of, labelled_batches
-from captum_infomask._checks import (
-    ArgumentError,
-    check_callable,
-    check_initialised,
-    describe,
-    positive_int,
-)
+from captum_infomask._checks import check_callable, check_initialised, describe, positive_int
+from captum_infomask._errors import ArgumentError
 from captum_infomask.critics.calibration import FittedTemperature, calibration, chunks
 from captum_infomask.engines.dropout import warn_of_mode
 from captum_infomask.engines.outputs import explained

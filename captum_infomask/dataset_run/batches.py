@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from captum_infomask._errors import RunStopped
 from captum_infomask._process import quiet
 from captum_infomask.dataset_run.data.decode import Decoded
 from captum_infomask.dataset_run.data.pictures import Pictures
-from captum_infomask.dataset_run.errors import RunStopped
 from captum_infomask.dataset_run.in_flight import InFlight
 from captum_infomask.models.pictures import Preprocess
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask.dataset_run.batches import Batch, Wanted, read_batches
 from captum_infomask.dataset_run.data.labels import label_error
 from captum_infomask.dataset_run.data.pictures import Pictures

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask._files import read, write
 from captum_infomask.dataset_run.data.pictures import Pictures
 from captum_infomask.dataset_run.shards import shard_path, shards_done, stops_without_space

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from captum_infomask._checks import ArgumentError, short_repr
+from captum_infomask._checks import short_repr
+from captum_infomask._errors import ArgumentError
 from captum_infomask._files import whole_file
 from captum_infomask.dataset_run.data.files import Skipped
 from captum_infomask.dataset_run.data.labels import Label

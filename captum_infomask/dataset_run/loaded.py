@@ -11,7 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from captum_infomask._checks import ArgumentError, describe, short_repr
+from captum_infomask._checks import describe, short_repr
+from captum_infomask._errors import ArgumentError
 from captum_infomask.dataset_run.data.files import Skipped
 from captum_infomask.dataset_run.data.pictures import Pictures, find_pictures
 from captum_infomask.dataset_run.kept import Photo, kept_pictures, seen

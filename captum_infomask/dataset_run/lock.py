@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask.dataset_run.manifest import now
 from captum_infomask.dataset_run.shards import stops_without_space
 
@@ -64,7 +64,7 @@ def only_run(folder: Path) -> Iterator[None]:
 
 def _lock(handle: int) -> None:
     """Take the lock, which a child that is being forked keeps for a moment after its parent."""
-    import fcntl  # noqa: PLC0415 - of POSIX systems; the rest of the package needs none
+    import fcntl
 
     end = time.monotonic() + _MOMENT
     while True:

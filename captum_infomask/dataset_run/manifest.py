@@ -17,7 +17,8 @@ import torch
 import torchvision
 from torchvision.transforms import InterpolationMode
 
-from captum_infomask._checks import ArgumentError, short_repr
+from captum_infomask._checks import short_repr
+from captum_infomask._errors import ArgumentError
 from captum_infomask._files import whole_file
 from captum_infomask.comparison.provenance import versions
 from captum_infomask.dataset_run.data.files import Skipped, regular

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe, short_repr
+from captum_infomask._checks import describe, short_repr
+from captum_infomask._errors import ArgumentError
 from captum_infomask._files import check_folder
 from captum_infomask._warn import unsaid, warn
 from captum_infomask.dataset_run.data.labels import Label, groups_of, label_classes

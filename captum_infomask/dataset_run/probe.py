@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
 from captum_infomask.results import InfoMap
 
 _HEIGHT, _WIDTH = 480, 640

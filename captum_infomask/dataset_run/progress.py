@@ -3,8 +3,8 @@ from __future__ import annotations
 
 from types import TracebackType
 
+from captum_infomask._errors import RunStopped
 from captum_infomask._progress import progress_bar
-from captum_infomask.dataset_run.errors import RunStopped
 from captum_infomask.dataset_run.job import ShardDone
 
 

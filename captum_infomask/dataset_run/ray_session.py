@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from captum_infomask._checks import ArgumentError, short_repr
-from captum_infomask.dataset_run.errors import RunStopped, in_one_line
+from captum_infomask._checks import short_repr
+from captum_infomask._errors import ArgumentError, RunStopped
+from captum_infomask.dataset_run.errors import in_one_line
 
 _PATIENCE = 5.0  # seconds for a cluster to answer
 _GREETING = (
@@ -30,8 +31,8 @@ _QUIET = {
 def import_ray() -> Any:
     """Ray with Ray Data, or an error that says how to get them."""
     try:
-        import ray  # noqa: PLC0415 - an extra
-        import ray.data  # noqa: PLC0415
+        import ray
+        import ray.data
     except ImportError as error:
         raise ArgumentError(
             f'Expected Ray Data for `engine` "ray"; it cannot be imported ({error}). '

@@ -11,7 +11,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask.results import InfoMap
 from captum_infomask.results.info_map import PER_IMAGE, PER_REGION
 

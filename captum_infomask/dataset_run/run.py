@@ -11,14 +11,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
-from captum_infomask._checks import (
-    ArgumentError,
-    boolean,
-    check_initialised,
-    one_of,
-    positive_int,
-    short_repr,
-)
+from captum_infomask._checks import boolean, check_initialised, one_of, positive_int, short_repr
+from captum_infomask._errors import ArgumentError
 from captum_infomask._warn import said_once
 from captum_infomask.dataset_run.data.parquet import ParquetPictures
 from captum_infomask.dataset_run.data.pictures import Pictures, find_pictures

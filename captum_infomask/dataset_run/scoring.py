@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError, RunStopped
 from captum_infomask._process import quiet
 from captum_infomask._random import LibraryDraws, OwnGenerators
 from captum_infomask.attribution import InfoMask
-from captum_infomask.dataset_run.errors import RunStopped, in_one_line
+from captum_infomask.dataset_run.errors import in_one_line
 from captum_infomask.dataset_run.rows import Row, one_picture
 from captum_infomask.dataset_run.settings import RunSettings
 from captum_infomask.engines.copies import Copies, copies_kept

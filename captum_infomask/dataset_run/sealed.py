@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 
 _BLANK = b"0" * 64  # where the hash stands, while the file is hashed
 _ENTRY = "captum_infomask"  # of the Parquet file's own metadata, which readers pass over

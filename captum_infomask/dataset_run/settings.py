@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe, one_of, plain, random_seed
+from captum_infomask._checks import describe, one_of, plain, random_seed
+from captum_infomask._errors import ArgumentError
 from captum_infomask.attribution import InfoMask
 from captum_infomask.engines.base import Engine
 from captum_infomask.engines.choose import EngineName

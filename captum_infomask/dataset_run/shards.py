@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError, RunStopped
 from captum_infomask._files import PART, whole_file
-from captum_infomask.dataset_run.errors import RunStopped
 from captum_infomask.dataset_run.sealed import DamagedError, check_sealed, read_sealed, write_sealed
 
 TEMPLATE = "map.safetensors"  # a picture's InfoMap: the regions and settings of all others

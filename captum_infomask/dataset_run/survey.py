@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from captum_infomask._checks import ArgumentError, short_repr
+from captum_infomask._checks import short_repr
+from captum_infomask._errors import ArgumentError
 from captum_infomask._progress import progress_bar
 from captum_infomask.dataset_run.errors import in_one_line
 from captum_infomask.dataset_run.job import Job

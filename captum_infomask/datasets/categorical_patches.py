@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from captum_infomask._checks import ArgumentError, describe, finite_number, positive_int
+from captum_infomask._checks import describe, finite_number, positive_int
+from captum_infomask._errors import ArgumentError
 from captum_infomask.datasets.patch_families import check_classes, checked_patches, patch_sizes
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torchvision.datasets import MNIST
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 
 SIDE = 28  # of MNIST's pictures, and of all digits here
 
@@ -39,7 +39,7 @@ def sklearn_digits(train: bool) -> tuple[torch.Tensor, torch.Tensor]:
     Source: UCI "Optical Recognition of Handwritten Digits" (Alpaydin & Kaynak 1998), CC BY 4.0.
     """
     try:
-        from sklearn.datasets import load_digits  # noqa: PLC0415
+        from sklearn.datasets import load_digits
     except ImportError as error:
         raise ArgumentError(
             "scikit-learn's digits need scikit-learn: pip install 'captum-infomask[demo]'"

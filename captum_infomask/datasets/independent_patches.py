@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe, one_of, positive_int
+from captum_infomask._checks import describe, one_of, positive_int
+from captum_infomask._errors import ArgumentError
 from captum_infomask.datasets.bayes_network import BayesNetwork
 from captum_infomask.datasets.known_information import (
     conditional_information,

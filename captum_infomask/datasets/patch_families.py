@@ -6,7 +6,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from captum_infomask._checks import ArgumentError, describe, positive_int
+from captum_infomask._checks import describe, positive_int
+from captum_infomask._errors import ArgumentError
 
 
 class PatchFamily(Protocol):

@@ -8,7 +8,8 @@ import numpy.typing as npt
 import skimage
 from PIL import Image
 
-from captum_infomask._checks import ArgumentError, one_of
+from captum_infomask._checks import one_of
+from captum_infomask._errors import ArgumentError
 
 _PHOTOS = {
     "astronaut": "astronaut.png",

@@ -5,7 +5,8 @@ import dataclasses
 
 import torch
 
-from captum_infomask._checks import ArgumentError, describe, positive_int
+from captum_infomask._checks import describe, positive_int
+from captum_infomask._errors import ArgumentError
 from captum_infomask.datasets.digits import SIDE
 
 INK_THRESHOLD = 0.2  # a pixel brighter than this is ink; strokes are near 1, paper is 0

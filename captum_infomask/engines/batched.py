@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe, plain
+from captum_infomask._checks import describe, plain
+from captum_infomask._errors import ArgumentError
 from captum_infomask._random import OwnGenerators
 from captum_infomask._types import Tensors
 from captum_infomask.engines.agreement import check_agreement

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
 from captum_infomask.engines.base import Engine
 from captum_infomask.engines.batched import Batched
 from captum_infomask.engines.incremental.engine import Incremental

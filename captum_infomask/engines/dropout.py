@@ -6,7 +6,8 @@ from contextlib import contextmanager
 
 from torch import nn
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
 from captum_infomask._warn import warn
 
 _DROPOUT = (

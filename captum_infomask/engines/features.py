@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask._random import LibraryDraws, OwnGenerators
 from captum_infomask.engines.after_pooling import after_pooling
 from captum_infomask.engines.base import Call

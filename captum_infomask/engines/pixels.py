@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Tensors
 from captum_infomask.regions.unions import unions
 from captum_infomask.views.plan import ViewPlan

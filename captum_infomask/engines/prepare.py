@@ -8,7 +8,6 @@ from torch import Tensor
 
 from captum_infomask._captum import format_additional_forward_args
 from captum_infomask._checks import (
-    ArgumentError,
     are_channels_last,
     check_initialised,
     describe,
@@ -17,6 +16,7 @@ from captum_infomask._checks import (
     positive_int,
     random_seed,
 )
+from captum_infomask._errors import ArgumentError
 from captum_infomask._random import LibraryDraws, OwnGenerators
 from captum_infomask._types import AdditionalForwardArgs, Baselines, TensorOrTensors, Tensors
 from captum_infomask._warn import warn

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 
 MOST = 10_000  # values that are looked at
 IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask.engines.base import Running
 from captum_infomask.engines.pixels import draw
 from captum_infomask.imputers.remove_tokens import Removed

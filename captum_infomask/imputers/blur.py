@@ -4,7 +4,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor
-from torchvision.transforms.v2.functional import gaussian_blur
 
 from captum_infomask._checks import finite_number
 from captum_infomask._types import Tensors
@@ -43,6 +42,8 @@ class Blur:
         return Pictures(tuple(self._blurred(x) for x in inputs))
 
     def _blurred(self, x: Tensor) -> Tensor:
+        from torchvision.transforms.v2.functional import gaussian_blur
+
         height, width = x.shape[2:]
         sigma = self.sigma or min(height, width) / 16
         blurred = wide(x.detach())

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import numbers
 
-from captum_infomask._checks import ArgumentError, random_seed, short_repr
+from captum_infomask._checks import random_seed, short_repr
+from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Tensors
 
 

@@ -1,7 +1,8 @@
 # Which imputer an attribute call means.
 from __future__ import annotations
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Baselines
 from captum_infomask.imputers.base import Imputer
 from captum_infomask.imputers.constant import Constant

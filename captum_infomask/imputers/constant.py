@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe, plain
+from captum_infomask._checks import describe, plain
+from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Baselines, Tensors
 from captum_infomask.imputers.base import Pictures
 

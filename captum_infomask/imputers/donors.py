@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from captum_infomask._batches import batches
-from captum_infomask._checks import ArgumentError, describe, positive_int
+from captum_infomask._checks import describe, positive_int
+from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Tensors
 from captum_infomask.imputers.checks import float_images
 

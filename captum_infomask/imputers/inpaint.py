@@ -5,19 +5,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, get_args
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, one_of, positive_int
+from captum_infomask._checks import one_of, positive_int
+from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Tensors
 from captum_infomask.imputers.checks import float_images
 from captum_infomask.imputers.filled import Filled, visible_means
 
 InpaintMethod = Literal["telea", "navier_stokes"]
-_FLAGS = {"telea": cv2.INPAINT_TELEA, "navier_stokes": cv2.INPAINT_NS}
 _LARGEST_RADIUS = 100  # OpenCV would silently take it for any larger one
 
 
@@ -67,10 +66,10 @@ class Inpaint:
     def prepare(self, inputs: Tensors) -> Filled:
         """Check that the inputs are images."""
         float_images("Inpaint", inputs)
-        return Filled(inputs, partial(_filled, _FLAGS[self.method], self.radius))
+        return Filled(inputs, partial(_filled, self.method, self.radius))
 
 
-def _filled(flag: int, radius: int, pictures: Tensor, hidden: Tensor) -> Tensor:
+def _filled(method: InpaintMethod, radius: int, pictures: Tensor, hidden: Tensor) -> Tensor:
     means = visible_means(pictures, hidden).cpu()
     values = pictures.cpu().to(torch.float32, copy=True).numpy()
     masks = hidden.cpu().expand(pictures.shape).numpy()
@@ -79,12 +78,16 @@ def _filled(flag: int, radius: int, pictures: Tensor, hidden: Tensor) -> Tensor:
         if mask.all():
             plane[:] = float(means[view, channel])
         elif mask.any():
-            _paint(plane, mask, flag, radius)
+            _paint(plane, mask, method, radius)
     return torch.from_numpy(values).to(pictures.device)
 
 
-def _paint(plane: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_], flag: int, r: int) -> None:
+def _paint(
+    plane: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_], method: InpaintMethod, r: int
+) -> None:
     """Paint over the hidden pixels of a channel in place."""
+    import cv2
+
     visible = plane[~mask]
     low, high = visible.min(), visible.max()
     if low == high:
@@ -97,5 +100,6 @@ def _paint(plane: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_], flag: in
     )
     near, hole = plane[rows, columns], mask[rows, columns]
     levels = (np.where(hole, low, near) - low) * (255 / (high - low))
+    flag = {"telea": cv2.INPAINT_TELEA, "navier_stokes": cv2.INPAINT_NS}[method]
     painted = cv2.inpaint(levels.astype(np.float32), hole.astype(np.uint8), r, flag)
     near[hole] = painted[hole].clip(0, 255) * ((high - low) / 255) + low

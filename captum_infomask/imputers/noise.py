@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, finite_number
+from captum_infomask._checks import finite_number
+from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Tensors
 from captum_infomask.imputers.base import StandIn
 from captum_infomask.imputers.checks import float_inputs

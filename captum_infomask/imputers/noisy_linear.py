@@ -5,13 +5,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.sparse import coo_array, csc_array, dia_array
-from scipy.sparse.linalg import splu
 from torch import Tensor
 
 from captum_infomask._checks import finite_number
@@ -20,6 +18,9 @@ from captum_infomask.imputers.base import StandIn
 from captum_infomask.imputers.checks import float_images
 from captum_infomask.imputers.draws import Draw, noise
 from captum_infomask.imputers.filled import Filled, visible_means
+
+if TYPE_CHECKING:
+    from scipy.sparse import csc_array
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,9 @@ def _filled(pictures: Tensor, hidden: Tensor) -> Tensor:
 
 def _solved(planes: npt.NDArray[np.float64], mask: npt.NDArray[np.bool_]) -> Any:
     """The hidden pixels (planes, hidden) of planes (planes, H, W) that hide the same."""
+    from scipy.sparse import csc_array, dia_array
+    from scipy.sparse.linalg import splu
+
     places = np.flatnonzero(mask)
     weights = _weights(mask)
     totals = np.asarray(weights.sum(1)).reshape(1, -1)
@@ -141,6 +145,8 @@ def _weights(mask: npt.NDArray[np.bool_]) -> csc_array:
     ROAD's 1/6 and 1/12, times 12: whole numbers leave the system symmetric at the borders too, and
     dividing each row by its sum, as ROAD does, would not change the solution.
     """
+    from scipy.sparse import coo_array, csc_array
+
     height, width = mask.shape
     rows, columns = mask.nonzero()
     entries = []

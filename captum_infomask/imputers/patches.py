@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from captum_infomask._checks import ArgumentError, positive_int
+from captum_infomask._checks import positive_int
+from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Tensors
 from captum_infomask.imputers.base import Pictures, StandIn
 from captum_infomask.imputers.donors import Donors, check_donors, copies, read_donors

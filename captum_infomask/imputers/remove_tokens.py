@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Tensors
 from captum_infomask.imputers.checks import float_images
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -49,6 +48,8 @@ def bounding_boxes(
 
 def component_boxes(mask: npt.NDArray[np.bool_], keep: str) -> npt.NDArray[np.int32]:
     """Boxes (K, 4) around the connected components of one mask, (H, W), largest first."""
+    import cv2
+
     _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     found = stats[1:]  # the first row is the background
     found = found[np.argsort(-found[:, cv2.CC_STAT_AREA], kind="stable")]

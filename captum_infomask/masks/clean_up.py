@@ -7,12 +7,10 @@ import numbers
 import numpy as np
 import numpy.typing as npt
 import torch
-from skimage.filters import median
-from skimage.measure import label
-from skimage.morphology import disk
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe, short_repr
+from captum_infomask._checks import describe, short_repr
+from captum_infomask._errors import ArgumentError
 from captum_infomask.masks.planes import mask_planes
 
 
@@ -97,6 +95,9 @@ def _pixels(min_area: float, size: tuple[int, ...]) -> int:
 
 def _smoothed(mask: npt.NDArray[np.bool_], radius: int) -> npt.NDArray[np.bool_]:
     """What most of the disk around each pixel holds."""
+    from skimage.filters import median
+    from skimage.morphology import disk
+
     if radius == 0:
         return mask
     result: npt.NDArray[np.bool_] = median(
@@ -116,6 +117,8 @@ def _large_parts(
 ) -> npt.NDArray[np.bool_]:
     """The connected parts of at least so many pixels."""
     # Not remove_small_objects: the name of its size differs between versions of scikit-image.
+    from skimage.measure import label
+
     parts = label(mask, connectivity=connectivity)
     large = np.bincount(parts.ravel()) >= pixels
     result: npt.NDArray[np.bool_] = mask & large[parts]

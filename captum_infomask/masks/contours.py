@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from skimage.measure import find_contours
 
 from captum_infomask._types import TensorOrTensors
 from captum_infomask.masks.planes import mask_planes
@@ -38,6 +37,8 @@ def contours(masks: TensorOrTensors) -> list[list[npt.NDArray[np.float64]]]:
 
     Source: marching squares, ``skimage.measure.find_contours``.
     """
+    from skimage.measure import find_contours
+
     outlines = []
     for mask in mask_planes(masks):
         # The frame closes outlines that meet the border, and is taken off again.

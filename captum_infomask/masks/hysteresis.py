@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from skimage.measure import label
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
 from captum_infomask.masks.rules import (
     AtLeast,
     MaxFraction,
@@ -70,6 +70,8 @@ def hanging_together(
     kept: npt.NDArray[np.bool_], strong: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.bool_]:
     """The connected parts of ``kept``, (H, W), that hold a ``strong`` pixel."""
+    from skimage.measure import label
+
     parts = label(kept, connectivity=2)
     chosen = np.zeros(parts.max() + 1, dtype=bool)
     chosen[parts[strong]] = True

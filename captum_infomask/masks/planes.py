@@ -6,7 +6,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
 
 
 def mask_planes(masks: object) -> npt.NDArray[np.bool_]:

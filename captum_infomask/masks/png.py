@@ -11,7 +11,8 @@ import torch
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe, finite_number, one_of, short_repr
+from captum_infomask._checks import describe, finite_number, one_of, short_repr
+from captum_infomask._errors import ArgumentError
 from captum_infomask._files import check_input, output_file
 from captum_infomask._process import refused
 

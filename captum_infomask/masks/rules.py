@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from skimage.filters import threshold_otsu
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe, finite_number, plain
+from captum_infomask._checks import describe, finite_number, plain
+from captum_infomask._errors import ArgumentError
 
 
 def _check_fraction(argument: str, given: object) -> None:
@@ -105,6 +105,8 @@ class Otsu:
 
     def threshold(self, values: Tensor) -> float:
         """The value that parts the two groups best; the values themselves if all are equal."""
+        from skimage.filters import threshold_otsu
+
         levels, counts = np.unique(values.double().cpu().numpy(), return_counts=True)
         if len(levels) == 1:
             return float(levels[0])

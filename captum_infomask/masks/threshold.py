@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
 from captum_infomask._types import TensorOrTensors, Tensors
 from captum_infomask.masks.clean_up import check_clean_up, clean_masks
 from captum_infomask.masks.hysteresis import Hysteresis, hanging_together

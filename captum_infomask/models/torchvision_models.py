@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 from torchvision import models
 
-from captum_infomask._checks import ArgumentError, one_of
+from captum_infomask._checks import one_of
+from captum_infomask._errors import ArgumentError
 from captum_infomask._random import OwnGenerators
 from captum_infomask.models.checkpoints import fit_state_dict, read_state_dict
 from captum_infomask.models.classifier import Classifier

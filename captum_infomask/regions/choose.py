@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
 from captum_infomask._types import TensorOrTensors, Tensors
 from captum_infomask.regions.base import Regions
 from captum_infomask.regions.labels import from_feature_mask

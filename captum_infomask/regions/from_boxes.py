@@ -9,7 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
 from captum_infomask.regions.boxes import BoxRegions
 from captum_infomask.regions.mask_regions import MaskRegions, from_masks
 from captum_infomask.regions.windows import image_shape

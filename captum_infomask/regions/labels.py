@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from captum_infomask._captum import is_mask_valid
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Shape, TensorOrTensors, Tensors
 from captum_infomask.regions.windows import example_shapes
 

@@ -5,13 +5,14 @@ import heapq
 
 import numpy as np
 import numpy.typing as npt
-from skimage.measure import label
 
 Labels = npt.NDArray[np.int64]
 
 
 def connected(labels: Labels) -> Labels:
     """Give every 4-connected part of a label map (H, W) a number of its own, from 0."""
+    from skimage.measure import label
+
     parts: Labels = label(labels, background=-1, connectivity=1).astype(np.int64) - 1
     return parts
 

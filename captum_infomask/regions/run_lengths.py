@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
 from captum_infomask._run_length import decode
 from captum_infomask.regions.mask_regions import MaskRegions, from_masks
 from captum_infomask.regions.windows import image_shape

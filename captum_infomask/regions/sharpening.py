@@ -7,12 +7,11 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
-from skimage.color import rgb2lab
-from skimage.segmentation import felzenszwalb
 from torch import Tensor
 from torch.nn import functional as F
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
 from captum_infomask._process import quiet
 from captum_infomask._random import LibraryDraws, OwnGenerators
 from captum_infomask._types import Tensors
@@ -166,6 +165,9 @@ def _is_function(given: object) -> bool:
 
 def _default(picture: Picture) -> Labels:
     """Felzenszwalb & Huttenlocher's superpixels of a picture in [0, 1], (S, H, W)."""
+    from skimage.color import rgb2lab
+    from skimage.segmentation import felzenszwalb
+
     height, width, channels = picture.shape
     shrink = math.sqrt(_MOST / (height * width))
     if shrink < 1:

@@ -7,10 +7,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from skimage.filters import gaussian, sobel
-from skimage.segmentation import felzenszwalb, quickshift, slic, watershed
 
-from captum_infomask._checks import ArgumentError, finite_number, positive_int, short_repr
+from captum_infomask._checks import finite_number, positive_int, short_repr
+from captum_infomask._errors import ArgumentError
 from captum_infomask._process import quiet
 from captum_infomask.regions.merging import Labels
 
@@ -31,6 +30,8 @@ def _slic(
     max_num_iter: int = 10,
 ) -> Cut:
     """K-means of places and colours; the wanted number is that of its grid of first means."""
+    from skimage.segmentation import slic
+
     if compactness is None:
         channels = picture.shape[2]
         compactness = 10.0 if channels == 3 else 0.1 * math.sqrt(channels)
@@ -53,6 +54,7 @@ def _felzenszwalb(
     picture: Picture, colours: Picture, sigma: float = 0.8, min_size: int | None = None
 ) -> Cut:
     """Joins along edges of the graph of pixels; the wanted number sets the scale."""
+    from skimage.segmentation import felzenszwalb
 
     def cut(wanted: float) -> Labels:
         least = colours[..., 0].size / (16 * wanted) if min_size is None else min_size
@@ -74,6 +76,8 @@ def _quickshift(
     sigma: float = 0.0,
 ) -> Cut:
     """A tree of links to pixels of higher density; the longest links are cut, as many as needed."""
+    from skimage.segmentation import quickshift
+
     found = quickshift(
         colours,
         ratio=ratio,
@@ -104,6 +108,9 @@ def _watershed(
     picture: Picture, colours: Picture, compactness: float = 0.03, sigma: float = 1.0
 ) -> Cut:
     """Floods the picture's gradient from a regular grid of the wanted number of seeds."""
+    from skimage.filters import gaussian, sobel
+    from skimage.segmentation import watershed
+
     smooth = gaussian(colours, sigma=sigma, channel_axis=-1) if sigma > 0 else colours
     slopes = [sobel(smooth[..., channel]) for channel in range(smooth.shape[2])]
     gradient = np.sqrt(np.mean(np.square(slopes), axis=0))

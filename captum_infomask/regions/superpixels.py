@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from skimage.color import rgb2lab
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, check_inputs, describe, one_of, positive_int
+from captum_infomask._checks import check_inputs, describe, one_of, positive_int
+from captum_infomask._errors import ArgumentError
 from captum_infomask.regions.label_maps import from_label_map
 from captum_infomask.regions.labels import LabelRegions
 from captum_infomask.regions.merging import Labels, connected, merged
@@ -96,6 +96,8 @@ def superpixels(
 
 def _label_map(picture: Picture, count: int, prepare: Prepare, options: dict[str, Any]) -> Labels:
     """One picture's label map, with ``count`` regions or fewer."""
+    from skimage.color import rgb2lab
+
     picture = in_unit_range(picture)
     colours = rgb2lab(picture) if picture.shape[2] == 3 else 100 * picture
     labels = _near(prepare(picture, colours, **options), count)

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe, positive_int, short_repr
+from captum_infomask._checks import describe, positive_int, short_repr
+from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Shape, TensorOrTensors
 from captum_infomask.regions.boxes import BoxRegions
 

@@ -6,9 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import correlate1d
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask.report.content import PageContent, PictureContent
 from captum_infomask.report.rows import BoolArray, FloatArray
 
@@ -107,6 +106,8 @@ def shown_plane(plane: FloatArray) -> FloatArray:
         >>> shown_plane(np.array([[0.0, 1.0]], np.float32).repeat(4, 0).repeat(4, 1))[0].tolist()
         [0.0, 0.0, 0.125, 0.375, 0.625, 0.875, 1.0, 1.0]
     """
+    from scipy.ndimage import correlate1d
+
     shown = plane
     for axis, step in enumerate(window_steps(plane)):
         if step > 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask.report.content import PageContent
 from captum_infomask.report.payload import page_payload
 from captum_infomask.report.templating import viewer_script, viewer_style
@@ -39,8 +39,8 @@ def viewer_widget(content: PageContent) -> Any:
 def _widget_class() -> Any:
     """The widget's class, made when it is first needed, because anywidget is optional."""
     try:
-        import anywidget  # noqa: PLC0415
-        import traitlets  # noqa: PLC0415
+        import anywidget
+        import traitlets
     except ImportError as error:
         raise ArgumentError(
             f"The widget needs the package {error.name}, which is not installed. Run: "

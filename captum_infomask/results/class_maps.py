@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from captum_infomask._captum import format_output
-from captum_infomask._checks import ArgumentError, plain, short_repr
+from captum_infomask._checks import plain, short_repr
+from captum_infomask._errors import ArgumentError
 from captum_infomask.regions.sharpening import averaged
 from captum_infomask.results.info_map import PER_IMAGE, PER_REGION, InfoMap
 from captum_infomask.scores.information import NATS_PER_UNIT

@@ -24,7 +24,7 @@ _COSTS = ("forward_passes", "seconds", "peak_bytes", "share", "largest")
 
 def write_html(content: PageContent, path: str | PathLike[str]) -> None:
     """Write the report."""
-    from captum_infomask.report.page import page_html  # noqa: PLC0415  (Jinja2)
+    from captum_infomask.report.page import page_html
 
     check_output("path", path)
     _write(path, utf8(page_html(content)))

@@ -8,11 +8,11 @@ from typing import Any, Literal
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.special import stdtrit
 from torch import Tensor
 
 from captum_infomask._captum import format_output
-from captum_infomask._checks import ArgumentError, finite_number
+from captum_infomask._checks import finite_number
+from captum_infomask._errors import ArgumentError
 from captum_infomask._files import check_input, check_output, damaged, part, read, write
 from captum_infomask._types import TensorOrTensors, Tensors
 from captum_infomask.masks import Rule, bounding_boxes, threshold_mask
@@ -174,6 +174,8 @@ class InfoMap:
             >>> bool((low <= high).all())
             True
         """
+        from scipy.special import stdtrit
+
         level = finite_number("level", level, above=0)
         if level >= 1:
             raise ArgumentError(f"Expected `level` below 1; got {level:g}.")

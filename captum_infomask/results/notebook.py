@@ -11,14 +11,14 @@ from captum_infomask.report.content import PageContent
 
 def widget(content: PageContent) -> Any:
     """The viewer as a widget."""
-    from captum_infomask.report.widget import viewer_widget  # noqa: PLC0415  (anywidget)
+    from captum_infomask.report.widget import viewer_widget
 
     return viewer_widget(content)
 
 
 def static(content: PageContent) -> str:
     """Pictures without a script."""
-    from captum_infomask.report.static import static_html  # noqa: PLC0415
+    from captum_infomask.report.static import static_html
 
     return static_html(content)
 

@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image
 
-from captum_infomask._checks import ArgumentError, describe, short_repr
+from captum_infomask._checks import describe, short_repr
+from captum_infomask._errors import ArgumentError
 from captum_infomask.report.rows import PhotoArray
 
 Pictures: TypeAlias = PhotoArray | Sequence[Image.Image | PhotoArray]

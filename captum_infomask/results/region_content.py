@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask.masks import MaxFraction
 from captum_infomask.regions.labels import LabelRegions
 from captum_infomask.regions.map_cells import MapCells

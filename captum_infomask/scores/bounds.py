@@ -6,7 +6,8 @@ import math
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Target
 from captum_infomask.scores.information import NATS_PER_UNIT, Prior, Score, TrainedWith, Unit
 from captum_infomask.scores.sandwich import Sandwich, sandwich_rows

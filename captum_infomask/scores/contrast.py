@@ -8,7 +8,8 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe, one_of
+from captum_infomask._checks import describe, one_of
+from captum_infomask._errors import ArgumentError
 from captum_infomask.scores.classes import ClassScore
 from captum_infomask.scores.heads import rows_of
 from captum_infomask.scores.information import Score

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe, plain, short_repr
+from captum_infomask._checks import describe, plain, short_repr
+from captum_infomask._errors import ArgumentError
 from captum_infomask.scores.heads import SOFTMAX_HEADS
 
 Groups: TypeAlias = Sequence[Sequence[int] | Tensor] | None

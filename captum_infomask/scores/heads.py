@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask._warn import warn
 
 Head = Literal["logits", "log_probs", "probs", "sigmoid", "raw"]

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from captum_infomask._checks import ArgumentError, describe, finite_number, one_of
+from captum_infomask._checks import describe, finite_number, one_of
+from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Target
 from captum_infomask.scores.groups import (
     CheckedGroups,

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
 from captum_infomask.scores.heads import Head
 from captum_infomask.scores.information import Prior, Score, TrainedWith, Unit
 from captum_infomask.scores.sandwich import softmax_head

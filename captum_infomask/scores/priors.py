@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from captum_infomask._batches import batches, checked_labels
-from captum_infomask._checks import ArgumentError, describe, one_of, positive_int, short_repr
+from captum_infomask._checks import describe, one_of, positive_int, short_repr
+from captum_infomask._errors import ArgumentError
 from captum_infomask._random import OwnGenerators
 from captum_infomask.scores.information import Prior, Score
 

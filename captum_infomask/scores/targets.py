@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Target
 
 _FORMS = {

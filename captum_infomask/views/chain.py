@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask.regions.scales import Scales
 from captum_infomask.scores.readings import Reading
 from captum_infomask.views.orders import are_all, rank_table

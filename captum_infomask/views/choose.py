@@ -3,15 +3,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
-from captum_infomask._checks import (
-    ArgumentError,
-    describe,
-    finite_number,
-    one_of,
-    plain,
-    positive_int,
-    short_repr,
-)
+from captum_infomask._checks import describe, finite_number, one_of, plain, positive_int, short_repr
+from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Baselines
 from captum_infomask.imputers.base import Imputer, RandomImputer
 from captum_infomask.views.base import View

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask.regions.base import Regions
 from captum_infomask.regions.scales import Scales, scales_of
 from captum_infomask.scores.readings import Reading

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_infomask._checks import ArgumentError, describe, plain, positive_int, short_repr
+from captum_infomask._checks import describe, plain, positive_int, short_repr
+from captum_infomask._errors import ArgumentError
 from captum_infomask.views.plan import Hidden, Scene, ViewPlan
 
 Layer = nn.Module | str

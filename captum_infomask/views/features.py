@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask.regions.cells import span_channels
 from captum_infomask.scores.readings import Reading
 from captum_infomask.views.plan import Blank, Scene, ViewPlan, over_regions, region_pairs

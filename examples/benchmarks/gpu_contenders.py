@@ -15,7 +15,7 @@ from subjects import TARGET, Subject
 from torch import Tensor, nn
 
 from captum_infomask import InfoMask
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask.comparison.calls import Attribute, grad_cam
 from captum_infomask.comparison.layers import feature_map
 from captum_infomask.engines.base import Engine

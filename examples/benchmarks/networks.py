@@ -26,7 +26,7 @@ def _vision_transformer(side: int) -> nn.Module:
 
 
 def _timm(name: str, side: int) -> nn.Module:
-    import timm  # noqa: PLC0415 - only its own networks need it
+    import timm
 
     return timm.create_model(name, img_size=side)
 

@@ -85,7 +85,7 @@ def exact(options: Namespace) -> None:
 
 
 def gradcam(options: Namespace) -> None:
-    from cams import cam_table  # noqa: PLC0415 - its package is needed for nothing else
+    from cams import cam_table
 
     for name in options.models:
         subject = made(options, name, options.windows[0])

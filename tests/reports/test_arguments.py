@@ -12,8 +12,7 @@ import pytest
 import torch
 from captum.attr import Saliency
 from refused import refused
-from run_samples import run_tiny, save_pictures
-from run_samples import tiny as five_classes
+from run_samples import run_tiny, save_pictures, tiny as five_classes
 from state import unchanged
 from tiny import VIEWS, WINDOWS, Counting, Net, images
 from torch import Tensor, nn

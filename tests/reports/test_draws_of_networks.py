@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from captum_infomask import InfoMask, compare, grid
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask._process import numbers_of_libraries
 from captum_infomask._random import LibraryDraws, OwnGenerators
 from captum_infomask.engines.base import Call

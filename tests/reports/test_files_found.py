@@ -22,7 +22,7 @@ from torch.utils.data import Subset
 from torchvision.datasets import ImageFolder
 
 from captum_infomask import load_run
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask.cli import main
 from captum_infomask.dataset_run.data.files import Skipped
 from captum_infomask.dataset_run.data.pictures import find_pictures

@@ -17,7 +17,7 @@ from tiny import Net
 from torchvision.datasets import ImageFolder
 
 from captum_infomask import run_dataset
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask.cli import main
 from captum_infomask.dataset_run.data.labels import label_classes
 from captum_infomask.models.classifier import Classifier, read_categories
@@ -153,7 +153,7 @@ def test_the_command_line_gives_names_too(tmp_path, capsys):
     assert "'1' may be class 0, its place" in capsys.readouterr().err
     (tmp_path / "names.txt").write_text("2\n1\n")
     assert main([*words, "--categories", str(tmp_path / "names.txt")]) == 0
-    from captum_infomask import load_run  # noqa: PLC0415
+    from captum_infomask import load_run
 
     assert load_run(tmp_path / "out").table["target"].to_pylist() == [1, 0]
 

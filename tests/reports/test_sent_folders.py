@@ -18,7 +18,7 @@ from run_samples import QUICK, SEEN, as_if_killed, run_tiny, save_pictures, tiny
 from safetensors.torch import load_file, save_file
 
 from captum_infomask import RunStopped, load_run, run_dataset
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask.cli import main
 from captum_infomask.dataset_run.data.pictures import find_pictures
 from captum_infomask.dataset_run.kept import KEPT
@@ -309,7 +309,7 @@ def test_a_manifest_makes_no_picture_of_another_size(ended, sent, changed):
 
 
 def _kept(out: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    from captum_infomask._files import read  # noqa: PLC0415
+    from captum_infomask._files import read
 
     return read("out", out / KEPT, "captum_infomask.pictures 1")
 

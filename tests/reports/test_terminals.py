@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import torch
 from cli_folders import MODEL, QUICK, cli_folder
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from PIL import Image
 
 from captum_infomask import compare

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
 from captum_infomask.comparison.as_it_was import as_it_was
 from captum_infomask.comparison.metrics.base import Measured, Metric, Sample
 from captum_infomask.masks.planes import normalised

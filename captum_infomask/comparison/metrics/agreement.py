@@ -9,7 +9,8 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
 from captum_infomask.comparison.localisation import mask_iou
 
 Square: TypeAlias = npt.NDArray[np.float64]

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe, random_seed
+from captum_infomask._checks import describe, random_seed
+from captum_infomask._errors import ArgumentError
 from captum_infomask.comparison.ground_truth import bootstrap
 
 DRAWS = 10_000

@@ -8,7 +8,8 @@ import torch
 from captum.metrics import infidelity, sensitivity_max
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, finite_number, positive_int, random_seed
+from captum_infomask._checks import finite_number, positive_int, random_seed
+from captum_infomask._errors import ArgumentError
 from captum_infomask._types import TensorOrTensors, Tensors
 from captum_infomask.comparison.metrics.base import Measured, Sample
 from captum_infomask.engines.chunks import default_views

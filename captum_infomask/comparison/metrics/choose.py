@@ -4,7 +4,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
-from captum_infomask._checks import ArgumentError, describe, one_of
+from captum_infomask._checks import describe, one_of
+from captum_infomask._errors import ArgumentError
 from captum_infomask.comparison.metrics.adapters import FunctionMetric, adapted
 from captum_infomask.comparison.metrics.base import Metric
 from captum_infomask.comparison.metrics.boxes import BestBoxIoU, MaxBoxAcc

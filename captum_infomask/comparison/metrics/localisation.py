@@ -8,7 +8,8 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, finite_number
+from captum_infomask._checks import finite_number
+from captum_infomask._errors import ArgumentError
 from captum_infomask.comparison.ground_truth import average_precision, positive_share
 from captum_infomask.comparison.localisation import mask_iou
 from captum_infomask.comparison.metrics.base import Measured, Sample

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
 from captum_infomask.comparison.image_boxes import ImageBoxes
 from captum_infomask.comparison.localisation import checked_boxes
 from captum_infomask.masks.boxes import component_boxes

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
 from captum_infomask._process import quiet
 from captum_infomask.dataset_run.data.pictures import Pictures
 from captum_infomask.dataset_run.errors import in_one_line

@@ -11,7 +11,8 @@ from typing import IO, Any
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
 from captum_infomask.dataset_run.data.files import Files, Skipped, readable, regular
 from captum_infomask.models.pictures import is_picture, picture_suffixes
 

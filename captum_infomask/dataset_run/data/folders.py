@@ -5,7 +5,8 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from captum_infomask._checks import ArgumentError, short_repr
+from captum_infomask._checks import short_repr
+from captum_infomask._errors import ArgumentError
 from captum_infomask.dataset_run.data.files import Files, Skipped, readable
 
 

@@ -5,7 +5,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from captum_infomask._checks import ArgumentError, short_repr
+from captum_infomask._checks import short_repr
+from captum_infomask._errors import ArgumentError
 from captum_infomask.models.classifier import resolve_target
 from captum_infomask.scores.groups import CheckedGroups
 

@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import pyarrow.parquet as pq
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask.dataset_run.data.files import Files, Skipped, readable
 from captum_infomask.dataset_run.data.parquet_columns import (
     Table,

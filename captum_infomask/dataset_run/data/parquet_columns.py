@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from captum_infomask._checks import ArgumentError, describe
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
 from captum_infomask.dataset_run.data.files import Skipped
 from captum_infomask.dataset_run.data.finding import find_files, is_parquet
 from captum_infomask.dataset_run.data.folders import FolderPictures

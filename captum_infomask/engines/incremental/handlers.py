@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import stochastic_depth
 
 from captum_infomask.engines.incremental.convolution import Convolution
 from captum_infomask.engines.incremental.known import (
@@ -227,7 +226,7 @@ _EXPONENTIALS = {
     torch.tanh, torch.exp,
 }  # fmt: skip
 
-HANDLERS: dict[object, Handler] = {
+_HANDLERS: dict[object, Handler] = {
     F.conv2d: _conv2d,
     F.max_pool2d: _max_pool2d,
     torch.max_pool2d: _max_pool2d,
@@ -239,7 +238,6 @@ HANDLERS: dict[object, Handler] = {
     F.linear: _linear,
     F.dropout: _dropout,
     F.dropout2d: _dropout,
-    stochastic_depth: _stochastic_depth,
     torch.permute: _permute,
     torch.cat: _cat,
     **dict.fromkeys((operator.add, torch.add), partial(_pair_of, torch.add, Tensor.add_)),
@@ -262,3 +260,14 @@ HANDLERS: dict[object, Handler] = {
         )
     },
 }  # fmt: skip
+
+# Of torchvision, which is not imported to know it.
+_BY_NAME: dict[str, Handler] = {
+    "torchvision.ops.stochastic_depth.stochastic_depth": _stochastic_depth
+}
+
+
+def handler_of(function: object) -> Handler | None:
+    """What makes an operation on maps of a function's call; None for a function not known."""
+    name = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', '')}"
+    return _HANDLERS.get(function, _BY_NAME.get(name))

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from captum_infomask.engines.incremental.calls import FunctionCall, function_call
-from captum_infomask.engines.incremental.handlers import HANDLERS
+from captum_infomask.engines.incremental.handlers import handler_of
 from captum_infomask.engines.incremental.known import EXPONENTIAL, Found, Known, pointwise
 from captum_infomask.engines.traced_network import Node, nodes_in
 
@@ -32,7 +32,7 @@ def recognise(node: Node, known: Known) -> Found | None:
         return None
     if isinstance(call.function, nn.Module):
         return _module(call.function, call.args[0], known)
-    handler = HANDLERS.get(call.function)
+    handler = handler_of(call.function)
     if handler is None:
         return None
     options = {key: value for key, value in call.options.items() if key != "inplace"}

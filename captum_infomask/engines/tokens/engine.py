@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask.engines.base import Call
 from captum_infomask.engines.batched import Batched
 from captum_infomask.engines.tokens.exact import check_exact

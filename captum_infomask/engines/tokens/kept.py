@@ -4,7 +4,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import ArgumentError
+from captum_infomask._errors import ArgumentError
 from captum_infomask.views.plan import Scene, ViewPlan
 
 _GROUP = 64  # regions whose masks are held at a time

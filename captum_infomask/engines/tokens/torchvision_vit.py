@@ -2,11 +2,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.vision_transformer import EncoderBlock, VisionTransformer
+
+from captum_infomask.engines.tokens.types import type_name
+
+if TYPE_CHECKING:
+    from torchvision.models.vision_transformer import VisionTransformer
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +46,7 @@ class TorchvisionTransformer:
 
 def _class_token(block: Any, tokens: Tensor) -> Tensor:
     """What the last block makes of the class token; nothing reads what it makes of the others."""
-    if type(block) is not EncoderBlock:
+    if type_name(block) != "torchvision.models.vision_transformer.EncoderBlock":
         return block(tokens)  # type: ignore[no-any-return]
     normed = block.ln_1(tokens)
     attended, _ = block.self_attention(normed[:, :1], normed, normed, need_weights=False)

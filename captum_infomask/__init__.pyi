@@ -1,0 +1,77 @@
+# The public names, by the file that each is loaded from when it is first used.
+from ._errors import ArgumentError as ArgumentError, RunStopped as RunStopped
+from .attribution import InfoMask as InfoMask
+from .comparison.compare import compare as compare
+from .comparison.localisation import max_box_acc as max_box_acc
+from .comparison.methods import default_methods as default_methods
+from .comparison.metrics.boxes import BestBoxIoU as BestBoxIoU, MaxBoxAcc as MaxBoxAcc
+from .comparison.metrics.captums import Infidelity as Infidelity, Sensitivity as Sensitivity
+from .comparison.metrics.curves import Deletion as Deletion, Insertion as Insertion
+from .comparison.metrics.localisation import (
+    AveragePrecision as AveragePrecision,
+    MaskIoU as MaskIoU,
+    PointingGame as PointingGame,
+    RelevanceMass as RelevanceMass,
+    RelevanceRank as RelevanceRank,
+)
+from .comparison.missingness import (
+    FillDisagreement as FillDisagreement,
+    fill_disagreement as fill_disagreement,
+)
+from .comparison.quantus_functions import infomask_explain_func as infomask_explain_func
+from .comparison.randomisation import (
+    RandomisationCheck as RandomisationCheck,
+    randomisation_check as randomisation_check,
+)
+from .critics.bounds import measure_bounds as measure_bounds
+from .critics.calibration import FittedTemperature as FittedTemperature
+from .critics.fit import fit_critic as fit_critic
+from .critics.fitted import FittedCritic as FittedCritic
+from .critics.temperature import fit_temperature as fit_temperature
+from .dataset_run.loaded import DatasetRun as DatasetRun, load_run as load_run
+from .dataset_run.run import run_dataset as run_dataset
+from .engines.batched import Batched as Batched
+from .engines.dropout import keep_dropout as keep_dropout
+from .engines.incremental.engine import Incremental as Incremental
+from .engines.tokens.engine import Tokens as Tokens
+from .imputers import (
+    Blur as Blur,
+    ConditionalPatches as ConditionalPatches,
+    Constant as Constant,
+    Inpaint as Inpaint,
+    LocalMean as LocalMean,
+    MarginalPatches as MarginalPatches,
+    NoisyLinear as NoisyLinear,
+    NormalNoise as NormalNoise,
+    RemoveTokens as RemoveTokens,
+    UniformNoise as UniformNoise,
+)
+from .masks import (
+    AtLeast as AtLeast,
+    Hysteresis as Hysteresis,
+    MaxFraction as MaxFraction,
+    Otsu as Otsu,
+    TopFraction as TopFraction,
+    bounding_boxes as bounding_boxes,
+    contours as contours,
+    threshold_mask as threshold_mask,
+)
+from .regions.from_boxes import from_boxes as from_boxes
+from .regions.label_maps import from_label_map as from_label_map
+from .regions.labels import from_feature_mask as from_feature_mask
+from .regions.mask_regions import from_masks as from_masks
+from .regions.run_lengths import from_run_lengths as from_run_lengths
+from .regions.superpixels import superpixels as superpixels
+from .regions.windows import grid as grid, sliding_windows as sliding_windows
+from .results import ClassMaps as ClassMaps, Comparison as Comparison, InfoMap as InfoMap
+from .scores.bounds import (
+    donsker_varadhan as donsker_varadhan,
+    log_softmax_sandwich as log_softmax_sandwich,
+)
+from .scores.information import information as information
+from .scores.metric import ConditionalMutualInformation as ConditionalMutualInformation
+from .scores.priors import estimate_prior as estimate_prior, pc_cross_entropy as pc_cross_entropy
+from .scores.sandwich import Sandwich as Sandwich
+from .views.evidence import HalfCrops as HalfCrops
+
+__version__: str

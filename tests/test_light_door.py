@@ -1,0 +1,133 @@
+# What importing the package and reading its command line cost: modules that are loaded.
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import captum_infomask
+from captum_infomask.cli import main
+from captum_infomask.comparison.methods import METHOD_NAMES
+from captum_infomask.comparison.metrics.choose import METRICS
+
+# What neither the package's import nor InfoMask's may load; captum.attr itself loads matplotlib.
+HEAVY = (
+    "torch._dynamo",
+    "torchvision",
+    "scipy",
+    "cv2",
+    "skimage",
+    "pyarrow",
+    "fsspec",
+    "torchmetrics",
+)
+REPORT = "print(*[name for name in {names!r} if name in sys.modules])"
+WITHOUT = """
+import importlib.abc, sys
+class Gone(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.split(".")[0] in ("pyarrow", "torchmetrics", "lightning_utilities"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Gone())
+"""
+
+
+def printed(code: str) -> list[str]:
+    """The lines that a fresh interpreter prints."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_the_package_loads_nothing_before_a_name_is_used() -> None:
+    names = ("torch", "numpy", "matplotlib", *HEAVY)
+    assert printed(f"import sys, captum_infomask; {REPORT.format(names=names)}") == [""]
+
+
+def test_infomask_and_infomap_load_nothing_heavy() -> None:
+    code = (
+        f"import sys; from captum_infomask import InfoMask, InfoMap; {REPORT.format(names=HEAVY)}"
+    )
+    assert printed(code) == [""]
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["run", "--help"], ["comprae", "x"]])
+def test_the_command_line_is_read_without_torch(words: list[str]) -> None:
+    code = f"""
+import contextlib, io, sys
+from captum_infomask.cli import main
+with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with contextlib.suppress(SystemExit):
+        main({words!r})
+{REPORT.format(names=("torch", "numpy", *HEAVY))}
+"""
+    assert printed(code) == [""]
+
+
+def test_every_public_name_loads() -> None:
+    for name in captum_infomask.__all__:
+        assert getattr(captum_infomask, name) is not None
+    assert set(captum_infomask.__all__) <= set(dir(captum_infomask))
+    with pytest.raises(AttributeError, match="no_such_name"):
+        captum_infomask.no_such_name  # noqa: B018
+
+
+def test_help_names_all_methods_and_metrics(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["compare", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"of: {', '.join(METHOD_NAMES)}" in told
+    assert f"of: {', '.join(METRICS)}; or all" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "extra"),
+    [
+        ("run_dataset", "pyarrow", "data"),
+        ("load_run", "pyarrow", "data"),
+        ("fit_temperature", "torchmetrics", "calibration"),
+        ("ConditionalMutualInformation", "torchmetrics", "calibration"),
+    ],
+)
+def test_a_missing_extra_is_told_with_what_installs_it(name: str, package: str, extra: str) -> None:
+    code = f"""{WITHOUT}
+try:
+    from captum_infomask import {name}
+except ImportError as error:
+    print(error.name.split('.')[0], error, sep="|")
+"""
+    ((missing, told),) = (line.split("|") for line in printed(code))
+    assert missing in (package, "lightning_utilities")
+    assert told.endswith(f"pip install 'captum-infomask[{extra}]'")
+
+
+def test_the_command_line_tells_of_a_missing_extra() -> None:
+    code = f"""{WITHOUT}
+import contextlib, io
+from captum_infomask.cli import main
+with contextlib.redirect_stderr(io.StringIO()) as told:
+    code = main(["run", "--data", "pictures", "--out", "bits"])
+print(code, told.getvalue().strip())
+"""
+    (line,) = printed(code)
+    assert line.startswith("2 captum-infomask: error: ")
+    assert line.endswith("pip install 'captum-infomask[data]'")
+
+
+def test_without_extras_maps_masks_and_comparisons_work(tmp_path: Path) -> None:
+    code = f"""{WITHOUT}
+import torch
+from captum_infomask import InfoMask, compare, threshold_mask
+layers = [torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1)]
+network = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(4, 3)).eval()
+picture = torch.rand(1, 3, 24, 24)
+maps = InfoMask(network).attribute(picture, target=1)
+print(tuple(threshold_mask(maps).shape))
+found = compare(network, picture, target=1, methods=["InfoMask", "Grad-CAM"])
+found.to_html({str(tmp_path / "page.html")!r})
+print("Grad-CAM" in found.text())
+"""
+    assert printed(code) == ["(1, 3, 24, 24)", "True"]
+    assert (tmp_path / "page.html").stat().st_size > 1000
