@@ -53,25 +53,25 @@ from .masks import (
     Otsu as Otsu,
     TopFraction as TopFraction,
     bounding_boxes as bounding_boxes,
-    contours as contours,
     threshold_mask as threshold_mask,
 )
-from .regions.from_boxes import from_boxes as from_boxes
-from .regions.label_maps import from_label_map as from_label_map
-from .regions.labels import from_feature_mask as from_feature_mask
-from .regions.mask_regions import from_masks as from_masks
-from .regions.run_lengths import from_run_lengths as from_run_lengths
+from .regions.box_regions import from_boxes as from_boxes
+from .regions.label_regions import (
+    from_feature_mask as from_feature_mask,
+    from_label_map as from_label_map,
+)
+from .regions.mask_regions import from_masks as from_masks, from_run_lengths as from_run_lengths
 from .regions.superpixels import superpixels as superpixels
 from .regions.windows import grid as grid, sliding_windows as sliding_windows
 from .results import ClassMaps as ClassMaps, Comparison as Comparison, InfoMap as InfoMap
 from .scores.bounds import (
+    Sandwich as Sandwich,
     donsker_varadhan as donsker_varadhan,
     log_softmax_sandwich as log_softmax_sandwich,
 )
 from .scores.information import information as information
-from .scores.metric import ConditionalMutualInformation as ConditionalMutualInformation
 from .scores.priors import estimate_prior as estimate_prior, pc_cross_entropy as pc_cross_entropy
-from .scores.sandwich import Sandwich as Sandwich
+from .scores.torchmetrics_metric import ConditionalMutualInformation as ConditionalMutualInformation
 from .views.evidence import HalfCrops as HalfCrops
 
 __version__: str

@@ -27,14 +27,13 @@ from captum_infomask.engines.evidence_passes import EvidencePasses
 from captum_infomask.engines.passes import Passes
 from captum_infomask.engines.prepare import check_order, check_place, prepare
 from captum_infomask.engines.untouched import modes_kept
-from captum_infomask.imputers.base import Imputer
+from captum_infomask.imputers.imputer_protocol import Imputer
 from captum_infomask.masks import Rule, check_no_rule, check_rule
 from captum_infomask.masks.clean_up import check_clean_up
-from captum_infomask.regions.base import Regions
+from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.regions.sharpening import Sharpen
 from captum_infomask.results import ClassMaps, InfoMap
-from captum_infomask.scores.accounts import Reader
-from captum_infomask.scores.classes import (
+from captum_infomask.scores.class_scores import (
     ClassScore,
     all_log_priors,
     checked_classes,
@@ -44,8 +43,9 @@ from captum_infomask.scores.contrast import Against, Contrast, EveryClass, check
 from captum_infomask.scores.groups import Groups
 from captum_infomask.scores.heads import Head
 from captum_infomask.scores.information import Prior, Score, TrainedWith, Unit
+from captum_infomask.scores.readings import Reader
 from captum_infomask.scores.targets import target_table
-from captum_infomask.views.choose import CropSizes, Reference, ViewName
+from captum_infomask.views.choose_view import CropSizes, Reference, ViewName
 from captum_infomask.views.evidence import InputSizes, Layers
 
 # What users of other methods write, and what to write here.

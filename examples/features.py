@@ -31,7 +31,7 @@ from captum_infomask.comparison.mosaic_methods import (
 )
 from captum_infomask.comparison.mosaics import MosaicRow, mosaic_experiment
 from captum_infomask.models.imagenet import efficientnet_lite0
-from captum_infomask.regions.base import Regions
+from captum_infomask.regions.region_protocol import Regions
 
 CELL = 32  # pixels of the picture per cell of the network's last feature map
 ROUNDS = 15

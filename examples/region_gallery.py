@@ -22,7 +22,7 @@ from captum_infomask import (
     superpixels,
 )
 from captum_infomask.datasets import sample_photo
-from captum_infomask.regions.base import Regions
+from captum_infomask.regions.region_protocol import Regions
 
 SIDE = 224
 METHODS = ("slic", "felzenszwalb", "quickshift", "watershed")

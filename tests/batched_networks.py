@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from captum_infomask import InfoMask, grid
 from captum_infomask.imputers import Constant
-from captum_infomask.views.plan import Scene, ViewPlan, region_pairs
+from captum_infomask.views.view_plan import Scene, ViewPlan, region_pairs
 
 
 class Block(nn.Module):

@@ -10,7 +10,7 @@ from captum.attr import ShapleyValues, ShapleyValueSampling
 from tiny import Net, two_inputs
 
 from captum_infomask import ArgumentError, InfoMask, from_feature_mask, grid, sliding_windows
-from captum_infomask.views.orders import draw_orders
+from captum_infomask.views.chain import draw_orders
 
 FILL = 0.3
 

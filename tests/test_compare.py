@@ -24,7 +24,7 @@ from captum_infomask import (
     max_box_acc,
     threshold_mask,
 )
-from captum_infomask.views.choose import ViewName
+from captum_infomask.views.choose_view import ViewName
 
 WINDOWS = {"sliding_window_shapes": (3, 4, 4), "strides": (3, 2, 2)}
 QUICK = {"metrics": []}

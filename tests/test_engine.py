@@ -7,7 +7,7 @@ from captum_infomask.engines.base import Call
 from captum_infomask.engines.batched import Batched
 from captum_infomask.engines.pixels import draw
 from captum_infomask.imputers import Constant
-from captum_infomask.views.plan import Scene, ViewPlan, region_pairs
+from captum_infomask.views.view_plan import Scene, ViewPlan, region_pairs
 
 VIEWS = ("crop", "keep", "drop")
 

@@ -19,8 +19,8 @@ from captum_infomask.imputers import (
     RandomImputer,
     UniformNoise,
 )
-from captum_infomask.views.in_place import Drop, Keep
-from captum_infomask.views.plan import Blank, Scene
+from captum_infomask.views.drop_keep import Drop, Keep
+from captum_infomask.views.view_plan import Blank, Scene
 
 # Of few digits, so that half precision does not reorder its neighbours.
 OTHERS = torch.rand(9, 3, 12, 10, generator=torch.Generator().manual_seed(11)).bfloat16().float()

@@ -9,11 +9,10 @@ from refused import refused
 
 from captum_infomask import InfoMap, InfoMask, bounding_boxes, from_feature_mask
 from captum_infomask._run_length import encode
-from captum_infomask.regions.base import Regions
-from captum_infomask.regions.from_boxes import from_boxes
-from captum_infomask.regions.label_maps import from_label_map
-from captum_infomask.regions.mask_regions import from_masks
-from captum_infomask.regions.run_lengths import from_run_lengths
+from captum_infomask.regions.box_regions import from_boxes
+from captum_infomask.regions.label_regions import from_label_map
+from captum_infomask.regions.mask_regions import from_masks, from_run_lengths
+from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.regions.stored import restore
 
 CPU = torch.device("cpu")

@@ -24,8 +24,8 @@ from captum_infomask.engines.tokens.engine import Tokens
 from captum_infomask.engines.tokens.torchvision_vit import TorchvisionTransformer
 from captum_infomask.imputers import Constant, RemoveTokens
 from captum_infomask.views.chain import Chain
-from captum_infomask.views.in_place import Drop, Keep
-from captum_infomask.views.plan import Scene, ViewPlan, all_imputed
+from captum_infomask.views.drop_keep import Drop, Keep
+from captum_infomask.views.view_plan import Scene, ViewPlan, all_imputed
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 VIEWS = {"keep": Keep(), "drop": Drop(), "chain": Chain(4, 0)}

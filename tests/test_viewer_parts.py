@@ -11,7 +11,7 @@ from page_content import label_map, windows_map
 
 from captum_infomask.comparison.localisation import mask_iou
 from captum_infomask.masks import AtLeast, MaxFraction, threshold_mask
-from captum_infomask.masks.boxes import component_boxes
+from captum_infomask.masks.outlines import component_boxes
 from captum_infomask.report.content import MapContent, PageContent, PictureContent
 from captum_infomask.report.payload import page_payload
 from captum_infomask.report.planes import shown_plane, window_steps

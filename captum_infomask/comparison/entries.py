@@ -27,7 +27,7 @@ from captum_infomask.comparison.methods import METHOD_NAMES, Method
 from captum_infomask.engines.by_default import asked_view
 from captum_infomask.engines.isolation import Isolation
 from captum_infomask.results import InfoMap
-from captum_infomask.views.choose import OF_FEATURES
+from captum_infomask.views.choose_view import OF_FEATURES
 
 MEANINGS = {
     "crop": "what a region says alone",

@@ -31,7 +31,7 @@ from captum_infomask.engines.reached import named_layer
 from captum_infomask.scores.groups import Groups
 from captum_infomask.scores.heads import HEADS, Head
 from captum_infomask.scores.information import Prior, Score, TrainedWith
-from captum_infomask.views.choose import OF_FEATURES, ViewName
+from captum_infomask.views.choose_view import OF_FEATURES, ViewName
 
 
 @dataclass(frozen=True)

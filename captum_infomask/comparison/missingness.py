@@ -24,7 +24,7 @@ from captum_infomask.report.fills import FillPanel, fills_figure
 from captum_infomask.results import InfoMap
 from captum_infomask.scores.heads import SOFTMAX_HEADS
 from captum_infomask.scores.information import NATS_PER_UNIT
-from captum_infomask.views.choose import ViewName
+from captum_infomask.views.choose_view import ViewName
 
 _IMPUTERS: dict[str, Imputer] = {
     "0": Constant(0),

@@ -14,9 +14,9 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask.engines.dropout import warn_of_mode
 from captum_infomask.engines.outputs import explained
 from captum_infomask.engines.untouched import untouched
+from captum_infomask.scores.bounds import Sandwich, sandwich_rows, softmax_head
 from captum_infomask.scores.heads import Doubt, Head
 from captum_infomask.scores.information import Prior, Score, TrainedWith, Unit
-from captum_infomask.scores.sandwich import Sandwich, sandwich_rows, softmax_head
 
 
 def measure_bounds(

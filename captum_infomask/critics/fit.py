@@ -25,11 +25,11 @@ from captum_infomask.critics.random_views import (
     check_window_shapes,
     sizes_for,
 )
-from captum_infomask.imputers.base import Imputer
-from captum_infomask.imputers.choose import choose_imputer
+from captum_infomask.imputers.constant import choose_imputer
+from captum_infomask.imputers.imputer_protocol import Imputer
 from captum_infomask.scores.heads import Doubt
 from captum_infomask.scores.information import Score
-from captum_infomask.views.choose import CropSize, check_crop_size
+from captum_infomask.views.choose_view import CropSize, check_crop_size
 
 
 def fit_critic(

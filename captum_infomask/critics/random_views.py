@@ -9,9 +9,9 @@ from torch import Tensor
 from captum_infomask._checks import describe, one_of, positive_int
 from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Shape
-from captum_infomask.imputers.base import Imputer
-from captum_infomask.regions.labels import LabelRegions
-from captum_infomask.views.plan import Scene, ViewPlan
+from captum_infomask.imputers.imputer_protocol import Imputer
+from captum_infomask.regions.label_regions import LabelRegions
+from captum_infomask.views.view_plan import Scene, ViewPlan
 
 VIEWS = ("windows", "patches", "rest", "crops")
 WHOLE, BLANK = "whole", "blank"

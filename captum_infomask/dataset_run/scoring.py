@@ -19,10 +19,10 @@ from captum_infomask.engines.copies import Copies, copies_kept
 from captum_infomask.engines.memory import is_out_of_memory
 from captum_infomask.engines.untouched import buffers_kept
 from captum_infomask.masks import bounding_boxes
-from captum_infomask.masks.run_lengths import masks_to_run_length
+from captum_infomask.masks.mask_files import masks_to_run_length
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.results import InfoMap
-from captum_infomask.scores.classes import ClassScore, choose_classes
+from captum_infomask.scores.class_scores import ClassScore, choose_classes
 from captum_infomask.scores.heads import rows_of
 
 

@@ -18,9 +18,9 @@ from captum_infomask.attribution import InfoMask
 from captum_infomask.engines.base import Engine
 from captum_infomask.engines.choose import EngineName
 from captum_infomask.masks import Rule
-from captum_infomask.regions.base import Regions
+from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.scores.groups import CheckedGroups
-from captum_infomask.views.choose import OF_FEATURES
+from captum_infomask.views.choose_view import OF_FEATURES
 
 
 @dataclass(frozen=True, eq=False)

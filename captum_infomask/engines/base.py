@@ -13,7 +13,7 @@ from captum_infomask._process import libraries_state
 from captum_infomask._random import LibraryDraws, OwnGenerators
 from captum_infomask.engines.traced import StandsAside, traced
 from captum_infomask.engines.traced_network import TracedNetwork
-from captum_infomask.views.plan import ViewPlan
+from captum_infomask.views.view_plan import ViewPlan
 
 
 @dataclass(frozen=True, eq=False)

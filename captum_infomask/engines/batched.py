@@ -33,7 +33,7 @@ from captum_infomask.engines.memory import (
 from captum_infomask.engines.outputs import changed_classes, check_output, explain
 from captum_infomask.engines.pixels import draw
 from captum_infomask.engines.traced import StandsAside
-from captum_infomask.views.plan import ViewPlan
+from captum_infomask.views.view_plan import ViewPlan
 
 _log = logging.getLogger("captum_infomask")
 

@@ -10,7 +10,7 @@ from captum_infomask._warn import said_once, warn
 from captum_infomask.engines.evidence_passes import EvidencePasses
 from captum_infomask.engines.passes import Passes
 from captum_infomask.engines.watched import UnfitError
-from captum_infomask.views.choose import ViewName
+from captum_infomask.views.choose_view import ViewName
 
 Prepare = partial[Passes | EvidencePasses]
 _Found = TypeVar("_Found")

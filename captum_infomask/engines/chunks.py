@@ -4,7 +4,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from captum_infomask.views.plan import ViewPlan
+from captum_infomask.views.view_plan import ViewPlan
 
 PICTURE = 3 * 224 * 224  # the numbers of a picture that sizes are measured in
 MOST_VIEWS_ON_CPU = 128

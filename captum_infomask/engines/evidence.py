@@ -21,10 +21,10 @@ from captum_infomask.engines.relay import relayed
 from captum_infomask.engines.traced import StandsAside
 from captum_infomask.engines.watched import Pass, UnfitError, Watched, to_run
 from captum_infomask.regions.map_cells import MapCells
-from captum_infomask.scores.accounts import Reader
 from captum_infomask.scores.information import NATS_PER_UNIT
+from captum_infomask.scores.readings import Reader
 from captum_infomask.views.evidence import Evidence, Shown
-from captum_infomask.views.plan import Scene, ViewPlan
+from captum_infomask.views.view_plan import Scene, ViewPlan
 
 # Bits that a map's sum may fall short of, as long as the path may take more points.
 _MISSING = {torch.float64: 1e-7}

@@ -14,15 +14,14 @@ from captum_infomask.engines.base import Call
 from captum_infomask.engines.evidence import CellShares, Chunk, MapPart, RunningEvidence
 from captum_infomask.engines.passes import Looks, running
 from captum_infomask.engines.reading import check_finite
-from captum_infomask.regions.base import Regions
 from captum_infomask.regions.map_cells import sums
+from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.regions.scales import Scales
 from captum_infomask.results.info_map import InfoMap
-from captum_infomask.scores.accounts import Reader, SinglePass
 from captum_infomask.scores.information import NATS_PER_UNIT, Score
-from captum_infomask.scores.readings import Reading
+from captum_infomask.scores.readings import Reader, Reading, SinglePass
 from captum_infomask.views.evidence import Evidence, shown_at
-from captum_infomask.views.plan import Scene
+from captum_infomask.views.view_plan import Scene
 
 _PAINTED = 8  # pictures at a time
 _SLIGHT_BITS, _SLIGHT_SHARE = 0.1, 0.01  # that may be missing without a word

@@ -19,9 +19,9 @@ from captum_infomask.engines.pooling import LastPooling, pools_part
 from captum_infomask.engines.recording import Recording
 from captum_infomask.engines.traced import StandsAside
 from captum_infomask.engines.traced_network import TracedNetwork
-from captum_infomask.regions.cells import cell_weights
+from captum_infomask.regions.map_cells import cell_weights
 from captum_infomask.scores.heads import widen
-from captum_infomask.views.plan import ViewPlan, whole_images
+from captum_infomask.views.view_plan import ViewPlan, whole_images
 
 _ROWS = 1024  # regions whose features go on together
 

@@ -19,12 +19,10 @@ from captum_infomask.engines.outputs import changed_classes
 from captum_infomask.engines.reading import read_views
 from captum_infomask.engines.untouched import buffers_kept
 from captum_infomask.results.info_map import InfoMap
-from captum_infomask.scores.accounts import Account, Draws, Reader, Samples, SinglePass
 from captum_infomask.scores.heads import Doubt
 from captum_infomask.scores.information import NATS_PER_UNIT, Score
-from captum_infomask.scores.readings import Reading
-from captum_infomask.views.base import View
-from captum_infomask.views.plan import Blank, Scene, ViewPlan, whole_images
+from captum_infomask.scores.readings import Account, Draws, Reader, Reading, Samples, SinglePass
+from captum_infomask.views.view_plan import Blank, Scene, View, ViewPlan, whole_images
 
 
 class Looks:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Tensors
 from captum_infomask.regions.unions import unions
-from captum_infomask.views.plan import ViewPlan
+from captum_infomask.views.view_plan import ViewPlan
 
 
 def draw(plan: ViewPlan, rows: Tensor) -> Tensors:

@@ -26,17 +26,17 @@ from captum_infomask.engines.evidence_passes import EvidencePasses
 from captum_infomask.engines.features import PooledFeatures
 from captum_infomask.engines.passes import Passes
 from captum_infomask.engines.tokens.engine import RunningTokens
-from captum_infomask.imputers.base import Imputer
-from captum_infomask.imputers.choose import choose_imputer
-from captum_infomask.regions.base import OVERLAPS, Regions
-from captum_infomask.regions.choose import choose_regions
+from captum_infomask.imputers.constant import choose_imputer
+from captum_infomask.imputers.imputer_protocol import Imputer
+from captum_infomask.regions.choose_regions import choose_regions
 from captum_infomask.regions.map_cells import over_picture
+from captum_infomask.regions.region_protocol import OVERLAPS, Regions
 from captum_infomask.regions.sharpening import Sharpen, check_sharpen, label_maps
-from captum_infomask.views.choose import CropSizes, Reference, ViewName, choose_view, draws_of
+from captum_infomask.views.choose_view import CropSizes, Reference, ViewName, choose_view, draws_of
 from captum_infomask.views.crop import Crop
 from captum_infomask.views.evidence import Evidence, InputSizes, Layers
 from captum_infomask.views.features import Features
-from captum_infomask.views.plan import Scene
+from captum_infomask.views.view_plan import Scene
 
 
 def prepare(

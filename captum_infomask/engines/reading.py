@@ -11,9 +11,8 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask.engines.base import Running
 from captum_infomask.engines.pixels import draw
 from captum_infomask.imputers.remove_tokens import Removed
-from captum_infomask.scores.accounts import Account, Reader
-from captum_infomask.scores.readings import Reading
-from captum_infomask.views.plan import ViewPlan
+from captum_infomask.scores.readings import Account, Reader, Reading
+from captum_infomask.views.view_plan import ViewPlan
 
 
 def read_views(

@@ -14,10 +14,8 @@ from torch import Tensor
 
 from captum_infomask._checks import finite_number
 from captum_infomask._types import Tensors
-from captum_infomask.imputers.base import StandIn
-from captum_infomask.imputers.checks import float_images
-from captum_infomask.imputers.draws import Draw, noise
-from captum_infomask.imputers.filled import Filled, visible_means
+from captum_infomask.imputers.imputer_protocol import Filled, StandIn, float_images, visible_means
+from captum_infomask.imputers.noise import Draw, noise
 
 if TYPE_CHECKING:
     from scipy.sparse import csc_array

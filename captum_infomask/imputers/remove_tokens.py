@@ -7,7 +7,7 @@ from torch import Tensor
 
 from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Tensors
-from captum_infomask.imputers.checks import float_images
+from captum_infomask.imputers.imputer_protocol import float_images
 
 
 @dataclass(frozen=True)

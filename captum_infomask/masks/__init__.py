@@ -1,10 +1,9 @@
 # Attributions → threshold masks, outlines and boxes.
-from captum_infomask.masks.boxes import bounding_boxes
 from captum_infomask.masks.clean_up import check_clean_up, clean_masks
-from captum_infomask.masks.contours import contours
-from captum_infomask.masks.hysteresis import Hysteresis
+from captum_infomask.masks.outlines import bounding_boxes, contours
 from captum_infomask.masks.rules import (
     AtLeast,
+    Hysteresis,
     MaxFraction,
     Otsu,
     Rule,

@@ -12,9 +12,15 @@ from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
 from captum_infomask._types import TensorOrTensors, Tensors
 from captum_infomask.masks.clean_up import check_clean_up, clean_masks
-from captum_infomask.masks.hysteresis import Hysteresis, hanging_together
 from captum_infomask.masks.planes import mask_planes
-from captum_infomask.masks.rules import MaxFraction, Rule, check_no_rule, check_rule
+from captum_infomask.masks.rules import (
+    Hysteresis,
+    MaxFraction,
+    Rule,
+    check_no_rule,
+    check_rule,
+    hanging_together,
+)
 
 
 @overload

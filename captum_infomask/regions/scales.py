@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from captum_infomask._types import Shape, Tensors
-from captum_infomask.regions.base import Regions
+from captum_infomask.regions.region_protocol import Regions
 
 
 @dataclass(frozen=True, eq=False, repr=False)

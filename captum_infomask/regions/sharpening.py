@@ -15,12 +15,11 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask._process import quiet
 from captum_infomask._random import LibraryDraws, OwnGenerators
 from captum_infomask._types import Tensors
-from captum_infomask.regions.base import Regions
-from captum_infomask.regions.choose import checked_regions
-from captum_infomask.regions.labels import LabelRegions
-from captum_infomask.regions.merging import Labels
-from captum_infomask.regions.superpixel_methods import Picture
-from captum_infomask.regions.superpixels import in_unit_range, superpixels
+from captum_infomask.regions.choose_regions import checked_regions
+from captum_infomask.regions.label_merging import Labels
+from captum_infomask.regions.label_regions import LabelRegions
+from captum_infomask.regions.region_protocol import Regions
+from captum_infomask.regions.superpixels import Picture, in_unit_range, superpixels
 
 Sharpen: TypeAlias = Literal["superpixels"] | Regions | Sequence[Regions] | Callable[[Picture], Any]
 

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from captum_infomask._types import Shape
-from captum_infomask.regions.base import Regions
-from captum_infomask.regions.boxes import BoxRegions
-from captum_infomask.regions.labels import LabelRegions
+from captum_infomask.regions.box_regions import BoxRegions
+from captum_infomask.regions.label_regions import LabelRegions
 from captum_infomask.regions.map_cells import MapCells
 from captum_infomask.regions.mask_regions import MaskRegions
+from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.regions.scales import Scales
 
 # Elements of an example. A few boxes say nothing of how large their image is, so that a file's own

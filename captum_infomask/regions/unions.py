@@ -4,7 +4,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from captum_infomask.regions.base import Regions
+from captum_infomask.regions.region_protocol import Regions
 
 _GROUP = 16  # regions whose masks are held at a time
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from captum_infomask._checks import describe, positive_int, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Shape, TensorOrTensors
-from captum_infomask.regions.boxes import BoxRegions
+from captum_infomask.regions.box_regions import BoxRegions
+from captum_infomask.regions.region_protocol import example_shapes, image_shape
 
 
 def sliding_windows(
@@ -122,26 +123,6 @@ def image_window(shape: Shape) -> tuple[Shape, Shape]:
     steps = tuple(max(1, round(size / 8)) for size in shape[1:])
     window = tuple(min(size, 2 * step) for size, step in zip(shape[1:], steps, strict=True))
     return (shape[0], *window), (shape[0], *steps)
-
-
-def example_shapes(inputs: TensorOrTensors) -> tuple[Shape, ...]:
-    """The shape of one example of each input."""
-    tensors = inputs if isinstance(inputs, tuple) else (inputs,)
-    for tensor in tensors:
-        if not isinstance(tensor, Tensor) or tensor.dim() == 0:
-            raise ArgumentError(
-                f"Expected `inputs` to be a tensor with a batch dimension, or a tuple of such "
-                f"tensors; got {describe(tensor)}."
-            )
-    return tuple(tuple(tensor.shape[1:]) for tensor in tensors)
-
-
-def image_shape(inputs: object) -> tuple[int, int, int]:
-    """(C, H, W) of images (N, C, H, W)."""
-    if not isinstance(inputs, Tensor) or inputs.dim() != 4 or not inputs.numel():
-        raise ArgumentError(f"Expected `inputs` to be images (N, C, H, W); got {describe(inputs)}.")
-    channels, height, width = inputs.shape[1:]
-    return channels, height, width
 
 
 def _product(spans: list[list[tuple[int, int]]]) -> Tensor:

@@ -16,7 +16,7 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask._files import check_input, check_output, damaged, part, read, write
 from captum_infomask._types import TensorOrTensors, Tensors
 from captum_infomask.masks import Rule, bounding_boxes, threshold_mask
-from captum_infomask.regions.base import Regions
+from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.regions.scales import Scales
 from captum_infomask.regions.sharpening import averaged
 from captum_infomask.regions.stored import restore

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from captum_infomask._checks import describe, short_repr
-from captum_infomask.regions.base import OVERLAPS, Regions
+from captum_infomask.regions.region_protocol import OVERLAPS, Regions
 from captum_infomask.scores.information import NATS_PER_UNIT
 
 _VIEWS = ("crop", "keep", "drop", "chain", "features", "evidence", "relay")

@@ -7,7 +7,7 @@ import numpy as np
 
 from captum_infomask._errors import ArgumentError
 from captum_infomask.masks import MaxFraction
-from captum_infomask.regions.labels import LabelRegions
+from captum_infomask.regions.label_regions import LabelRegions
 from captum_infomask.regions.map_cells import MapCells
 from captum_infomask.regions.scales import Scales
 from captum_infomask.report.content import RegionScores

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from captum_infomask._checks import describe, one_of
 from captum_infomask._errors import ArgumentError
-from captum_infomask.scores.classes import ClassScore
+from captum_infomask.scores.class_scores import ClassScore
 from captum_infomask.scores.heads import rows_of
 from captum_infomask.scores.information import Score
 from captum_infomask.scores.readings import Reading

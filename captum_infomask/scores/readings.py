@@ -1,11 +1,16 @@
-# Information of views or regions, and what is known of its error.
+# Information of views or regions, and what is kept of outputs until all passes are done.
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from captum_infomask.scores.heads import widen
+from captum_infomask.scores.information import NATS_PER_UNIT
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,3 +48,184 @@ class Reading:
         """Change every part in the same way."""
         parts = (getattr(self, field.name) for field in fields(self))
         return Reading(*(None if part is None else change(part) for part in parts))  # type: ignore[arg-type]
+
+
+class Reader(Protocol):
+    """How outputs are read: one class per example, or several."""
+
+    @property
+    def head(self) -> str:
+        """What the output holds."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """``bits`` or ``nats``."""
+        ...
+
+    @property
+    def has_partition(self) -> bool:
+        """Whether probabilities are made by a partition, whose mean over samples needs bounds."""
+        ...
+
+    def check(self, output: Tensor, table: Tensor | None) -> None:
+        """Refuse outputs and targets that do not fit the settings."""
+        ...
+
+    def __call__(self, output: Tensor, table: Tensor | None) -> Tensor:
+        """Information of each example, in the unit; differentiable by the output."""
+        ...
+
+    def terms(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, ...]:
+        """The same in its terms: the information, and that which is taken from it, if any is."""
+        ...
+
+    def critic(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The critic's value and log partition of each example, float64, in nats."""
+        ...
+
+
+class Account(Protocol):
+    """What is kept of a network's outputs until all passes are done: some sums per view."""
+
+    def __init__(self, reader: Reader, views: int) -> None: ...
+
+    def add(self, rows: Tensor, output: Tensor, table: Tensor | None) -> None:
+        """Read the outputs (B, ...) of some views, rows (B,)."""
+        ...
+
+    def reading(self) -> Reading:
+        """What was read of all views, (V, ...), in the unit."""
+        ...
+
+
+class SinglePass:
+    """The account of a deterministic network: one value per view.
+
+    Args:
+        reader: How outputs are read.
+        views: V, the number of views.
+    """
+
+    def __init__(self, reader: Reader, views: int) -> None:
+        self._reader, self._views = reader, views
+        self._values: Tensor | None = None
+
+    def add(self, rows: Tensor, output: Tensor, table: Tensor | None) -> None:
+        """Read some views' outputs."""
+        values = self._reader(output, table)
+        if self._values is None:
+            self._values = values.new_empty(self._views, *values.shape[1:])
+        self._values[rows] = values
+
+    def reading(self) -> Reading:
+        """i(y; v) of all views."""
+        assert self._values is not None, "a plan has at least one view"
+        return Reading(self._values)
+
+
+class Draws:
+    r"""The account of a random imputer's draws d: posteriors are averaged, not their logarithms.
+
+    .. math::
+
+        i(y; v) = \log \operatorname{mean}_d\, p(y \mid v_d) - \log \pi_y,
+
+    with the standard deviation of the draws' own values; for the head ``raw`` the plain mean. Of a
+    contrast each class's posteriors are averaged, before the difference is taken.
+
+    Args:
+        reader: How outputs are read.
+        views: V, the number of views.
+    """
+
+    def __init__(self, reader: Reader, views: int) -> None:
+        self._reader, self._views = reader, views
+        self._draws: list[Tensor] = []
+        self._filled = views
+
+    def add(self, rows: Tensor, output: Tensor, table: Tensor | None) -> None:
+        """Read some views' outputs; a draw is complete when all views have come."""
+        values = torch.stack(self._reader.terms(output, table))
+        if self._filled == self._views:
+            self._draws.append(values.new_empty(len(values), self._views, *values.shape[2:]))
+            self._filled = 0
+        self._draws[-1][:, rows] = values
+        self._filled += len(rows)
+
+    def reading(self) -> Reading:
+        """The mean over draws and their spread, which is NaN for a single draw."""
+        draws = torch.stack(self._draws, dim=1).double().unbind()
+        information = _difference([self._mean(term) for term in draws])
+        spread = torch.full_like(information, math.nan)
+        if len(self._draws) > 1:
+            spread = _difference(draws).std(0)
+        dtype = self._draws[0].dtype
+        return Reading(information.to(dtype), spread=spread.to(dtype))
+
+    def _mean(self, draws: Tensor) -> Tensor:
+        """The information of the mean posterior of draws, (D, V, ...)."""
+        if self._reader.head == "raw":
+            return draws.mean(0)
+        nats = NATS_PER_UNIT[self._reader.unit]
+        return (torch.logsumexp(draws * nats, 0) - math.log(len(draws))) / nats
+
+
+def _difference(terms: Sequence[Tensor]) -> Tensor:
+    """The first term, less the second where there is one."""
+    return terms[0] if len(terms) == 1 else terms[0] - terms[1]
+
+
+class Samples:
+    r"""The account of a stochastic network: its samples are not kept, only four sums per view.
+
+    With :math:`T_y` the critic's value, :math:`Z = \sum_k \pi_k e^{T_k}` and
+    :math:`\log S_y = T_y - \log Z`, over samples z of the network (Jensen, twice):
+
+    .. math::
+
+        E_z[T_y] - \log E_z[Z] \;\le\; E_z[\log S_y] \;\le\; \log E_z[S_y].
+
+    Args:
+        reader: How outputs are read.
+        views: V, the number of views.
+
+    Source: Qin & Kim, arXiv 1910.02629, Eq. 25 (the lower bound).
+    """
+
+    def __init__(self, reader: Reader, views: int) -> None:
+        self._reader, self._views = reader, views
+        self._dtype: torch.dtype | None = None
+
+    def add(self, rows: Tensor, output: Tensor, table: Tensor | None) -> None:
+        """Count one sample of some views."""
+        critic, log_partition = self._reader.critic(output, table)
+        if self._dtype is None:
+            self._begin(critic, widen(output).dtype)
+        log_ratio = critic - log_partition
+        self._count[rows] += 1
+        self._critic[rows] += critic
+        self._log_ratio[rows] += log_ratio
+        self._partition[rows] = torch.logaddexp(self._partition[rows], log_partition)
+        self._ratio[rows] = torch.logaddexp(self._ratio[rows], log_ratio)
+
+    def reading(self) -> Reading:
+        """The mean and its bounds; none where no partition is in it: for ``raw``, or a contrast."""
+        assert self._dtype is not None, "a plan has at least one view"
+        dtype, nats = self._dtype, NATS_PER_UNIT[self._reader.unit]
+        count, log_count = self._count, self._count.log()
+        information = self._log_ratio / count
+        reading = Reading(information)
+        if self._reader.has_partition:
+            lower = self._critic / count - (self._partition - log_count)
+            upper = self._ratio - log_count
+            # Jensen's order, which rounding may break where all samples agree.
+            reading = Reading(information, lower.minimum(information), upper.maximum(information))
+        return reading.map(lambda part: (part / nats).to(dtype))
+
+    def _begin(self, critic: Tensor, dtype: torch.dtype) -> None:
+        self._dtype = dtype
+        zeros = critic.new_zeros(self._views, *critic.shape[1:])
+        self._count, self._critic, self._log_ratio = zeros, zeros.clone(), zeros.clone()
+        self._partition = torch.full_like(zeros, -math.inf)
+        self._ratio = torch.full_like(zeros, -math.inf)

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from captum_infomask._errors import ArgumentError
-from captum_infomask.regions.base import Regions
+from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.regions.scales import Scales, scales_of
 from captum_infomask.scores.readings import Reading
-from captum_infomask.views.plan import Blank, Scene, ViewPlan, over_regions, region_pairs
+from captum_infomask.views.view_plan import Blank, Scene, ViewPlan, over_regions, region_pairs
 
 _ELSE = "Pass view='drop' or view='keep'."
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from captum_infomask._checks import describe, plain, positive_int, short_repr
 from captum_infomask._errors import ArgumentError
-from captum_infomask.views.plan import Hidden, Scene, ViewPlan
+from captum_infomask.views.view_plan import Hidden, Scene, ViewPlan
 
 Layer = nn.Module | str
 Layers = Layer | Sequence[Layer] | None

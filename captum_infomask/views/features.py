@@ -4,9 +4,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from captum_infomask._errors import ArgumentError
-from captum_infomask.regions.cells import span_channels
+from captum_infomask.regions.map_cells import span_channels
 from captum_infomask.scores.readings import Reading
-from captum_infomask.views.plan import Blank, Scene, ViewPlan, over_regions, region_pairs
+from captum_infomask.views.view_plan import Blank, Scene, ViewPlan, over_regions, region_pairs
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from torch import Tensor
 from captum_infomask import Constant
 from captum_infomask.engines.base import Call, Engine
 from captum_infomask.engines.choose import choose_engine
-from captum_infomask.regions.boxes import BoxRegions
-from captum_infomask.views.plan import Scene, ViewPlan
+from captum_infomask.regions.box_regions import BoxRegions
+from captum_infomask.views.view_plan import Scene, ViewPlan
 
 
 def with_corners(windows: BoxRegions, count: int) -> BoxRegions:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_infomask import sliding_windows
-from captum_infomask.regions.boxes import BoxRegions
+from captum_infomask.regions.box_regions import BoxRegions
 
 TARGET = 1
 

@@ -17,11 +17,10 @@ from captum_infomask import InfoMask, grid, sliding_windows
 from captum_infomask.engines import base
 from captum_infomask.engines.tokens.engine import Tokens
 from captum_infomask.imputers import Constant, RemoveTokens
-from captum_infomask.imputers.base import Imputer
-from captum_infomask.regions.base import Regions
-from captum_infomask.views.base import View
-from captum_infomask.views.in_place import Drop, Keep
-from captum_infomask.views.plan import Scene
+from captum_infomask.imputers.imputer_protocol import Imputer
+from captum_infomask.regions.region_protocol import Regions
+from captum_infomask.views.drop_keep import Drop, Keep
+from captum_infomask.views.view_plan import Scene, View
 
 CHUNK = 4  # pictures in a plain forward pass
 TARGET = 1

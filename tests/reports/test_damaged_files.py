@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from captum_infomask import ArgumentError, FittedCritic, InfoMap, InfoMask, fit_critic, grid
 from captum_infomask.comparison.coco_files import read_coco_boxes, read_coco_masks
 from captum_infomask.comparison.voc_files import read_voc_boxes
-from captum_infomask.masks.png import read_png, save_png
+from captum_infomask.masks.mask_files import read_png, save_png
 from captum_infomask.models.checkpoints import fit_state_dict, read_state_dict
 from captum_infomask.regions.mask_regions import from_masks
 

@@ -14,7 +14,7 @@ from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
 from captum_infomask.comparison.image_boxes import ImageBoxes
 from captum_infomask.comparison.localisation import checked_boxes
-from captum_infomask.masks.boxes import component_boxes
+from captum_infomask.masks.outlines import component_boxes
 
 GroundTruth: TypeAlias = (
     Tensor | ImageBoxes | Sequence[Tensor | ImageBoxes] | tuple[Tensor, int | Sequence[int]]

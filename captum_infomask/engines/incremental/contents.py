@@ -11,8 +11,8 @@ from captum_infomask.engines.incremental.boxes import Box, Table
 from captum_infomask.engines.incremental.spans import Frame, Pair, Spans, frame
 from captum_infomask.engines.pixels import draw
 from captum_infomask.engines.traced import StandsAside
-from captum_infomask.imputers.base import Pictures
-from captum_infomask.views.plan import ViewPlan
+from captum_infomask.imputers.imputer_protocol import Pictures
+from captum_infomask.views.view_plan import ViewPlan
 
 _MASKS_AT_ONCE = 64
 

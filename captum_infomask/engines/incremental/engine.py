@@ -22,7 +22,7 @@ from captum_infomask.engines.incremental.work import Work
 from captum_infomask.engines.memory import keep_freed_blocks
 from captum_infomask.engines.pixels import draw
 from captum_infomask.engines.traced import StandsAside, folded
-from captum_infomask.views.plan import ViewPlan
+from captum_infomask.views.view_plan import ViewPlan
 
 _log = logging.getLogger("captum_infomask")
 

@@ -16,7 +16,7 @@ from captum_infomask.engines.incremental.costs import CostModel, Lengths
 from captum_infomask.engines.incremental.network import BoxNetwork
 from captum_infomask.engines.incremental.spans import Spans
 from captum_infomask.engines.traced_network import Node
-from captum_infomask.views.plan import Orders
+from captum_infomask.views.view_plan import Orders
 
 # A chunk has at most this many views, and in no map more bytes than these: measured with one CPU
 # thread (docs/results/speed.md), a guess elsewhere. Bases that views change, one for each order of

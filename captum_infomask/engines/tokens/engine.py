@@ -15,7 +15,7 @@ from captum_infomask.engines.tokens.kept import check_pictures, kept_patches
 from captum_infomask.engines.tokens.transformers import Transformer, patch_size, transformer_of
 from captum_infomask.engines.traced import StandsAside
 from captum_infomask.imputers.remove_tokens import Removed
-from captum_infomask.views.plan import Blank, ViewPlan
+from captum_infomask.views.view_plan import Blank, ViewPlan
 
 # A chunk's size in tokens: measured with one CPU thread on ViT-B/16 (docs/tokens.md); a guess
 # elsewhere.

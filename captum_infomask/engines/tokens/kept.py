@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from captum_infomask._errors import ArgumentError
-from captum_infomask.views.plan import Scene, ViewPlan
+from captum_infomask.views.view_plan import Scene, ViewPlan
 
 _GROUP = 64  # regions whose masks are held at a time
 

@@ -24,7 +24,7 @@ from captum_infomask import (
     Sensitivity,
 )
 from captum_infomask.comparison.metrics.base import Sample
-from captum_infomask.imputers.base import Imputer
+from captum_infomask.imputers.imputer_protocol import Imputer
 
 from .cases import Case, Method, Subject
 from .clutter import clutter, normalised

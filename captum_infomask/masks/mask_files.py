@@ -1,10 +1,10 @@
-# Attributions ↔ 16-bit grey PNG files that keep their unit.
+# Attributions and masks in files: 16-bit PNG with the unit, COCO's run lengths.
 from __future__ import annotations
 
 import json
 import math
 from os import PathLike
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from captum_infomask._checks import describe, finite_number, one_of, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import check_input, output_file
 from captum_infomask._process import refused
+from captum_infomask._run_length import encode
+from captum_infomask._types import TensorOrTensors
+from captum_infomask.masks.planes import mask_planes
 
 _KEY = "captum_infomask"
 _FORMAT = "grey level × scale + offset"
@@ -47,7 +50,7 @@ def save_png(
     Example:
         >>> import tempfile, torch
         >>> from pathlib import Path
-        >>> from captum_infomask.masks.png import read_png, save_png
+        >>> from captum_infomask.masks.mask_files import read_png, save_png
         >>> bits = torch.tensor([[[[-1.0, 0.0, 6.5]]]])
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save_png(bits, Path(folder, "bits.png"))
@@ -86,7 +89,7 @@ def read_png(path: str | PathLike[str], *, unit: Literal["bits", "nats"] = "bits
     Example:
         >>> import tempfile, torch
         >>> from pathlib import Path
-        >>> from captum_infomask.masks.png import read_png, save_png
+        >>> from captum_infomask.masks.mask_files import read_png, save_png
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save_png(torch.ones(1, 3, 2, 2), Path(folder, "bits.png"))
         ...     read_png(Path(folder, "bits.png"))
@@ -161,3 +164,28 @@ def _plane(attributions: object) -> np.ndarray:
             "attributions.sum(1, keepdim=True) adds them."
         )
     return attributions[0, 0].detach().double().cpu().numpy()
+
+
+def masks_to_run_length(masks: TensorOrTensors) -> list[dict[str, Any]]:
+    """Masks of images as COCO's compressed run lengths, one per example.
+
+    A pixel counts if any channel has it.
+
+    Args:
+        masks: Boolean (N, C, H, W), a tensor or a 1-tuple of one.
+
+    Returns:
+        For each example ``{"size": [H, W], "counts": str}``, ready for JSON and for pycocotools.
+
+    Raises:
+        ArgumentError: ``masks`` is not boolean or has another shape.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask.masks.mask_files import masks_to_run_length
+        >>> masks_to_run_length(torch.tensor([[[[False, True], [True, True]]]]))
+        [{'size': [2, 2], 'counts': '13'}]
+
+    Source: the form of COCO's annotations (Lin et al., ECCV 2014).
+    """
+    return [encode(torch.from_numpy(plane)) for plane in mask_planes(masks)]

@@ -10,10 +10,10 @@ from torch import Tensor
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
 from captum_infomask._types import TensorOrTensors, Tensors
-from captum_infomask.regions.base import Regions
-from captum_infomask.regions.labels import from_feature_mask
+from captum_infomask.regions.label_regions import from_feature_mask
+from captum_infomask.regions.region_protocol import Regions, example_shapes
 from captum_infomask.regions.scales import Scales
-from captum_infomask.regions.windows import default_windows, example_shapes, sliding_windows
+from captum_infomask.regions.windows import default_windows, sliding_windows
 
 
 def choose_regions(

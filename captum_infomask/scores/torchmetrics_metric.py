@@ -1,4 +1,4 @@
-# The information between a network's outputs and the labels, as a torchmetrics metric.
+# Conditional mutual information as a torchmetrics metric.
 from __future__ import annotations
 
 import hashlib
@@ -11,9 +11,9 @@ from torchmetrics import Metric
 
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
+from captum_infomask.scores.bounds import softmax_head
 from captum_infomask.scores.heads import Head
 from captum_infomask.scores.information import Prior, Score, TrainedWith, Unit
-from captum_infomask.scores.sandwich import softmax_head
 
 
 class ConditionalMutualInformation(Metric):

@@ -1,10 +1,10 @@
-# The views that leave the picture's frame as it is: keep and drop.
+# The views that leave regions in place: `drop` and `keep`.
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from captum_infomask.scores.readings import Reading
-from captum_infomask.views.plan import (
+from captum_infomask.views.view_plan import (
     Blank,
     Scene,
     ViewPlan,

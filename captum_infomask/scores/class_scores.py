@@ -1,4 +1,4 @@
-# Information about several classes from the same outputs.
+# Which classes are scored: targets, all of them, or the likeliest.
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,15 +1,15 @@
-# A view is a description, not pixels: which image, which region, what is hidden, what is cut out.
+# What the network is shown of a view: base images, regions, boxes; no pixels.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from captum_infomask._types import Tensors
-from captum_infomask.imputers.base import StandIn
-from captum_infomask.regions.base import Regions
+from captum_infomask.imputers.imputer_protocol import StandIn
+from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.scores.readings import Reading
 
 Hidden = Literal["nothing", "everything", "region", "rest", "later", "features"]
@@ -144,3 +144,47 @@ def region_pairs(scene: Scene) -> tuple[Tensor, Tensor]:
     """Every (image, region) that is present, images running fastest: long (V,), long (V,)."""
     regions, images = scene.regions.present(len(scene.inputs[0])).T.nonzero(as_tuple=True)
     return images, regions
+
+
+class View(Protocol):
+    """What the network is shown to score one region, and how its answers become information."""
+
+    @property
+    def name(self) -> str:
+        """The view's name, as users write it."""
+        ...
+
+    @property
+    def n_samples(self) -> int | None:
+        """Orders, or samples of a stochastic network; None for a single pass."""
+        ...
+
+    @property
+    def over_orders(self) -> bool:
+        """Whether ``n_samples`` counts orders, each step of which is one pass."""
+        ...
+
+    def check(self, scene: Scene) -> None:
+        """Refuse scenes that the view cannot be used on; the error says which view to pass."""
+        ...
+
+    def plan(self, scene: Scene) -> ViewPlan:
+        """One view for every region that is present."""
+        ...
+
+    def blank(self, scene: Scene) -> Blank | None:
+        """The all-imputed views that information is counted from, if it is."""
+        ...
+
+    def information(
+        self, plan: ViewPlan, shown: Reading, total: Reading, blank: Reading | None
+    ) -> Reading:
+        """Information of each region, (n, R); NaN where an image does not have the region.
+
+        Args:
+            plan: What ``plan`` gave.
+            shown: i(y; view) of the plan's views, (V,).
+            total: i(y; x) of the whole images, (n,).
+            blank: i(y; all-imputed view), (n, R), where ``blank`` gives any.
+        """
+        ...

@@ -1,4 +1,4 @@
-# Label maps made connected, and brought down to a wanted number of regions.
+# Label maps: their parts, and small ones joined to their neighbours.
 from __future__ import annotations
 
 import heapq

@@ -1,4 +1,4 @@
-# Which view an attribute call means, and whether its options go with it.
+# Which view an attribute call means.
 from __future__ import annotations
 
 from typing import Any, Literal, get_args
@@ -6,13 +6,13 @@ from typing import Any, Literal, get_args
 from captum_infomask._checks import describe, finite_number, one_of, plain, positive_int, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Baselines
-from captum_infomask.imputers.base import Imputer, RandomImputer
-from captum_infomask.views.base import View
+from captum_infomask.imputers.imputer_protocol import Imputer, RandomImputer
 from captum_infomask.views.chain import Chain
 from captum_infomask.views.crop import Crop
+from captum_infomask.views.drop_keep import Drop, Keep
 from captum_infomask.views.evidence import Evidence
 from captum_infomask.views.features import Features
-from captum_infomask.views.in_place import Drop, Keep
+from captum_infomask.views.view_plan import View
 
 ViewName = Literal["crop", "keep", "drop", "chain", "features", "evidence", "relay"]
 OF_FEATURES = ("evidence", "relay")

@@ -6,7 +6,9 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from captum_infomask._types import Shape, Tensors
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
+from captum_infomask._types import Shape, TensorOrTensors, Tensors
 
 Overlap = str
 OVERLAPS = ("mean", "mixture", "max")
@@ -74,3 +76,23 @@ class Regions(Protocol):
     def state(self) -> dict[str, Tensor]:
         """Tensors from which ``regions.stored.restore`` makes the same regions again."""
         ...
+
+
+def example_shapes(inputs: TensorOrTensors) -> tuple[Shape, ...]:
+    """The shape of one example of each input."""
+    tensors = inputs if isinstance(inputs, tuple) else (inputs,)
+    for tensor in tensors:
+        if not isinstance(tensor, Tensor) or tensor.dim() == 0:
+            raise ArgumentError(
+                f"Expected `inputs` to be a tensor with a batch dimension, or a tuple of such "
+                f"tensors; got {describe(tensor)}."
+            )
+    return tuple(tuple(tensor.shape[1:]) for tensor in tensors)
+
+
+def image_shape(inputs: object) -> tuple[int, int, int]:
+    """(C, H, W) of images (N, C, H, W)."""
+    if not isinstance(inputs, Tensor) or inputs.dim() != 4 or not inputs.numel():
+        raise ArgumentError(f"Expected `inputs` to be images (N, C, H, W); got {describe(inputs)}.")
+    channels, height, width = inputs.shape[1:]
+    return channels, height, width

@@ -1,0 +1,149 @@
+# What every imputer can do, what it checks, and pictures with hidden parts filled in.
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from captum_infomask._checks import random_seed, short_repr
+from captum_infomask._errors import ArgumentError
+from captum_infomask._types import Tensors
+
+
+class StandIn(Protocol):
+    """An imputer made ready for one batch of inputs."""
+
+    def __call__(self, images: Tensor, hidden: tuple[Tensor | None, ...]) -> Tensors:
+        """Values that stand in for what some views hide.
+
+        Args:
+            images: The views' images, long (V,), on the device of the inputs.
+            hidden: Per input, bool tensors that broadcast to ``(V, *shape)``: what each view
+                hides; None where it hides nothing of that input.
+
+        Returns:
+            Per input, a tensor that broadcasts to ``(V, *shape)``. Only its hidden elements are
+            used.
+        """
+        ...
+
+
+@runtime_checkable
+class Imputer(Protocol):
+    """What stands in for hidden pixels; settings only, no tensors of any batch."""
+
+    def prepare(self, inputs: Tensors) -> StandIn:
+        """Check the inputs, do the work that all views share, and return the stand-in."""
+        ...
+
+
+@runtime_checkable
+class RandomImputer(Imputer, Protocol):
+    """A family of imputers, one for each draw of what stands in; engines average over draws.
+
+    Used as a plain imputer it is the first draw of seed 0. What stands in depends on the seed, the
+    index, the image and what is hidden of it; not on the other images of a batch, nor on chunks.
+    """
+
+    def draw(self, seed: int, index: int) -> Imputer:
+        """The imputer of one draw, the same each time.
+
+        Args:
+            seed: Of a series of draws.
+            index: Of the draw in its series, from 0.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """The stand-in of imputers whose values do not depend on what is hidden.
+
+    Attributes:
+        pictures: Per input, a tensor (n or 1, ...) that broadcasts to the input.
+    """
+
+    pictures: Tensors
+
+    def __call__(self, images: Tensor, hidden: tuple[Tensor | None, ...]) -> Tensors:
+        """Each view's own picture."""
+        return tuple(p[images] if len(p) > 1 else p for p in self.pictures)
+
+
+def float_images(imputer: str, inputs: Tensors) -> None:
+    """Refuse inputs that are no floating-point images (N, C, H, W)."""
+    for x in inputs:
+        if x.dim() != 4 or not x.dtype.is_floating_point:
+            raise ArgumentError(
+                f"Expected floating-point images (N, C, H, W) for the imputer {imputer}; got "
+                f"inputs of shape {tuple(x.shape)} and dtype {x.dtype}."
+            )
+
+
+def float_inputs(imputer: str, inputs: Tensors) -> None:
+    """Refuse inputs that are not floating-point; their shape may be any."""
+    for x in inputs:
+        if not x.dtype.is_floating_point:
+            raise ArgumentError(
+                f"Expected floating-point inputs for the imputer {imputer}; got inputs of shape "
+                f"{tuple(x.shape)} and dtype {x.dtype}."
+            )
+
+
+def draw_number(seed: object, index: object) -> tuple[int, int]:
+    """Return the seed of a series of draws and the number of one of them."""
+    if not isinstance(index, numbers.Integral) or isinstance(index, bool) or index < 0:
+        raise ArgumentError(
+            f"Expected `index` to be an integer of at least 0; got {short_repr(index)}."
+        )
+    return random_seed(seed), int(index)
+
+
+@dataclass(frozen=True, eq=False)
+class Filled:
+    """Each view's picture, its hidden pixels filled in from the visible ones.
+
+    Attributes:
+        inputs: Floating-point images (n, C, H, W).
+        fill: From pictures (V, C, H, W), in float32 or float64, and what is hidden of them, bool
+            (V, 1 or C, H, W), to filled pictures (V, C, H, W).
+    """
+
+    inputs: Tensors
+    fill: Callable[[Tensor, Tensor], Tensor]
+
+    def __call__(self, images: Tensor, hidden: tuple[Tensor | None, ...]) -> Tensors:
+        """Each view's own picture, filled in."""
+        return tuple(
+            # Nothing of this input is hidden, so that any values of its shape will do.
+            x[:1] if mask is None else self._filled(x.detach()[images], mask)
+            for x, mask in zip(self.inputs, hidden, strict=True)
+        )
+
+    def _filled(self, pictures: Tensor, mask: Tensor) -> Tensor:
+        mask = mask.expand(len(pictures), -1, *pictures.shape[2:])
+        return self.fill(wide(pictures), mask).to(pictures)
+
+
+def wide(x: Tensor) -> Tensor:
+    """The same values in float32 at least: half precision is too coarse for sums."""
+    return x if x.dtype.itemsize >= 4 else x.float()
+
+
+def visible_means(pictures: Tensor, hidden: Tensor) -> Tensor:
+    """Mean of each channel's visible pixels, of all its pixels where none is visible.
+
+    Args:
+        pictures: (V, C, H, W).
+        hidden: Bool (V, 1 or C, H, W).
+
+    Returns:
+        (V, C, 1, 1).
+    """
+    visible = ~hidden | hidden.all(-1, keepdim=True).all(-2, keepdim=True)
+    count = visible.sum((2, 3), keepdim=True)
+    return torch.where(visible, pictures, 0).sum((2, 3), keepdim=True) / count

@@ -1,0 +1,221 @@
+# Imputers that fill in what lies around: blurred, averaged or painted on.
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from captum_infomask._checks import finite_number, one_of, positive_int
+from captum_infomask._errors import ArgumentError
+from captum_infomask._types import Tensors
+from captum_infomask.imputers.imputer_protocol import (
+    Filled,
+    Pictures,
+    float_images,
+    visible_means,
+    wide,
+)
+
+
+@dataclass(frozen=True)
+class Blur:
+    """Hidden pixels take the values of a Gaussian-blurred copy of the picture.
+
+    Args:
+        sigma: Standard deviation in pixels; a sixteenth of the shorter side if None.
+
+    Raises:
+        ArgumentError: ``sigma`` is not above 0; when used: the inputs are no floating-point images.
+
+    Example:
+        >>> from captum_infomask import Blur, InfoMask
+        >>> import torch
+        >>> infomask = InfoMask(lambda x: 2 + x.flatten(1)[:, :2])
+        >>> infomask.attribute(torch.rand(1, 1, 8, 8), target=0, view="drop", imputer=Blur(2)).shape
+        torch.Size([1, 1, 8, 8])
+    """
+
+    sigma: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.sigma is not None:
+            finite_number("sigma", self.sigma, above=0)
+
+    def prepare(self, inputs: Tensors) -> Pictures:
+        """Blur every image once."""
+        float_images("Blur", inputs)
+        return Pictures(tuple(self._blurred(x) for x in inputs))
+
+    def _blurred(self, x: Tensor) -> Tensor:
+        from torchvision.transforms.v2.functional import gaussian_blur
+
+        height, width = x.shape[2:]
+        sigma = self.sigma or min(height, width) / 16
+        blurred = wide(x.detach())
+        # One dimension at a time: the same Gaussian at a fraction of the two-dimensional kernel's
+        # cost.
+        for size, along in ((height, 1), (width, 0)):
+            taps = 2 * min(round(4 * sigma), size - 1) + 1
+            kernel = [taps, 1] if along == 0 else [1, taps]
+            blurred = gaussian_blur(blurred, kernel, [sigma, sigma])
+        return blurred.to(x.dtype)
+
+
+_FAR = 1e-3  # the weight of the mean of all visible pixels, beside a Gaussian's whole weight of 1
+
+
+@dataclass(frozen=True)
+class LocalMean:
+    r"""Hidden pixels take the mean of the visible pixels around them, weighted by a Gaussian.
+
+    .. math::
+
+        \hat x_p = \frac{\sum_{q \notin R} g(p - q)\, x_q + \epsilon\, \bar x}
+                        {\sum_{q \notin R} g(p - q) + \epsilon},
+
+    with g the normal density of standard deviation ``sigma`` and :math:`\bar x` the channel's mean
+    over all visible pixels, to which values go over smoothly where next to none are near
+    (:math:`\epsilon` = 0.001). Where a whole channel is hidden, its mean stands in. Blur differs:
+    it mixes the hidden pixels themselves in, so that a part of what they say stays in the picture.
+
+    Args:
+        sigma: Standard deviation in pixels; a sixteenth of the shorter side if None.
+
+    Raises:
+        ArgumentError: ``sigma`` is not above 0; when used: the inputs are no floating-point images.
+
+    Example:
+        >>> from captum_infomask.imputers import LocalMean
+        >>> import torch
+        >>> x = torch.tensor([1.0, 2.0, 9.0, 4.0, 5.0]).reshape(1, 1, 1, 5)
+        >>> stand_in = LocalMean(sigma=1).prepare((x,))
+        >>> (filled,) = stand_in(torch.tensor([0]), (x == 9,))
+        >>> round(filled[0, 0, 0, 2].item(), 4)
+        3.0
+
+    Source: normalised convolution, Knutsson & Westin, CVPR 1993.
+    """
+
+    sigma: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.sigma is not None:
+            finite_number("sigma", self.sigma, above=0)
+
+    def prepare(self, inputs: Tensors) -> Filled:
+        """Check that the inputs are images."""
+        float_images("LocalMean", inputs)
+        return Filled(inputs, partial(_with_means, self.sigma))
+
+
+def _with_means(sigma: float | None, pictures: Tensor, hidden: Tensor) -> Tensor:
+    height, width = pictures.shape[2:]
+    sigma = sigma or min(height, width) / 16
+    down, across = (_densities(size, sigma, pictures) for size in (height, width))
+    # Differences from the mean are smaller than the values, and so their sums are more precise.
+    middle = visible_means(pictures, hidden)
+    differences = torch.where(hidden, 0, pictures - middle)
+    weights = down @ (~hidden).to(pictures) @ across
+    return middle + down @ differences @ across / (weights + _FAR)
+
+
+def _densities(size: int, sigma: float, like: Tensor) -> Tensor:
+    """The normal density between any two of ``size`` places, (size, size)."""
+    place = torch.arange(size, dtype=like.dtype, device=like.device)
+    distances = (place[:, None] - place) / sigma
+    return (-0.5 * distances.square()).exp() / (sigma * math.sqrt(2 * math.pi))
+
+
+InpaintMethod = Literal["telea", "navier_stokes"]
+_LARGEST_RADIUS = 100  # OpenCV would silently take it for any larger one
+
+
+@dataclass(frozen=True)
+class Inpaint:
+    """Hidden pixels are painted inwards from the region's border, by OpenCV.
+
+    OpenCV's terms have the size of 8-bit grey levels. So each channel's visible values are scaled
+    to 0–255, painted in 32-bit floats without rounding to whole levels, held to 0–255 as 8-bit
+    pictures are, and scaled back: pictures of any range and number of channels come out alike, and
+    none of float32's precision is lost. Where a whole channel is hidden, its mean stands in. The
+    work is done on the CPU, one region's surroundings at a time.
+
+    Args:
+        method: ``telea`` (fast marching) or ``navier_stokes`` (isophotes carried on as a flow).
+        radius: How far around a pixel its new value is gathered from, in pixels, at most 100.
+
+    Raises:
+        ArgumentError: A setting is wrong; when used: the inputs are no floating-point images.
+
+    Example:
+        >>> from captum_infomask.imputers import Inpaint
+        >>> import torch
+        >>> x = torch.linspace(0, 1, 8).expand(1, 3, 8, 8).contiguous()
+        >>> hidden = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
+        >>> hidden[..., 2:5, 2:5] = True
+        >>> (filled,) = Inpaint("navier_stokes").prepare((x,))(torch.tensor([0]), (hidden,))
+        >>> filled.shape
+        torch.Size([1, 3, 8, 8])
+
+    Source: Telea, "An Image Inpainting Technique Based on the Fast Marching Method", Journal of
+    Graphics Tools 9(1), 2004; Bertalmio, Bertozzi & Sapiro, "Navier-Stokes, Fluid Dynamics, and
+    Image and Video Inpainting", CVPR 2001; both as in OpenCV's ``cv2.inpaint``.
+    """
+
+    method: InpaintMethod = "telea"
+    radius: int = 3
+
+    def __post_init__(self) -> None:
+        one_of("method", self.method, get_args(InpaintMethod))
+        if positive_int("radius", self.radius) > _LARGEST_RADIUS:
+            raise ArgumentError(
+                f"Expected `radius` of at most {_LARGEST_RADIUS} pixels, OpenCV's largest; got "
+                f"{self.radius}."
+            )
+
+    def prepare(self, inputs: Tensors) -> Filled:
+        """Check that the inputs are images."""
+        float_images("Inpaint", inputs)
+        return Filled(inputs, partial(_with_paint, self.method, self.radius))
+
+
+def _with_paint(method: InpaintMethod, radius: int, pictures: Tensor, hidden: Tensor) -> Tensor:
+    means = visible_means(pictures, hidden).cpu()
+    values = pictures.cpu().to(torch.float32, copy=True).numpy()
+    masks = hidden.cpu().expand(pictures.shape).numpy()
+    for view, channel in np.ndindex(*values.shape[:2]):
+        plane, mask = values[view, channel], masks[view, channel]
+        if mask.all():
+            plane[:] = float(means[view, channel])
+        elif mask.any():
+            _paint(plane, mask, method, radius)
+    return torch.from_numpy(values).to(pictures.device)
+
+
+def _paint(
+    plane: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_], method: InpaintMethod, r: int
+) -> None:
+    """Paint over the hidden pixels of a channel in place."""
+    import cv2
+
+    visible = plane[~mask]
+    low, high = visible.min(), visible.max()
+    if low == high:
+        plane[mask] = low
+        return
+    # What lies further off than this does not change the result by one bit.
+    rows, columns = (
+        slice(max(int(places[0]) - r - 2, 0), int(places[-1]) + r + 3)
+        for places in (np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0)))
+    )
+    near, hole = plane[rows, columns], mask[rows, columns]
+    levels = (np.where(hole, low, near) - low) * (255 / (high - low))
+    flag = {"telea": cv2.INPAINT_TELEA, "navier_stokes": cv2.INPAINT_NS}[method]
+    painted = cv2.inpaint(levels.astype(np.float32), hole.astype(np.uint8), r, flag)
+    near[hole] = painted[hole].clip(0, 255) * ((high - low) / 255) + low
