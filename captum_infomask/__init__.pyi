@@ -32,8 +32,8 @@ from .dataset_run.loaded import DatasetRun as DatasetRun, load_run as load_run
 from .dataset_run.run import run_dataset as run_dataset
 from .engines.batched import Batched as Batched
 from .engines.dropout import keep_dropout as keep_dropout
-from .engines.incremental.engine import Incremental as Incremental
-from .engines.tokens.engine import Tokens as Tokens
+from .engines.incremental.incremental_engine import Incremental as Incremental
+from .engines.tokens.tokens_engine import Tokens as Tokens
 from .imputers import (
     Blur as Blur,
     ConditionalPatches as ConditionalPatches,

@@ -20,9 +20,9 @@ from captum_infomask._types import (
     Target,
     TensorOrTensors,
 )
-from captum_infomask.engines.base import Engine
 from captum_infomask.engines.by_default import CHEAPEST, FINEST, asked_view, of_view
-from captum_infomask.engines.choose import EngineName
+from captum_infomask.engines.choose_engine import EngineName
+from captum_infomask.engines.engine_protocol import Engine
 from captum_infomask.engines.evidence_passes import EvidencePasses
 from captum_infomask.engines.passes import Passes
 from captum_infomask.engines.prepare import check_order, check_place, prepare

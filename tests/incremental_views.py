@@ -1,7 +1,7 @@
 # What the incremental engine gives for the views of a plan, and what the network itself gives.
 import torch
 
-from captum_infomask.engines.incremental.engine import Incremental
+from captum_infomask.engines.incremental.incremental_engine import Incremental
 from captum_infomask.engines.pixels import draw
 from captum_infomask.engines.prepare import prepare
 

@@ -11,9 +11,9 @@ from tiny import images
 from torch import Tensor
 
 from captum_infomask import ArgumentError
-from captum_infomask.engines import chunks
-from captum_infomask.engines.base import Call
+from captum_infomask.engines import memory as chunks
 from captum_infomask.engines.batched import Batched
+from captum_infomask.engines.engine_protocol import Call
 from captum_infomask.engines.memory import is_out_of_memory
 
 

@@ -53,8 +53,8 @@ from captum_infomask import (
     sliding_windows,
     superpixels,
 )
-from captum_infomask.engines import batched, copies
-from captum_infomask.engines.agreement import roundings
+from captum_infomask.engines import batched, verified_copy as copies
+from captum_infomask.engines.verified_copy import roundings
 
 DEVICE = torch.device(os.environ.get("TEST_DEVICE", "cuda"))
 ON_GPU = DEVICE.type == "cuda"

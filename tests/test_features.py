@@ -28,10 +28,10 @@ from captum_infomask import (
     sliding_windows,
     superpixels,
 )
-from captum_infomask.engines.after_pooling import after_pooling
+from captum_infomask.engines.pixels import unions
+from captum_infomask.engines.pooled_features import after_pooling
 from captum_infomask.models.two_digits import load_two_digit_network
 from captum_infomask.regions.scales import Scales
-from captum_infomask.regions.unions import unions
 
 PRIOR = [0.1, 0.2, 0.3, 0.15, 0.25]
 

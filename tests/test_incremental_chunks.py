@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from captum_infomask.engines.incremental.chunks import chunks_of
-from captum_infomask.engines.incremental.costs import CostModel
+from captum_infomask.engines.incremental.views_in_chunks import CostModel, chunks_of
 
 
 def cost_model(steps=4, fixed=1e4):

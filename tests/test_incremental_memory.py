@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from captum_infomask import InfoMask
-from captum_infomask.engines.incremental.engine import Incremental
+from captum_infomask.engines.incremental.incremental_engine import Incremental
 
 
 class Activations(TorchDispatchMode):

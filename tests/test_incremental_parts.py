@@ -7,15 +7,17 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch.nn import functional as F
 
-from captum_infomask.engines.incremental.boxes import Box, Table, window_of
-from captum_infomask.engines.incremental.pools import average_pool
-from captum_infomask.engines.incremental.spans import (
+from captum_infomask.engines.incremental.boxes import (
+    Box,
     Frame,
     Shape,
+    Table,
     frame,
     through_window,
     union,
+    window_of,
 )
+from captum_infomask.engines.incremental.windowed_operations import average_pool
 
 QUICK = settings(max_examples=60, deadline=None)
 

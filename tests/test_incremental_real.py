@@ -13,7 +13,7 @@ from torchvision import models
 from torchvision.models.vgg import cfgs, make_layers
 
 from captum_infomask import from_boxes
-from captum_infomask.engines.incremental.engine import Incremental
+from captum_infomask.engines.incremental.incremental_engine import Incremental
 
 pytestmark = pytest.mark.slow
 

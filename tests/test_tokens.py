@@ -18,10 +18,10 @@ from tiny_vits import (
 from torch import nn
 
 from captum_infomask import InfoMask, from_feature_mask, grid, sliding_windows
-from captum_infomask.engines.base import Call
-from captum_infomask.engines.tokens import engine as token_engine
-from captum_infomask.engines.tokens.engine import Tokens
-from captum_infomask.engines.tokens.torchvision_vit import TorchvisionTransformer
+from captum_infomask.engines.engine_protocol import Call
+from captum_infomask.engines.tokens import tokens_engine as token_engine
+from captum_infomask.engines.tokens.tokens_engine import Tokens
+from captum_infomask.engines.tokens.transformers import TorchvisionTransformer
 from captum_infomask.imputers import Constant, RemoveTokens
 from captum_infomask.views.chain import Chain
 from captum_infomask.views.drop_keep import Drop, Keep

@@ -7,10 +7,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from captum_infomask import from_boxes
-from captum_infomask.engines.incremental.convolution import Convolution
-from captum_infomask.engines.incremental.engine import Incremental
-from captum_infomask.engines.incremental.spans import Shape
-from captum_infomask.engines.incremental.winograd import Winograd, suits, wins
+from captum_infomask.engines.incremental.boxes import Shape
+from captum_infomask.engines.incremental.incremental_engine import Incremental
+from captum_infomask.engines.incremental.windowed_operations import (
+    Convolution,
+    Winograd,
+    suits,
+    wins,
+)
 
 
 @pytest.mark.parametrize("height", [1, 2, 3, 4, 5, 7, 8, 13])

@@ -12,8 +12,8 @@ from captum_infomask._checks import positive_int
 from captum_infomask._errors import ArgumentError
 from captum_infomask.critics.fit_loaders import Pictures, seed_of
 from captum_infomask.critics.random_views import RandomViews
-from captum_infomask.engines.base import Call
 from captum_infomask.engines.batched import Batched
+from captum_infomask.engines.engine_protocol import Call
 from captum_infomask.views.view_plan import ViewPlan
 
 _PICTURES, _CHUNK = 512, 64  # held-out pictures at most, and how many at a time

@@ -40,8 +40,8 @@ from captum_infomask.dataset_run.shards import (
     shards_done,
     stops_without_space,
 )
-from captum_infomask.engines.chunks import WORTH_A_COPY, default_views
 from captum_infomask.engines.evidence_passes import SHORT
+from captum_infomask.engines.memory import WORTH_A_COPY, default_views
 from captum_infomask.masks import MaxFraction, Rule
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.regions.windows import sliding_windows

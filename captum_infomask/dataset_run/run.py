@@ -28,8 +28,8 @@ from captum_infomask.dataset_run.planning import begin, checked_folder, end, pla
 from captum_infomask.dataset_run.progress import Progress
 from captum_infomask.dataset_run.settings import RunSettings, score_options
 from captum_infomask.dataset_run.survey import survey
-from captum_infomask.engines.base import Engine
-from captum_infomask.engines.choose import EngineName
+from captum_infomask.engines.choose_engine import EngineName
+from captum_infomask.engines.engine_protocol import Engine
 from captum_infomask.masks import Rule, check_rule
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.scores.groups import Groups

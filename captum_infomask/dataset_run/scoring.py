@@ -15,9 +15,9 @@ from captum_infomask.attribution import InfoMask
 from captum_infomask.dataset_run.errors import in_one_line
 from captum_infomask.dataset_run.rows import Row, one_picture
 from captum_infomask.dataset_run.settings import RunSettings
-from captum_infomask.engines.copies import Copies, copies_kept
 from captum_infomask.engines.memory import is_out_of_memory
 from captum_infomask.engines.untouched import buffers_kept
+from captum_infomask.engines.verified_copy import Copies, copies_kept
 from captum_infomask.masks import bounding_boxes
 from captum_infomask.masks.mask_files import masks_to_run_length
 from captum_infomask.models.classifier import Classifier

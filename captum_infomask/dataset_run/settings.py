@@ -15,8 +15,8 @@ from torch import Tensor
 from captum_infomask._checks import describe, one_of, plain, random_seed
 from captum_infomask._errors import ArgumentError
 from captum_infomask.attribution import InfoMask
-from captum_infomask.engines.base import Engine
-from captum_infomask.engines.choose import EngineName
+from captum_infomask.engines.choose_engine import EngineName
+from captum_infomask.engines.engine_protocol import Engine
 from captum_infomask.masks import Rule
 from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.scores.groups import CheckedGroups

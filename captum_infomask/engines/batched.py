@@ -15,24 +15,21 @@ from captum_infomask._checks import describe, plain
 from captum_infomask._errors import ArgumentError
 from captum_infomask._random import OwnGenerators
 from captum_infomask._types import Tensors
-from captum_infomask.engines.agreement import check_agreement
-from captum_infomask.engines.base import Call
-from captum_infomask.engines.chunks import (
+from captum_infomask.engines.engine_protocol import Call
+from captum_infomask.engines.memory import (
     WORTH_A_COPY,
     default_views,
     elements_shown,
-    of_one_size,
-)
-from captum_infomask.engines.copies import FastCopy, fast_copy
-from captum_infomask.engines.memory import (
     free_cached,
     is_out_of_memory,
     keep_freed_blocks,
     no_memory,
+    of_one_size,
 )
 from captum_infomask.engines.outputs import changed_classes, check_output, explain
 from captum_infomask.engines.pixels import draw
 from captum_infomask.engines.traced import StandsAside
+from captum_infomask.engines.verified_copy import FastCopy, check_agreement, fast_copy
 from captum_infomask.views.view_plan import ViewPlan
 
 _log = logging.getLogger("captum_infomask")

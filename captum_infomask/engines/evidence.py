@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_infomask.engines.base import Call
 from captum_infomask.engines.batched import Batched
-from captum_infomask.engines.chunks import elements_shown
+from captum_infomask.engines.engine_protocol import Call
 from captum_infomask.engines.feature_maps import FeatureMap, default_map, hides_scale, relay_maps
-from captum_infomask.engines.memory import free_cached, is_out_of_memory, no_memory
+from captum_infomask.engines.memory import elements_shown, free_cached, is_out_of_memory, no_memory
 from captum_infomask.engines.paths import Shares, Value, shares_along
 from captum_infomask.engines.pixels import draw
 from captum_infomask.engines.recording import Replay

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from captum_infomask._warn import warn
-from captum_infomask.engines.base import Call
+from captum_infomask.engines.engine_protocol import Call
 from captum_infomask.engines.evidence import CellShares, Chunk, MapPart, RunningEvidence
-from captum_infomask.engines.passes import Looks, running
-from captum_infomask.engines.reading import check_finite
+from captum_infomask.engines.passes import Looks, check_finite, running
 from captum_infomask.regions.map_cells import sums
 from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.regions.scales import Scales

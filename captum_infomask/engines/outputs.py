@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from captum_infomask._checks import are_channels_last
 from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Shape, Tensors
-from captum_infomask.engines.base import Call
+from captum_infomask.engines.engine_protocol import Call
 from captum_infomask.engines.memory import is_out_of_memory
 
 _OF_FORM = (

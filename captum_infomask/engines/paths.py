@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captum_infomask.engines.agreement import check_agreement
 from captum_infomask.engines.memory import is_out_of_memory
 from captum_infomask.engines.recording import WHILE_TRAINING, Again, Replay
 from captum_infomask.engines.traced import StandsAside
+from captum_infomask.engines.verified_copy import check_agreement
 
 _NODES = 8  # Gauss–Legendre's, on each piece of a path
 _MOST_NODES = 128

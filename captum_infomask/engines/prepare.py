@@ -20,12 +20,12 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask._random import LibraryDraws, OwnGenerators
 from captum_infomask._types import AdditionalForwardArgs, Baselines, TensorOrTensors, Tensors
 from captum_infomask._warn import warn
-from captum_infomask.engines.base import Call, Engine
-from captum_infomask.engines.choose import EngineName, choose_engine
+from captum_infomask.engines.choose_engine import EngineName, choose_engine
+from captum_infomask.engines.engine_protocol import Call, Engine
 from captum_infomask.engines.evidence_passes import EvidencePasses
-from captum_infomask.engines.features import PooledFeatures
 from captum_infomask.engines.passes import Passes
-from captum_infomask.engines.tokens.engine import RunningTokens
+from captum_infomask.engines.pooled_features import PooledFeatures
+from captum_infomask.engines.tokens.tokens_engine import RunningTokens
 from captum_infomask.imputers.constant import choose_imputer
 from captum_infomask.imputers.imputer_protocol import Imputer
 from captum_infomask.regions.choose_regions import choose_regions

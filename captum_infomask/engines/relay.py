@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from captum_infomask.engines.agreement import check_agreement
 from captum_infomask.engines.memory import is_out_of_memory
 from captum_infomask.engines.paths import Path, Shares, Value, is_affine
 from captum_infomask.engines.recording import Again, Replay
 from captum_infomask.engines.traced import StandsAside
+from captum_infomask.engines.verified_copy import check_agreement
 
 _NODES = (1, 8, 32)  # Gauss–Legendre's on a step's own path; one is enough where it is bilinear
 _SUMS = ("add", "iadd", "radd", "sub", "isub", "rsub", "neg", "cat", "concat", "stack")

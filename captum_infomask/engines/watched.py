@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
 from captum_infomask._random import OwnGenerators
-from captum_infomask.engines.base import Call
+from captum_infomask.engines.engine_protocol import Call
 from captum_infomask.engines.feature_maps import FeatureMap, feature_map
 from captum_infomask.engines.isolation import Isolation, alias, compiled_network
 from captum_infomask.engines.memory import is_out_of_memory

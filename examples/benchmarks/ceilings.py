@@ -19,10 +19,9 @@ from speed_tables import markdown
 from torch.nn import functional as F
 
 from captum_infomask import sliding_windows
-from captum_infomask.engines.incremental.chunks import chunks_of
-from captum_infomask.engines.incremental.costs import CostModel
-from captum_infomask.engines.incremental.network import BoxNetwork
-from captum_infomask.engines.incremental.spans import NEARLY_ALL
+from captum_infomask.engines.incremental.boxes import NEARLY_ALL
+from captum_infomask.engines.incremental.incremental_network import BoxNetwork
+from captum_infomask.engines.incremental.views_in_chunks import CostModel, chunks_of
 from captum_infomask.engines.traced import folded, traced
 
 _VIEWS, _REPEATS = 26, 9

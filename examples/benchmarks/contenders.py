@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 
 from captum_infomask import InfoMask
-from captum_infomask.engines.base import Engine
 from captum_infomask.engines.batched import Batched
-from captum_infomask.engines.incremental.engine import Incremental
+from captum_infomask.engines.engine_protocol import Engine
+from captum_infomask.engines.incremental.incremental_engine import Incremental
 from captum_infomask.imputers.remove_tokens import RemoveTokens
 
 PLAIN = Batched(folded=False)

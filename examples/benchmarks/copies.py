@@ -23,11 +23,11 @@ from torch.nn import functional as F
 
 from captum_infomask import InfoMask, sliding_windows
 from captum_infomask.datasets import sample_photo
-from captum_infomask.engines.base import Call
 from captum_infomask.engines.batched import Batched
-from captum_infomask.engines.copies import fast_copy
+from captum_infomask.engines.engine_protocol import Call
 from captum_infomask.engines.memory import keep_freed_blocks
 from captum_infomask.engines.traced import folded, traced
+from captum_infomask.engines.verified_copy import fast_copy
 from captum_infomask.models.imagenet import efficientnet_lite0
 from captum_infomask.models.two_digits import load_two_digit_network
 

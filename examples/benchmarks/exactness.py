@@ -10,8 +10,8 @@ from subjects import Subject, drawn
 from torch import Tensor
 
 from captum_infomask import Constant
-from captum_infomask.engines.base import Call, Engine
-from captum_infomask.engines.choose import choose_engine
+from captum_infomask.engines.choose_engine import choose_engine
+from captum_infomask.engines.engine_protocol import Call, Engine
 from captum_infomask.regions.box_regions import BoxRegions
 from captum_infomask.views.view_plan import Scene, ViewPlan
 

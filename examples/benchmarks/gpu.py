@@ -31,7 +31,7 @@ from subjects import Subject
 
 from captum_infomask.comparison.costs import measured
 from captum_infomask.dataset_run.errors import in_one_line
-from captum_infomask.engines.base import Engine
+from captum_infomask.engines.engine_protocol import Engine
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ["resnet50", "vit_b_16", "resnet18", "mobilenet_v2", "timm/vit_small_patch16_224"]

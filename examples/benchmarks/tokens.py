@@ -14,8 +14,8 @@ from networks import network
 from torch import Tensor, nn
 
 from captum_infomask import InfoMask, grid, sliding_windows
-from captum_infomask.engines import base
-from captum_infomask.engines.tokens.engine import Tokens
+from captum_infomask.engines import engine_protocol as base
+from captum_infomask.engines.tokens.tokens_engine import Tokens
 from captum_infomask.imputers import Constant, RemoveTokens
 from captum_infomask.imputers.imputer_protocol import Imputer
 from captum_infomask.regions.region_protocol import Regions

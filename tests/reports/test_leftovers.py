@@ -16,7 +16,7 @@ from torchvision import models
 
 from captum_infomask import InfoMask, compare, grid
 from captum_infomask.comparison import costs
-from captum_infomask.engines import after_pooling, base
+from captum_infomask.engines import engine_protocol as base, pooled_features as after_pooling
 
 CALLS: dict[str, dict[str, Any]] = {
     "drop": {"view": "drop", "engine": "incremental"},

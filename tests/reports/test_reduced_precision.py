@@ -6,10 +6,10 @@ import torch
 from tiny_vits import timm_network, torchvision_network
 
 from captum_infomask import ArgumentError
-from captum_infomask.engines.agreement import check_agreement, roundings
-from captum_infomask.engines.tokens.exact import check_exact
+from captum_infomask.engines.tokens.tokens_engine import check_exact
 from captum_infomask.engines.tokens.transformers import transformer_of
 from captum_infomask.engines.traced import StandsAside
+from captum_infomask.engines.verified_copy import check_agreement, roundings
 
 GPU, CPU = torch.device("cuda"), torch.device("cpu")
 TF32, BF16, EXACT = 8 * 2**-11, 8 * 2**-8, 64 * 2**-24

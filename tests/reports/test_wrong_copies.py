@@ -12,9 +12,9 @@ from torchvision import models
 
 from captum_infomask import Batched, InfoMask, grid
 from captum_infomask.engines import batched
-from captum_infomask.engines.agreement import check_agreement
 from captum_infomask.engines.batched import RunningBatched
 from captum_infomask.engines.traced import StandsAside
+from captum_infomask.engines.verified_copy import check_agreement
 
 
 class Body(nn.Module):

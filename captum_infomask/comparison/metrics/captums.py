@@ -12,7 +12,7 @@ from captum_infomask._checks import finite_number, positive_int, random_seed
 from captum_infomask._errors import ArgumentError
 from captum_infomask._types import TensorOrTensors, Tensors
 from captum_infomask.comparison.metrics.base import Measured, Sample
-from captum_infomask.engines.chunks import default_views
+from captum_infomask.engines.memory import default_views
 from captum_infomask.engines.untouched import untouched
 from captum_infomask.report.content import Better
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from captum_infomask._checks import positive_int
 from captum_infomask.comparison.metrics.base import Measured, Sample
 from captum_infomask.comparison.ties import group_edges
-from captum_infomask.engines.chunks import default_views
+from captum_infomask.engines.memory import default_views
 from captum_infomask.engines.untouched import untouched
 from captum_infomask.report.content import Better
 

@@ -3,14 +3,279 @@ from __future__ import annotations
 
 import copy
 import inspect
+import operator
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from captum_infomask.engines.incremental.calls import FunctionCall, function_call
-from captum_infomask.engines.incremental.handlers import handler_of
-from captum_infomask.engines.incremental.known import EXPONENTIAL, Found, Known, pointwise
+from captum_infomask.engines.incremental.boxes import Pair, Shape
+from captum_infomask.engines.incremental.node_calls import (
+    EXPONENTIAL,
+    TO_FIRST,
+    TO_LAST,
+    Found,
+    FunctionCall,
+    Known,
+    function_call,
+    pointwise,
+)
+from captum_infomask.engines.incremental.operations import GlobalMean, Join, Pointwise
+from captum_infomask.engines.incremental.windowed_operations import (
+    Convolution,
+    Window,
+    average_pool,
+    max_pool,
+)
 from captum_infomask.engines.traced_network import Node, nodes_in
+
+Handler = Callable[..., Found | None]
+
+
+def _conv2d(
+    known: Known, input: Node, weight: Any, bias: Any = None, stride: Any = 1,
+    padding: Any = 0, dilation: Any = 1, groups: int = 1,
+) -> Found | None:  # fmt: skip
+    if known.maps[input] or not isinstance(weight, Tensor) or isinstance(bias, Node):
+        return None
+    if isinstance(padding, str):
+        around = [d * (k - 1) for d, k in zip(_pair(dilation), weight.shape[2:], strict=True)]
+        if padding == "same" and any(total % 2 for total in around):
+            return None
+        padding = 0 if padding == "valid" else tuple(total // 2 for total in around)
+    kernel = (weight.shape[2], weight.shape[3])
+    shape = Shape(kernel, _pair(stride), _pair(padding), _pair(dilation))
+    made = Convolution.of(weight, bias, shape, groups, winograd=known.winograd)
+    return Found(Window(shape, 0.0, made.apply, made.whole, made.cost), (input,), False)
+
+
+def _max_pool2d(
+    known: Known, input: Node, kernel_size: Any, stride: Any = None, padding: Any = 0,
+    dilation: Any = 1, ceil_mode: bool = False, return_indices: bool = False,
+) -> Found | None:  # fmt: skip
+    if known.maps[input] or return_indices:
+        return None
+    shape = Shape(_pair(kernel_size), _pair(stride or kernel_size), _pair(padding), _pair(dilation))
+
+    def whole(maps: Tensor) -> Tensor:
+        return F.max_pool2d(
+            maps, shape.kernel, shape.stride, shape.padding, shape.dilation, ceil_mode
+        )
+
+    return Found(max_pool(shape, whole), (input,), False)
+
+
+def _avg_pool2d(
+    known: Known, input: Node, kernel_size: Any, stride: Any = None, padding: Any = 0,
+    ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None,
+) -> Found | None:  # fmt: skip
+    if known.maps[input]:
+        return None
+    shape = Shape(_pair(kernel_size), _pair(stride or kernel_size), _pair(padding))
+
+    def whole(maps: Tensor) -> Tensor:
+        return F.avg_pool2d(
+            maps, shape.kernel, shape.stride, shape.padding, ceil_mode, count_include_pad,
+            divisor_override,
+        )  # fmt: skip
+
+    return Found(average_pool(shape, whole, known.samples[input]), (input,), False)
+
+
+def _adaptive_avg_pool2d(known: Known, input: Node, output_size: Any) -> Found | None:
+    if known.maps[input]:
+        return None
+    before = known.size(input)
+    asked = output_size if isinstance(output_size, Sequence) else (output_size, output_size)
+    after = tuple(size if want is None else want for want, size in zip(asked, before, strict=True))
+    if after == before:
+        return pointwise(known, input, lambda maps: maps)
+    if after == (1, 1):
+        return Found(GlobalMean(lambda maps: maps.mean((2, 3), keepdim=True)), (input,), False)
+    if any(size % want for want, size in zip(after, before, strict=True)):
+        return None
+    kernel = (before[0] // after[0], before[1] // after[1])
+    return _avg_pool2d(known, input, kernel)
+
+
+def _mean(
+    known: Known, input: Node, dim: Any = None, keepdim: bool = False, **more: Any
+) -> Found | None:
+    dims = dim if isinstance(dim, Sequence) else (dim,)
+    spatial = (1, 2) if known.maps[input] else (2, 3)
+    if more or None in dims or tuple(sorted(d % 4 for d in dims)) != spatial:
+        return None
+    apply = known.in_layout(input, lambda maps: maps.mean(spatial, keepdim=True))
+    if keepdim:
+        return None if known.maps[input] else Found(GlobalMean(apply), (input,), False)
+    return Found(GlobalMean(lambda maps: apply(maps).flatten(1)), (input,), False)
+
+
+def _batch_norm(
+    known: Known, input: Node, running_mean: Any, running_var: Any, weight: Any = None,
+    bias: Any = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
+) -> Found | None:  # fmt: skip
+    given = (running_mean, running_var, weight, bias)
+    if known.maps[input] or training or running_mean is None or _has_nodes(given):
+        return None
+    return pointwise(known, input, lambda maps: F.batch_norm(maps, *given, eps=eps), cost=1)
+
+
+def _layer_norm(
+    known: Known, input: Node, normalized_shape: Sequence[int], weight: Any = None,
+    bias: Any = None, eps: float = 1e-5,
+) -> Found | None:  # fmt: skip
+    if not known.maps[input] or len(normalized_shape) != 1 or _has_nodes((weight, bias)):
+        return None
+    return pointwise(
+        known, input, lambda maps: F.layer_norm(maps, normalized_shape, weight, bias, eps), cost=20
+    )
+
+
+def _linear(known: Known, input: Node, weight: Any, bias: Any = None) -> Found | None:
+    if not known.maps[input] or not isinstance(weight, Tensor) or isinstance(bias, Node):
+        return None
+    return pointwise(known, input, lambda maps: F.linear(maps, weight, bias), cost=weight.shape[1])
+
+
+def _stochastic_depth(
+    known: Known, input: Node, p: float, mode: str, training: bool = True
+) -> Found | None:
+    return None if training else pointwise(known, input, lambda maps: maps)
+
+
+def _permute(known: Known, input: Node, dims: Sequence[int]) -> Found | None:
+    wanted = TO_FIRST if known.maps[input] else TO_LAST
+    if tuple(d % 4 for d in dims) != wanted:
+        return None
+    return Found(Pointwise(lambda maps: maps), (input,), not known.maps[input])
+
+
+def _cat(known: Known, tensors: Sequence[object], dim: int = 0) -> Found | None:
+    nodes = known.alike(tensors)
+    if nodes is None:
+        return None
+    last = known.maps[nodes[0]]
+    if dim % 4 != (3 if last else 1):
+        return None
+    return Found(Join(lambda *maps: torch.cat(maps, 1)), nodes, last)
+
+
+def _pair_of(
+    function: Callable[..., Tensor],
+    over: Callable[[Tensor, Tensor], Tensor] | None,
+    known: Known,
+    input: Any,
+    other: Any,
+) -> Found | None:
+    """A sum, product and the like: of two maps, or of a map and what is the same everywhere."""
+    if known.is_map(input) and known.is_map(other):
+        nodes = known.alike((input, other))
+        if nodes is None or known.channels(input) != known.channels(other):
+            return None
+        return Found(Join(function, over), nodes, known.maps[input])
+    x, constant = (input, other) if known.is_map(input) else (other, input)
+    if not _is_the_same_everywhere(constant, known, x):
+        return None
+    if x is input:
+        return pointwise(known, x, lambda maps: function(maps, constant), cost=1)
+    return pointwise(known, x, lambda maps: function(constant, maps), cost=1)
+
+
+def _elementwise(
+    function: Callable[..., Tensor],
+    over: Callable[..., Tensor] | None,
+    known: Known,
+    input: Node,
+    *args: Any,
+    **options: Any,
+) -> Found | None:
+    given = (*args, *options.values())
+    if any(isinstance(each, Node | Tensor) for each in given) or options.get("training"):
+        return None
+    in_place = None if over is None else lambda maps: over(maps, *args, **options)
+    cost = EXPONENTIAL if function in _EXPONENTIALS else 0.0
+    return pointwise(known, input, lambda maps: function(maps, *args, **options), in_place, cost)
+
+
+def _dropout(
+    known: Known, input: Node, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Found | None:
+    return None if training else pointwise(known, input, lambda maps: maps)
+
+
+def _pair(value: Any) -> Pair:
+    if isinstance(value, Sequence):
+        return (int(value[0]), int(value[-1]))
+    return (int(value), int(value))
+
+
+def _has_nodes(values: Sequence[object]) -> bool:
+    return any(isinstance(value, Node) for value in values)
+
+
+def _is_the_same_everywhere(value: object, known: Known, x: Node) -> bool:
+    if not isinstance(value, Tensor):
+        return isinstance(value, int | float)
+    shape = (1,) * (4 - value.dim()) + tuple(value.shape)
+    spatial = shape[1:3] if known.maps[x] else shape[2:]
+    return len(shape) == 4 and shape[0] == 1 and spatial == (1, 1)
+
+
+_EXPONENTIALS = {
+    F.elu, F.selu, F.celu, F.silu, F.mish, F.gelu, F.softplus, F.tanh, F.sigmoid, torch.sigmoid,
+    torch.tanh, torch.exp,
+}  # fmt: skip
+
+_HANDLERS: dict[object, Handler] = {
+    F.conv2d: _conv2d,
+    F.max_pool2d: _max_pool2d,
+    torch.max_pool2d: _max_pool2d,
+    F.avg_pool2d: _avg_pool2d,
+    F.adaptive_avg_pool2d: _adaptive_avg_pool2d,
+    torch.mean: _mean,
+    F.batch_norm: _batch_norm,
+    F.layer_norm: _layer_norm,
+    F.linear: _linear,
+    F.dropout: _dropout,
+    F.dropout2d: _dropout,
+    torch.permute: _permute,
+    torch.cat: _cat,
+    **dict.fromkeys((operator.add, torch.add), partial(_pair_of, torch.add, Tensor.add_)),
+    **dict.fromkeys((operator.mul, torch.mul), partial(_pair_of, torch.mul, Tensor.mul_)),
+    **dict.fromkeys((operator.sub, torch.sub), partial(_pair_of, torch.sub, None)),
+    **dict.fromkeys((operator.truediv, torch.div), partial(_pair_of, torch.div, None)),
+    torch.relu: partial(_elementwise, torch.relu, torch.relu_),
+    **{
+        function: partial(_elementwise, function, partial(function, inplace=True))
+        for function in (
+            F.relu, F.relu6, F.leaky_relu, F.elu, F.selu, F.celu, F.silu, F.mish, F.hardswish,
+            F.hardsigmoid, F.hardtanh,
+        )
+    },
+    **{
+        function: partial(_elementwise, function, None)
+        for function in (
+            F.gelu, F.softplus, F.tanh, F.sigmoid, torch.sigmoid, torch.tanh, torch.exp, torch.abs,
+            torch.square, torch.clamp, torch.neg, operator.neg,
+        )
+    },
+}  # fmt: skip
+
+# Of torchvision, which is not imported to know it.
+_BY_NAME: dict[str, Handler] = {
+    "torchvision.ops.stochastic_depth.stochastic_depth": _stochastic_depth
+}
+
+
+def handler_of(function: object) -> Handler | None:
+    """What makes an operation on maps of a function's call; None for a function not known."""
+    name = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', '')}"
+    return _HANDLERS.get(function, _BY_NAME.get(name))
+
 
 _IN_PLACE = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.SiLU, nn.Mish, nn.Hardswish,
@@ -20,7 +285,7 @@ _OTHERS = (
     nn.GELU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Identity, nn.Dropout, nn.Dropout2d,
     nn.AlphaDropout, nn.FeatureAlphaDropout,
 )  # fmt: skip
-_EXPONENTIALS = (
+_EXPONENTIAL_MODULES = (
     nn.ELU, nn.SELU, nn.CELU, nn.SiLU, nn.Mish, nn.GELU, nn.Sigmoid, nn.Tanh, nn.Softplus,
 )  # fmt: skip
 
@@ -56,7 +321,7 @@ def _takes_others(call: FunctionCall, known: Known) -> bool:
 
 
 def _module(module: Any, x: Node, known: Known) -> Found | None:
-    cost = EXPONENTIAL if type(module) in _EXPONENTIALS else 0.0
+    cost = EXPONENTIAL if type(module) in _EXPONENTIAL_MODULES else 0.0
     if type(module) in _IN_PLACE:
         over = copy.copy(module)
         over.inplace = True

@@ -1,4 +1,4 @@
-# What every engine can do.
+# What every engine can do, and what one call asks of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captum_infomask.engines.incremental.boxes import Box, Table
-from captum_infomask.engines.incremental.spans import Frame, Pair, Spans, frame
+from captum_infomask.engines.incremental.boxes import Box, Frame, Pair, Spans, Table, frame
 from captum_infomask.engines.pixels import draw
 from captum_infomask.engines.traced import StandsAside
 from captum_infomask.imputers.imputer_protocol import Pictures

@@ -1,27 +1,146 @@
-# The features engine: one pass of the network, whose last feature map is averaged over each region.
+# The features engine: one pass of the network, whose last map is averaged over each region.
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from captum_infomask._errors import ArgumentError
 from captum_infomask._random import LibraryDraws, OwnGenerators
-from captum_infomask.engines.after_pooling import after_pooling
-from captum_infomask.engines.base import Call
 from captum_infomask.engines.batched import Batched
+from captum_infomask.engines.engine_protocol import Call
+from captum_infomask.engines.feature_maps import CUTS, first_cut
 from captum_infomask.engines.outputs import explained
 from captum_infomask.engines.pixels import draw
-from captum_infomask.engines.pooling import LastPooling, pools_part
 from captum_infomask.engines.recording import Recording
-from captum_infomask.engines.traced import StandsAside
-from captum_infomask.engines.traced_network import TracedNetwork
+from captum_infomask.engines.traced import StandsAside, traced
+from captum_infomask.engines.traced_network import Node, TracedNetwork
 from captum_infomask.regions.map_cells import cell_weights
 from captum_infomask.scores.heads import widen
 from captum_infomask.views.view_plan import ViewPlan, whole_images
+
+
+class LastPooling(TorchFunctionMode):
+    """Notes the last global average pooling of what runs in a ``with`` block, and changes nothing.
+
+    Attributes:
+        features: What was pooled, (n, C, h, w); None where nothing was.
+        pooled: What it became, (n, C) or (n, C, 1, 1).
+        may_cut: Whether something took a part of a value, which may have been some of its places.
+    """
+
+    features: Tensor | None = None
+    pooled: Tensor | None = None
+    may_cut = False
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Run one of PyTorch's functions."""
+        result = func(*args, **(kwargs or {}))
+        if getattr(func, "__name__", "").strip("_") in CUTS:
+            self.may_cut = True
+        if _pools(func, args, kwargs or {}) and args[0].dim() == 4:
+            self.features, self.pooled = args[0], result
+        return result
+
+
+def pools_part(recording: Recording) -> bool:
+    """Whether the last global average pooling is one of a part of the network's features."""
+    places = [
+        place
+        for place, step in enumerate(recording.steps)
+        if _pools(step.function, step.args, step.kwargs) and step.given[0].dim() == 4
+    ]
+    return bool(places) and first_cut(recording, places[-1], 2) < places[-1]
+
+
+def is_pooling(node: Node, modules: Mapping[str, nn.Module]) -> bool:
+    """Whether an operation of a traced network is a global average pooling."""
+    if node.op == "call_module":
+        module = modules[node.target]
+        return isinstance(module, nn.AdaptiveAvgPool2d) and _is_one(module.output_size)
+    function = Tensor.mean if (node.op, node.target) == ("call_method", "mean") else node.target
+    return _pools(function, node.args, node.kwargs)
+
+
+def _pools(function: object, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a call of one of PyTorch's functions is a mean over places."""
+    second = args[1] if len(args) > 1 else None
+    if function is F.adaptive_avg_pool2d:
+        return _is_one(kwargs.get("output_size", second))
+    if function in (torch.mean, Tensor.mean):
+        places = kwargs.get("dim", second)
+        return (
+            isinstance(places, tuple | list)
+            and all(isinstance(place, int) for place in places)
+            and sorted(place % 4 for place in places) == [2, 3]
+        )
+    return False
+
+
+def _is_one(size: object) -> bool:
+    return size == 1 or (isinstance(size, tuple | list) and tuple(size) == (1, 1))
+
+
+def after_pooling(forward_func: Callable[..., object]) -> TracedNetwork:
+    """The operations from pooled features, (V, C) or (V, C, 1, 1), to the output of V examples.
+
+    Parts with convolutions come before the pooling as a rule, and are looked into only where it is
+    not found outside of them: most of a network is then not traced at all.
+
+    Raises:
+        StandsAside: The function cannot be traced, or makes its output of more than its pooled
+            features.
+    """
+    try:
+        return _cut(traced(forward_func, closed=_has_convolutions))
+    except StandsAside:
+        return _cut(traced(forward_func))
+
+
+def _has_convolutions(module: nn.Module) -> bool:
+    """Whether a part is passed over; lists of parts are no parts."""
+    if isinstance(module, nn.ModuleList | nn.ModuleDict):
+        return False
+    return any(isinstance(part, nn.Conv2d) for part in module.modules())
+
+
+def _cut(network: TracedNetwork) -> TracedNetwork:
+    """What can be made of the pooled features, parameters and sizes; the output must be."""
+    poolings = [node for node in network.nodes if is_pooling(node, network.modules)]
+    if not poolings:
+        raise StandsAside("it has no global average pooling")
+    pooled = Node("placeholder", 0)
+    made = {poolings[-1]: pooled}
+    for node in network.nodes:
+        if node in made or node.op == "placeholder":
+            continue
+        if all(part in made for part in node.inputs):
+            made[node] = node.on(made.__getitem__)
+        elif _reads_size(node):
+            # Views share pictures: how many examples there are, the pooled features know.
+            made[node] = node.on(lambda _: pooled)
+    nodes = tuple(made.values())
+    if nodes[-1].op != "output":
+        raise StandsAside("its output is not made of its pooled features alone")
+    return TracedNetwork(nodes, network.modules, network.attributes)
+
+
+def _reads_size(node: Node) -> bool:
+    if node.op == "call_method":
+        return bool(node.target == "size")
+    return node.target is getattr and node.args[1:] == ("shape",)
+
 
 _ROWS = 1024  # regions whose features go on together
 

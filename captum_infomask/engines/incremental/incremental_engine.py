@@ -11,17 +11,16 @@ import torch
 from torch import Tensor
 
 from captum_infomask._checks import boolean, finite_number
-from captum_infomask.engines.agreement import TOLERANCE, check_agreement
-from captum_infomask.engines.base import Call, Running
 from captum_infomask.engines.batched import Batched
-from captum_infomask.engines.chunks import PICTURE
-from captum_infomask.engines.incremental.base import Base
-from captum_infomask.engines.incremental.contents import Contents
-from captum_infomask.engines.incremental.network import BoxNetwork
-from captum_infomask.engines.incremental.work import Work
-from captum_infomask.engines.memory import keep_freed_blocks
+from captum_infomask.engines.engine_protocol import Call, Running
+from captum_infomask.engines.incremental.incremental_network import BoxNetwork
+from captum_infomask.engines.incremental.operations import Base
+from captum_infomask.engines.incremental.shown_boxes import Contents
+from captum_infomask.engines.incremental.views_in_chunks import Work
+from captum_infomask.engines.memory import PICTURE, keep_freed_blocks
 from captum_infomask.engines.pixels import draw
 from captum_infomask.engines.traced import StandsAside, folded
+from captum_infomask.engines.verified_copy import TOLERANCE, check_agreement
 from captum_infomask.views.view_plan import ViewPlan
 
 _log = logging.getLogger("captum_infomask")

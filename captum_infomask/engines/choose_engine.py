@@ -5,10 +5,10 @@ from typing import Literal, get_args
 
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
-from captum_infomask.engines.base import Engine
 from captum_infomask.engines.batched import Batched
-from captum_infomask.engines.incremental.engine import Incremental
-from captum_infomask.engines.tokens.engine import Tokens
+from captum_infomask.engines.engine_protocol import Engine
+from captum_infomask.engines.incremental.incremental_engine import Incremental
+from captum_infomask.engines.tokens.tokens_engine import Tokens
 from captum_infomask.imputers.remove_tokens import RemoveTokens
 
 EngineName = Literal["auto", "batched", "incremental", "tokens"]

@@ -1,0 +1,277 @@
+# Windows moved over maps of which only boxes change: convolutions (Winograd ones too) and pools.
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from captum_infomask.engines.incremental.boxes import (
+    Box,
+    Frame,
+    Pair,
+    Shape,
+    Spans,
+    Table,
+    frame,
+    through_window,
+)
+from captum_infomask.engines.incremental.operations import Base, Border, Place
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A convolution or a pool.
+
+    Attributes:
+        shape: How the window moves.
+        around: What is around the map.
+        apply: From maps with all that windows read, and a stride.
+        whole: From whole maps.
+        cost: Multiplications per element.
+        factors: What each position is multiplied by, as a map of one channel; None for nothing.
+    """
+
+    shape: Shape
+    around: float
+    apply: Callable[[Tensor, Pair], Tensor]
+    whole: Callable[[Tensor], Tensor]
+    cost: float
+    factors: Table | None = None
+
+    def border(self, place: Place) -> Border | None:
+        """As far as the last windows reach."""
+        shape = self.shape
+        if self._is_point:
+            return None
+        top, left = shape.padding
+        bottom, right = shape.beyond(place.before, place.after)
+        return Border(top, bottom, left, right, self.around)
+
+    def spread(self, spans: Sequence[Spans], place: Place) -> Spans:
+        """Every window that reads what changes."""
+        return through_window(spans[0], self.shape, place.after)
+
+    def run(self, boxes: Sequence[Box], base: Base, place: Place, spans: Spans) -> Box:
+        """What the windows that read a change give."""
+        (box,) = boxes
+        if box.frame is None:
+            return Box(self.whole(box.values), None)
+        if self._is_point:
+            return Box(self.apply(box.values, (1, 1)), box.frame)
+        chosen = frame(spans, place.after)
+        if chosen is None:
+            return Box(self.whole(base.whole(place.inputs[0], box)), None)
+        return Box(self._boxes(box, base, place, chosen), chosen)
+
+    @property
+    def _is_point(self) -> bool:
+        """Whether boxes are all that is read."""
+        return self.shape.is_point and self.factors is None
+
+    def _boxes(self, box: Box, base: Base, place: Place, chosen: Frame) -> Tensor:
+        """The windows of each view's frame."""
+        stride, reach = self.shape.stride, self.shape.reach
+        step = (1, 1)
+        size = tuple((n - 1) * s + r for n, s, r in zip(chosen.size, stride, reach, strict=True))
+        if reach == (1, 1):
+            size, stride, step = chosen.size, (1, 1), stride
+        origin = chosen.origin * np.array(self.shape.stride) - np.array(self.shape.padding)
+        read = Frame(origin, (size[0], size[1]))
+        values = self.apply(base.window(place.inputs[0], box, self.around, read, step), stride)
+        if self.factors is None:
+            return values
+        factors = self.factors.window(None, chosen.origin, chosen.size, (1, 1))
+        return values.mul_(factors.permute(0, 3, 1, 2))
+
+
+# The algorithm of the points 0, ±1, ±2 and ∞ (Lavin & Gray, arXiv 1509.09308).
+_INPUT = (
+    (4, 0, -5, 0, 1, 0),
+    (0, -4, -4, 1, 1, 0),
+    (0, 4, -4, -1, 1, 0),
+    (0, -2, -1, 2, 1, 0),
+    (0, 2, -1, -2, 1, 0),
+    (0, 4, 0, -5, 0, 1),
+)
+_WEIGHT = (
+    (1 / 4, 0, 0),
+    (-1 / 6, -1 / 6, -1 / 6),
+    (-1 / 6, 1 / 6, -1 / 6),
+    (1 / 24, 1 / 12, 1 / 6),
+    (1 / 24, -1 / 12, 1 / 6),
+    (0, 0, 1),
+)
+_OUTPUT = (
+    (1, 1, 1, 1, 1, 0),
+    (0, 1, -1, 2, -2, 0),
+    (0, 1, 1, 4, 4, 0),
+    (0, 1, -1, 8, -8, 1),
+)
+_TILE, _READ, _POINTS = 4, 6, 36
+
+# Where it wins, measured with one CPU thread (docs/results/speed.md): many channels, enough tiles
+# to fill a matrix product, and few elements that are computed in tiles but lie outside the map.
+_LEAST_CHANNELS, _LEAST_TILES, _LEAST_SAVING = 128, 32, 1.6
+
+
+@dataclass(frozen=True, eq=False)
+class Winograd:
+    """A 3 × 3 convolution of stride 1, by tiles of 4 × 4.
+
+    Attributes:
+        weight: Transformed weights, (36, C_in, C_out).
+        bias: (C_out,), or None.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+
+    @classmethod
+    def of(cls, weight: Tensor, bias: Tensor | None) -> Winograd:
+        """Transform weights (C_out, C_in, 3, 3), in double precision."""
+        both = _pairs(_WEIGHT, weight)
+        columns = weight.detach().double().permute(2, 3, 1, 0).reshape(9, -1)
+        made = (both @ columns).view(_POINTS, weight.shape[1], weight.shape[0])
+        return cls(made.to(weight.dtype).contiguous(), bias)
+
+    def __call__(self, padded: Tensor) -> Tensor:
+        """Convolve maps (V, C, h + 2, w + 2), padded already: (V, C_out, h, w), channels last."""
+        height, width = padded.shape[2] - 2, padded.shape[3] - 2
+        rows, columns = -(-height // _TILE), -(-width // _TILE)
+        more = (0, 0, 0, columns * _TILE - width, 0, rows * _TILE - height)
+        maps = F.pad(padded.permute(0, 2, 3, 1), more).contiguous()
+        views, _, _, channels = maps.shape
+        s = maps.stride()
+        tiles = maps.as_strided(
+            (_READ, _READ, views, rows, columns, channels),
+            (s[1], s[2], s[0], _TILE * s[1], _TILE * s[2], s[3]),
+        ).reshape(_POINTS, -1)
+        read = (_pairs(_INPUT, maps).to(maps.dtype) @ tiles).view(_POINTS, -1, channels)
+        products = torch.bmm(read, self.weight).view(_POINTS, -1)
+        written = _pairs(_OUTPUT, maps).to(maps.dtype) @ products
+        out = written.view(_TILE, _TILE, views, rows, columns, -1).permute(2, 3, 0, 4, 1, 5)
+        out = out.reshape(views, rows * _TILE, columns * _TILE, -1)[:, :height, :width]
+        if self.bias is not None:
+            out = out + self.bias
+        return out.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+
+
+def suits(weight: Tensor) -> bool:
+    """Whether a convolution has the channels and the precision for it."""
+    return weight.dtype == torch.float32 and min(weight.shape[:2]) >= _LEAST_CHANNELS
+
+
+def wins(views: int, height: int, width: int) -> bool:
+    """Whether it takes less time than a plain convolution of maps that give this size."""
+    tiles = -(-height // _TILE) * -(-width // _TILE)
+    saving = 9 * height * width / (_POINTS * tiles)
+    return views * tiles >= _LEAST_TILES and saving >= _LEAST_SAVING
+
+
+def _pairs(matrix: tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:
+    """A transform of rows and columns at once, as one matrix in double precision."""
+    one = torch.tensor(matrix, dtype=torch.float64, device=like.device)
+    return torch.kron(one, one)
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution:
+    """Fixed weights, and Winograd's form of them where it wins.
+
+    Attributes:
+        weight: (C_out, C_in / groups, k, k).
+        bias: (C_out,), or None.
+        shape: How its window moves.
+        groups: Groups of channels.
+        may_winograd: Whether it has the shape for Winograd's form and is allowed to take it.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    shape: Shape
+    groups: int
+    may_winograd: bool
+
+    @classmethod
+    def of(
+        cls, weight: Tensor, bias: Tensor | None, shape: Shape, groups: int, *, winograd: bool
+    ) -> Convolution:
+        """Hold weights; ``winograd`` allows its form where it can win."""
+        fits = shape.kernel == shape.reach == (3, 3) and shape.stride == (1, 1) and groups == 1
+        return cls(weight, bias, shape, groups, winograd and fits and suits(weight))
+
+    @cached_property
+    def winograd(self) -> Winograd | None:
+        """Winograd's form, made when it is first needed."""
+        return Winograd.of(self.weight, self.bias) if self.may_winograd else None
+
+    @property
+    def cost(self) -> float:
+        """Multiplications per element that it makes."""
+        return float(self.weight[0].numel())
+
+    def apply(self, maps: Tensor, stride: Pair) -> Tensor:
+        """Convolve maps that are padded already."""
+        fast = self._winograd_for(len(maps), maps.shape[2] - 2, maps.shape[3] - 2)
+        if fast is not None:
+            return fast(maps)
+        dilation = self.shape.dilation
+        return F.conv2d(maps, self.weight, self.bias, stride, 0, dilation, self.groups)
+
+    def whole(self, maps: Tensor) -> Tensor:
+        """Convolve whole maps."""
+        top, left = self.shape.padding
+        height, width = (
+            n + 2 * p - 2 for n, p in zip(maps.shape[2:], self.shape.padding, strict=True)
+        )
+        fast = self._winograd_for(len(maps), height, width)
+        if fast is not None:
+            return fast(F.pad(maps, (left, left, top, top)))
+        shape = self.shape
+        return F.conv2d(
+            maps, self.weight, self.bias, shape.stride, shape.padding, shape.dilation, self.groups
+        )
+
+    def _winograd_for(self, views: int, height: int, width: int) -> Winograd | None:
+        return self.winograd if self.may_winograd and wins(views, height, width) else None
+
+
+def max_pool(shape: Shape, whole: Callable[[Tensor], Tensor]) -> Window:
+    """The largest element of each window; what is around the map never is."""
+
+    def apply(maps: Tensor, stride: Pair) -> Tensor:
+        return F.max_pool2d(maps, shape.kernel, stride, 0, shape.dilation)
+
+    return Window(shape, float("-inf"), apply, whole, shape.area)
+
+
+def average_pool(shape: Shape, whole: Callable[[Tensor], Tensor], like: Tensor) -> Window:
+    """The mean of each window, whatever its divisor is.
+
+    Zeros around the map and the full window's divisor give a mean that is wrong at the border by a
+    factor of the position alone; ``whole`` of a map of ones tells the factor.
+
+    Args:
+        shape: How the window moves.
+        whole: The pool of whole maps.
+        like: A map (1, C, H, W) that it takes.
+    """
+
+    def apply(maps: Tensor, stride: Pair) -> Tensor:
+        return F.avg_pool2d(maps, shape.kernel, stride)
+
+    ones = torch.ones_like(like[:1, :1])
+    wanted = whole(ones)
+    after = (wanted.shape[2], wanted.shape[3])
+    bottom, right = shape.beyond((like.shape[2], like.shape[3]), after)
+    top, left = shape.padding
+    plain = apply(F.pad(ones, (left, right, top, bottom)), shape.stride)
+    factors = (wanted / plain[:, :, : after[0], : after[1]]).permute(0, 2, 3, 1)
+    table = Table(factors.contiguous(), (0, 0), after)
+    is_plain = bool((factors == 1).all())
+    return Window(shape, 0.0, apply, whole, shape.area, None if is_plain else table)
