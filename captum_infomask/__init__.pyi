@@ -2,38 +2,41 @@
 from ._errors import ArgumentError as ArgumentError, RunStopped as RunStopped
 from .attribution import InfoMask as InfoMask
 from .comparison.compare import compare as compare
-from .comparison.localisation import max_box_acc as max_box_acc
 from .comparison.methods import default_methods as default_methods
-from .comparison.metrics.boxes import BestBoxIoU as BestBoxIoU, MaxBoxAcc as MaxBoxAcc
-from .comparison.metrics.captums import Infidelity as Infidelity, Sensitivity as Sensitivity
-from .comparison.metrics.curves import Deletion as Deletion, Insertion as Insertion
-from .comparison.metrics.localisation import (
-    AveragePrecision as AveragePrecision,
-    MaskIoU as MaskIoU,
-    PointingGame as PointingGame,
-    RelevanceMass as RelevanceMass,
-    RelevanceRank as RelevanceRank,
-)
-from .comparison.missingness import (
-    FillDisagreement as FillDisagreement,
-    fill_disagreement as fill_disagreement,
-)
-from .comparison.quantus_functions import infomask_explain_func as infomask_explain_func
-from .comparison.randomisation import (
-    RandomisationCheck as RandomisationCheck,
-    randomisation_check as randomisation_check,
-)
-from .critics.bounds import measure_bounds as measure_bounds
-from .critics.calibration import FittedTemperature as FittedTemperature
 from .critics.fit import fit_critic as fit_critic
 from .critics.fitted import FittedCritic as FittedCritic
-from .critics.temperature import fit_temperature as fit_temperature
+from .critics.measure_bounds import measure_bounds as measure_bounds
+from .critics.temperature import (
+    FittedTemperature as FittedTemperature,
+    fit_temperature as fit_temperature,
+)
 from .dataset_run.loaded import DatasetRun as DatasetRun, load_run as load_run
 from .dataset_run.run import run_dataset as run_dataset
 from .engines.batched import Batched as Batched
 from .engines.dropout import keep_dropout as keep_dropout
 from .engines.incremental.incremental_engine import Incremental as Incremental
 from .engines.tokens.tokens_engine import Tokens as Tokens
+from .evaluation.captum_metrics import Infidelity as Infidelity, Sensitivity as Sensitivity
+from .evaluation.deletion_curves import Deletion as Deletion, Insertion as Insertion
+from .evaluation.fill_disagreement import (
+    FillDisagreement as FillDisagreement,
+    fill_disagreement as fill_disagreement,
+)
+from .evaluation.localisation_metrics import (
+    AveragePrecision as AveragePrecision,
+    BestBoxIoU as BestBoxIoU,
+    MaskIoU as MaskIoU,
+    MaxBoxAcc as MaxBoxAcc,
+    PointingGame as PointingGame,
+    RelevanceMass as RelevanceMass,
+    RelevanceRank as RelevanceRank,
+)
+from .evaluation.object_localisation import max_box_acc as max_box_acc
+from .evaluation.quantus_functions import infomask_explain_func as infomask_explain_func
+from .evaluation.randomisation import (
+    RandomisationCheck as RandomisationCheck,
+    randomisation_check as randomisation_check,
+)
 from .imputers import (
     Blur as Blur,
     ConditionalPatches as ConditionalPatches,

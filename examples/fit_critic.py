@@ -32,10 +32,16 @@ from captum_infomask import (
     fit_critic,
     threshold_mask,
 )
-from captum_infomask.comparison.ground_truth import bootstrap, ink_iou
 from captum_infomask.comparison.two_digits import HOLDS_TARGET
 from captum_infomask.critics.random_views import VIEWS
-from captum_infomask.datasets import INK_THRESHOLD, TwoDigits, mnist, sklearn_digits, two_digits
+from captum_infomask.datasets import (
+    INK_THRESHOLD,
+    TwoDigits,
+    digits as two_digits,
+    mnist,
+    sklearn_digits,
+)
+from captum_infomask.evaluation.ground_truth import bootstrap, ink_iou
 from captum_infomask.models.two_digits import load_two_digit_network
 from captum_infomask.report.two_digits import KeptRow, two_digit_figure
 

@@ -26,8 +26,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from tqdm import tqdm
 
 from captum_infomask import FittedTemperature, InfoMask, fit_critic, fit_temperature, grid
-from captum_infomask.comparison.ground_truth import bootstrap
 from captum_infomask.datasets import CategoricalPatches, IndependentPatches
+from captum_infomask.evaluation.ground_truth import bootstrap
 
 SIDE, ROWS, COLUMNS, CLASSES = 4, 2, 3, 6
 VIEWS = {

@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from captum_infomask import InfoMask
-from captum_infomask.comparison.calls import grad_cam
-from captum_infomask.comparison.layers import feature_map
+from captum_infomask.comparison.gradcam_layers import feature_map
 from captum_infomask.datasets import sample_photo
+from captum_infomask.evaluation.method_calls import grad_cam
 from captum_infomask.models.imagenet import efficientnet_lite0
 
 PHOTOS = ("camera", "coffee", "chelsea", "rocket", "astronaut", "motorcycle_left")

@@ -25,8 +25,7 @@ from PIL import Image
 from torch import nn
 
 from captum_infomask import InfoMask
-from captum_infomask.comparison.ground_truth import Estimate, bootstrap
-from captum_infomask.comparison.layers import feature_map
+from captum_infomask.comparison.gradcam_layers import feature_map
 from captum_infomask.comparison.mosaic_methods import mosaic_methods
 from captum_infomask.comparison.mosaics import (
     CountedPixels,
@@ -37,6 +36,7 @@ from captum_infomask.comparison.mosaics import (
 )
 from captum_infomask.datasets import sample_photo
 from captum_infomask.datasets.mosaics import Mosaic, photo_mosaics
+from captum_infomask.evaluation.ground_truth import Estimate, bootstrap
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.models.imagenet import efficientnet_lite0
 from captum_infomask.report.mosaics import MapsRow, mosaic_figure

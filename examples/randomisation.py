@@ -17,10 +17,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from captum_infomask.comparison.calls import Attribute, grad_cam, info_mask
-from captum_infomask.comparison.layers import feature_map
-from captum_infomask.comparison.randomisation import Explain, randomisation_check
+from captum_infomask.comparison.gradcam_layers import feature_map
 from captum_infomask.datasets import sample_photo
+from captum_infomask.evaluation.method_calls import Attribute, grad_cam, info_mask
+from captum_infomask.evaluation.randomisation import Explain, randomisation_check
 from captum_infomask.models.classifier import resolve_target
 from captum_infomask.models.imagenet import efficientnet_lite0
 

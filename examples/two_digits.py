@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from captum_infomask import ArgumentError, InfoMask, MaxFraction, threshold_mask
-from captum_infomask.comparison.ground_truth import ink_iou
 from captum_infomask.comparison.two_digits import (
     HOLDS_TARGET,
     TwoDigitRow,
@@ -32,7 +31,14 @@ from captum_infomask.comparison.two_digits import (
     two_digit_experiment,
     two_digit_table,
 )
-from captum_infomask.datasets import INK_THRESHOLD, TwoDigits, mnist, sklearn_digits, two_digits
+from captum_infomask.datasets import (
+    INK_THRESHOLD,
+    TwoDigits,
+    digits as two_digits,
+    mnist,
+    sklearn_digits,
+)
+from captum_infomask.evaluation.ground_truth import ink_iou
 from captum_infomask.models.two_digits import load_two_digit_network, two_digit_network
 
 TRAIN_PICTURES = 16_000

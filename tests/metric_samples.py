@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import torch
 
-from captum_infomask.comparison.metrics.base import Sample
+from captum_infomask.evaluation.metric_protocol import Sample
 
 
 def sample(plane, forward=None, **given):

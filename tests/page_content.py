@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from captum_infomask.report.content import (
+from captum_infomask.report.page_content import (
     Agreement,
     Cell,
     Column,

@@ -11,7 +11,7 @@ from captum_infomask.dataset_run.listing import Listing
 from captum_infomask.dataset_run.loaded import DatasetRun
 from captum_infomask.dataset_run.manifest import FORMAT, template_hash, write_manifest
 from captum_infomask.dataset_run.planning import TEMPLATE
-from captum_infomask.dataset_run.rows import schema
+from captum_infomask.dataset_run.result_rows import schema
 from captum_infomask.dataset_run.shards import write_shard
 
 SIDE = 8

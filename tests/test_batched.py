@@ -11,7 +11,7 @@ from tiny import images
 from torch import Tensor
 
 from captum_infomask import ArgumentError
-from captum_infomask.engines import memory as chunks
+from captum_infomask.engines import memory
 from captum_infomask.engines.batched import Batched
 from captum_infomask.engines.engine_protocol import Call
 from captum_infomask.engines.memory import is_out_of_memory
@@ -90,10 +90,10 @@ def test_bad_settings(settings: dict[str, Any], words: str) -> None:
 @pytest.mark.parametrize(
     ("gib", "elements", "views"),
     [
-        (141, chunks.PICTURE, 512),
-        (24, chunks.PICTURE, 192),
-        (24, 4 * chunks.PICTURE, 48),
-        (8, chunks.PICTURE, 64),
+        (141, memory.PICTURE, 512),
+        (24, memory.PICTURE, 192),
+        (24, 4 * memory.PICTURE, 48),
+        (8, memory.PICTURE, 64),
         (24, 784, 4096),
         (24, 2**40, 1),
     ],
@@ -103,5 +103,5 @@ def test_chunks_on_a_gpu_follow_its_memory(
 ) -> None:
     has = SimpleNamespace(total_memory=gib << 30)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: has)
-    assert chunks.default_views(elements, torch.device("cuda")) == views
-    assert chunks.default_views(chunks.PICTURE, torch.device("mps")) == 128
+    assert memory.default_views(elements, torch.device("cuda")) == views
+    assert memory.default_views(memory.PICTURE, torch.device("mps")) == 128

@@ -14,7 +14,7 @@ from tiny import Counting, Net, images
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from captum_infomask.critics.bounds import measure_bounds
+from captum_infomask.critics.measure_bounds import measure_bounds
 from captum_infomask.engines.dropout import keep_dropout
 from captum_infomask.scores.bounds import donsker_varadhan, log_softmax_sandwich
 from captum_infomask.scores.information import information

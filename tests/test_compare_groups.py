@@ -10,7 +10,7 @@ from refused import refused
 from tiny import Net, images
 
 from captum_infomask import InfoMask, compare, default_methods, grid
-from captum_infomask.comparison.metrics.adapters import _as_logits
+from captum_infomask.evaluation.metric_adapters import _as_logits
 from captum_infomask.scores.information import Score
 
 GROUPS = [[4, 0], [2]]

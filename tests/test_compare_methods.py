@@ -38,8 +38,8 @@ from tiny import images, randomise
 from torch import Tensor, nn
 
 from captum_infomask import Comparison, InfoMask, compare
-from captum_infomask.comparison.as_it_was import as_it_was
 from captum_infomask.comparison.costs import Count, CountedModule, counted, measured
+from captum_infomask.evaluation.model_as_it_was import as_it_was
 
 
 class Plain(nn.Module):

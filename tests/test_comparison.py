@@ -21,9 +21,9 @@ from ulps import within_ulps
 
 from captum_infomask import AtLeast, Comparison, InfoMask, Otsu, compare, superpixels
 from captum_infomask._errors import ArgumentError
-from captum_infomask.comparison.layers import feature_map
-from captum_infomask.comparison.windows import square_windows
+from captum_infomask.comparison.gradcam_layers import feature_map
 from captum_infomask.engines.reached import named_layer
+from captum_infomask.evaluation.method_calls import square_windows
 
 
 class Tokens(nn.Module):
@@ -414,7 +414,7 @@ def test_outside_a_kernel_there_is_no_widget_to_show(found):
 
 def test_in_a_kernel_the_widget_is_shown_with_its_fallbacks(found, monkeypatch):
     pytest.importorskip("anywidget")
-    monkeypatch.setattr("captum_infomask.results.notebook.in_kernel", lambda: True)
+    monkeypatch.setattr("captum_infomask.results.pictures.in_kernel", lambda: True)
     data, _ = found._repr_mimebundle_(include=None, exclude=None)
     assert "application/vnd.jupyter.widget-view+json" in data
     assert data["text/plain"] == found.text()

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from captum_infomask._errors import ArgumentError
-from captum_infomask.dataset_run.data import parquet
-from captum_infomask.dataset_run.data.pictures import Pictures, find_pictures
+from captum_infomask.dataset_run.data import parquet_files
+from captum_infomask.dataset_run.data.data_pictures import Pictures, find_pictures
 
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -150,15 +150,15 @@ def test_one_thread_does_not_read_on_where_another_reads(tmp_path, monkeypatch):
     write(tmp_path / "a.parquet", range(60), group=60)
     pictures = find_pictures(tmp_path)
     assert pictures.read(0) == blob(0)
-    read_row, others = parquet._Reading.row, []
+    read_row, others = parquet_files._Reading.row, []
 
-    def row(reading: parquet._Reading, number: int) -> bytes | None:
+    def row(reading: parquet_files._Reading, number: int) -> bytes | None:
         if not others:
             others.append(None)
             others[0] = pictures.read(59)
         return read_row(reading, number)
 
-    monkeypatch.setattr(parquet._Reading, "row", row)
+    monkeypatch.setattr(parquet_files._Reading, "row", row)
     assert pictures.read(1) == blob(1)
     assert others == [blob(59)]
     assert in_any_order(pictures)

@@ -10,10 +10,10 @@ import pytest
 from torchvision.datasets import ImageFolder
 
 from captum_infomask._errors import ArgumentError
-from captum_infomask.dataset_run.data import files
-from captum_infomask.dataset_run.data.files import Files
+from captum_infomask.dataset_run.data import reading
+from captum_infomask.dataset_run.data.data_pictures import Pictures, find_pictures
 from captum_infomask.dataset_run.data.labels import label_classes
-from captum_infomask.dataset_run.data.pictures import Pictures, find_pictures
+from captum_infomask.dataset_run.data.reading import Files
 
 
 def fill(folder: Path, *names: str) -> None:
@@ -291,7 +291,7 @@ def test_connections_are_made_anew_in_every_process(memory, monkeypatch):
     made = []
     open_address = fsspec.core.url_to_fs
     monkeypatch.setattr(
-        files, "url_to_fs", lambda address: made.append(address) or open_address(address)
+        reading, "url_to_fs", lambda address: made.append(address) or open_address(address)
     )
     assert contents(pictures) + contents(pictures) == [b"a", b"a"]
     assert len(made) == 1

@@ -55,9 +55,9 @@ from captum_infomask import (
 )
 from captum_infomask.cli import main
 from captum_infomask.dataset_run import batches
-from captum_infomask.dataset_run.kept import KEPT
 from captum_infomask.dataset_run.manifest import read_manifest
 from captum_infomask.dataset_run.progress import Progress
+from captum_infomask.dataset_run.shown_pictures import KEPT
 
 pytestmark = pytest.mark.slow
 

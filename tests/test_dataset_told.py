@@ -11,7 +11,7 @@ from captum_infomask import InfoMask, load_run, run_dataset
 from captum_infomask.cli import main
 from captum_infomask.dataset_run.manifest import template_hash
 from captum_infomask.dataset_run.settings import tensors_hash
-from captum_infomask.dataset_run.summary.content import run_content
+from captum_infomask.dataset_run.summary.summary_content import run_content
 from captum_infomask.models.pictures import read_image
 
 GROUPS = [[4, 0], [2, 1]]

@@ -11,8 +11,9 @@ from PIL import Image, PngImagePlugin
 
 from captum_infomask import ArgumentError
 from captum_infomask._run_length import decode
-from captum_infomask.comparison.wsol import export_wsol
-from captum_infomask.masks.mask_files import masks_to_run_length, read_png, save_png
+from captum_infomask.evaluation.voc_wsol_files import export_wsol
+from captum_infomask.masks.outlines import masks_to_run_length
+from captum_infomask.masks.png import read_png, save_png
 
 LEVELS = 65535
 

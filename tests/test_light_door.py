@@ -10,7 +10,7 @@ import pytest
 import captum_infomask
 from captum_infomask.cli import main
 from captum_infomask.comparison.methods import METHOD_NAMES
-from captum_infomask.comparison.metrics.choose import METRICS
+from captum_infomask.evaluation.choose_metrics import METRICS
 
 # What neither the package's import nor InfoMask's may load; captum.attr itself loads matplotlib.
 HEAVY = (

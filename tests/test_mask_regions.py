@@ -13,7 +13,7 @@ from captum_infomask.regions.box_regions import from_boxes
 from captum_infomask.regions.label_regions import from_label_map
 from captum_infomask.regions.mask_regions import from_masks, from_run_lengths
 from captum_infomask.regions.region_protocol import Regions
-from captum_infomask.regions.stored import restore
+from captum_infomask.results.map_files import restore
 
 CPU = torch.device("cpu")
 HEIGHT, WIDTH = 11, 9

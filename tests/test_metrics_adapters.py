@@ -9,8 +9,8 @@ from metric_samples import sample
 from refused import refused
 from state import unchanged
 
-from captum_infomask.comparison.metrics.base import Metric
-from captum_infomask.comparison.metrics.choose import choose_metrics
+from captum_infomask.evaluation.choose_metrics import choose_metrics
+from captum_infomask.evaluation.metric_protocol import Metric
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def chosen(metric):
 @pytest.mark.slow
 def test_neither_package_is_imported_by_ours():
     code = (
-        "import sys, captum_infomask.comparison.metrics.choose as choose;"
+        "import sys, captum_infomask.evaluation.choose_metrics as choose;"
         "choose.choose_metrics(None, True);"
         "assert not {'quantus', 'pytorch_grad_cam'} & set(sys.modules)"
     )

@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import arrays
 from refused import refused
 from scipy.stats import spearmanr
 
-from captum_infomask.comparison.metrics.agreement import mask_iou_matrix, spearman
+from captum_infomask.evaluation.statistics import mask_iou_matrix, spearman
 
 VALUES = st.sampled_from([-3.0, -1.0, 0.0, 0.5, 0.75, 2.0, 1e9])
 PLANES = arrays("float64", (3, 2, 3, 4), elements=VALUES).filter(

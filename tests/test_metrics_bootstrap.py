@@ -5,7 +5,7 @@ import pytest
 import torch
 from refused import refused
 
-from captum_infomask.comparison.metrics.bootstrap import DRAWS, paired_difference
+from captum_infomask.evaluation.statistics import DRAWS, paired_difference
 
 
 def test_it_is_the_percentile_interval_of_resampled_means():

@@ -8,8 +8,8 @@ from metric_samples import Linear, sample
 from refused import refused
 from state import unchanged
 
-from captum_infomask.comparison.metrics.base import Metric
-from captum_infomask.comparison.metrics.captums import Infidelity, Sensitivity
+from captum_infomask.evaluation.captum_metrics import Infidelity, Sensitivity
+from captum_infomask.evaluation.metric_protocol import Metric
 
 SHAPE = (8, 12)
 

@@ -5,11 +5,11 @@ import torch
 from metric_samples import sample
 from refused import refused
 
-from captum_infomask.comparison.metrics.base import Metric
-from captum_infomask.comparison.metrics.captums import Infidelity
-from captum_infomask.comparison.metrics.choose import METRICS, choose_metrics
-from captum_infomask.comparison.metrics.curves import Deletion, Insertion
-from captum_infomask.comparison.metrics.localisation import PointingGame
+from captum_infomask.evaluation.captum_metrics import Infidelity
+from captum_infomask.evaluation.choose_metrics import METRICS, choose_metrics
+from captum_infomask.evaluation.deletion_curves import Deletion, Insertion
+from captum_infomask.evaluation.localisation_metrics import PointingGame
+from captum_infomask.evaluation.metric_protocol import Metric
 
 PLACES = (
     "pointing_game",

@@ -11,16 +11,17 @@ from metric_samples import sample
 from reference_shapes import box, box_overlap, parts
 from refused import refused
 
-from captum_infomask.comparison.localisation import max_box_acc
-from captum_infomask.comparison.metrics.base import Metric
-from captum_infomask.comparison.metrics.boxes import BestBoxIoU, MaxBoxAcc
-from captum_infomask.comparison.metrics.localisation import (
+from captum_infomask.evaluation.localisation_metrics import (
     AveragePrecision,
+    BestBoxIoU,
     MaskIoU,
+    MaxBoxAcc,
     PointingGame,
     RelevanceMass,
     RelevanceRank,
 )
+from captum_infomask.evaluation.metric_protocol import Metric
+from captum_infomask.evaluation.object_localisation import max_box_acc
 
 KINDS = (
     AveragePrecision,

@@ -4,8 +4,8 @@ import pytest
 import torch
 from refused import refused
 
-from captum_infomask.comparison.image_boxes import ImageBoxes
-from captum_infomask.comparison.metrics.truth import ground_truth
+from captum_infomask.evaluation.coco_files import ImageBoxes
+from captum_infomask.evaluation.given_truth import ground_truth
 
 PICTURES = torch.zeros(2, 3, 4, 6)
 ONE = PICTURES[:1]

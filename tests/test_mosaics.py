@@ -13,7 +13,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from torch import nn
 
 from captum_infomask import ArgumentError, InfoMask
-from captum_infomask.comparison.ground_truth import average_precision, bootstrap
 from captum_infomask.comparison.mosaic_methods import (
     MosaicMethod,
     blob_classes,
@@ -27,6 +26,7 @@ from captum_infomask.comparison.mosaics import (
     mosaic_table,
 )
 from captum_infomask.datasets.mosaics import Mosaic, photo_mosaics
+from captum_infomask.evaluation.ground_truth import average_precision, bootstrap
 from captum_infomask.regions.scales import Scales
 from captum_infomask.regions.windows import sliding_windows
 from captum_infomask.report.mosaics import MapsRow, mosaic_figure

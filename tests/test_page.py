@@ -17,12 +17,16 @@ from PIL import Image
 
 from captum_infomask._errors import ArgumentError
 from captum_infomask.masks import AtLeast, MaxFraction, threshold_mask
-from captum_infomask.report.content import MapContent, PageContent, PictureContent, RegionScores
-from captum_infomask.report.data_uris import LOSSLESS_UP_TO, picture_uri
-from captum_infomask.report.page import page_html
+from captum_infomask.report.colours import LOSSLESS_UP_TO, picture_uri
+from captum_infomask.report.page import page_html, static_html
+from captum_infomask.report.page_content import (
+    MapContent,
+    PageContent,
+    PictureContent,
+    RegionScores,
+)
 from captum_infomask.report.payload import page_payload, script_json
 from captum_infomask.report.planes import colour_limits, plane_mask, run_lengths, split_plane
-from captum_infomask.report.static import static_html
 
 
 class Tags(HTMLParser):
@@ -133,7 +137,7 @@ def test_the_policy_allows_the_pages_own_script_and_nothing_else():
 
 @pytest.mark.parametrize("name", ["viewer.js", "viewer.css"])
 def test_the_viewer_loads_nothing(name):
-    from captum_infomask.report.templating import viewer_script, viewer_style
+    from captum_infomask.report.page import viewer_script, viewer_style
 
     text = viewer_script() if name.endswith("js") else viewer_style()
     addresses = set(re.findall(r"https?://[^\s\"']+", text))

@@ -8,8 +8,8 @@ import pytest
 from browser import LUMINANCE, Offline, chromium_fixture
 from page_content import HOSTILE, HOSTILE_END, hostile_content, page_content, picture
 
-from captum_infomask.report.content import MapContent, PageContent, PictureContent
 from captum_infomask.report.page import page_html
+from captum_infomask.report.page_content import MapContent, PageContent, PictureContent
 
 pytestmark = pytest.mark.slow
 

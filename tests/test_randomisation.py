@@ -8,9 +8,9 @@ from scipy.stats import spearmanr
 from state import unchanged
 from torch import nn
 
-from captum_infomask.comparison import randomisation
-from captum_infomask.comparison.randomisation import RandomisationCheck, randomisation_check
-from captum_infomask.report.randomisation import randomisation_figure
+from captum_infomask.evaluation import randomisation
+from captum_infomask.evaluation.randomisation import RandomisationCheck, randomisation_check
+from captum_infomask.report.evaluation_figures import randomisation_figure
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import torch
 from deep_network import deep_network
 from torch import nn
 
-from captum_infomask.comparison.redraw import (
+from captum_infomask.evaluation.redrawn_layers import (
     estimate_statistics,
     even_stages,
     layers_in_order,

@@ -21,7 +21,7 @@ from referees.small_networks import SMALL
 from torch import nn
 
 from captum_infomask import Blur, Constant, InfoMask
-from captum_infomask.comparison.ground_truth import positive_share
+from captum_infomask.evaluation.ground_truth import positive_share
 
 CELL = 16
 

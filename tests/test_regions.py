@@ -6,8 +6,8 @@ from captum.attr import Occlusion
 from hypothesis import given, settings, strategies as st
 
 from captum_infomask import ArgumentError, from_feature_mask, grid, sliding_windows
-from captum_infomask.regions.stored import restore
 from captum_infomask.regions.windows import default_windows
+from captum_infomask.results.map_files import restore
 
 CPU = torch.device("cpu")
 

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from captum_infomask.report.figure import INK, Caption, methods_figure
-from captum_infomask.report.map_figure import map_figure
-from captum_infomask.report.rows import MethodResult, MethodRow
-from captum_infomask.report.table import text_table
+from captum_infomask.report.figure import INK, Caption, map_figure, methods_figure
+from captum_infomask.report.page_content import MethodResult, MethodRow
+from captum_infomask.report.words import text_table
 
 HEIGHT, WIDTH = 6, 9
 

@@ -15,15 +15,22 @@ from run_folders import CATEGORIES, bad, good, many_classes, template, write_run
 
 from captum_infomask._run_length import encode
 from captum_infomask.dataset_run.loaded import DatasetRun
-from captum_infomask.dataset_run.summary.best_and_worst import EXAMPLES
-from captum_infomask.dataset_run.summary.content import run_content
-from captum_infomask.dataset_run.summary.failures import KEYS, MESSAGES, group_failures
-from captum_infomask.dataset_run.summary.mask_areas import mask_areas
-from captum_infomask.dataset_run.summary.statistics import distributions, shared_axis
-from captum_infomask.dataset_run.summary.words import bound_of, summary_words, threshold_of
+from captum_infomask.dataset_run.summary.manifest_words import bound_of, summary_words, threshold_of
+from captum_infomask.dataset_run.summary.run_statistics import (
+    distributions,
+    mask_areas,
+    shared_axis,
+)
+from captum_infomask.dataset_run.summary.summary_content import (
+    EXAMPLES,
+    KEYS,
+    MESSAGES,
+    group_failures,
+    run_content,
+)
+from captum_infomask.report.page import run_html
 from captum_infomask.report.run_content import LEVELS, Axis, RunContent
 from captum_infomask.report.run_strips import BINS, FEW_VALUES, class_groups, figure, strip
-from captum_infomask.report.run_summary import run_html
 
 
 class Tags(HTMLParser):
@@ -399,7 +406,7 @@ def test_the_policy_is_that_of_the_report(tmp_path):
 
 
 def test_what_the_run_adds_loads_nothing():
-    from captum_infomask.report.templating import run_script, run_style
+    from captum_infomask.report.page import run_script, run_style
 
     for text in (run_script(), run_style()):
         assert "://" not in text

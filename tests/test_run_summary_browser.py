@@ -10,8 +10,8 @@ from page_content import HOSTILE, HOSTILE_END
 from run_folders import SIDE, bad, good, many_classes, write_run
 
 from captum_infomask.dataset_run.loaded import DatasetRun
-from captum_infomask.dataset_run.summary.content import run_content
-from captum_infomask.report.run_summary import run_html
+from captum_infomask.dataset_run.summary.summary_content import run_content
+from captum_infomask.report.page import run_html
 
 pytestmark = pytest.mark.slow
 

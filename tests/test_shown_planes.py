@@ -6,13 +6,17 @@ from hypothesis import given, settings, strategies as st
 from page_content import label_map, windows_map
 
 from captum_infomask import InfoMask, grid, sliding_windows, superpixels
-from captum_infomask.report.content import MapContent, PageContent, PictureContent
-from captum_infomask.report.figure import Caption, methods_figure
-from captum_infomask.report.map_figure import map_figure
+from captum_infomask.report.figure import Caption, map_figure, methods_figure
+from captum_infomask.report.page import static_html
+from captum_infomask.report.page_content import (
+    MapContent,
+    MethodResult,
+    MethodRow,
+    PageContent,
+    PictureContent,
+)
 from captum_infomask.report.payload import page_payload
 from captum_infomask.report.planes import SMOOTHED, shown_plane, smoothed_note, window_steps
-from captum_infomask.report.rows import MethodResult, MethodRow
-from captum_infomask.report.static import static_html
 
 
 def scores_of(count, seed=0):

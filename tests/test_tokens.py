@@ -19,7 +19,7 @@ from torch import nn
 
 from captum_infomask import InfoMask, from_feature_mask, grid, sliding_windows
 from captum_infomask.engines.engine_protocol import Call
-from captum_infomask.engines.tokens import tokens_engine as token_engine
+from captum_infomask.engines.tokens import tokens_engine
 from captum_infomask.engines.tokens.tokens_engine import Tokens
 from captum_infomask.engines.tokens.transformers import TorchvisionTransformer
 from captum_infomask.imputers import Constant, RemoveTokens
@@ -195,7 +195,7 @@ def test_views_of_one_length_share_chunks_within_the_budget(x, monkeypatch):
         return classify(self, tokens)
 
     monkeypatch.setattr(TorchvisionTransformer, "classify", watched)
-    monkeypatch.setattr(token_engine, "_TOKENS_ON_CPU", 40)
+    monkeypatch.setattr(tokens_engine, "_TOKENS_ON_CPU", 40)
     scene = removing(x, grid(x, 4, 4))
     plan = Chain(4, 0).plan(scene)
     network = torchvision_network()

@@ -18,12 +18,6 @@ from torch import nn
 
 import captum_infomask.models.two_digits as network_module
 from captum_infomask._errors import ArgumentError
-from captum_infomask.comparison.ground_truth import (
-    average_precision,
-    bootstrap,
-    ink_iou,
-    positive_share,
-)
 from captum_infomask.comparison.methods import Method
 from captum_infomask.comparison.two_digits import (
     TwoDigitRow,
@@ -31,7 +25,13 @@ from captum_infomask.comparison.two_digits import (
     two_digit_experiment,
     two_digit_table,
 )
-from captum_infomask.datasets import TwoDigits, sklearn_digits, two_digits
+from captum_infomask.datasets import TwoDigits, digits as two_digits, sklearn_digits
+from captum_infomask.evaluation.ground_truth import (
+    average_precision,
+    bootstrap,
+    ink_iou,
+    positive_share,
+)
 from captum_infomask.models.two_digits import load_two_digit_network, two_digit_network
 from captum_infomask.report.two_digits import KeptRow, two_digit_figure
 

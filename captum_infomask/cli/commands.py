@@ -23,18 +23,24 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask._files import check_folder, output_file
 from captum_infomask._words import printable
 from captum_infomask.attribution import InfoMask
-from captum_infomask.cli.places import check_outputs, make_folder, name_of, report_of
+from captum_infomask.cli.outputs import (
+    check_outputs,
+    complain,
+    make_folder,
+    name_of,
+    report_of,
+    say,
+)
 from captum_infomask.cli.settings import names_in, reading_of, windows_of
-from captum_infomask.cli.terminal import complain, say
 from captum_infomask.comparison.compare import compare
 from captum_infomask.comparison.methods import DEFAULT_METHODS
-from captum_infomask.comparison.missingness import fill_disagreement
 from captum_infomask.comparison.two_digits import (
     draw_two_digits,
     two_digit_experiment,
     two_digit_table,
 )
 from captum_infomask.datasets import sample_photo, sklearn_digits, two_digits
+from captum_infomask.evaluation.fill_disagreement import fill_disagreement
 from captum_infomask.models.classifier import Classifier, read_categories, resolve_target
 from captum_infomask.models.imagenet import efficientnet_lite0
 from captum_infomask.models.loading import load_classifier

@@ -10,15 +10,14 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask._files import output_file
 from captum_infomask._words import printable, utf8
 from captum_infomask.cli.commands import classifier_of, open_page
-from captum_infomask.cli.places import check_outputs
+from captum_infomask.cli.outputs import PROGRAM, check_outputs, complain, say
 from captum_infomask.cli.settings import reading_of, view_of, windows_of
-from captum_infomask.cli.terminal import PROGRAM, complain, say
 from captum_infomask.dataset_run.loaded import load_run
 from captum_infomask.dataset_run.run import run_dataset
-from captum_infomask.dataset_run.summary.content import run_content
+from captum_infomask.dataset_run.summary.summary_content import run_content
 from captum_infomask.masks import MaxFraction
 from captum_infomask.models.classifier import resolve_target
-from captum_infomask.report.run_summary import run_html
+from captum_infomask.report.page import run_html
 from captum_infomask.scores.groups import group_names
 
 _SHOWN = 5  # bad pictures

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from captum_infomask._checks import short_repr
 from captum_infomask._errors import ArgumentError
-from captum_infomask.comparison.windows import square_windows
+from captum_infomask.evaluation.method_calls import square_windows
 from captum_infomask.scores.groups import CheckedGroups, checked_groups
 
 

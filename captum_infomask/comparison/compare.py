@@ -23,8 +23,15 @@ from captum_infomask.comparison.arguments import (
     checked_target,
     targets_among,
 )
-from captum_infomask.comparison.entries import Entry, made_entries, read_entries
-from captum_infomask.comparison.fills import Fill, fill_picture
+from captum_infomask.comparison.measured_arrays import (
+    agreement_of,
+    metric_columns,
+    outcome_of,
+    shown_pictures,
+    troubles_of,
+    with_differences,
+)
+from captum_infomask.comparison.method_adapters import Entry, made_entries, read_entries
 from captum_infomask.comparison.methods import (
     METHOD_NAMES,
     Setting,
@@ -32,21 +39,14 @@ from captum_infomask.comparison.methods import (
     checked_setting,
     make_methods,
 )
-from captum_infomask.comparison.metrics.choose import Metrics, choose_metrics
-from captum_infomask.comparison.metrics.truth import GroundTruth, ground_truth as read_truth
-from captum_infomask.comparison.outcomes import (
-    agreement_of,
-    metric_columns,
-    outcome_of,
-    troubles_of,
-    with_differences,
-)
 from captum_infomask.comparison.provenance import call_words, setting_words, versions
 from captum_infomask.comparison.runner import Task, network_answers, run_methods
-from captum_infomask.comparison.shown import shown_pictures
+from captum_infomask.comparison.same_fill import Fill, fill_picture
 from captum_infomask.engines.dropout import warn_of_mode
 from captum_infomask.engines.isolation import Isolation, alias
 from captum_infomask.engines.untouched import modes_kept
+from captum_infomask.evaluation.choose_metrics import Metrics, choose_metrics
+from captum_infomask.evaluation.given_truth import GroundTruth, ground_truth as read_truth
 from captum_infomask.masks import MaxFraction, Rule, check_rule
 from captum_infomask.results.comparison import Comparison
 from captum_infomask.results.pictures import Pictures

@@ -1,4 +1,4 @@
-# The methods that a comparison runs unless it is told otherwise, by name.
+# The methods that a comparison runs unless it is told otherwise, by name; controls among them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias, get_args
 
+import torch
 from captum.attr import InputXGradient, IntegratedGradients
+from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from captum_infomask._checks import check_initialised, one_of, short_repr
@@ -15,23 +17,41 @@ from captum_infomask._keywords import told
 from captum_infomask._types import Shape
 from captum_infomask.attribution import InfoMask
 from captum_infomask.comparison.arguments import checked_images
-from captum_infomask.comparison.calls import (
+from captum_infomask.comparison.gradcam_layers import OnTokensError, feature_map
+from captum_infomask.comparison.same_fill import Fill, checked_fill
+from captum_infomask.engines.reached import named_layer
+from captum_infomask.evaluation.method_calls import (
     OCCLUSION_CHUNK,
     Attribute,
     Forward,
     Index,
+    Windows,
+    chosen_windows,
     grad_cam,
     occlusion,
 )
-from captum_infomask.comparison.controls import blurred_noise, centred_blob
-from captum_infomask.comparison.fills import Fill, checked_fill
-from captum_infomask.comparison.layers import OnTokensError, feature_map
-from captum_infomask.comparison.windows import Windows, chosen_windows
-from captum_infomask.engines.reached import named_layer
 from captum_infomask.scores.groups import Groups
 from captum_infomask.scores.heads import HEADS, Head
 from captum_infomask.scores.information import Prior, Score, TrainedWith
 from captum_infomask.views.choose_view import OF_FEATURES, ViewName
+
+
+def centred_blob(height: int, width: int) -> Tensor:
+    """A Gaussian in the middle of a picture, a quarter of its sides wide: (H, W)."""
+    down, across = (torch.linspace(-2, 2, side).square() for side in (height, width))
+    return (-(down[:, None] + across) / 2).exp()
+
+
+def uniform_noise(*shape: int) -> Tensor:
+    """Independent uniform noise per pixel, not blurred, always the same."""
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def blurred_noise(height: int, width: int) -> Tensor:
+    """Normal noise, blurred over a sixteenth of a picture's sides, at most 1: (H, W)."""
+    noise = torch.randn(height, width).double().numpy()
+    blurred = torch.from_numpy(gaussian_filter(noise, (height / 16, width / 16)))
+    return (blurred / blurred.abs().max()).float()
 
 
 @dataclass(frozen=True)

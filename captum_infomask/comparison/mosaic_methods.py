@@ -10,9 +10,9 @@ from captum.attr import LayerAttribution, LayerGradCam, Occlusion
 from torch import Tensor, nn
 
 from captum_infomask.attribution import InfoMask
-from captum_infomask.comparison.calls import Forward, log_probabilities
-from captum_infomask.comparison.controls import centred_blob, uniform_noise
-from captum_infomask.report.rows import density
+from captum_infomask.comparison.methods import centred_blob, uniform_noise
+from captum_infomask.evaluation.method_calls import Forward, log_probabilities
+from captum_infomask.report.page_content import density
 
 AttributeAll: TypeAlias = Callable[[Forward, Tensor, Sequence[int]], Tensor]
 

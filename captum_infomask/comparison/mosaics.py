@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from captum_infomask.comparison.ground_truth import (
+from captum_infomask.comparison.mosaic_methods import MosaicMethod
+from captum_infomask.datasets.mosaics import Mosaic
+from captum_infomask.evaluation.ground_truth import (
     Estimate,
     average_precision,
     bootstrap,
     positive_share,
 )
-from captum_infomask.comparison.mosaic_methods import MosaicMethod
-from captum_infomask.datasets.mosaics import Mosaic
 
 _EVERY = 4  # average precision ranks every fourth row and column: windows are far coarser
 

@@ -12,13 +12,13 @@ from tqdm import tqdm
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
 from captum_infomask._process import quiet
-from captum_infomask.comparison.as_it_was import as_it_was
 from captum_infomask.comparison.costs import Cost, as_it_is, measured
-from captum_infomask.comparison.entries import Answer, Entry, Question
-from captum_infomask.comparison.metrics.base import Measured, Metric, Sample
-from captum_infomask.comparison.metrics.choose import METRICS
-from captum_infomask.comparison.metrics.truth import Truth
+from captum_infomask.comparison.method_adapters import Answer, Entry, Question
 from captum_infomask.engines.outputs import explained, tensor_within
+from captum_infomask.evaluation.choose_metrics import METRICS
+from captum_infomask.evaluation.given_truth import Truth
+from captum_infomask.evaluation.metric_protocol import Measured, Metric, Sample
+from captum_infomask.evaluation.model_as_it_was import as_it_was
 from captum_infomask.masks import Rule, threshold_mask
 from captum_infomask.results import InfoMap
 from captum_infomask.scores.heads import Doubt, rows_of

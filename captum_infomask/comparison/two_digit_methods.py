@@ -5,7 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from captum_infomask.comparison.calls import (
+from captum_infomask.comparison.methods import Method, centred_blob, uniform_noise
+from captum_infomask.evaluation.method_calls import (
     Forward,
     Index,
     grad_cam,
@@ -13,9 +14,7 @@ from captum_infomask.comparison.calls import (
     log_probabilities,
     occlusion,
 )
-from captum_infomask.comparison.controls import centred_blob, uniform_noise
-from captum_infomask.comparison.methods import Method
-from captum_infomask.report.rows import density
+from captum_infomask.report.page_content import density
 
 _OF_CELLS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("InfoMask", {}),

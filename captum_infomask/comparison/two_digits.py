@@ -13,15 +13,15 @@ from torch import Tensor, nn
 
 from captum_infomask._errors import ArgumentError
 from captum_infomask._process import quiet
-from captum_infomask.comparison.ground_truth import (
+from captum_infomask.comparison.methods import Method
+from captum_infomask.comparison.two_digit_methods import two_digit_methods
+from captum_infomask.datasets import INK_THRESHOLD, TwoDigits
+from captum_infomask.evaluation.ground_truth import (
     average_precision,
     bootstrap,
     ink_iou,
     positive_share,
 )
-from captum_infomask.comparison.methods import Method
-from captum_infomask.comparison.two_digit_methods import two_digit_methods
-from captum_infomask.datasets import INK_THRESHOLD, TwoDigits
 from captum_infomask.masks import MaxFraction, threshold_mask
 from captum_infomask.report.two_digits import KeptRow, two_digit_figure
 
@@ -38,7 +38,7 @@ class TwoDigitRow:
         seconds: Wall-clock time for all pictures.
         attributions: (N, 1, 28, 56), in ``unit``.
         masks: (N, 1, 28, 56), boolean: what reaches 20% of the picture's maximum.
-        ink_iou: (N,), see :func:`captum_infomask.comparison.ground_truth.ink_iou`.
+        ink_iou: (N,), see :func:`captum_infomask.evaluation.ground_truth.ink_iou`.
         positive_share: (N,), share of positive attribution in the target's half.
         average_precision: (N,), of the target digit's ink among all pixels.
     """

@@ -1,4 +1,4 @@
-# What a fit changed: the divergence on held-out pictures, for every kind and size of view.
+# What a fit changed on held-out pictures, for every kind and size of view.
 from __future__ import annotations
 
 import math

@@ -16,8 +16,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from captum_infomask._errors import RunStopped
 from captum_infomask._process import quiet
-from captum_infomask.dataset_run.data.decode import Decoded
-from captum_infomask.dataset_run.data.pictures import Pictures
+from captum_infomask.dataset_run.data.data_pictures import Decoded, Pictures
 from captum_infomask.dataset_run.in_flight import InFlight
 from captum_infomask.models.pictures import Preprocess
 

@@ -15,9 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from captum_infomask._process import quiet
-from captum_infomask.dataset_run.data.decode import Decoded, decode
-from captum_infomask.dataset_run.data.files import regular
-from captum_infomask.dataset_run.data.pictures import Pictures
+from captum_infomask.dataset_run.data.data_pictures import Decoded, Pictures, decode
+from captum_infomask.dataset_run.data.reading import regular
 
 _NO_MEMORY = 77  # the exit code that says so
 _TOO_LITTLE = "there was too little memory for it"

@@ -13,12 +13,11 @@ from torch import nn
 
 from captum_infomask._errors import ArgumentError
 from captum_infomask.dataset_run.batches import Batch, Wanted, read_batches
+from captum_infomask.dataset_run.data.data_pictures import Pictures
 from captum_infomask.dataset_run.data.labels import label_error
-from captum_infomask.dataset_run.data.pictures import Pictures
 from captum_infomask.dataset_run.in_flight import ends_process, in_network
-from captum_infomask.dataset_run.probe import Probe, probe_inputs
-from captum_infomask.dataset_run.rows import Row, table_of, with_rows
-from captum_infomask.dataset_run.scoring import Scorer
+from captum_infomask.dataset_run.result_rows import Row, table_of, with_rows
+from captum_infomask.dataset_run.scoring import Probe, Scorer, probe_inputs
 from captum_infomask.dataset_run.settings import RunSettings, tensors_hash
 from captum_infomask.dataset_run.shards import read_shard, write_shard
 from captum_infomask.engines.isolation import Isolation, own_weight

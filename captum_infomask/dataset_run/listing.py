@@ -12,11 +12,10 @@ import pyarrow as pa
 from captum_infomask._checks import short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import whole_file
-from captum_infomask.dataset_run.data.files import Skipped
+from captum_infomask.dataset_run.data.data_pictures import Pictures
 from captum_infomask.dataset_run.data.labels import Label
-from captum_infomask.dataset_run.data.pictures import Pictures
-from captum_infomask.dataset_run.sealed import read_sealed, write_sealed
-from captum_infomask.dataset_run.shards import stops_without_space
+from captum_infomask.dataset_run.data.reading import Skipped
+from captum_infomask.dataset_run.shards import read_sealed, stops_without_space, write_sealed
 
 NAME = "keys.parquet"
 

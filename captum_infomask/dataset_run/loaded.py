@@ -13,20 +13,20 @@ import pyarrow as pa
 
 from captum_infomask._checks import describe, short_repr
 from captum_infomask._errors import ArgumentError
-from captum_infomask.dataset_run.data.files import Skipped
-from captum_infomask.dataset_run.data.pictures import Pictures, find_pictures
-from captum_infomask.dataset_run.kept import Photo, kept_pictures, seen
+from captum_infomask.dataset_run.data.data_pictures import Pictures, find_pictures
+from captum_infomask.dataset_run.data.reading import Skipped
 from captum_infomask.dataset_run.listing import Listing
 from captum_infomask.dataset_run.manifest import preprocess_of, read_manifest, template_hash
-from captum_infomask.dataset_run.rows import FURTHER, infomap_of, schema
-from captum_infomask.dataset_run.sealed import DamagedError
+from captum_infomask.dataset_run.result_rows import FURTHER, infomap_of, schema
 from captum_infomask.dataset_run.shards import (
     TEMPLATE,
+    DamagedError,
     check_no_others,
     check_shard,
     read_shard,
     shards_done,
 )
+from captum_infomask.dataset_run.shown_pictures import Photo, kept_pictures, seen
 from captum_infomask.results import InfoMap
 
 _COMPARED = 10_000  # keys, letter by letter: more take long

@@ -21,8 +21,8 @@ from captum_infomask._checks import short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import whole_file
 from captum_infomask.comparison.provenance import versions
-from captum_infomask.dataset_run.data.files import Skipped, regular
-from captum_infomask.dataset_run.probe import Probe
+from captum_infomask.dataset_run.data.reading import Skipped, regular
+from captum_infomask.dataset_run.scoring import Probe
 from captum_infomask.dataset_run.settings import RunSettings, in_words, tensors_hash
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.models.pictures import Preprocess

@@ -16,7 +16,7 @@ import torch
 
 from captum_infomask._checks import short_repr
 from captum_infomask._errors import ArgumentError, RunStopped
-from captum_infomask.dataset_run.errors import in_one_line
+from captum_infomask.dataset_run.data.reading import in_one_line
 from captum_infomask.dataset_run.ray_session import import_ray, ray_session
 from captum_infomask.dataset_run.shards import begin_shard, end_shard
 

@@ -16,9 +16,9 @@ from captum_infomask._checks import describe, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import check_folder
 from captum_infomask._warn import unsaid, warn
+from captum_infomask.dataset_run.data.data_pictures import Pictures
 from captum_infomask.dataset_run.data.labels import Label, groups_of, label_classes
-from captum_infomask.dataset_run.data.pictures import Pictures
-from captum_infomask.dataset_run.errors import in_one_line
+from captum_infomask.dataset_run.data.reading import in_one_line
 from captum_infomask.dataset_run.job import Job, ModelSource, model_hash
 from captum_infomask.dataset_run.listing import Listing, Ordered
 from captum_infomask.dataset_run.manifest import (
@@ -28,13 +28,12 @@ from captum_infomask.dataset_run.manifest import (
     read_manifest,
     write_manifest,
 )
-from captum_infomask.dataset_run.probe import Probe, probe_inputs
-from captum_infomask.dataset_run.rows import one_picture, without_numbers
-from captum_infomask.dataset_run.scoring import Scorer, stop_without_memory
-from captum_infomask.dataset_run.sealed import DamagedError
+from captum_infomask.dataset_run.result_rows import one_picture, without_numbers
+from captum_infomask.dataset_run.scoring import Probe, Scorer, probe_inputs, stop_without_memory
 from captum_infomask.dataset_run.settings import RunSettings
 from captum_infomask.dataset_run.shards import (
     TEMPLATE,
+    DamagedError,
     is_leftover,
     remove_leftovers,
     shards_done,
@@ -46,7 +45,7 @@ from captum_infomask.masks import MaxFraction, Rule
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.regions.windows import sliding_windows
 from captum_infomask.results import InfoMap
-from captum_infomask.results.region_content import suited_rule
+from captum_infomask.results.pictures import suited_rule
 
 _MANY_VIEWS = 5000  # of a picture: far more than the default's 49
 _PICTURES = (8, 32, 256)  # of a batch: at least, at most, and at most where they are small

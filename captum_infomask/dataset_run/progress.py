@@ -1,11 +1,26 @@
-# How far a run is: a bar, and the count of bad pictures.
+# How far a run is, and what is there of one that goes on.
 from __future__ import annotations
 
+import hashlib
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 
-from captum_infomask._errors import RunStopped
+import pyarrow as pa
+
+from captum_infomask._checks import short_repr
+from captum_infomask._errors import ArgumentError, RunStopped
 from captum_infomask._progress import progress_bar
-from captum_infomask.dataset_run.job import ShardDone
+from captum_infomask.dataset_run.data.reading import in_one_line
+from captum_infomask.dataset_run.job import Job, ShardDone
+from captum_infomask.dataset_run.shards import (
+    DamagedError,
+    check_no_others,
+    read_shard,
+    shard_path,
+    shards_done,
+)
 
 
 class Progress:
@@ -67,3 +82,99 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self._bar.close()
+
+
+@dataclass
+class Survey:
+    """What is there of a run.
+
+    Attributes:
+        done: Shards with which nothing is to be done.
+        errors: How many bad pictures they hold.
+        again: Of other shards that are there, by number, the places that are scored anew.
+    """
+
+    done: set[int] = field(default_factory=set)
+    errors: int = 0
+    again: dict[int, frozenset[int]] = field(default_factory=dict)
+
+
+def survey(job: Job, ended: int, *, retry_errors: bool, verify: bool, show: bool) -> Survey:
+    """Read the shards of a run: a damaged one is none, with a warning, and so is one that is lost.
+
+    Args:
+        job: The run, in the folder that is read.
+        ended: How many pictures it had when it ended; 0 where it has not.
+        retry_errors: Bad pictures are to be scored anew.
+        verify: Compare the files of all scored pictures with what was scored.
+        show: Show a bar meanwhile.
+
+    Raises:
+        ArgumentError: A file has the name of a shard that the run has not; or a picture's
+            bytes are others than those that were scored.
+    """
+    check_no_others(job.folder, len(job.shards))
+    found, damaged, changed = Survey(), [], []
+    there = sorted(shards_done(job.folder))
+    lost = [k for k, places in enumerate(job.shards) if places.stop <= ended and k not in there]
+    bar = progress_bar(there, desc="Comparing bytes", unit="shard", show=show and verify)
+    for shard in bar:
+        try:
+            table = _rows(job, shard)
+        except DamagedError as error:
+            damaged.append(str(error))
+            continue
+        errors = table["error"].to_pylist()
+        if verify:
+            changed += _changed(job, shard, errors, table["sha256"].to_pylist())
+        bad = frozenset(
+            k for k, error in zip(job.shards[shard], errors, strict=True) if error is not None
+        )
+        if bad and retry_errors:
+            found.again[shard] = bad
+        else:
+            found.done.add(shard)
+            found.errors += len(bad)
+    if changed:
+        more = f", and {len(changed) - 1} more are not as they were" if len(changed) > 1 else ""
+        raise ArgumentError(
+            f"Expected `data` to hold the pictures that were scored; {changed[0]}{more}. Put them "
+            f"back, or begin a new `out`."
+        )
+    damaged += [f"{shard_path(job.folder, shard).name} is missing" for shard in lost]
+    if damaged:
+        more = f", and {len(damaged) - 1} more" if len(damaged) > 1 else ""
+        warnings.warn(
+            f"Done again, of {job.folder}, from the pictures as they are now: {damaged[0]}{more}.",
+            stacklevel=3,
+        )
+    return found
+
+
+def _rows(job: Job, shard: int) -> pa.Table:
+    """A shard's rows; ``DamagedError`` if they are not what the run would write."""
+    columns = ["key", "sha256", "target", "error"]
+    table = read_shard(job.folder, shard, job.run, job.keys(shard), columns)
+    if job.classes is not None:
+        places = job.shards[shard]
+        targets = zip(places, table["target"].to_pylist(), strict=True)
+        if any(target not in (None, job.classes[k]) for k, target in targets):
+            raise DamagedError(f"part-{shard:05d}.parquet holds other targets than the run's")
+    return table
+
+
+def _changed(
+    job: Job, shard: int, errors: Sequence[str | None], hashes: Sequence[str | None]
+) -> list[str]:
+    """Which pictures' bytes are not those that were scored."""
+    found = []
+    for k, error, before in zip(job.shards[shard], errors, hashes, strict=True):
+        if error is not None and before is None:
+            continue  # it could not be read
+        key = short_repr(job.pictures.keys[k])
+        try:
+            if hashlib.sha256(job.pictures.read(k)).hexdigest() != before:
+                found.append(f"{key} has other bytes")
+        except Exception as unread:  # each kind of storage has errors of its own
+            found.append(f"{key} cannot be read ({in_one_line(unread)})")
+    return found

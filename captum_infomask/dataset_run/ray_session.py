@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from captum_infomask._checks import short_repr
 from captum_infomask._errors import ArgumentError, RunStopped
-from captum_infomask.dataset_run.errors import in_one_line
+from captum_infomask.dataset_run.data.reading import in_one_line
 
 _PATIENCE = 5.0  # seconds for a cluster to answer
 _GREETING = (

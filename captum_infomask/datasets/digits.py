@@ -1,6 +1,7 @@
-# Handwritten digits: scikit-learn's, and MNIST's.
+# Handwritten digits, scikit-learn's and MNIST's, and the paper's pictures of one or two of them.
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torchvision.datasets import MNIST
 
+from captum_infomask._checks import describe, positive_int
 from captum_infomask._errors import ArgumentError
 
 SIDE = 28  # of MNIST's pictures, and of all digits here
@@ -82,3 +84,139 @@ def mnist(
             "Fetch them with --download (download=True)."
         ) from error
     return data.data.float() / 255, data.targets.long()
+
+
+INK_THRESHOLD = 0.2  # a pixel brighter than this is ink; strokes are near 1, paper is 0
+
+
+@dataclasses.dataclass(frozen=True)
+class TwoDigits:
+    """Pictures of one or two handwritten digits and whether they hold the target digit.
+
+    Attributes:
+        images: (N, 1, 28, 56), floating point in [0, 1]; ink is bright.
+        labels: (N,), long: 1 where the picture holds the target digit, else 0.
+        ink: (N, 1, 28, 56), boolean: the target digit's ink; empty where the label is 0.
+        digits: (N, 2), long: the digit in the left and the right half, −1 for an empty half.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask.datasets import two_digits
+        >>> pictures = two_digits(torch.ones(10, 28, 28), torch.arange(10), target=0, count=8)
+        >>> len(pictures.select(pictures.labels == 1).images)
+        4
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    ink: torch.Tensor
+    digits: torch.Tensor
+
+    def select(self, chosen: torch.Tensor) -> TwoDigits:
+        """Return the pictures that an index (N',) or a boolean mask (N,) chooses."""
+        return TwoDigits(*(getattr(self, field.name)[chosen] for field in dataclasses.fields(self)))
+
+    def holding_target_beside_another(self) -> TwoDigits:
+        """Return the two-digit pictures that hold the target: those that a mask can get wrong."""
+        return self.select((self.labels == 1) & (self.digits >= 0).all(1))
+
+
+def two_digits(
+    digits: torch.Tensor, labels: torch.Tensor, *, target: int, count: int, seed: int = 0
+) -> TwoDigits:
+    """Compose pictures of one or two digits, left or right, half of which hold the target digit.
+
+    Of every four pictures one holds the target alone, one the target beside another digit, one
+    another digit alone, one two other digits; order and sides are random.
+
+    Args:
+        digits: (M, 28, 28), floating point in [0, 1]; ink is bright.
+        labels: (M,), integers: which digit each is.
+        target: the digit that the pictures' question is about.
+        count: number of pictures N.
+        seed: of this function's own generator; the global one is left alone.
+
+    Returns:
+        The pictures, their labels and the target digit's ink.
+
+    Raises:
+        ArgumentError: where shapes, the value range or the target do not fit.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask.datasets import two_digits
+        >>> pictures = two_digits(torch.ones(10, 28, 28), torch.arange(10), target=3, count=8)
+        >>> pictures.images.shape, pictures.labels.sum().item()
+        (torch.Size([8, 1, 28, 56]), 4)
+
+    Source: Qin & Kim, arXiv 1910.02629, Section 5.3.
+    """
+    _check_digits(digits, labels)
+    count = positive_int("count", count)
+    is_target = labels == target
+    if not is_target.any() or is_target.all():
+        raise ArgumentError(
+            f"Expected `target` to be one of several digits in `labels`, which holds "
+            f"{sorted(set(labels.tolist()))}; got {target!r}."
+        )
+    generator = torch.Generator().manual_seed(seed)
+    kind = torch.arange(count)[torch.randperm(count, generator=generator)] % 4
+    holds, pair = kind % 2 == 0, kind < 2
+    rows = torch.arange(count)
+    side = torch.randint(2, (count,), generator=generator)
+
+    # The first digit stands on `side`; it is the target where the picture holds one.
+    first = _draw(torch.nonzero(~is_target).flatten(), count, generator)
+    wanted = _draw(torch.nonzero(is_target).flatten(), count, generator)
+    second = _draw(torch.nonzero(~is_target).flatten(), count, generator)
+    first = torch.where(holds, wanted, first)
+
+    halves = digits.new_zeros(count, 2, SIDE, SIDE)
+    halves[rows, side] = digits[first]
+    halves[rows[pair], 1 - side[pair]] = digits[second[pair]]
+    names = torch.full((count, 2), -1)
+    names[rows, side] = labels[first].long()
+    names[rows[pair], 1 - side[pair]] = labels[second[pair]].long()
+
+    ink = torch.zeros_like(halves, dtype=torch.bool)
+    ink[rows[holds], side[holds]] = halves[rows[holds], side[holds]] > INK_THRESHOLD
+    return TwoDigits(_side_by_side(halves), holds.long(), _side_by_side(ink), names)
+
+
+def _draw(candidates: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
+    """Draw ``count`` of the candidates, with repetition."""
+    return candidates[torch.randint(len(candidates), (count,), generator=generator)]
+
+
+def _side_by_side(halves: torch.Tensor) -> torch.Tensor:
+    """(N, 2, 28, 28) → (N, 1, 28, 56)."""
+    return torch.cat([halves[:, :1], halves[:, 1:]], dim=3)
+
+
+def _check_digits(digits: torch.Tensor, labels: torch.Tensor) -> None:
+    """Refuse digits that are no (M, 28, 28) pictures in [0, 1] with one integer label each."""
+    if not (
+        isinstance(digits, torch.Tensor)
+        and digits.is_floating_point()
+        and digits.ndim == 3
+        and digits.shape[0] > 0
+        and digits.shape[1:] == (SIDE, SIDE)
+    ):
+        raise ArgumentError(
+            f"Expected `digits` to be a floating-point tensor (M, {SIDE}, {SIDE}); "
+            f"got {describe(digits)}."
+        )
+    if not (digits.min() >= 0 and digits.max() <= 1):
+        raise ArgumentError(
+            f"Expected `digits` to lie in [0, 1]; got values from {digits.min().item():g} "
+            f"to {digits.max().item():g}. Divide 8-bit pictures by 255."
+        )
+    if not (
+        isinstance(labels, torch.Tensor)
+        and not labels.is_floating_point()
+        and labels.shape == digits.shape[:1]
+    ):
+        raise ArgumentError(
+            f"Expected `labels` to be an integer tensor ({len(digits)},), one per digit; "
+            f"got {describe(labels)}."
+        )

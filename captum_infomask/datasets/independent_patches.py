@@ -11,8 +11,8 @@ from torch import Tensor
 
 from captum_infomask._checks import describe, one_of, positive_int
 from captum_infomask._errors import ArgumentError
-from captum_infomask.datasets.bayes_network import BayesNetwork
 from captum_infomask.datasets.known_information import (
+    BayesNetwork,
     conditional_information,
     mean_over_orders,
     single_information,

@@ -1,13 +1,51 @@
-# The colour maps that a viewer can switch between, as tables.
+# Colour maps, colours over a pale grey photograph, and pictures as data URIs.
 from __future__ import annotations
 
+import base64
+import io
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib import colormaps
+from PIL import Image
 
-from captum_infomask.report.data_uris import base64_text
-from captum_infomask.report.tints import COLOUR_REACH
+from captum_infomask.report.page_content import FloatArray, PhotoArray
+
+LOSSLESS_UP_TO = 400_000  # bytes; a photograph of 224 x 224 pixels takes about 100,000
+_QUALITY = 92
+
+
+def picture_uri(pixels: PhotoArray) -> str:
+    """A picture as a PNG data URI; as a JPEG where the PNG would be large.
+
+    Args:
+        pixels: (H, W, 3), uint8.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_infomask.report.colours import picture_uri
+        >>> picture_uri(np.zeros((2, 2, 3), np.uint8))[:22]
+        'data:image/png;base64,'
+    """
+    image = Image.fromarray(pixels)
+    png = _encoded(image, "PNG", optimize=True)
+    if len(png) <= LOSSLESS_UP_TO:
+        return f"data:image/png;base64,{base64_text(png)}"
+    jpeg = _encoded(image, "JPEG", quality=_QUALITY, subsampling=0)
+    return f"data:image/jpeg;base64,{base64_text(jpeg)}"
+
+
+def base64_text(data: bytes) -> str:
+    """Bytes as base64, in ASCII."""
+    return base64.b64encode(data).decode("ascii")
+
+
+def _encoded(image: Image.Image, kind: str, **settings: int) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **settings)
+    return file.getvalue()
+
 
 STEPS = 256
 
@@ -38,3 +76,53 @@ def colour_tables() -> list[dict[str, Any]]:
         table = colormaps[source](place, bytes=True)[:, :3]
         tables.append({"name": name, "signed": signed, "table": base64_text(table.tobytes())})
     return tables
+
+
+RGB = npt.NDArray[np.float64]
+
+OPACITY = 0.8  # of a colour at the end of its scale, over the grey photograph
+COLOUR_REACH = 0.85  # how far into the colour map: its very ends are almost black
+
+
+def pale_grey(photo: PhotoArray) -> RGB:
+    """The photograph as a ground for colours: no colours of its own, and no black.
+
+    Args:
+        photo: (H, W, 3), uint8.
+
+    Returns:
+        (H, W, 3) from 0.3 to 1.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_infomask.report.colours import pale_grey
+        >>> pale_grey(np.zeros((1, 1, 3), np.uint8))
+        array([[[0.3, 0.3, 0.3]]])
+    """
+    grey: RGB = np.asarray(photo, dtype=np.float64).mean(axis=2, keepdims=True).repeat(3, axis=2)
+    return 0.3 + 0.7 * grey / 255
+
+
+def tint(values: FloatArray, limit: float, ground: RGB) -> RGB:
+    """Lay colours over a ground, the stronger the larger the magnitude.
+
+    Args:
+        values: (H, W), any unit: red above 0, blue below.
+        limit: The magnitude of full colour.
+        ground: (H, W, 3), what shows through where values are near 0.
+
+    Returns:
+        (H, W, 3) from 0 to 1.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_infomask.report.colours import tint
+        >>> ground = np.full((1, 1, 3), 0.5)
+        >>> bool((tint(np.zeros((1, 1), np.float32), 1.0, ground) == ground).all())
+        True
+    """
+    scaled = np.clip(values / limit, -1, 1)
+    colours = colormaps["RdBu_r"](0.5 + COLOUR_REACH * scaled / 2)[..., :3]
+    opacity = (OPACITY * np.abs(scaled) ** 0.5)[..., None]
+    tinted: RGB = opacity * colours + (1 - opacity) * ground
+    return tinted

@@ -1,8 +1,4 @@
-# The comparison as a figure: the photograph, and for each method its overlay, its mask, and what
-# the mask keeps.
-#
-# captum.attr.visualization rescales every picture to its own maximum, and so cannot show two
-# methods on one scale in bits; the panels are therefore drawn here.
+# Figures of maps: one map over its picture, and several methods side by side.
 from __future__ import annotations
 
 import textwrap
@@ -11,16 +7,71 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from captum.attr import visualization
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from captum_infomask._words import printable
-from captum_infomask.report.planes import ARBITRARY, shown_plane, smoothed_note
-from captum_infomask.report.rows import BoolArray, MethodRow, PhotoArray
-from captum_infomask.report.tints import RGB, pale_grey, tint
+from captum_infomask.report.colours import RGB, pale_grey, tint
+from captum_infomask.report.page_content import BoolArray, FloatArray, MethodRow, PhotoArray
+from captum_infomask.report.planes import ARBITRARY, SMOOTHED, shown_plane, smoothed_note
+
+_COLOURS = "RdBu_r"  # told apart without colour vision for red and green
+
+
+def map_figure(
+    plane: FloatArray, unit: str, title: str, picture: PhotoArray | None = None
+) -> tuple[Figure, Axes]:
+    """Draw a map, over its picture if there is one.
+
+    Captum's ``visualize_image_attr`` rescales a map to its own largest magnitude; the colour bar
+    says what that is. Maps of windows are smoothed between window centres, which is said below.
+
+    Args:
+        plane: (H, W), in ``unit``.
+        unit: What the values are counted in.
+        title: Above the map.
+        picture: (H, W, 3), uint8.
+
+    Returns:
+        The figure, on an Agg canvas (no window, no pyplot state), and the map's axes.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_infomask.report.figure import map_figure
+        >>> figure, axes = map_figure(np.eye(8, dtype=np.float32), "bits", "tripod")
+        >>> figure.axes[1].get_ylabel()
+        'bits'
+    """
+    figure = Figure(figsize=(5.5, 4.5))
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    limit = float(np.abs(plane).max()) or 1.0
+    visualization.visualize_image_attr(
+        (plane / limit if plane.any() else np.ones_like(plane))[:, :, None],
+        picture,
+        method="heat_map" if picture is None else "blended_heat_map",
+        sign="all",
+        plt_fig_axis=(figure, axes),
+        outlier_perc=0,
+        cmap=_COLOURS,
+        alpha_overlay=0.6,
+        title=title,
+        use_pyplot=False,
+    )
+    # Captum refuses a map that is 0 everywhere, and would stretch a smoothed one.
+    shown = shown_plane(plane)
+    axes.images[-1].set_data(shown / limit)
+    if shown is not plane:
+        axes.set_xlabel(SMOOTHED, fontsize=8, color=GREY)
+    colours = ScalarMappable(Normalize(-limit, limit), _COLOURS)
+    figure.colorbar(colours, ax=axes, label=unit)
+    return figure, axes
+
 
 INK, GREY, PAPER = "#1b1f24", "#69707a", "#e9ebee"
 
@@ -75,7 +126,7 @@ def methods_figure(
     Example:
         >>> import numpy as np
         >>> from captum_infomask.report.figure import Caption, methods_figure
-        >>> from captum_infomask.report.rows import MethodResult, MethodRow
+        >>> from captum_infomask.report.page_content import MethodResult, MethodRow
         >>> values = np.eye(8, dtype=np.float32)
         >>> row = MethodRow("InfoMask crop", "bits", MethodResult(values, values > 0.2))
         >>> fig, axes = methods_figure(np.zeros((8, 8, 3), np.uint8), [row], Caption("espresso"))

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from captum_infomask.report.colours import pale_grey, tint
 from captum_infomask.report.figure import GREY, INK
-from captum_infomask.report.rows import FloatArray, PhotoArray
-from captum_infomask.report.tints import pale_grey, tint
+from captum_infomask.report.page_content import FloatArray, PhotoArray
 
 _PANEL, _GAP, _LABELS, _BAR, _HEAD, _MARGIN = 1.28, 0.08, 1.75, 0.75, 0.62, 0.2  # inches
 

@@ -1,11 +1,96 @@
-# The page: one file that shows a comparison, and needs nothing else.
+# Pages from templates: the viewer in one file, or its pictures for notebooks that run no scripts.
 from __future__ import annotations
 
-from markupsafe import Markup
+import base64
+import functools
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
 
-from captum_infomask.report.content import PageContent
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from captum_infomask.report import words
+from captum_infomask.report.colours import RGB, pale_grey, picture_uri, tint
+from captum_infomask.report.page_content import (
+    Cell,
+    Column,
+    FloatArray,
+    MapContent,
+    PageContent,
+    PhotoArray,
+    PictureContent,
+)
 from captum_infomask.report.payload import page_payload, script_json
-from captum_infomask.report.templating import environment, viewer_script, viewer_style
+from captum_infomask.report.planes import (
+    colour_limits,
+    largest_value,
+    picture_size,
+    plane_mask,
+    shown_plane,
+    smoothed_note,
+)
+from captum_infomask.report.run_content import RunContent
+from captum_infomask.report.run_strips import FEW_CLASSES, FEW_VALUES, class_groups, figure, strip
+
+
+@functools.cache
+def environment() -> Environment:
+    """Jinja2 with the package's templates; everything is escaped unless it is marked as safe."""
+    made = Environment(
+        loader=PackageLoader("captum_infomask.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["sha256"] = _hash
+    made.filters["number"] = _number
+    made.filters |= words.FILTERS
+    return made
+
+
+@functools.cache
+def viewer_script() -> str:
+    """The viewer's JavaScript module."""
+    return _text("viewer.js")
+
+
+@functools.cache
+def viewer_style() -> str:
+    """The viewer's style sheet."""
+    return _text("viewer.css")
+
+
+@functools.cache
+def run_script() -> str:
+    """What the summary of a run adds to the viewer's module."""
+    return _text("run.js")
+
+
+@functools.cache
+def run_style() -> str:
+    """What the summary of a run adds to the viewer's style sheet."""
+    return _text("run.css")
+
+
+def _text(name: str) -> str:
+    return files("captum_infomask.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """A source of a content security policy: this text alone may run."""
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode('ascii')}"
+
+
+def _number(cell: Cell, column: Column) -> str:
+    """A cell's value with its column's decimal places."""
+    return "–" if cell.value is None else f"{cell.value:.{column.digits}f}"
+
 
 _START = """
 const viewer = document.getElementById("viewer");
@@ -29,7 +114,7 @@ def page_html(content: PageContent) -> str:
         ArgumentError: A picture and its maps differ in size.
 
     Example:
-        >>> from captum_infomask.report.content import PageContent, PictureContent
+        >>> from captum_infomask.report.page_content import PageContent, PictureContent
         >>> from captum_infomask.report.page import page_html
         >>> page = page_html(PageContent("<b>", (PictureContent(None, "espresso", (), ()),)))
         >>> "<h1>&lt;b&gt;</h1>" in page
@@ -59,3 +144,169 @@ def _summary(content: PageContent) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+PICTURES = 4  # a notebook's cell is no place for more
+_SIDE = 160  # pixels of a shown picture's longer side
+_KEPT, _HIDDEN = 0.2, 0.88  # greys that can be told from paper, white or black
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """One method's pictures as data URIs, and what is said under them."""
+
+    made: MapContent
+    overlay: str = ""
+    mask: str = ""
+    kept: str = ""
+    largest: float = 0.0
+    share: float = 0.0
+
+
+def static_html(content: PageContent) -> str:
+    """The maps, masks and numbers as an HTML fragment without scripts.
+
+    Masks are cut where ``content.threshold`` says. At most four pictures are shown. All of
+    ``content`` is text, and is escaped.
+
+    Args:
+        content: What to show.
+
+    Returns:
+        HTML for ``_repr_html_``, with pictures as PNG data URIs.
+
+    Raises:
+        ArgumentError: A picture and its maps differ in size.
+
+    Example:
+        >>> from captum_infomask.report.page_content import PageContent, PictureContent
+        >>> from captum_infomask.report.page import static_html
+        >>> page = static_html(PageContent("<b>", (PictureContent(None, "espresso", (), ()),)))
+        >>> "&lt;b&gt;" in page, "<script" in page
+        (True, False)
+    """
+    limits = colour_limits(content)
+    pictures = [
+        (picture, _photo(picture), _maps(picture, limits[place], content))
+        for place, picture in enumerate(content.pictures[:PICTURES])
+    ]
+    rule, value = content.threshold
+    cut = f"{value:.1%} of each map's maximum" if rule == "max_fraction" else f"at least {value:g}"
+    return (
+        environment()
+        .get_template("static.html")
+        .render(
+            content=content,
+            pictures=pictures,
+            cut=cut,
+            left=len(content.pictures) - len(pictures),
+            smoothed=smoothed_note(
+                made.plane for picture, _, _ in pictures for made in picture.maps
+            ),
+        )
+    )
+
+
+def _photo(picture: PictureContent) -> str:
+    return "" if picture.pixels is None else _uri(picture.pixels)
+
+
+def _maps(picture: PictureContent, limits: list[float], content: PageContent) -> list[_Shown]:
+    height, width = picture_size(picture)
+    ground: RGB = np.full((height, width, 3), 0.9)
+    if picture.pixels is not None:
+        ground = pale_grey(picture.pixels)
+    return [
+        _Shown(made)
+        if made.plane is None
+        else _shown(
+            made, made.plane, picture.pixels, tint(shown_plane(made.plane), limit, ground), content
+        )
+        for made, limit in zip(picture.maps, limits, strict=True)
+    ]
+
+
+def _shown(
+    made: MapContent,
+    plane: FloatArray,
+    photo: PhotoArray | None,
+    overlay: RGB,
+    content: PageContent,
+) -> _Shown:
+    mask = plane_mask(plane, content.threshold)
+    kept = ""
+    if photo is not None:
+        kept = _uri(np.where(mask[..., None], photo / 255.0, _HIDDEN))
+    return _Shown(
+        made,
+        overlay=_uri(overlay),
+        mask=_uri(np.where(mask[..., None], np.full(3, _KEPT), np.full(3, _HIDDEN))),
+        kept=kept,
+        largest=largest_value(plane),
+        share=float(mask.mean()),
+    )
+
+
+def _uri(picture: RGB | PhotoArray) -> str:
+    """A small PNG: large pictures are brought down, small ones enlarged without a blur."""
+    pixels = picture
+    if pixels.dtype != np.uint8:
+        pixels = np.round(np.nan_to_num(pixels).clip(0, 1) * 255).astype(np.uint8)
+    height, width = pixels.shape[:2]
+    factor = _SIDE / max(height, width)
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    way = Image.Resampling.NEAREST if factor > 1 else Image.Resampling.BOX
+    small = Image.fromarray(np.asarray(pixels, dtype=np.uint8)).resize(size, way)
+    return picture_uri(np.asarray(small))
+
+
+def run_html(content: RunContent) -> str:
+    """One HTML file with everything in it: it opens from disk and asks for nothing.
+
+    Like ``page_html``'s, its content security policy forbids every request. All of ``content`` is
+    text: keys, names and errors are escaped wherever they are shown.
+
+    Args:
+        content: What to show.
+
+    Returns:
+        The file's text, to be written as UTF-8.
+
+    Raises:
+        ArgumentError: A picture and its map differ in size.
+
+    Example:
+        >>> from captum_infomask.report.run_content import RunContent
+        >>> from captum_infomask.report.run_content import run_html
+        >>> page = run_html(RunContent("<b>", "InfoMask crop", pictures=9, done=0, failed=9))
+        >>> "<h1>&lt;b&gt;</h1>" in page
+        True
+    """
+    payload = page_payload(PageContent(content.name, content.examples, content.threshold))
+    # The package's own files, and JSON without any <, > or &.
+    return (
+        environment()
+        .get_template("run.html")
+        .render(
+            content=content,
+            title=content.name,
+            summary=content.summary,
+            style=Markup(viewer_style() + run_style()),
+            script=Markup(viewer_script() + run_script()),
+            payload=Markup(script_json(payload)),
+            has_few_classes=len(content.classes) <= FEW_CLASSES,
+            few_values=FEW_VALUES,
+            has_accuracy=any(one.accuracy is not None for one in content.classes),
+            **_drawing(content),
+        )
+    )
+
+
+def _drawing(content: RunContent) -> dict[str, Any]:
+    """The figure of distributions, where there are any."""
+    axis = content.axis
+    if axis is None:
+        return {"figure": None, "groups": ()}
+    named = [("All pictures", content.overall), *class_groups(content.classes)]
+    groups = [(head, [strip(one, axis) for one in shown]) for head, shown in named]
+    return {"figure": figure(axis), "groups": groups}

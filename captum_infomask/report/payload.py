@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from captum_infomask.report.colours import colour_tables
-from captum_infomask.report.content import (
+from captum_infomask.report.colours import OPACITY, base64_text, colour_tables, picture_uri
+from captum_infomask.report.page_content import (
     MapContent,
     PageContent,
     PictureContent,
     RegionScores,
     TableRow,
 )
-from captum_infomask.report.data_uris import base64_text, picture_uri
 from captum_infomask.report.planes import (
     colour_limits,
     largest_value,
@@ -26,7 +25,6 @@ from captum_infomask.report.planes import (
     split_plane,
     window_steps,
 )
-from captum_infomask.report.tints import OPACITY
 
 
 def page_payload(content: PageContent) -> dict[str, Any]:
@@ -42,7 +40,7 @@ def page_payload(content: PageContent) -> dict[str, Any]:
         ArgumentError: A picture and its maps differ in size.
 
     Example:
-        >>> from captum_infomask.report.content import PageContent, PictureContent
+        >>> from captum_infomask.report.page_content import PageContent, PictureContent
         >>> from captum_infomask.report.payload import page_payload
         >>> picture = PictureContent(None, "espresso", (), ())
         >>> page_payload(PageContent("espresso", (picture,)))["pictures"][0]["title"]

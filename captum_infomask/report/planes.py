@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from captum_infomask._errors import ArgumentError
-from captum_infomask.report.content import PageContent, PictureContent
-from captum_infomask.report.rows import BoolArray, FloatArray
+from captum_infomask.report.page_content import BoolArray, FloatArray, PageContent, PictureContent
 
 Starts = npt.NDArray[np.int64]
 
@@ -149,7 +148,7 @@ def colour_limits(content: PageContent) -> list[list[float]]:
 
     Example:
         >>> import numpy as np
-        >>> from captum_infomask.report.content import MapContent, PageContent, PictureContent
+        >>> from captum_infomask.report.page_content import MapContent, PageContent, PictureContent
         >>> from captum_infomask.report.planes import colour_limits
         >>> maps = [MapContent("a", "bits", np.full((1, 1), v, np.float32)) for v in (2, -3)]
         >>> colour_limits(PageContent("", (PictureContent(None, "", (), tuple(maps)),)))

@@ -1,4 +1,4 @@
-# What the summary of a run shows, in plain arrays and words.
+# What the page of a run over a data set shows, in plain arrays and words.
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from captum_infomask.report.content import PictureContent
+from captum_infomask.report.page_content import PictureContent
 
 Numbers = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from captum_infomask.report.rows import BoolArray, FloatArray
+from captum_infomask.report.page_content import BoolArray, FloatArray
 
 _INK, _GREY, _HIDDEN = "#1b1f24", "#69707a", "#c3d0e2"
 _PANEL, _GAP, _LABELS, _MARGIN, _HEAD = 1.5, 0.12, 2.35, 0.22, 0.45  # inches

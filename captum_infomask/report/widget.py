@@ -5,9 +5,9 @@ import functools
 from typing import Any
 
 from captum_infomask._errors import ArgumentError
-from captum_infomask.report.content import PageContent
+from captum_infomask.report.page import viewer_script, viewer_style
+from captum_infomask.report.page_content import PageContent
 from captum_infomask.report.payload import page_payload
-from captum_infomask.report.templating import viewer_script, viewer_style
 
 
 def viewer_widget(content: PageContent) -> Any:
@@ -26,7 +26,7 @@ def viewer_widget(content: PageContent) -> Any:
         ArgumentError: anywidget is not installed; a picture and its maps differ in size.
 
     Example:
-        >>> from captum_infomask.report.content import PageContent, PictureContent
+        >>> from captum_infomask.report.page_content import PageContent, PictureContent
         >>> from captum_infomask.report.widget import viewer_widget
         >>> content = PageContent("espresso", (PictureContent(None, "espresso", (), ()),))
         >>> viewer_widget(content).threshold

@@ -14,19 +14,28 @@ from matplotlib.figure import Figure
 
 from captum_infomask._checks import one_of
 from captum_infomask.masks import MaxFraction, Rule
-from captum_infomask.report.content import Agreement, Column, PageContent
 from captum_infomask.report.figure import methods_figure
-from captum_infomask.report.rows import BoolArray, PhotoArray
-from captum_infomask.results import notebook
-from captum_infomask.results.comparison_content import caption, method_rows, page_content
+from captum_infomask.report.page_content import (
+    Agreement,
+    BoolArray,
+    Column,
+    PageContent,
+    PhotoArray,
+)
+from captum_infomask.results import pictures
 from captum_infomask.results.comparison_files import (
     write_arrays,
     write_csv,
     write_html,
     write_json,
 )
-from captum_infomask.results.comparison_text import comparison_text
-from captum_infomask.results.outcome import MethodOutcome, Numbers
+from captum_infomask.results.comparison_page import (
+    caption,
+    comparison_text,
+    method_rows,
+    page_content,
+)
+from captum_infomask.results.method_outcome import MethodOutcome, Numbers
 from captum_infomask.results.pictures import checked_place
 
 
@@ -193,12 +202,12 @@ class Comparison:
         Raises:
             ArgumentError: The package anywidget is not installed.
         """
-        return notebook.widget(self.content())
+        return pictures.widget(self.content())
 
     def _repr_html_(self) -> str:
         """Static pictures, for a notebook without widgets."""
-        return notebook.static(self.content())
+        return pictures.static(self.content())
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         """The widget, where there are widgets."""
-        return notebook.mimebundle(self.content, str(self))
+        return pictures.mimebundle(self.content, str(self))

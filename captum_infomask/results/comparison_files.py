@@ -13,8 +13,8 @@ import numpy as np
 
 from captum_infomask._files import check_output, output_file
 from captum_infomask._words import utf8
-from captum_infomask.report.content import PageContent
-from captum_infomask.results.outcome import MethodOutcome, Numbers
+from captum_infomask.report.page_content import PageContent
+from captum_infomask.results.method_outcome import MethodOutcome, Numbers
 
 if TYPE_CHECKING:
     from captum_infomask.results.comparison import Comparison

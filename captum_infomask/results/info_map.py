@@ -19,14 +19,28 @@ from captum_infomask.masks import Rule, bounding_boxes, threshold_mask
 from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.regions.scales import Scales
 from captum_infomask.regions.sharpening import averaged
-from captum_infomask.regions.stored import restore
-from captum_infomask.report.content import MapContent, PageContent, PictureContent
-from captum_infomask.report.map_figure import map_figure
-from captum_infomask.report.rows import FloatArray, PhotoArray
-from captum_infomask.results import notebook
-from captum_infomask.results.map_files import check_numbers, check_settings, check_superpixels
-from captum_infomask.results.pictures import checked_pictures, checked_place
-from captum_infomask.results.region_content import plane_of, region_scores, suited_rule
+from captum_infomask.report.figure import map_figure
+from captum_infomask.report.page_content import (
+    FloatArray,
+    MapContent,
+    PageContent,
+    PhotoArray,
+    PictureContent,
+)
+from captum_infomask.results import pictures
+from captum_infomask.results.map_files import (
+    check_numbers,
+    check_settings,
+    check_superpixels,
+    restore,
+)
+from captum_infomask.results.pictures import (
+    checked_pictures,
+    checked_place,
+    plane_of,
+    region_scores,
+    suited_rule,
+)
 from captum_infomask.scores.information import NATS_PER_UNIT
 
 _FORMAT = "captum_infomask.InfoMap 1"
@@ -285,15 +299,15 @@ class InfoMap:
         Raises:
             ArgumentError: As ``figure``, or the package anywidget is not installed.
         """
-        return notebook.widget(self.content(picture, k))
+        return pictures.widget(self.content(picture, k))
 
     def _repr_html_(self) -> str | None:
         """The first image's map, of pictures."""
-        return notebook.static(self.content()) if self._is_of_pictures() else None
+        return pictures.static(self.content()) if self._is_of_pictures() else None
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         """The widget, where there are widgets."""
-        return notebook.mimebundle(self.content, repr(self)) if self._is_of_pictures() else None
+        return pictures.mimebundle(self.content, repr(self)) if self._is_of_pictures() else None
 
     def _is_of_pictures(self) -> bool:
         """Whether there is something to see: one input (C, H, W), and one class."""

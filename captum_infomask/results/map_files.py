@@ -1,6 +1,7 @@
 # An InfoMap's file: what must be in it, held against what is.
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,8 +9,126 @@ import torch
 from torch import Tensor
 
 from captum_infomask._checks import describe, short_repr
+from captum_infomask._types import Shape
+from captum_infomask.regions.box_regions import BoxRegions
+from captum_infomask.regions.label_regions import LabelRegions
+from captum_infomask.regions.map_cells import MapCells
+from captum_infomask.regions.mask_regions import MaskRegions
 from captum_infomask.regions.region_protocol import OVERLAPS, Regions
+from captum_infomask.regions.scales import Scales
 from captum_infomask.scores.information import NATS_PER_UNIT
+
+# Elements of an example. A few boxes say nothing of how large their image is, so that a file's own
+# size is no bound; this one is four times Pillow's for pictures.
+_MOST = 1 << 30
+
+
+def restore(state: dict[str, Tensor]) -> Regions:
+    """Make the regions again whose ``state`` this is.
+
+    Raises:
+        ValueError: The tensors are no such state; its words say why.
+    """
+    if any(name.startswith("scale.") for name in state):
+        parts = tuple(map(_of_one_scale, _by_scale(state)))
+        if len({part.shapes for part in parts}) > 1:
+            raise ValueError("its scales are of inputs of other shapes")
+        return Scales(parts)
+    return _of_one_scale(state)
+
+
+def _of_one_scale(state: dict[str, Tensor]) -> Regions:
+    count = sum(name.startswith("shape.") for name in state)
+    shapes = tuple(_shape(state, k) for k in range(count))
+    if not shapes:
+        raise ValueError("it says nothing of the inputs' shapes")
+    made: Regions
+    if "names" in state:
+        names = _tensor(state, "names", torch.long, 1)
+        labels = tuple(_labels(state, k, shape, len(names)) for k, shape in enumerate(shapes))
+        if len({len(own) for own in labels} - {1}) > 1:
+            raise ValueError("its labels are of other numbers of images")
+        made = LabelRegions(shapes, labels, names)
+    elif "pixels" in state:
+        pixels = _tensor(state, "pixels", torch.bool, 4)
+        if count != 1 or len(shapes[0]) != 3 or pixels.shape[2:] != shapes[0][1:]:
+            raise ValueError(f"it has masks {tuple(pixels.shape)} for inputs of {shapes}")
+        made = MaskRegions(shapes, pixels)
+    elif "frames" in state:
+        made = _cells(state, shapes)
+    else:
+        made = BoxRegions(shapes, tuple(_boxes(state, k, s) for k, s in enumerate(shapes)))
+    if not len(made):
+        raise ValueError("it has no regions")
+    unknown = set(state) - set(made.state())
+    if unknown:
+        raise ValueError(f"its regions hold {min(unknown)!r}")
+    return made
+
+
+def _shape(state: dict[str, Tensor], k: int) -> Shape:
+    """The shape of one example of an input."""
+    sizes: list[int] = _tensor(state, f"shape.{k}", torch.long, 1).tolist()
+    if min(sizes, default=1) < 1 or math.prod(sizes) > _MOST:
+        raise ValueError(f"an input is of shape {tuple(sizes[:8])}")
+    return tuple(sizes)
+
+
+def _labels(state: dict[str, Tensor], k: int, shape: Shape, count: int) -> Tensor:
+    """A label map, broadcastable to an input, of regions that there are."""
+    labels = _tensor(state, f"labels.{k}", torch.long, 1 + len(shape))
+    fits = all(own in (1, size) for own, size in zip(labels.shape[1:], shape, strict=True))
+    if not fits or not labels.numel():
+        raise ValueError(f"labels of {tuple(labels.shape)} are for an input of {shape}")
+    if int(labels.min()) < 0 or int(labels.max()) >= count:
+        raise ValueError(f"labels go beyond {count} regions")
+    return labels
+
+
+def _boxes(state: dict[str, Tensor], k: int, shape: Shape) -> Tensor:
+    """Boxes inside an input."""
+    boxes = _tensor(state, f"boxes.{k}", torch.long, 3)
+    if boxes.shape[1:] != (len(shape), 2):
+        raise ValueError(f"boxes {tuple(boxes.shape)} are for an input of {shape}")
+    start, stop = boxes.unbind(2)
+    if bool((start < 0).any() | (start >= stop).any() | (stop > torch.tensor(shape)).any()):
+        raise ValueError(f"a box leaves its input of {shape}")
+    return boxes
+
+
+def _cells(state: dict[str, Tensor], shapes: tuple[Shape, ...]) -> MapCells:
+    """The cells of a map in frames inside an input."""
+    frames = _tensor(state, "frames", torch.long, 3)
+    grid: tuple[int, ...] = tuple(_tensor(state, "grid", torch.long, 1).tolist())
+    places = torch.tensor(shapes[0][1:])
+    if len(shapes) > 1 or frames.shape[1:] != (len(places), 2) or len(grid) != len(places):
+        raise ValueError(f"it has cells {grid} in frames {tuple(frames.shape)} of {shapes}")
+    start, stop = frames.unbind(2)
+    if bool((start < 0).any() | (start >= stop).any() | (stop > places).any()):
+        raise ValueError(f"a frame leaves its input of {shapes[0]}")
+    if min(grid, default=1) < 1 or len(frames) * math.prod(grid) > _MOST:
+        raise ValueError(f"it has {grid} cells")
+    return MapCells(shapes, grid, frames)
+
+
+def _tensor(state: dict[str, Tensor], name: str, dtype: torch.dtype, dims: int) -> Tensor:
+    found = state.get(name)
+    if found is None or found.dtype != dtype or found.dim() != dims:
+        given = "missing" if found is None else f"{found.dtype} {tuple(found.shape)}"
+        raise ValueError(f"regions.{name}, {dtype} of {dims} dimensions, is {given}")
+    return found
+
+
+def _by_scale(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    """The states of the scales, in order."""
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in state.items():
+        _, scale, own = [*name.split(".", 2), "", ""][:3]
+        parts.setdefault(scale, {})[own] = tensor
+    if set(parts) != set(map(str, range(len(parts)))):
+        raise ValueError(f"its scales are numbered {', '.join(sorted(parts))[:80]}")
+    return [parts[str(scale)] for scale in range(len(parts))]
+
 
 _VIEWS = ("crop", "keep", "drop", "chain", "features", "evidence", "relay")
 _NEEDED = ("unit", "view", "overlap", "engine")
@@ -60,7 +179,7 @@ def check_numbers(
     """
     scores = tensors["scores"]
     if scores is None or scores.dim() not in (2, 3) or scores.shape[1] != len(regions):
-        raise ValueError(f"it has scores {_shape(scores)} of {len(regions)} regions")
+        raise ValueError(f"it has scores {_shape_in_words(scores)} of {len(regions)} regions")
     if not scores.numel():
         raise ValueError("it has no images")
     wanted = dict.fromkeys(per_region, scores.shape)
@@ -101,5 +220,5 @@ def check_superpixels(labels: Tensor | None, n: int, regions: Regions) -> None:
         raise ValueError("its superpixels have numbers that none has")
 
 
-def _shape(tensor: Tensor | None) -> str:
+def _shape_in_words(tensor: Tensor | None) -> str:
     return "missing" if tensor is None else str(tuple(tensor.shape))

@@ -30,7 +30,7 @@ from networks import network
 from subjects import Subject
 
 from captum_infomask.comparison.costs import measured
-from captum_infomask.dataset_run.errors import in_one_line
+from captum_infomask.dataset_run.data.reading import in_one_line
 from captum_infomask.engines.engine_protocol import Engine
 
 ROOT = Path(__file__).resolve().parents[2]

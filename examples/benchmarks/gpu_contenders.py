@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from captum_infomask import InfoMask
 from captum_infomask._errors import ArgumentError
-from captum_infomask.comparison.calls import Attribute, grad_cam
-from captum_infomask.comparison.layers import feature_map
+from captum_infomask.comparison.gradcam_layers import feature_map
 from captum_infomask.engines.batched import Batched
 from captum_infomask.engines.engine_protocol import Engine
+from captum_infomask.evaluation.method_calls import Attribute, grad_cam
 
 BFLOAT16 = Batched(autocast=torch.bfloat16)
 

@@ -18,8 +18,7 @@ from machine import machine
 from PIL import Image
 
 from captum_infomask import run_dataset
-from captum_infomask.dataset_run.data.decode import decode
-from captum_infomask.dataset_run.data.pictures import find_pictures
+from captum_infomask.dataset_run.data.data_pictures import decode, find_pictures
 from captum_infomask.datasets import sample_photo
 from captum_infomask.models.pictures import Preprocess
 

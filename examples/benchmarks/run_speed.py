@@ -21,8 +21,7 @@ from machine import machine
 from torch import Tensor
 
 from captum_infomask import InfoMask, run_dataset
-from captum_infomask.dataset_run.data.decode import decode
-from captum_infomask.dataset_run.data.pictures import find_pictures
+from captum_infomask.dataset_run.data.data_pictures import decode, find_pictures
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.models.loading import load_classifier
 

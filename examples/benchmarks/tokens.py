@@ -14,7 +14,7 @@ from networks import network
 from torch import Tensor, nn
 
 from captum_infomask import InfoMask, grid, sliding_windows
-from captum_infomask.engines import engine_protocol as base
+from captum_infomask.engines import engine_protocol
 from captum_infomask.engines.tokens.tokens_engine import Tokens
 from captum_infomask.imputers import Constant, RemoveTokens
 from captum_infomask.imputers.imputer_protocol import Imputer
@@ -36,7 +36,7 @@ def views_alone(
 ) -> Call:
     """Every view of a plan, without the whole picture and the blank of a call."""
     plan = view.plan(Scene((x,), regions, imputer.prepare((x,))))
-    running = Tokens().start(base.Call(model, perturbations_per_eval=chunk))
+    running = Tokens().start(engine_protocol.Call(model, perturbations_per_eval=chunk))
     return lambda: list(running.run(plan))
 
 

@@ -39,9 +39,9 @@ from captum_infomask import (
     superpixels,
     threshold_mask,
 )
-from captum_infomask.comparison.ground_truth import bootstrap
-from captum_infomask.comparison.metrics.bootstrap import paired_difference
 from captum_infomask.dataset_run.scoring import Scorer
+from captum_infomask.evaluation.ground_truth import bootstrap
+from captum_infomask.evaluation.statistics import paired_difference
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.models.pictures import Preprocess
 

@@ -23,7 +23,7 @@ from run_samples import (
 )
 
 from captum_infomask import MaxFraction, RunStopped, load_run
-from captum_infomask.dataset_run.data.pictures import find_pictures
+from captum_infomask.dataset_run.data.data_pictures import find_pictures
 from captum_infomask.dataset_run.job import ModelSource
 from captum_infomask.dataset_run.planning import plan_run
 from captum_infomask.dataset_run.scoring import Scorer

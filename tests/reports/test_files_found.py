@@ -24,8 +24,8 @@ from torchvision.datasets import ImageFolder
 from captum_infomask import load_run
 from captum_infomask._errors import ArgumentError
 from captum_infomask.cli import main
-from captum_infomask.dataset_run.data.files import Skipped
-from captum_infomask.dataset_run.data.pictures import find_pictures
+from captum_infomask.dataset_run.data.data_pictures import find_pictures
+from captum_infomask.dataset_run.data.reading import Skipped
 from captum_infomask.models.pictures import decode_image, picture_suffixes
 
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

@@ -28,8 +28,8 @@ from captum_infomask import (
     run_dataset,
 )
 from captum_infomask.cli import main
-from captum_infomask.comparison.metrics.base import Sample
-from captum_infomask.comparison.metrics.choose import choose_metrics
+from captum_infomask.evaluation.choose_metrics import choose_metrics
+from captum_infomask.evaluation.metric_protocol import Sample
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.models.pictures import Preprocess
 

@@ -10,10 +10,10 @@ from tiny import Net, images
 from torch import Tensor
 
 from captum_infomask import compare
-from captum_infomask.comparison.ground_truth import bootstrap
-from captum_infomask.comparison.metrics.bootstrap import paired_difference
 from captum_infomask.comparison.mosaics import MosaicRow, mosaic_table
 from captum_infomask.comparison.two_digits import TwoDigitRow, two_digit_table
+from captum_infomask.evaluation.ground_truth import bootstrap
+from captum_infomask.evaluation.statistics import paired_difference
 from captum_infomask.report.quality import Setting, quality_figure
 
 METHODS: dict[str, Any] = {

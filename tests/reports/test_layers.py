@@ -25,7 +25,7 @@ from captum_infomask import (
     randomisation_check,
     run_dataset,
 )
-from captum_infomask.comparison.layers import feature_map
+from captum_infomask.comparison.gradcam_layers import feature_map
 from captum_infomask.comparison.methods import Method
 from captum_infomask.models.classifier import Classifier
 

@@ -16,7 +16,7 @@ from torchvision import models
 
 from captum_infomask import InfoMask, compare, grid
 from captum_infomask.comparison import costs
-from captum_infomask.engines import engine_protocol as base, pooled_features as after_pooling
+from captum_infomask.engines import engine_protocol, pooled_features
 
 CALLS: dict[str, dict[str, Any]] = {
     "drop": {"view": "drop", "engine": "incremental"},
@@ -64,13 +64,13 @@ def test_calls_leave_no_tensors_to_the_collector(call: str) -> None:
 
 @pytest.mark.parametrize("call", CALLS)
 def test_a_network_is_traced_once_in_a_call(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    count, trace = [], base.traced
+    count, trace = [], engine_protocol.traced
 
     def counted(*args: Any, **options: Any) -> Any:
         count.append(args)
         return trace(*args, **options)
 
-    for room in (base, after_pooling):
+    for room in (engine_protocol, pooled_features):
         monkeypatch.setattr(room, "traced", counted)
     net = models.resnet18(num_classes=7).eval()
     x = torch.rand(1, 3, 224, 224)  # enough for a folded copy

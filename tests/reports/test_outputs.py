@@ -30,10 +30,10 @@ from captum_infomask import (
 )
 from captum_infomask._files import PART, check_folder, check_output, whole_file
 from captum_infomask.cli import main
-from captum_infomask.comparison.wsol import export_wsol
-from captum_infomask.dataset_run.lock import only_run
+from captum_infomask.dataset_run.local import only_run
 from captum_infomask.dataset_run.shards import begin_shard
-from captum_infomask.masks.mask_files import read_png, save_png
+from captum_infomask.evaluation.voc_wsol_files import export_wsol
+from captum_infomask.masks.png import read_png, save_png
 
 COMPARE = ["compare", "photo.jpg", *MODEL, *QUICK]
 ATTRIBUTE = ["attribute", "photo.jpg", *MODEL, "--window", "24", "--stride", "24"]

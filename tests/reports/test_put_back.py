@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 
 from captum_infomask import InfoMask, compare, grid
-from captum_infomask.comparison.as_it_was import as_it_was
 from captum_infomask.engines import untouched
+from captum_infomask.evaluation.model_as_it_was import as_it_was
 
 HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 

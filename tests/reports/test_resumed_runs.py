@@ -29,11 +29,11 @@ from torch import nn
 
 from captum_infomask import Constant, MaxFraction, load_run
 from captum_infomask.cli import main
-from captum_infomask.dataset_run.data.pictures import find_pictures
+from captum_infomask.dataset_run.data.data_pictures import find_pictures
 from captum_infomask.dataset_run.job import ModelSource
 from captum_infomask.dataset_run.manifest import read_manifest, write_manifest
 from captum_infomask.dataset_run.planning import plan_run
-from captum_infomask.dataset_run.probe import Probe
+from captum_infomask.dataset_run.scoring import Probe
 from captum_infomask.dataset_run.settings import RunSettings, score_options
 
 

@@ -21,8 +21,8 @@ from torch.utils import _python_dispatch
 
 from captum_infomask import InfoMask, _process, compare, estimate_prior, fit_critic, grid
 from captum_infomask._process import numbers_of_libraries, quiet
-from captum_infomask.comparison import as_it_was
 from captum_infomask.engines.traced import traced
+from captum_infomask.evaluation import model_as_it_was
 
 KNOWN: dict[str, nn.Module] = {}  # by other ways than what they hold
 
@@ -310,7 +310,7 @@ def test_filters_of_warnings_and_numpys_numbers_are_put_back_whichever_thread_en
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_process, "PATIENCE", 0.05)
-    monkeypatch.setattr(as_it_was, "_PATIENCE", 0.05)
+    monkeypatch.setattr(model_as_it_was, "_PATIENCE", 0.05)
 
 
 def waiting_for(inner: Callable[[], Any]) -> Callable[..., Tensor]:

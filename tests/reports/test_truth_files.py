@@ -11,7 +11,7 @@ from PIL import Image
 
 from captum_infomask._errors import ArgumentError
 from captum_infomask._run_length import decode, encode
-from captum_infomask.comparison.coco_files import read_coco_boxes, read_coco_masks
+from captum_infomask.evaluation.coco_files import read_coco_boxes, read_coco_masks
 
 
 def coco(folder: Path, height: Any = 4, width: Any = 6, name: str = "7.jpg") -> Path:

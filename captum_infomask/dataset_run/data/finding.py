@@ -1,19 +1,21 @@
-# Find the files of a data set: of a folder, of a glob, or one alone; here or by fsspec.
+# Find the files of a data set, here or by fsspec: of a folder with or without classes, of a glob.
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import posixpath
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from captum_infomask._checks import describe
+from captum_infomask._checks import describe, short_repr
 from captum_infomask._errors import ArgumentError
-from captum_infomask.dataset_run.data.files import Files, Skipped, readable, regular
+from captum_infomask.dataset_run.data.reading import Files, Skipped, readable, regular
 from captum_infomask.models.pictures import is_picture, picture_suffixes
 
 _HEAD = 2**16  # bytes that are fetched at once to see what a file without a suffix holds
@@ -244,3 +246,56 @@ def _relative(found: Mapping[str, Any], root: str) -> Iterator[tuple[str, bool]]
         for path, info in found.items()
         if info["type"] != "directory"
     )
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class FolderPictures:
+    """Pictures that are files; their keys are their paths below the folder, sorted."""
+
+    files: Files
+    keys: Sequence[str]
+    labels: Sequence[str] | None
+    labels_are_folders: bool = True
+
+    @classmethod
+    def of(cls, files: Files, target: str) -> FolderPictures:
+        """Take the files' names for keys, and their first folders for labels if asked for."""
+        keys = [readable(name) for name in files.names]
+        for key, following in itertools.pairwise(keys):
+            if key == following:
+                raise ArgumentError(
+                    f"Expected `data` to hold files of different names; {key} is there twice."
+                )
+        if target == "prediction":
+            return cls(files, keys, None)
+        if target != "label":
+            raise ArgumentError(
+                "Expected `target` to be 'prediction' or 'label' (the sub-folder), because "
+                f"{files.root} holds files, not Parquet with columns; got {short_repr(target)}. "
+                "One class for all pictures is given by a column of Parquet."
+            )
+        return cls(files, keys, _first_folders(keys, files.root))
+
+    @property
+    def skipped(self) -> Skipped:
+        """What lies among the files and is no picture."""
+        return self.files.skipped
+
+    def read(self, k: int) -> bytes:
+        """Return the bytes of picture k's file."""
+        return self.files.read(k)
+
+
+def _first_folders(keys: Sequence[str], root: str) -> list[str]:
+    """Return every key's first folder; equal ones are one object."""
+    known: dict[str, str] = {}
+    labels = []
+    for key in keys:
+        folder, below, _ = key.partition("/")
+        if not below:
+            raise ArgumentError(
+                "Expected every picture to lie in a sub-folder, whose name is its label; "
+                f"{key} lies in {root} itself. The target 'prediction' needs no labels."
+            )
+        labels.append(known.setdefault(folder, folder))
+    return labels

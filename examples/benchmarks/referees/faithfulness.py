@@ -23,7 +23,7 @@ from captum_infomask import (
     LocalMean,
     Sensitivity,
 )
-from captum_infomask.comparison.metrics.base import Sample
+from captum_infomask.evaluation.metric_protocol import Sample
 from captum_infomask.imputers.imputer_protocol import Imputer
 
 from .cases import Case, Method, Subject

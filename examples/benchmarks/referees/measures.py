@@ -4,7 +4,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from captum_infomask.comparison.ground_truth import average_precision, positive_share
+from captum_infomask.evaluation.ground_truth import average_precision, positive_share
 
 LOCALISATION = {
     "ap": "average precision",

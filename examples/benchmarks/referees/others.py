@@ -12,8 +12,8 @@ from scipy.ndimage import sobel
 from torch import Tensor, nn
 
 from captum_infomask import superpixels
-from captum_infomask.comparison.controls import centred_blob, uniform_noise
-from captum_infomask.comparison.windows import chosen_windows
+from captum_infomask.comparison.methods import centred_blob, uniform_noise
+from captum_infomask.evaluation.method_calls import chosen_windows
 from captum_infomask.regions.sharpening import averaged, label_maps
 
 from .cases import Attribute

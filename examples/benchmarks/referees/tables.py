@@ -7,7 +7,7 @@ import torch
 from speed_tables import markdown
 from torch import Tensor
 
-from captum_infomask.comparison.ground_truth import Estimate, bootstrap
+from captum_infomask.evaluation.ground_truth import Estimate, bootstrap
 
 from .rows import Row
 

@@ -1,0 +1,109 @@
+# Where the command line writes, and what it prints.
+from __future__ import annotations
+
+import os
+import re
+import stat
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from captum_infomask._errors import ArgumentError
+from captum_infomask._words import printable
+
+PROGRAM = "captum-infomask"
+
+
+def say(words: object = "") -> None:
+    """Print a text on stdout."""
+    _print(printable(str(words), keep="\n"), sys.stdout)
+
+
+def complain(words: object) -> None:
+    """Print one line on stderr."""
+    _print(printable(str(words)), sys.stderr)
+
+
+def _print(words: str, stream: TextIO | None) -> None:
+    """Print, with a backslash for each character that the stream's encoding lacks."""
+    if stream is None:  # closed when the process began
+        return
+    encoding = stream.encoding or "ascii"
+    shown = words.encode(encoding, "backslashreplace").decode(encoding)
+    try:
+        print(shown, file=stream, flush=True)
+    except OSError as error:
+        _leave(stream)
+        # Nobody may be reading any more, as after `| head`; all files were written before.
+        if stream is not sys.stderr and not isinstance(error, BrokenPipeError):
+            raise ArgumentError(f"Expected stdout to take the words; got {error}.") from error
+
+
+def _leave(stream: TextIO) -> None:
+    """Let what a stream still holds go nowhere, or Python complains as it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+_LONGEST = 40  # characters of a class's name in a file's
+_LONGEST_NAME = 120
+
+
+def check_outputs(outputs: Sequence[tuple[str, Path]], inputs: Iterable[str | Path | None]) -> None:
+    """Refuse files that cannot be written, or that are read or written as something else, too.
+
+    Args:
+        outputs: The option, and a file that it makes.
+        inputs: What is read, files or not: no output may be one of them.
+    """
+    from captum_infomask._files import check_output  # which loads PyTorch
+
+    taken = {_identity(path): str(path) for path in inputs if path is not None}
+    for option, path in outputs:
+        identity = _identity(check_output(option, path))
+        if identity is not None and identity in taken:
+            raise ArgumentError(
+                f"Expected `{option}` to be a file of its own; {path} is also {taken[identity]}."
+            )
+        taken[identity] = f"what `{option}` writes"
+
+
+def _identity(path: str | Path) -> str | None:
+    """What two paths of one file have in common; None for a device, which can be written twice."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return os.path.realpath(path) if "\0" not in str(path) else None
+    return f"{found.st_dev}:{found.st_ino}" if stat.S_ISREG(found.st_mode) else None
+
+
+def make_folder(folder: Path) -> Path:
+    """Make the output folder where it is missing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArgumentError(
+            f"Expected `--out` to be a folder that can be made; {error}."
+        ) from error
+    return folder
+
+
+def name_of(picture: str, target: int, label: str) -> str:
+    """A name for the results of one picture and class, which those of another do not share."""
+    return "-".join([Path(picture).stem, str(target), *_in_name(label)])
+
+
+def report_of(pictures: Sequence[str], targets: Sequence[str] | None) -> Path:
+    """A file for the report on these pictures, which other pictures and targets do not share."""
+    more = [f"and-{len(pictures) - 1}-more"] * (len(pictures) > 1)
+    of = [word for target in dict.fromkeys(targets or ()) for word in _in_name(target)]
+    name = "-".join(["infomask", Path(pictures[0]).stem, *more, *of])
+    return Path(f"{name[:_LONGEST_NAME]}.html")
+
+
+def _in_name(label: str) -> list[str]:
+    """A class in a file's name, if there is anything of it that can stand there."""
+    words = re.sub(r"[^A-Za-z0-9]+", "_", label)[:_LONGEST].strip("_")
+    return [words] if words else []

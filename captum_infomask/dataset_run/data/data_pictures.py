@@ -1,0 +1,183 @@
+# The pictures of a data set, in a folder, in Parquet or behind a glob, and their way to tensors.
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
+from captum_infomask._process import quiet
+from captum_infomask.dataset_run.data.finding import FolderPictures, find_files, is_parquet
+from captum_infomask.dataset_run.data.parquet_files import ParquetPictures
+from captum_infomask.dataset_run.data.reading import Skipped, in_one_line
+from captum_infomask.engines.memory import is_out_of_memory
+from captum_infomask.models.pictures import decode_image
+
+
+@runtime_checkable
+class Pictures(Protocol):
+    """The pictures of a data set in a fixed order; it can be pickled.
+
+    Attributes:
+        keys: Unique names, one per picture.
+        labels: Per picture what the data says of its class; None where nothing was asked for.
+        labels_are_folders: Whether the labels are names of folders.
+        skipped: What lies among them and is not read.
+    """
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """Unique names, one per picture."""
+
+    @property
+    def labels(self) -> Sequence[str | int | None] | None:
+        """Per picture what the data says of its class."""
+
+    @property
+    def labels_are_folders(self) -> bool:
+        """Whether the labels are names of folders."""
+
+    @property
+    def skipped(self) -> Skipped:
+        """What lies among them and is not read."""
+
+    def read(self, k: int) -> bytes:
+        """Return the bytes of picture k's file.
+
+        Raises:
+            OSError: or what else its storage raises, if it cannot be read.
+        """
+
+
+def find_pictures(
+    data: str | Path, target: str = "prediction", without: Path | None = None
+) -> Pictures:
+    """Find the pictures of a data set.
+
+    Args:
+        data: A folder of pictures, of any depth; one picture; a ``.parquet`` file, or a folder of
+            them; or a glob of pictures or ``.parquet`` files. All of these may lie wherever
+            fsspec reads (``s3://bucket/train/*/*.jpg``). In a folder the files count that have a
+            suffix of a format that Pillow reads, or no suffix and such a content (``.parquet``
+            where none does), hidden ones aside, and links are followed; a glob's matches all
+            count. Pipes, sockets and devices never do. Parquet holds pictures in the column
+            ``image``: bytes, or Hugging Face's struct of ``bytes`` and ``path``, where a row
+            without bytes is the file at its path, in or below the Parquet file's folder.
+        target: ``"prediction"`` leaves labels out; ``"label"`` takes the name of the sub-folder,
+            or Parquet's column ``label``; any other word names a Parquet column.
+        without: A folder of this machine, that of the results, which holds none of them.
+
+    Returns:
+        The pictures. Keys of files are paths below the folder, or below the glob's longest folder
+        without a wildcard, sorted. Keys of Parquet, whose order is kept, are the structs' paths
+        if each is there once; or a column ``key`` or ``path``; or else ``file.parquet#row``.
+
+    Raises:
+        ArgumentError: if nothing is found, keys are not unique, or there are no such labels.
+
+    Example:
+        >>> import os, tempfile
+        >>> from PIL import Image
+        >>> from captum_infomask.dataset_run.data.data_pictures import find_pictures
+        >>> folder = tempfile.mkdtemp()
+        >>> os.mkdir(os.path.join(folder, "cat"))
+        >>> Image.new("RGB", (4, 4)).save(os.path.join(folder, "cat", "1.png"))
+        >>> pictures = find_pictures(folder, "label")
+        >>> pictures.keys, pictures.labels
+        (['cat/1.png'], ['cat'])
+    """
+    if not isinstance(target, str):
+        raise ArgumentError(
+            f"Expected `target` to be 'prediction', 'label' or a column; got {describe(target)}."
+        )
+    files = find_files(data, without)
+    are_tables = [is_parquet(name) for name in files.names]
+    if all(are_tables):
+        return ParquetPictures.of(files, target)
+    if any(are_tables):
+        raise ArgumentError(
+            f"Expected `data` to match pictures or .parquet files, not both; {data} matches "
+            f"{files.names[are_tables.index(True)]} and {files.names[are_tables.index(False)]}."
+        )
+    return FolderPictures.of(files, target)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture's tensor, or what is wrong with it.
+
+    Attributes:
+        index: The picture's number in its data set.
+        sha256: Of the file's bytes, in hexadecimal; None if they cannot be read.
+        tensor: (C, H, W), float32; None if the picture is bad.
+        error: What is wrong, in one line; empty if nothing is.
+    """
+
+    index: int
+    sha256: str | None
+    tensor: Tensor | None
+    error: str
+
+
+def decode(
+    pictures: Pictures,
+    k: int,
+    preprocess: Callable[[Image.Image], Tensor],
+    shape: tuple[int, ...],
+) -> Decoded:
+    """Read, decode and preprocess one picture; whatever is wrong with it becomes its error.
+
+    The same bytes give the same result, error included, in any process. No warning is given.
+
+    Args:
+        pictures: A data set.
+        k: The picture's number.
+        preprocess: Picture → (1, C, H, W), as of a ``Classifier``.
+        shape: (C, H, W) that is expected.
+
+    Returns:
+        The tensor, or the error. Only what is no fault of the picture is raised: MemoryError,
+        KeyboardInterrupt.
+
+    Example:
+        >>> import os, tempfile
+        >>> from captum_infomask.dataset_run.data.reading import decode
+        >>> from captum_infomask.dataset_run.data.data_pictures import find_pictures
+        >>> from captum_infomask.models.pictures import Preprocess
+        >>> path = os.path.join(tempfile.mkdtemp(), "notes.jpg")
+        >>> with open(path, "w") as file:
+        ...     print("not a picture", file=file)
+        >>> decode(find_pictures(path), 0, Preprocess(), (3, 224, 224)).error
+        'Expected the image to be a picture file such as PNG or JPEG; it is not one.'
+    """
+    sha256 = None
+    try:
+        with quiet(""):
+            content = pictures.read(k)
+            sha256 = hashlib.sha256(content).hexdigest()
+            tensor = _checked(preprocess(decode_image(content, "it")), shape)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise MemoryError from error
+        return Decoded(k, sha256, None, in_one_line(error))
+    return Decoded(k, sha256, tensor, "")
+
+
+def _checked(made: object, shape: tuple[int, ...]) -> Tensor:
+    """Take the picture out of its batch of one, or say what is wrong with it."""
+    if not isinstance(made, Tensor) or tuple(made.shape) != (1, *shape):
+        raise ArgumentError(
+            f"Expected the preprocessing to return a tensor of shape {(1, *shape)}; "
+            f"got {describe(made)}."
+        )
+    picture = made.detach()[0].to("cpu", torch.float32)
+    if not bool(picture.isfinite().all()):
+        raise ArgumentError("Expected the preprocessed picture to be finite; got NaN or infinity.")
+    return picture.contiguous()

@@ -1,0 +1,114 @@
+# The few pictures that a run's page shows, kept among its results: nothing else need be opened.
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from captum_infomask._errors import ArgumentError
+from captum_infomask._files import read, write
+from captum_infomask.dataset_run.data.data_pictures import Pictures
+from captum_infomask.dataset_run.shards import shard_path, shards_done, stops_without_space
+from captum_infomask.dataset_run.summary.summary_content import extremes
+from captum_infomask.models.pictures import Preprocess, decode_image
+
+KEPT = "pictures.safetensors"
+
+Photo: TypeAlias = npt.NDArray[np.uint8]
+
+_FORMAT = "captum_infomask.pictures 1"
+_COLUMNS = ["key", "sha256", "total", "error"]
+
+
+def keep_pictures(folder: Path, pictures: Pictures, preprocess: object) -> None:
+    """Keep what the network saw of the pictures with the highest and the lowest i(y; x).
+
+    They are 12 at most, of the network's size. One whose file cannot be read again, or is not as
+    it was scored, is left out; and all of them where the preprocessing is not our own, which alone
+    can tell what was seen.
+
+    Args:
+        folder: Of a run that has ended.
+        pictures: Its data set.
+        preprocess: The network's.
+
+    Raises:
+        RunStopped: There is no space.
+    """
+    if type(preprocess) is not Preprocess:
+        return
+    chosen = _extreme_pictures(folder)
+    try:
+        before = {key: sha256 for key, (sha256, _) in kept_pictures(folder).items()}
+    except ArgumentError:  # damaged: it is written anew
+        before = {}
+    if before == chosen:
+        return
+    found = {
+        key: frame
+        for key, sha256 in chosen.items()
+        if (frame := seen(pictures, key, sha256, preprocess)) is not None
+    }
+    frames = [torch.from_numpy(frame) for frame in found.values()]
+    facts = {"keys": list(found), "sha256": [chosen[key] for key in found]}
+    pixels = torch.stack(frames) if frames else torch.zeros(0, *preprocess.shape[1:], 3).byte()
+    with stops_without_space(folder / KEPT):
+        write("out", folder / KEPT, _FORMAT, {"pixels": pixels}, facts)
+
+
+def kept_pictures(folder: Path) -> dict[str, tuple[str, Photo]]:
+    """The pictures that are kept: by key, the SHA-256 of the file and what was seen, (H, W, 3).
+
+    Raises:
+        ArgumentError: The file of them is not as it was written.
+    """
+    path = folder / KEPT
+    if not path.exists():
+        return {}
+    tensors, facts = read("out", path, _FORMAT)
+    pixels, keys, hashes = tensors.get("pixels"), facts.get("keys"), facts.get("sha256")
+    if (
+        pixels is None
+        or pixels.dtype != torch.uint8
+        or pixels.dim() != 4
+        or pixels.shape[3] != 3
+        or not (isinstance(keys, list) and isinstance(hashes, list))
+        or not len(pixels) == len(keys) == len(hashes)
+        or not all(isinstance(words, str) for words in (*keys, *hashes))
+    ):
+        raise ArgumentError(f"Expected {path} to hold pictures as a run keeps them.")
+    return dict(zip(keys, zip(hashes, pixels.numpy(), strict=True), strict=True))
+
+
+def seen(pictures: Pictures, key: str, sha256: str | None, preprocess: Preprocess) -> Photo | None:
+    """What the network saw of a picture, (H, W, 3); None where its file is not as it was."""
+    try:
+        content = pictures.read(pictures.keys.index(key))
+        if hashlib.sha256(content).hexdigest() != sha256:
+            return None
+        return np.array(preprocess.frame(decode_image(content, key)).convert("RGB"))
+    except MemoryError:
+        raise
+    except Exception:  # each kind of storage has errors of its own
+        return None
+
+
+def _extreme_pictures(folder: Path) -> dict[str, str]:
+    """Keys and hashes of the pictures that the page of a run shows."""
+    tables = [
+        pq.read_table(shard_path(folder, shard), columns=_COLUMNS)
+        for shard in sorted(shards_done(folder))
+    ]
+    if not tables:
+        return {}
+    rows = pa.concat_tables(tables)
+    rows = rows.filter(rows["error"].is_null())
+    best, worst = extremes(rows["total"].to_numpy())
+    shown = rows.take(np.concatenate([best, worst]))
+    return dict(zip(shown["key"].to_pylist(), shown["sha256"].to_pylist(), strict=True))

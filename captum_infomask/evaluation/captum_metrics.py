@@ -1,0 +1,167 @@
+# Captum's own metrics, infidelity and sensitivity_max, as they are.
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from captum.metrics import infidelity, sensitivity_max
+from torch import Tensor
+
+from captum_infomask._checks import finite_number, positive_int, random_seed
+from captum_infomask._errors import ArgumentError
+from captum_infomask._types import TensorOrTensors, Tensors
+from captum_infomask.engines.memory import default_views
+from captum_infomask.engines.untouched import untouched
+from captum_infomask.evaluation.metric_protocol import Measured, Sample
+from captum_infomask.report.page_content import Better
+
+
+@dataclass(frozen=True)
+class Infidelity:
+    r"""How badly sums of attributions over squares foretell what hiding the squares does.
+
+    .. math::
+
+        \frac{1}{n} \sum_{q} \Bigl(\beta \sum_{p \in q} a_p
+            - \bigl[\log p_\theta(y \mid x) - \log p_\theta(y \mid x_{\setminus q})\bigr]\Bigr)^2
+
+    over n random squares q, which the fill replaces in all channels. The factor β that suits an
+    attribution best makes the number free of its unit. Lower is better; in nats squared.
+
+    Args:
+        n: Number of squares.
+        side: Side of the squares, as a share of the picture's shorter side.
+
+    Raises:
+        ArgumentError: ``n`` is no integer of at least 1, or ``side`` is not above 0 and at most 1.
+
+    Example:
+        >>> from captum_infomask.evaluation.captum_metrics import Infidelity
+        >>> Infidelity(n=10).better
+        'lower'
+
+    Source: ``captum.metrics.infidelity`` with ``normalize=True``; Yeh et al., "On the (In)fidelity
+    and Sensitivity of Explanations", arXiv 1901.09392, Sec. 2.
+    """
+
+    n: int = 32
+    side: float = 0.25
+
+    name: ClassVar[str] = "infidelity"
+    better: ClassVar[Better] = "lower"
+    needs_truth: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        positive_int("n", self.n)
+        if finite_number("side", self.side, above=0) > 1:
+            raise ArgumentError(f"Expected `side` to be at most 1; got {self.side}.")
+
+    @property
+    def note(self) -> str:
+        """What it is."""
+        return (
+            "captum.metrics.infidelity, normalised, of log p(target) in nats, over "
+            f"{self.n} random squares, of {self.side:g} of the shorter side, that the fill "
+            "replaces (Yeh et al., arXiv 1901.09392)."
+        )
+
+    def __call__(self, sample: Sample) -> Measured:
+        """Hide squares and compare."""
+        generator = torch.Generator().manual_seed(random_seed(sample.seed))
+        height, width = sample.plane.shape
+        side = max(1, round(self.side * min(height, width)))
+
+        def hide(pictures: Tensor) -> tuple[Tensor, Tensor]:
+            hidden = torch.zeros_like(pictures)
+            for picture in hidden:
+                top, left = (
+                    int(torch.randint(length - side + 1, (), generator=generator))
+                    for length in (height, width)
+                )
+                picture[:, top : top + side, left : left + side] = 1
+            return hidden, torch.where(hidden > 0, sample.fill, pictures)
+
+        plane = sample.plane.detach().to(sample.inputs)
+        views = default_views(sample.inputs.numel(), sample.inputs.device)
+        with untouched(sample.forward, sample.seed):
+            value = infidelity(
+                sample.log_probability,
+                hide,
+                sample.inputs,
+                plane.expand_as(sample.inputs),
+                n_perturb_samples=self.n,
+                max_examples_per_batch=min(self.n, views),
+                normalize=True,
+            )
+        return Measured(float(value))
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    r"""How far an attribution moves, at most, when the picture moves a little.
+
+    .. math::
+
+        \max_{\|\delta\|_\infty \le r} \frac{\|a(x + \delta) - a(x)\|}{\|a(x)\|}
+
+    over n draws of δ. The method runs n + 1 times more. Lower is better.
+
+    Args:
+        n: Number of draws.
+        radius: r, as a share of the standard deviation of the picture's values.
+
+    Raises:
+        ArgumentError: ``n`` is no integer of at least 1, or ``radius`` not above 0.
+
+    Example:
+        >>> from captum_infomask.evaluation.captum_metrics import Sensitivity
+        >>> Sensitivity(n=3).better
+        'lower'
+
+    Source: ``captum.metrics.sensitivity_max``; Yeh et al., arXiv 1901.09392, Definition 3.1.
+    """
+
+    n: int = 10
+    radius: float = 0.02
+
+    name: ClassVar[str] = "sensitivity"
+    better: ClassVar[Better] = "lower"
+    needs_truth: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        positive_int("n", self.n)
+        finite_number("radius", self.radius, above=0)
+
+    @property
+    def note(self) -> str:
+        """What it is."""
+        return (
+            f"captum.metrics.sensitivity_max: the largest relative change of the map over {self.n} "
+            f"uniform changes of every value by at most {self.radius:g} of the picture's standard "
+            "deviation (Yeh et al., arXiv 1901.09392)."
+        )
+
+    def __call__(self, sample: Sample) -> Measured:
+        """Ask the method again."""
+        generator = torch.Generator().manual_seed(random_seed(sample.seed))
+        radius = self.radius * float(sample.inputs.double().std(correction=0))
+
+        def move(pictures: Tensor) -> Tensor:
+            noise = torch.rand(pictures.shape, generator=generator, dtype=torch.float64)
+            return pictures + ((2 * noise - 1) * radius).to(pictures)
+
+        def explain(pictures: TensorOrTensors) -> Tensors:
+            picture = pictures[0] if isinstance(pictures, tuple) else pictures
+            # Captum 0.9 takes the batch of a plain tensor for a tuple of inputs.
+            return (sample.attribute(picture).detach().contiguous(),)
+
+        with untouched(sample.forward, sample.seed):
+            value = sensitivity_max(
+                explain,
+                sample.inputs,
+                move,
+                n_perturb_samples=self.n,
+                max_examples_per_batch=1,
+            )
+        return Measured(float(value))

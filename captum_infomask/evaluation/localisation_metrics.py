@@ -1,0 +1,319 @@
+# Metrics that need to know which pixels, or boxes, are right.
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.ndimage import distance_transform_edt
+from torch import Tensor
+
+from captum_infomask._checks import finite_number, positive_int
+from captum_infomask._errors import ArgumentError
+from captum_infomask.evaluation.ground_truth import average_precision, positive_share
+from captum_infomask.evaluation.metric_protocol import Measured, Sample
+from captum_infomask.evaluation.object_localisation import best_overlaps, mask_iou
+from captum_infomask.masks.planes import normalised
+from captum_infomask.report.page_content import Better
+
+
+@dataclass(frozen=True)
+class PointingGame:
+    """Whether the largest attribution lies on what is right.
+
+    1 if it does, 0 if not. Where several pixels share the largest attribution, as in a window, the
+    share of them that do: the mean over all orders of equal pixels.
+
+    Args:
+        tolerance: A pixel hits if one that is right is at most so many pixels away. The paper
+            allows 15 in photographs of full size; 0 if not given.
+
+    Raises:
+        ArgumentError: ``tolerance`` is below 0.
+
+    Example:
+        >>> from captum_infomask.evaluation.localisation_metrics import PointingGame
+        >>> PointingGame(tolerance=15).name
+        'pointing_game'
+
+    Source: Zhang et al., "Top-down Neural Attention by Excitation Backprop", arXiv 1608.00507,
+    Sec. 4.1.
+    """
+
+    tolerance: float = 0
+
+    name: ClassVar[str] = "pointing_game"
+    better: ClassVar[Better] = "higher"
+    needs_truth: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        finite_number("tolerance", self.tolerance, least=0)
+
+    @property
+    def note(self) -> str:
+        """What it is."""
+        return (
+            "Whether the largest attribution lies on what is right, with a tolerance of "
+            f"{self.tolerance:g} pixels; of several that are equal, the share that do (Zhang et "
+            "al., arXiv 1608.00507)."
+        )
+
+    def __call__(self, sample: Sample) -> Measured:
+        """Look at the largest pixels."""
+        largest = (sample.plane == sample.plane.max()).cpu().numpy()
+        away = distance_transform_edt(~_truth(sample)[0].numpy())
+        return Measured(float(np.mean(away[largest] <= self.tolerance)))
+
+
+@dataclass(frozen=True)
+class MaskIoU:
+    """Intersection over union of the mask and what is right.
+
+    Example:
+        >>> from captum_infomask.evaluation.localisation_metrics import MaskIoU
+        >>> MaskIoU().name
+        'iou'
+
+    Source: Jaccard's index; :func:`captum_infomask.evaluation.object_localisation.mask_iou`.
+    """
+
+    name: ClassVar[str] = "iou"
+    better: ClassVar[Better] = "higher"
+    needs_truth: ClassVar[bool] = True
+    note: ClassVar[str] = "Intersection over union of the mask and what is right."
+
+    def __call__(self, sample: Sample) -> Measured:
+        """Count pixels."""
+        mask = sample.mask.cpu()[None, None]
+        return Measured(float(mask_iou(mask, _truth(sample)[None])))
+
+
+@dataclass(frozen=True)
+class RelevanceMass:
+    r"""Share of the positive attribution that lies on what is right.
+
+    .. math::
+
+        \frac{\sum_{p \in R} \max(a_p, 0)}{\sum_p \max(a_p, 0)}
+
+    0 where no attribution is positive.
+
+    Example:
+        >>> from captum_infomask.evaluation.localisation_metrics import RelevanceMass
+        >>> RelevanceMass().name
+        'relevance_mass'
+
+    Source: Arras et al., "CLEVR-XAI", arXiv 2003.07258, Sec. 3.3: relevance mass accuracy.
+    """
+
+    name: ClassVar[str] = "relevance_mass"
+    better: ClassVar[Better] = "higher"
+    needs_truth: ClassVar[bool] = True
+    note: ClassVar[str] = (
+        "Share of the positive attribution that lies on what is right (relevance mass accuracy of "
+        "Arras et al., arXiv 2003.07258)."
+    )
+
+    def __call__(self, sample: Sample) -> Measured:
+        """Add up what is positive."""
+        return Measured(float(positive_share(_plane(sample), _truth(sample))))
+
+
+@dataclass(frozen=True)
+class RelevanceRank:
+    """Share of the K largest attributions that lie on the K pixels that are right.
+
+    Pixels that are equal at the K-th place count by the share that their number leaves room for:
+    the mean over all orders of equal pixels.
+
+    Example:
+        >>> from captum_infomask.evaluation.localisation_metrics import RelevanceRank
+        >>> RelevanceRank().name
+        'relevance_rank'
+
+    Source: Arras et al., "CLEVR-XAI", arXiv 2003.07258, Sec. 3.3: relevance rank accuracy.
+    """
+
+    name: ClassVar[str] = "relevance_rank"
+    better: ClassVar[Better] = "higher"
+    needs_truth: ClassVar[bool] = True
+    note: ClassVar[str] = (
+        "Share of the K largest attributions that lie on the K pixels that are right (relevance "
+        "rank accuracy of Arras et al., arXiv 2003.07258)."
+    )
+
+    def __call__(self, sample: Sample) -> Measured:
+        """Count the largest pixels."""
+        plane, truth = _plane(sample)[0], _truth(sample)[0]
+        count = int(truth.sum())
+        last = plane.flatten().topk(count).values[-1]
+        above, level = plane > last, plane == last
+        room = (count - above.sum()) / level.sum()
+        return Measured(float(((above & truth).sum() + room * (level & truth).sum()) / count))
+
+
+@dataclass(frozen=True)
+class AveragePrecision:
+    """Average precision of ranking the pixels by attribution, right pixels first.
+
+    Example:
+        >>> from captum_infomask.evaluation.localisation_metrics import AveragePrecision
+        >>> AveragePrecision().name
+        'average_precision'
+
+    Source: :func:`captum_infomask.evaluation.ground_truth.average_precision`: scikit-learn's, and
+    the mean over all orders of pixels that are equal.
+    """
+
+    name: ClassVar[str] = "average_precision"
+    better: ClassVar[Better] = "higher"
+    needs_truth: ClassVar[bool] = True
+    note: ClassVar[str] = (
+        "Average precision of ranking the pixels by attribution, right pixels first; of several "
+        "that are equal, the mean over their orders (McSherry & Najork, ECIR 2008)."
+    )
+
+    def __call__(self, sample: Sample) -> Measured:
+        """Rank the pixels."""
+        return Measured(float(average_precision(_plane(sample), _truth(sample))))
+
+
+def _plane(sample: Sample) -> Tensor:
+    """The attribution as a batch of one, (1, H, W), float64, on the CPU."""
+    return sample.plane.detach().double().cpu()[None]
+
+
+def _truth(sample: Sample) -> Tensor:
+    """The right pixels as a batch of one, (1, H, W), on the CPU."""
+    if sample.truth is None or not sample.truth.any():
+        raise unknown("this metric")
+    return sample.truth.cpu()[None]
+
+
+def unknown(name: str) -> ArgumentError:
+    """Nothing is known to be right."""
+    return ArgumentError(
+        f"Expected a sample of which the right pixels are known; {name} cannot be had without."
+    )
+
+
+_RIGHT = (0.3, 0.5, 0.7)  # overlaps from which a box is right
+
+
+@dataclass(frozen=True)
+class BestBoxIoU:
+    r"""The largest overlap of a box around large attributions with a right box, at any threshold.
+
+    .. math::
+
+        \max_\tau \max_{b, g} \mathrm{IoU}\bigl(b, g\bigr)
+
+    over the boxes b around the connected parts of :math:`\{s \ge \tau\}` and the right boxes g; s
+    is the attribution, brought to [0, 1] by its own minimum and maximum. The picture counts as
+    found by MaxBoxAcc at an overlap δ, with a threshold of its own, if this is at least δ.
+
+    Args:
+        thresholds: How many τ are tried: 0, 1/T, …, (T − 1)/T.
+
+    Raises:
+        ArgumentError: ``thresholds`` is no integer of at least 1.
+
+    Example:
+        >>> from captum_infomask.evaluation.localisation_metrics import BestBoxIoU
+        >>> BestBoxIoU().name
+        'box_iou'
+
+    Source: after MaxBoxAcc of Choe et al., CVPR 2020, Sec. 3.2, which looks for one threshold for
+    all pictures: :func:`captum_infomask.evaluation.object_localisation.max_box_acc`.
+    """
+
+    thresholds: int = 100
+
+    name: ClassVar[str] = "box_iou"
+    better: ClassVar[Better] = "higher"
+    needs_truth: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        positive_int("thresholds", self.thresholds)
+
+    @property
+    def note(self) -> str:
+        """What it is."""
+        return (
+            "Best box IoU: the largest overlap of a box around large attributions with a right "
+            f"box, at the best of {self.thresholds} thresholds for each picture (after MaxBoxAcc, "
+            "Choe et al., CVPR 2020)."
+        )
+
+    def __call__(self, sample: Sample) -> Measured:
+        """Try the thresholds."""
+        return Measured(float(_overlaps(sample, self.name, self.thresholds).max()))
+
+
+@dataclass(frozen=True)
+class MaxBoxAcc:
+    r"""MaxBoxAccV2: how often a box around large attributions is right, at the best threshold.
+
+    .. math::
+
+        \frac{1}{3} \sum_{\delta \in \{0.3, 0.5, 0.7\}} \max_\tau \frac{1}{N} \sum_n
+            \mathbf{1}\!\left[\max_{b, g} \mathrm{IoU}\bigl(b, g\bigr) \ge \delta\right]
+
+    as :func:`captum_infomask.max_box_acc` has it. One threshold for each overlap serves all
+    pictures of a method, so that a picture's value, the share of overlaps that it reaches, depends
+    on the others.
+
+    Args:
+        thresholds: How many thresholds are tried, from 0 up to 1, which is left out.
+
+    Raises:
+        ArgumentError: ``thresholds`` is no integer of at least 1.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask.evaluation.localisation_metrics import MaxBoxAcc
+        >>> MaxBoxAcc(2).over(torch.tensor([[0.4, 0.8], [0.6, 0.2]])).tolist()
+        [0.6666666666666666, 0.6666666666666666]
+
+    Source: Choe et al., arXiv 2007.04178, Section 3.2.
+    """
+
+    thresholds: int = 1000
+
+    name: ClassVar[str] = "max_box_acc"
+    better: ClassVar[Better] = "higher"
+    needs_truth: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        positive_int("thresholds", self.thresholds)
+
+    @property
+    def note(self) -> str:
+        """What it is."""
+        return (
+            "MaxBoxAccV2: the share of pictures with a box that overlaps a right one by 0.3, 0.5 "
+            f"and 0.7, mean of the three, each at the best of {self.thresholds} thresholds for all "
+            "pictures (Choe et al., arXiv 2007.04178)."
+        )
+
+    def __call__(self, sample: Sample) -> Measured:
+        """Overlaps at every threshold; the value is that of the picture alone."""
+        overlaps = torch.from_numpy(_overlaps(sample, self.name, self.thresholds))
+        return Measured(float(self.over(overlaps[None])), overlaps=overlaps)
+
+    def over(self, overlaps: Tensor) -> Tensor:
+        """Each picture's share of overlaps that it reaches, at thresholds common to all."""
+        right = torch.stack([overlaps >= delta for delta in _RIGHT]).double()
+        best = right.mean(1).argmax(1)
+        return torch.stack([hits[:, cut] for hits, cut in zip(right, best, strict=True)]).mean(0)
+
+
+def _overlaps(sample: Sample, name: str, thresholds: int) -> npt.NDArray[np.float64]:
+    """The best overlap of a box around the largest values with a right one, by threshold."""
+    if sample.boxes is None:
+        raise unknown(name)
+    cuts = tuple(step / thresholds for step in range(thresholds))
+    plane = normalised(sample.plane.detach().double().cpu().numpy())
+    return best_overlaps(plane, sample.boxes.double().cpu(), cuts, "all")

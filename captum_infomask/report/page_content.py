@@ -1,0 +1,278 @@
+# What a page, a widget or a figure shows, in plain arrays and words: no model and no result.
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray: TypeAlias = npt.NDArray[np.float32]
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
+PhotoArray: TypeAlias = npt.NDArray[np.uint8]
+
+_PER_PIXEL, _PER_PERCENT = " per pixel", " per 1%"
+
+
+def density(unit: str) -> str:
+    """What values are counted in whose sum over the pixels is in the unit."""
+    return f"{unit}{_PER_PIXEL}"
+
+
+def as_shown(plane: FloatArray, unit: str) -> tuple[FloatArray, str]:
+    """A map as pictures and tables show it: a density's values per 1% of the picture.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_infomask.report.page_content import as_shown, density
+        >>> plane, unit = as_shown(np.full((20, 20), 0.5, np.float32), density("bits"))
+        >>> float(plane[0, 0]), unit
+        (2.0, 'bits per 1%')
+    """
+    if not unit.endswith(_PER_PIXEL):
+        return plane, unit
+    scale = np.float32(plane.shape[-2] * plane.shape[-1] / 100)
+    return plane * scale, unit.removesuffix(_PER_PIXEL) + _PER_PERCENT
+
+
+@dataclass(frozen=True)
+class MethodResult:
+    """What a method said about a picture.
+
+    Args:
+        attribution: (H, W), in ``unit``.
+        mask: (H, W), what the threshold keeps.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_infomask.report.page_content import MethodResult
+        >>> values = np.array([[1.0, 3.0]], dtype=np.float32)
+        >>> MethodResult(values, values > 2).share
+        0.5
+    """
+
+    attribution: FloatArray
+    mask: BoolArray
+
+    @property
+    def largest(self) -> float:
+        """The largest value, in the method's unit."""
+        return float(self.attribution.max())
+
+    @property
+    def share(self) -> float:
+        """The share of the picture that the mask keeps, from 0 to 1."""
+        return float(self.mask.mean())
+
+
+@dataclass(frozen=True)
+class MethodRow:
+    """One method's row: what it is called, and what it gave.
+
+    Args:
+        name: The method's name.
+        unit: What its values are counted in.
+        result: What it gave; None where it failed.
+        error: Why it failed; empty where it did not.
+        meaning: What its values say, in a few words.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_infomask.report.page_content import MethodResult, MethodRow
+        >>> values = np.eye(2, dtype=np.float32)
+        >>> row = MethodRow("InfoMask crop", "bits", MethodResult(values, values > 0.2))
+        >>> row.result.largest, row.result.share
+        (1.0, 0.5)
+    """
+
+    name: str
+    unit: str
+    result: MethodResult | None = None
+    error: str = ""
+    meaning: str = ""
+
+    @property
+    def numbers(self) -> str:
+        """What a map's values come to, and what its mask keeps."""
+        if self.result is None:
+            return ""
+        values = f"largest {self.result.largest:.2f} {self.unit}"
+        if self.unit.endswith(_PER_PERCENT):
+            whole = 100 * float(self.result.attribution.mean())
+            values = f"sums to {whole:.2f} {self.unit.removesuffix(_PER_PERCENT)}"
+        return f"{values}, mask {self.result.share:.0%} of the picture"
+
+
+Better = Literal["higher", "lower", ""]
+
+
+@dataclass(frozen=True, eq=False)
+class RegionScores:
+    """The regions of one picture and their scores, for what a pointer rests on.
+
+    Args:
+        scores: (R,), in the map's unit; NaN for a region that the picture does not have.
+        boxes: (R, 4): y0, x0, y1, x1 in pixels, half-open; None where regions are no rectangles.
+        labels: (H, W): the region of each pixel, −1 for none; None where regions overlap.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_infomask.report.page_content import RegionScores
+        >>> RegionScores(np.array([1.0]), boxes=np.array([[0, 0, 4, 4]])).boxes.shape
+        (1, 4)
+    """
+
+    scores: npt.NDArray[np.float64]
+    boxes: npt.NDArray[np.int64] | None = None
+    labels: npt.NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class MapContent:
+    """What one method says about one picture.
+
+    Args:
+        name: The method's name.
+        unit: What its values are counted in; maps of one unit share a colour scale.
+        plane: (H, W), the attribution of each pixel; None where the method failed.
+        meaning: What its values say, in a few words.
+        regions: What was scored, where the method scores regions.
+        error: Why it failed; empty where it did not.
+        curves: Per metric that walks through the picture (``deletion``, ``insertion``), (K,)
+            probabilities of the target after k / (K − 1) of the pixels.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_infomask.report.page_content import MapContent
+        >>> MapContent("InfoMask crop", "bits", np.eye(4, dtype=np.float32)).error
+        ''
+    """
+
+    name: str
+    unit: str
+    plane: FloatArray | None
+    meaning: str = ""
+    regions: RegionScores | None = None
+    error: str = ""
+    curves: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class PictureContent:
+    """One picture with what every method says about it.
+
+    Args:
+        pixels: (H, W, 3), uint8, what the network saw; None where nobody gave the picture.
+        title: The target's name. Any text: it is escaped wherever it is shown.
+        facts: Pairs of a number with its unit, and what it is.
+        maps: One per method, all pictures in one order.
+        truth: (H, W), boolean, the pixels that are known to be right, if they are.
+        group: What it is an example of, where pictures are sorted into groups; those of one group
+            follow each other.
+
+    Example:
+        >>> from captum_infomask.report.page_content import PictureContent
+        >>> PictureContent(None, "espresso", (("9.91 bits", "i(y; x)"),), ()).title
+        'espresso'
+    """
+
+    pixels: PhotoArray | None
+    title: str
+    facts: tuple[tuple[str, str], ...]
+    maps: tuple[MapContent, ...]
+    truth: BoolArray | None = None
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table.
+
+    Args:
+        name: Its head.
+        better: Which end is better; empty where neither is.
+        note: What it is and how it was made: shown on demand.
+        digits: Decimal places.
+    """
+
+    name: str
+    better: Better = ""
+    note: str = ""
+    digits: int = 3
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number of the table, and by how much it differs from the first method's.
+
+    Args:
+        value: The mean over pictures; None where there is none.
+        difference: Minus the reference method's, over the pictures that both have.
+        low: Lower end of the difference's 95% interval, where there are enough pictures.
+        high: Upper end.
+    """
+
+    value: float | None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A method's row of the table: a cell per column, and its error if it failed anywhere."""
+
+    name: str
+    cells: tuple[Cell, ...]
+    error: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """How alike the methods' maps are: a square of numbers by method.
+
+    Args:
+        title: What is compared, such as "Spearman's rank correlation".
+        names: The M methods.
+        values: (M, M).
+    """
+
+    title: str
+    names: tuple[str, ...]
+    values: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class PageContent:
+    """All that a report shows.
+
+    Args:
+        title: Its heading. Any text: it is escaped wherever it is shown.
+        pictures: At least one.
+        threshold: Where the slider starts: ``max_fraction`` of each map's maximum, or ``at_least``
+            so much of the unit.
+        columns: Of the table.
+        rows: Of the table, one per method.
+        reference: The method that differences are taken to; empty where there is none.
+        agreement: Squares of numbers.
+        notes: Paragraphs under the pictures.
+        call: Python code that makes the comparison again.
+        provenance: Pairs of a name and a value: versions, seed, settings.
+
+    Example:
+        >>> from captum_infomask.report.page_content import PageContent, PictureContent
+        >>> PageContent("espresso", (PictureContent(None, "espresso", (), ()),)).threshold
+        ('max_fraction', 0.2)
+    """
+
+    title: str
+    pictures: tuple[PictureContent, ...]
+    threshold: tuple[Literal["max_fraction", "at_least"], float] = ("max_fraction", 0.2)
+    columns: tuple[Column, ...] = ()
+    rows: tuple[TableRow, ...] = ()
+    reference: str = ""
+    agreement: tuple[Agreement, ...] = ()
+    notes: tuple[str, ...] = ()
+    call: str = ""
+    provenance: tuple[tuple[str, str], ...] = ()
