@@ -3,7 +3,7 @@ from typing import Any
 
 import lazy_loader
 
-from captum_infomask._extras import explained
+from captum_infomask._errors import explained
 
 __version__ = "0.1.0"
 

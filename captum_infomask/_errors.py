@@ -1,4 +1,4 @@
-# The errors that users may catch; nothing heavy is imported for them.
+# The errors that users may catch, and what installs a missing package; nothing heavy is imported.
 from __future__ import annotations
 
 
@@ -22,3 +22,18 @@ class RunStopped(RuntimeError):  # noqa: N818 - not all that stops a run is an e
         ...
         captum_infomask._errors.RunStopped: no space left after 512 of 2000 pictures
     """
+
+
+_EXTRAS = {"pyarrow": "data", "torchmetrics": "calibration", "lightning_utilities": "calibration"}
+
+
+def explained(error: ModuleNotFoundError) -> ImportError:
+    """The same error, with the command that installs the package if an extra of ours has it."""
+    package = (error.name or "").split(".")[0]
+    if package not in _EXTRAS:
+        return error
+    words = (
+        f"This needs the package {package}, which is not installed. Run: "
+        f"pip install 'captum-infomask[{_EXTRAS[package]}]'"
+    )
+    return ModuleNotFoundError(words, name=error.name)

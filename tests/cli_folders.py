@@ -13,7 +13,7 @@ NETWORK = """
 import torch
 from torch import nn
 from captum_infomask.models.classifier import Classifier
-from captum_infomask.models.pictures import Preprocess
+from captum_infomask.models.preprocessing import Preprocess
 
 def make():
     torch.manual_seed(0)

@@ -18,7 +18,7 @@ from captum_infomask import InfoMap, InfoMask, keep_dropout, run_dataset
 from captum_infomask.dataset_run.loaded import DatasetRun
 from captum_infomask.dataset_run.manifest import read_manifest, write_manifest
 from captum_infomask.models.classifier import Classifier
-from captum_infomask.models.pictures import Preprocess, read_image
+from captum_infomask.models.preprocessing import Preprocess, read_image
 
 SIDE = 16
 SEEN = Preprocess(resize=SIDE, crop=SIDE, mean=(0.5,) * 3, std=(0.25,) * 3)

@@ -414,7 +414,7 @@ def test_outside_a_kernel_there_is_no_widget_to_show(found):
 
 def test_in_a_kernel_the_widget_is_shown_with_its_fallbacks(found, monkeypatch):
     pytest.importorskip("anywidget")
-    monkeypatch.setattr("captum_infomask.results.pictures.in_kernel", lambda: True)
+    monkeypatch.setattr("captum_infomask.results.map_pictures.in_kernel", lambda: True)
     data, _ = found._repr_mimebundle_(include=None, exclude=None)
     assert "application/vnd.jupyter.widget-view+json" in data
     assert data["text/plain"] == found.text()

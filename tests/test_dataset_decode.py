@@ -17,7 +17,7 @@ from PIL import Image
 from captum_infomask._errors import ArgumentError
 from captum_infomask.dataset_run.data.data_pictures import Decoded, Pictures, decode, find_pictures
 from captum_infomask.dataset_run.data.reading import Skipped
-from captum_infomask.models.pictures import Preprocess, decode_image, read_image
+from captum_infomask.models.preprocessing import Preprocess, decode_image, read_image
 
 SEEN = Preprocess(resize=HEIGHT, crop=(HEIGHT, WIDTH), mean=(0, 0, 0), std=(1, 1, 1))
 

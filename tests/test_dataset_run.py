@@ -51,7 +51,7 @@ from captum_infomask._run_length import decode
 from captum_infomask.dataset_run.result_rows import infomap_of
 from captum_infomask.dataset_run.shown_pictures import KEPT
 from captum_infomask.models.loading import load_classifier
-from captum_infomask.models.pictures import Preprocess, read_image
+from captum_infomask.models.preprocessing import Preprocess, read_image
 from captum_infomask.results.info_map import PER_REGION
 
 PLACE = torch.zeros(1, 3, SIDE, SIDE)

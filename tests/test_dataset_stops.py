@@ -305,7 +305,7 @@ def other_statistics() -> nn.Module:
         ),
         (
             {"model": tiny(preprocess=SEEN.__call__)},
-            ("preprocess: {", "captum_infomask.models.pictures.Preprocess.__call__"),
+            ("preprocess: {", "captum_infomask.models.preprocessing.Preprocess.__call__"),
         ),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
@@ -637,7 +637,7 @@ MODULE = """
 import torch
 from torch import nn
 from captum_infomask.models.classifier import Classifier
-from captum_infomask.models.pictures import Preprocess
+from captum_infomask.models.preprocessing import Preprocess
 
 def made():
     torch.manual_seed(3)

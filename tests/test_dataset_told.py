@@ -10,9 +10,9 @@ from run_samples import NAMES, SEEN, WINDOWS, plain, run_tiny, save_pictures, ti
 from captum_infomask import InfoMask, load_run, run_dataset
 from captum_infomask.cli import main
 from captum_infomask.dataset_run.manifest import template_hash
-from captum_infomask.dataset_run.settings import tensors_hash
+from captum_infomask.dataset_run.run_settings import tensors_hash
 from captum_infomask.dataset_run.summary.summary_content import run_content
-from captum_infomask.models.pictures import read_image
+from captum_infomask.models.preprocessing import read_image
 
 GROUPS = [[4, 0], [2, 1]]
 
@@ -103,7 +103,7 @@ MODULE = """
 import torch
 from torch import nn
 from captum_infomask.models.classifier import Classifier
-from captum_infomask.models.pictures import Preprocess
+from captum_infomask.models.preprocessing import Preprocess
 
 def network():
     torch.manual_seed(0)

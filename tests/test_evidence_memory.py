@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captum_infomask import InfoMask
-from captum_infomask.engines import batched, evidence, relay
+from captum_infomask.engines import batched, evidence_engine as evidence, relay
 from captum_infomask.engines.watched import UnfitError
 
 X = images(7, height=16, width=16)

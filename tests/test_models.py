@@ -33,7 +33,7 @@ from captum_infomask.models.classifier import (
 )
 from captum_infomask.models.imagenet import efficientnet_lite0, imagenet_categories
 from captum_infomask.models.loading import as_classifier, load_classifier
-from captum_infomask.models.pictures import Preprocess, decode_image, read_image
+from captum_infomask.models.preprocessing import Preprocess, decode_image, read_image
 from captum_infomask.models.two_digits import load_two_digit_network
 
 NAMES = ("cat", "Dog", "dog house", "7")
@@ -297,7 +297,7 @@ def test_a_function_may_return_a_network_or_a_classifier(monkeypatch, tmp_path):
     (tmp_path / "my_networks_for_test.py").write_text(
         "from torch import nn\n"
         "from captum_infomask.models.classifier import Classifier\n"
-        "from captum_infomask.models.pictures import Preprocess\n"
+        "from captum_infomask.models.preprocessing import Preprocess\n"
         "def make():\n"
         "    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 4)).train()\n"
         "def grey():\n"

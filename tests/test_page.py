@@ -17,6 +17,7 @@ from PIL import Image
 
 from captum_infomask._errors import ArgumentError
 from captum_infomask.masks import AtLeast, MaxFraction, threshold_mask
+from captum_infomask.report.colour_planes import colour_limits, plane_mask, run_lengths, split_plane
 from captum_infomask.report.colours import LOSSLESS_UP_TO, picture_uri
 from captum_infomask.report.page import page_html, static_html
 from captum_infomask.report.page_content import (
@@ -26,7 +27,6 @@ from captum_infomask.report.page_content import (
     RegionScores,
 )
 from captum_infomask.report.payload import page_payload, script_json
-from captum_infomask.report.planes import colour_limits, plane_mask, run_lengths, split_plane
 
 
 class Tags(HTMLParser):

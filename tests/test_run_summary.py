@@ -15,6 +15,7 @@ from run_folders import CATEGORIES, bad, good, many_classes, template, write_run
 
 from captum_infomask._run_length import encode
 from captum_infomask.dataset_run.loaded import DatasetRun
+from captum_infomask.dataset_run.shown_pictures import EXAMPLES
 from captum_infomask.dataset_run.summary.manifest_words import bound_of, summary_words, threshold_of
 from captum_infomask.dataset_run.summary.run_statistics import (
     distributions,
@@ -22,7 +23,6 @@ from captum_infomask.dataset_run.summary.run_statistics import (
     shared_axis,
 )
 from captum_infomask.dataset_run.summary.summary_content import (
-    EXAMPLES,
     KEYS,
     MESSAGES,
     group_failures,

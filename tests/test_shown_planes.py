@@ -6,6 +6,7 @@ from hypothesis import given, settings, strategies as st
 from page_content import label_map, windows_map
 
 from captum_infomask import InfoMask, grid, sliding_windows, superpixels
+from captum_infomask.report.colour_planes import SMOOTHED, shown_plane, smoothed_note, window_steps
 from captum_infomask.report.figure import Caption, map_figure, methods_figure
 from captum_infomask.report.page import static_html
 from captum_infomask.report.page_content import (
@@ -16,7 +17,6 @@ from captum_infomask.report.page_content import (
     PictureContent,
 )
 from captum_infomask.report.payload import page_payload
-from captum_infomask.report.planes import SMOOTHED, shown_plane, smoothed_note, window_steps
 
 
 def scores_of(count, seed=0):

@@ -8,9 +8,9 @@ import pytest
 from browser import Offline, chromium_fixture, set_slider
 from page_content import HEIGHT, WIDTH, maps, page_content, picture
 
+from captum_infomask.report.colour_planes import colour_limits, shown_plane
 from captum_infomask.report.colours import pale_grey, tint
 from captum_infomask.report.page import page_html
-from captum_infomask.report.planes import colour_limits, shown_plane
 
 pytestmark = pytest.mark.slow
 

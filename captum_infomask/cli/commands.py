@@ -23,7 +23,8 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask._files import check_folder, output_file
 from captum_infomask._words import printable
 from captum_infomask.attribution import InfoMask
-from captum_infomask.cli.outputs import (
+from captum_infomask.cli.option_values import names_in, reading_of, windows_of
+from captum_infomask.cli.terminal import (
     check_outputs,
     complain,
     make_folder,
@@ -31,7 +32,6 @@ from captum_infomask.cli.outputs import (
     report_of,
     say,
 )
-from captum_infomask.cli.settings import names_in, reading_of, windows_of
 from captum_infomask.comparison.compare import compare
 from captum_infomask.comparison.methods import DEFAULT_METHODS
 from captum_infomask.comparison.two_digits import (
@@ -44,7 +44,7 @@ from captum_infomask.evaluation.fill_disagreement import fill_disagreement
 from captum_infomask.models.classifier import Classifier, read_categories, resolve_target
 from captum_infomask.models.imagenet import efficientnet_lite0
 from captum_infomask.models.loading import load_classifier
-from captum_infomask.models.pictures import Preprocess, decode_image, read_image
+from captum_infomask.models.preprocessing import Preprocess, decode_image, read_image
 from captum_infomask.models.two_digits import load_two_digit_network
 from captum_infomask.results import Comparison
 from captum_infomask.scores.groups import group_names

@@ -21,7 +21,7 @@ from captum_infomask.cli.options import (
     add_windows,
     file_path,
 )
-from captum_infomask.cli.outputs import PROGRAM
+from captum_infomask.cli.terminal import PROGRAM
 
 PHOTO = "camera"
 

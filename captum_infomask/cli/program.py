@@ -7,11 +7,10 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from captum_infomask._errors import ArgumentError, RunStopped
-from captum_infomask._extras import explained
+from captum_infomask._errors import ArgumentError, RunStopped, explained
 from captum_infomask._warn import said_once
-from captum_infomask.cli.outputs import PROGRAM, complain
 from captum_infomask.cli.parser import make_parser
+from captum_infomask.cli.terminal import PROGRAM, complain
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,8 +10,8 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask._files import output_file
 from captum_infomask._words import printable, utf8
 from captum_infomask.cli.commands import classifier_of, open_page
-from captum_infomask.cli.outputs import PROGRAM, check_outputs, complain, say
-from captum_infomask.cli.settings import reading_of, view_of, windows_of
+from captum_infomask.cli.option_values import reading_of, view_of, windows_of
+from captum_infomask.cli.terminal import PROGRAM, check_outputs, complain, say
 from captum_infomask.dataset_run.loaded import load_run
 from captum_infomask.dataset_run.run import run_dataset
 from captum_infomask.dataset_run.summary.summary_content import run_content

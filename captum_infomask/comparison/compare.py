@@ -49,7 +49,7 @@ from captum_infomask.evaluation.choose_metrics import Metrics, choose_metrics
 from captum_infomask.evaluation.given_truth import GroundTruth, ground_truth as read_truth
 from captum_infomask.masks import MaxFraction, Rule, check_rule
 from captum_infomask.results.comparison import Comparison
-from captum_infomask.results.pictures import Pictures
+from captum_infomask.results.map_pictures import Pictures
 from captum_infomask.scores.groups import Groups
 from captum_infomask.scores.heads import Head
 from captum_infomask.scores.information import Prior, Score, TrainedWith

@@ -15,8 +15,8 @@ from captum_infomask.comparison.runner import Found
 from captum_infomask.evaluation.metric_protocol import CommonThreshold, Metric
 from captum_infomask.evaluation.statistics import mask_iou_matrix, paired_difference, spearman
 from captum_infomask.report.page_content import Agreement, BoolArray, Column, FloatArray, PhotoArray
+from captum_infomask.results.map_pictures import attributions_unit, checked_pictures
 from captum_infomask.results.method_outcome import Difference, MethodOutcome, Numbers
-from captum_infomask.results.pictures import attributions_unit, checked_pictures
 
 
 def shown_pictures(pictures: Any, inputs: Tensor) -> PhotoArray:
@@ -56,7 +56,7 @@ def outcome_of(
     infomap = next((one.infomap for one in found if one.infomap is not None), None)
     return MethodOutcome(
         name=entry.name,
-        unit=entry.unit if infomap is None else attributions_unit(infomap),
+        unit=entry.unit if infomap is None else attributions_unit(infomap.regions, infomap.unit),
         meaning=entry.meaning(None if infomap is None else infomap.view),
         planes=planes,
         masks=masks,

@@ -18,7 +18,7 @@ from captum_infomask._errors import RunStopped
 from captum_infomask._process import quiet
 from captum_infomask.dataset_run.data.data_pictures import Decoded, Pictures
 from captum_infomask.dataset_run.in_flight import InFlight
-from captum_infomask.models.pictures import Preprocess
+from captum_infomask.models.preprocessing import Preprocess
 
 _AHEAD = 2  # batches that each decoding process may be ahead
 _DIED = "DataLoader worker (pid"  # what PyTorch says of a process that was killed

@@ -17,8 +17,8 @@ from captum_infomask.dataset_run.data.data_pictures import Pictures
 from captum_infomask.dataset_run.data.labels import label_error
 from captum_infomask.dataset_run.in_flight import ends_process, in_network
 from captum_infomask.dataset_run.result_rows import Row, table_of, with_rows
+from captum_infomask.dataset_run.run_settings import RunSettings, tensors_hash
 from captum_infomask.dataset_run.scoring import Probe, Scorer, probe_inputs
-from captum_infomask.dataset_run.settings import RunSettings, tensors_hash
 from captum_infomask.dataset_run.shards import read_shard, write_shard
 from captum_infomask.engines.isolation import Isolation, own_weight
 from captum_infomask.models.classifier import Classifier

@@ -22,10 +22,10 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask._files import whole_file
 from captum_infomask.comparison.provenance import versions
 from captum_infomask.dataset_run.data.reading import Skipped, regular
+from captum_infomask.dataset_run.run_settings import RunSettings, in_words, tensors_hash
 from captum_infomask.dataset_run.scoring import Probe
-from captum_infomask.dataset_run.settings import RunSettings, in_words, tensors_hash
 from captum_infomask.models.classifier import Classifier
-from captum_infomask.models.pictures import Preprocess
+from captum_infomask.models.preprocessing import Preprocess
 from captum_infomask.results import InfoMap
 from captum_infomask.scores.groups import group_names
 

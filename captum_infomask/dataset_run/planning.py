@@ -29,8 +29,8 @@ from captum_infomask.dataset_run.manifest import (
     write_manifest,
 )
 from captum_infomask.dataset_run.result_rows import one_picture, without_numbers
+from captum_infomask.dataset_run.run_settings import RunSettings
 from captum_infomask.dataset_run.scoring import Probe, Scorer, probe_inputs, stop_without_memory
-from captum_infomask.dataset_run.settings import RunSettings
 from captum_infomask.dataset_run.shards import (
     TEMPLATE,
     DamagedError,
@@ -45,7 +45,7 @@ from captum_infomask.masks import MaxFraction, Rule
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.regions.windows import sliding_windows
 from captum_infomask.results import InfoMap
-from captum_infomask.results.pictures import suited_rule
+from captum_infomask.results.map_pictures import suited_rule
 
 _MANY_VIEWS = 5000  # of a picture: far more than the default's 49
 _PICTURES = (8, 32, 256)  # of a batch: at least, at most, and at most where they are small
@@ -295,7 +295,7 @@ def _settled(
         # The incremental engine has chunks of its own, for each picture's changes.
         suited_views = None if template.engine == "incremental" else views
         options["perturbations_per_eval"] = known.get("perturbations_per_eval", suited_views)
-    rule = asked.rule or _defaults().get(known.get("rule"), suited_rule(template))
+    rule = asked.rule or _defaults().get(known.get("rule"), suited_rule(template.regions))
     return replace(asked, batch_size=size, shard_size=shard, rule=rule, options=options)
 
 

@@ -24,7 +24,7 @@ from captum_infomask.dataset_run.manifest import now
 from captum_infomask.dataset_run.on_ray import run_on_ray
 from captum_infomask.dataset_run.planning import begin, checked_folder, end, plan_run
 from captum_infomask.dataset_run.progress import Progress, survey
-from captum_infomask.dataset_run.settings import RunSettings, score_options
+from captum_infomask.dataset_run.run_settings import RunSettings, score_options
 from captum_infomask.dataset_run.shown_pictures import keep_pictures
 from captum_infomask.engines.choose_engine import EngineName
 from captum_infomask.engines.engine_protocol import Engine

@@ -18,7 +18,7 @@ from captum_infomask._random import LibraryDraws, OwnGenerators
 from captum_infomask.attribution import InfoMask
 from captum_infomask.dataset_run.data.reading import in_one_line
 from captum_infomask.dataset_run.result_rows import Row, one_picture
-from captum_infomask.dataset_run.settings import RunSettings
+from captum_infomask.dataset_run.run_settings import RunSettings
 from captum_infomask.engines.memory import is_out_of_memory
 from captum_infomask.engines.untouched import buffers_kept
 from captum_infomask.engines.verified_copy import Copies, copies_kept

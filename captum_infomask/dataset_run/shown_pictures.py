@@ -15,14 +15,15 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask._files import read, write
 from captum_infomask.dataset_run.data.data_pictures import Pictures
 from captum_infomask.dataset_run.shards import shard_path, shards_done, stops_without_space
-from captum_infomask.dataset_run.summary.summary_content import extremes
-from captum_infomask.models.pictures import Preprocess, decode_image
+from captum_infomask.models.preprocessing import Preprocess, decode_image
+from captum_infomask.report.run_content import Counts, Numbers
 
 KEPT = "pictures.safetensors"
 
 Photo: TypeAlias = npt.NDArray[np.uint8]
 
 _FORMAT = "captum_infomask.pictures 1"
+EXAMPLES = 6  # of either kind
 _COLUMNS = ["key", "sha256", "total", "error"]
 
 
@@ -112,3 +113,19 @@ def _extreme_pictures(folder: Path) -> dict[str, str]:
     best, worst = extremes(rows["total"].to_numpy())
     shown = rows.take(np.concatenate([best, worst]))
     return dict(zip(shown["key"].to_pylist(), shown["sha256"].to_pylist(), strict=True))
+
+
+def extremes(totals: Numbers) -> tuple[Counts, Counts]:
+    """The places of the highest and of the lowest i(y; x), the most extreme first; none in both.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_infomask.dataset_run.shown_pictures import extremes
+        >>> extremes(np.array([1.0, np.nan, 3.0, 1.0]))
+        (array([2, 0]), array([3]))
+    """
+    places = np.flatnonzero(np.isfinite(totals))
+    known = totals[places]
+    best = places[np.argsort(-known, kind="stable")][: min(EXAMPLES, -(-len(places) // 2))]
+    worst = places[np.argsort(known, kind="stable")]
+    return best, worst[~np.isin(worst, best)][:EXAMPLES]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from captum_infomask._warn import warn
 from captum_infomask.engines.engine_protocol import Call
-from captum_infomask.engines.evidence import CellShares, Chunk, MapPart, RunningEvidence
+from captum_infomask.engines.evidence_engine import CellShares, Chunk, MapPart, RunningEvidence
 from captum_infomask.engines.passes import Looks, check_finite, running
 from captum_infomask.regions.map_cells import sums
 from captum_infomask.regions.region_protocol import Regions

@@ -15,7 +15,7 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask.evaluation.ground_truth import average_precision, positive_share
 from captum_infomask.evaluation.metric_protocol import Measured, Sample
 from captum_infomask.evaluation.object_localisation import best_overlaps, mask_iou
-from captum_infomask.masks.planes import normalised
+from captum_infomask.masks.mask_planes import normalised
 from captum_infomask.report.page_content import Better
 
 

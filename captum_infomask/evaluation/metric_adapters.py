@@ -14,7 +14,7 @@ from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
 from captum_infomask.evaluation.metric_protocol import Measured, Metric, Sample
 from captum_infomask.evaluation.model_as_it_was import as_it_was
-from captum_infomask.masks.planes import normalised
+from captum_infomask.masks.mask_planes import normalised
 from captum_infomask.report.page_content import Better
 from captum_infomask.scores.groups import with_rest
 from captum_infomask.scores.heads import rows_of

@@ -16,8 +16,8 @@ from torchvision.ops import box_iou as torchvision_box_iou
 from captum_infomask._checks import describe, one_of, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask._types import TensorOrTensors
+from captum_infomask.masks.mask_planes import attribution_planes, mask_planes, normalised
 from captum_infomask.masks.outlines import component_boxes
-from captum_infomask.masks.planes import attribution_planes, mask_planes, normalised
 
 
 def mask_iou(masks: TensorOrTensors, ground_truth: TensorOrTensors) -> Tensor:

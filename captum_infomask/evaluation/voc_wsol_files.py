@@ -18,7 +18,7 @@ from captum_infomask._files import output_file
 from captum_infomask._run_length import check_pixels
 from captum_infomask._types import TensorOrTensors
 from captum_infomask.evaluation.coco_files import ImageBoxes
-from captum_infomask.masks.planes import attribution_planes, normalised
+from captum_infomask.masks.mask_planes import attribution_planes, normalised
 
 
 def read_voc_boxes(path: str | PathLike[str], *, difficult: bool = False) -> dict[str, ImageBoxes]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from captum_infomask._checks import describe, short_repr
 from captum_infomask._errors import ArgumentError
-from captum_infomask.masks.planes import mask_planes
+from captum_infomask.masks.mask_planes import mask_planes
 
 
 def clean_masks(masks: Tensor, *, smooth: int = 0, min_area: float = 0) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from captum_infomask._checks import one_of
 from captum_infomask._run_length import encode
 from captum_infomask._types import TensorOrTensors
-from captum_infomask.masks.planes import mask_planes
+from captum_infomask.masks.mask_planes import mask_planes
 
 
 def bounding_boxes(

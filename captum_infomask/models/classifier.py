@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from captum_infomask._checks import short_repr
 from captum_infomask._errors import ArgumentError
-from captum_infomask.models.pictures import Preprocess
+from captum_infomask.models.preprocessing import Preprocess
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask._random import OwnGenerators
 from captum_infomask.models.checkpoints import fit_state_dict, read_state_dict
 from captum_infomask.models.classifier import Classifier
-from captum_infomask.models.pictures import Preprocess
+from captum_infomask.models.preprocessing import Preprocess
 
 
 def imagenet_categories() -> tuple[str, ...]:

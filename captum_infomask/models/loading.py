@@ -20,7 +20,7 @@ from captum_infomask._random import OwnGenerators
 from captum_infomask.models.checkpoints import fit_state_dict, read_state_dict
 from captum_infomask.models.classifier import Classifier, evaluated
 from captum_infomask.models.imagenet import default_categories, efficientnet_lite0
-from captum_infomask.models.pictures import Preprocess
+from captum_infomask.models.preprocessing import Preprocess
 from captum_infomask.models.two_digits import load_two_digit_network
 
 _FILE_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")

@@ -14,6 +14,14 @@ from markupsafe import Markup
 from PIL import Image
 
 from captum_infomask.report import words
+from captum_infomask.report.colour_planes import (
+    colour_limits,
+    largest_value,
+    picture_size,
+    plane_mask,
+    shown_plane,
+    smoothed_note,
+)
 from captum_infomask.report.colours import RGB, pale_grey, picture_uri, tint
 from captum_infomask.report.page_content import (
     Cell,
@@ -25,14 +33,6 @@ from captum_infomask.report.page_content import (
     PictureContent,
 )
 from captum_infomask.report.payload import page_payload, script_json
-from captum_infomask.report.planes import (
-    colour_limits,
-    largest_value,
-    picture_size,
-    plane_mask,
-    shown_plane,
-    smoothed_note,
-)
 from captum_infomask.report.run_content import RunContent
 from captum_infomask.report.run_strips import FEW_CLASSES, FEW_VALUES, class_groups, figure, strip
 

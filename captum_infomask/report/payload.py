@@ -8,15 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from captum_infomask.report.colours import OPACITY, base64_text, colour_tables, picture_uri
-from captum_infomask.report.page_content import (
-    MapContent,
-    PageContent,
-    PictureContent,
-    RegionScores,
-    TableRow,
-)
-from captum_infomask.report.planes import (
+from captum_infomask.report.colour_planes import (
     colour_limits,
     largest_value,
     picture_size,
@@ -24,6 +16,14 @@ from captum_infomask.report.planes import (
     smoothed_note,
     split_plane,
     window_steps,
+)
+from captum_infomask.report.colours import OPACITY, base64_text, colour_tables, picture_uri
+from captum_infomask.report.page_content import (
+    MapContent,
+    PageContent,
+    PictureContent,
+    RegionScores,
+    TableRow,
 )
 
 

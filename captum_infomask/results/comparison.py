@@ -22,7 +22,7 @@ from captum_infomask.report.page_content import (
     PageContent,
     PhotoArray,
 )
-from captum_infomask.results import pictures
+from captum_infomask.results import map_pictures
 from captum_infomask.results.comparison_files import (
     write_arrays,
     write_csv,
@@ -35,8 +35,8 @@ from captum_infomask.results.comparison_page import (
     method_rows,
     page_content,
 )
+from captum_infomask.results.map_pictures import checked_place
 from captum_infomask.results.method_outcome import MethodOutcome, Numbers
-from captum_infomask.results.pictures import checked_place
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -202,12 +202,12 @@ class Comparison:
         Raises:
             ArgumentError: The package anywidget is not installed.
         """
-        return pictures.widget(self.content())
+        return map_pictures.widget(self.content())
 
     def _repr_html_(self) -> str:
         """Static pictures, for a notebook without widgets."""
-        return pictures.static(self.content())
+        return map_pictures.static(self.content())
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         """The widget, where there are widgets."""
-        return pictures.mimebundle(self.content, str(self))
+        return map_pictures.mimebundle(self.content, str(self))

@@ -20,8 +20,8 @@ from captum_infomask.report.page_content import (
     TableRow,
 )
 from captum_infomask.report.words import text_table
+from captum_infomask.results.map_pictures import region_scores
 from captum_infomask.results.method_outcome import MethodOutcome
-from captum_infomask.results.pictures import region_scores
 
 if TYPE_CHECKING:
     from captum_infomask.results.comparison import Comparison
@@ -157,7 +157,7 @@ def _map(outcome: MethodOutcome, k: int) -> MapContent:
         unit=unit,
         plane=None if outcome.errors[k] else plane,
         meaning=outcome.meaning,
-        regions=None if infomap is None else region_scores(infomap, 0),
+        regions=None if infomap is None else region_scores(infomap.regions, infomap.scores, 0),
         error=outcome.errors[k],
         curves={name: curve for name, curve in curves.items() if curve is not None},
     )

@@ -27,14 +27,14 @@ from captum_infomask.report.page_content import (
     PhotoArray,
     PictureContent,
 )
-from captum_infomask.results import pictures
+from captum_infomask.results import map_pictures
 from captum_infomask.results.map_files import (
     check_numbers,
     check_settings,
     check_superpixels,
     restore,
 )
-from captum_infomask.results.pictures import (
+from captum_infomask.results.map_pictures import (
     checked_pictures,
     checked_place,
     plane_of,
@@ -238,7 +238,7 @@ class InfoMap:
         maximum of a density over the cells of feature maps.
         """
         attributions: TensorOrTensors = self.attributions()
-        rule = suited_rule(self) if rule is None else rule
+        rule = suited_rule(self.regions) if rule is None else rule
         return threshold_mask(attributions, rule, smooth=smooth, min_area=min_area, invert=invert)
 
     def boxes(
@@ -267,7 +267,7 @@ class InfoMap:
                 image k.
         """
         place = checked_place(k, len(self.scores))
-        plane, unit = plane_of(self, place)
+        plane, unit = plane_of(self.attributions(), self.regions, self.unit, place)
         over = "" if self.superpixels is None else " over superpixels"
         total = f"{self._whole} = {float(self.total[place]):.2f} {self.unit}"
         title = ", ".join(filter(None, (f"{self.view}{over}", self._question(place), total)))
@@ -278,9 +278,11 @@ class InfoMap:
     def content(self, picture: Any = None, k: int = 0) -> PageContent:
         """Image k's map in the report's plain arrays and words; arguments as of ``figure``."""
         place = checked_place(k, len(self.scores))
-        plane, unit = plane_of(self, place)
+        plane, unit = plane_of(self.attributions(), self.regions, self.unit, place)
         name = ", ".join(filter(None, (f"InfoMask {self.view}", self._question(place))))
-        shown = MapContent(name, unit, plane, regions=region_scores(self, place))
+        shown = MapContent(
+            name, unit, plane, regions=region_scores(self.regions, self.scores, place)
+        )
         facts = [
             (f"{float(self.total[place]):.2f} {self.unit}", f"{self._whole}, the whole picture")
         ]
@@ -290,7 +292,7 @@ class InfoMap:
         return PageContent(
             name,
             (PictureContent(pixels, name, tuple(facts), (shown,)),),
-            threshold=("max_fraction", suited_rule(self).fraction),
+            threshold=("max_fraction", suited_rule(self.regions).fraction),
         )
 
     def widget(self, picture: Any = None, k: int = 0) -> Any:
@@ -299,15 +301,15 @@ class InfoMap:
         Raises:
             ArgumentError: As ``figure``, or the package anywidget is not installed.
         """
-        return pictures.widget(self.content(picture, k))
+        return map_pictures.widget(self.content(picture, k))
 
     def _repr_html_(self) -> str | None:
         """The first image's map, of pictures."""
-        return pictures.static(self.content()) if self._is_of_pictures() else None
+        return map_pictures.static(self.content()) if self._is_of_pictures() else None
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         """The widget, where there are widgets."""
-        return pictures.mimebundle(self.content, repr(self)) if self._is_of_pictures() else None
+        return map_pictures.mimebundle(self.content, repr(self)) if self._is_of_pictures() else None
 
     def _is_of_pictures(self) -> bool:
         """Whether there is something to see: one input (C, H, W), and one class."""

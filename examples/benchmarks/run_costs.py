@@ -20,7 +20,7 @@ from PIL import Image
 from captum_infomask import run_dataset
 from captum_infomask.dataset_run.data.data_pictures import decode, find_pictures
 from captum_infomask.datasets import sample_photo
-from captum_infomask.models.pictures import Preprocess
+from captum_infomask.models.preprocessing import Preprocess
 
 NETWORKS = ("mobilenet_v2", "resnet18", "resnet50")
 CASES = (

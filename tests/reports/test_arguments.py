@@ -43,7 +43,7 @@ from captum_infomask.dataset_run.scoring import Scorer
 from captum_infomask.evaluation.ground_truth import bootstrap
 from captum_infomask.evaluation.statistics import paired_difference
 from captum_infomask.models.classifier import Classifier
-from captum_infomask.models.pictures import Preprocess
+from captum_infomask.models.preprocessing import Preprocess
 
 X = images()
 WHOLE: list[Callable[[int], Any]] = [np.int64, np.uint8, torch.tensor, np.array]

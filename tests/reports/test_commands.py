@@ -16,8 +16,8 @@ from refused import refused
 
 from captum_infomask._files import check_folder
 from captum_infomask.cli import main
+from captum_infomask.cli.option_values import windows_of
 from captum_infomask.cli.parser import make_parser
-from captum_infomask.cli.settings import windows_of
 from captum_infomask.models.loading import load_classifier
 from captum_infomask.regions.windows import default_windows, sliding_windows
 

@@ -26,8 +26,8 @@ from captum_infomask import MaxFraction, RunStopped, load_run
 from captum_infomask.dataset_run.data.data_pictures import find_pictures
 from captum_infomask.dataset_run.job import ModelSource
 from captum_infomask.dataset_run.planning import plan_run
+from captum_infomask.dataset_run.run_settings import RunSettings, score_options
 from captum_infomask.dataset_run.scoring import Scorer
-from captum_infomask.dataset_run.settings import RunSettings, score_options
 
 SETTINGS = RunSettings(
     **{"target": "prediction", "head": "logits", "prior": None, "trained_with": "cross_entropy"},

@@ -26,7 +26,7 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask.cli import main
 from captum_infomask.dataset_run.data.data_pictures import find_pictures
 from captum_infomask.dataset_run.data.reading import Skipped
-from captum_infomask.models.pictures import decode_image, picture_suffixes
+from captum_infomask.models.preprocessing import decode_image, picture_suffixes
 
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 

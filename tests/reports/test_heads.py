@@ -31,7 +31,7 @@ from captum_infomask.cli import main
 from captum_infomask.evaluation.choose_metrics import choose_metrics
 from captum_infomask.evaluation.metric_protocol import Sample
 from captum_infomask.models.classifier import Classifier
-from captum_infomask.models.pictures import Preprocess
+from captum_infomask.models.preprocessing import Preprocess
 
 X = images()
 NET = Net()
@@ -424,7 +424,7 @@ MODULE = """
 import torch
 from torch import nn
 from captum_infomask.models.classifier import Classifier
-from captum_infomask.models.pictures import Preprocess
+from captum_infomask.models.preprocessing import Preprocess
 
 class Ended(nn.Module):
     def __init__(self, network, end):

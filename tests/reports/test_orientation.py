@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from captum_infomask._errors import ArgumentError
-from captum_infomask.models.pictures import decode_image, read_image
+from captum_infomask.models.preprocessing import decode_image, read_image
 
 # Where a scene's upper left and right corners lie in the stored rows: EXIF 2.3, tag 0x0112.
 STORED = {

@@ -33,8 +33,8 @@ from captum_infomask.dataset_run.data.data_pictures import find_pictures
 from captum_infomask.dataset_run.job import ModelSource
 from captum_infomask.dataset_run.manifest import read_manifest, write_manifest
 from captum_infomask.dataset_run.planning import plan_run
+from captum_infomask.dataset_run.run_settings import RunSettings, score_options
 from captum_infomask.dataset_run.scoring import Probe
-from captum_infomask.dataset_run.settings import RunSettings, score_options
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from captum_infomask.dataset_run.data.data_pictures import find_pictures
 from captum_infomask.dataset_run.manifest import read_manifest, write_manifest
 from captum_infomask.dataset_run.shown_pictures import KEPT
 from captum_infomask.dataset_run.summary.summary_content import run_content
-from captum_infomask.models.pictures import read_image
+from captum_infomask.models.preprocessing import read_image
 
 COUNT = 15
 

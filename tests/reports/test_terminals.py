@@ -18,7 +18,7 @@ from PIL import Image
 from captum_infomask import compare
 from captum_infomask._words import printable, utf8
 from captum_infomask.cli import main
-from captum_infomask.cli.outputs import complain, say
+from captum_infomask.cli.terminal import complain, say
 
 COMPARE = ["compare", "photo.jpg", *MODEL, *QUICK]
 EVIL = "cat\x1b[31m\r\nforged: 24 pictures\x9b2J\u202eexe.gpj\u2028"

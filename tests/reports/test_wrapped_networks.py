@@ -22,7 +22,7 @@ from captum_infomask.engines.isolation import Isolation, alias, own_weight, same
 from captum_infomask.engines.traced import StandsAside, plain_module
 from captum_infomask.evaluation.randomisation import randomisation_check
 from captum_infomask.models.classifier import Classifier, log_probabilities
-from captum_infomask.models.pictures import Preprocess
+from captum_infomask.models.preprocessing import Preprocess
 
 
 def plain() -> nn.Sequential:

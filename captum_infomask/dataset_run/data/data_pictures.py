@@ -18,7 +18,7 @@ from captum_infomask.dataset_run.data.finding import FolderPictures, find_files,
 from captum_infomask.dataset_run.data.parquet_files import ParquetPictures
 from captum_infomask.dataset_run.data.reading import Skipped, in_one_line
 from captum_infomask.engines.memory import is_out_of_memory
-from captum_infomask.models.pictures import decode_image
+from captum_infomask.models.preprocessing import decode_image
 
 
 @runtime_checkable
@@ -150,7 +150,7 @@ def decode(
         >>> import os, tempfile
         >>> from captum_infomask.dataset_run.data.reading import decode
         >>> from captum_infomask.dataset_run.data.data_pictures import find_pictures
-        >>> from captum_infomask.models.pictures import Preprocess
+        >>> from captum_infomask.models.preprocessing import Preprocess
         >>> path = os.path.join(tempfile.mkdtemp(), "notes.jpg")
         >>> with open(path, "w") as file:
         ...     print("not a picture", file=file)

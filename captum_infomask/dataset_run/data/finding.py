@@ -16,7 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 from captum_infomask._checks import describe, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask.dataset_run.data.reading import Files, Skipped, readable, regular
-from captum_infomask.models.pictures import is_picture, picture_suffixes
+from captum_infomask.models.preprocessing import is_picture, picture_suffixes
 
 _HEAD = 2**16  # bytes that are fetched at once to see what a file without a suffix holds
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from captum_infomask.dataset_run.manifest import preprocess_of
+from captum_infomask.dataset_run.shown_pictures import extremes
 from captum_infomask.dataset_run.summary.manifest_words import (
     bound_of,
     has_labels,
@@ -34,7 +35,6 @@ from captum_infomask.report.page_content import BoolArray, PictureContent
 from captum_infomask.report.run_content import (
     LEVELS,
     Axis,
-    Counts,
     Distribution,
     Failure,
     Numbers,
@@ -45,9 +45,6 @@ from captum_infomask.report.words import decimals, percent, significant, thousan
 
 if TYPE_CHECKING:
     from captum_infomask.dataset_run.loaded import DatasetRun
-
-
-EXAMPLES = 6  # of either kind
 
 
 def best_and_worst(run: DatasetRun, numbers: PictureNumbers) -> tuple[PictureContent, ...]:
@@ -68,22 +65,6 @@ def best_and_worst(run: DatasetRun, numbers: PictureNumbers) -> tuple[PictureCon
         for which, chosen in (("Highest", best), ("Lowest", worst))
         for k in chosen
     )
-
-
-def extremes(totals: Numbers) -> tuple[Counts, Counts]:
-    """The places of the highest and of the lowest i(y; x), the most extreme first; none in both.
-
-    Example:
-        >>> import numpy as np
-        >>> from captum_infomask.dataset_run.summary.summary_content import extremes
-        >>> extremes(np.array([1.0, np.nan, 3.0, 1.0]))
-        (array([2, 0]), array([3]))
-    """
-    places = np.flatnonzero(np.isfinite(totals))
-    known = totals[places]
-    best = places[np.argsort(-known, kind="stable")][: min(EXAMPLES, -(-len(places) // 2))]
-    worst = places[np.argsort(known, kind="stable")]
-    return best, worst[~np.isin(worst, best)][:EXAMPLES]
 
 
 def _example(run: DatasetRun, numbers: PictureNumbers, k: int, group: str) -> PictureContent:

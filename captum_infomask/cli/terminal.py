@@ -1,4 +1,4 @@
-# Where the command line writes, and what it prints.
+# What the command line prints, and where it writes.
 from __future__ import annotations
 
 import os

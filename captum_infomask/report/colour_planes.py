@@ -32,7 +32,7 @@ def split_plane(plane: FloatArray) -> tuple[Starts, Starts, FloatArray]:
 
     Example:
         >>> import numpy as np
-        >>> from captum_infomask.report.planes import split_plane
+        >>> from captum_infomask.report.colour_planes import split_plane
         >>> rows, columns, values = split_plane(np.eye(2, dtype=np.float32).repeat(4, axis=1))
         >>> rows.tolist(), columns.tolist(), values.tolist()
         ([0, 1], [0, 4], [[1.0, 0.0], [0.0, 1.0]])
@@ -58,7 +58,7 @@ def window_steps(plane: FloatArray) -> tuple[int, int]:
 
     Example:
         >>> import numpy as np
-        >>> from captum_infomask.report.planes import window_steps
+        >>> from captum_infomask.report.colour_planes import window_steps
         >>> windows = np.arange(16, dtype=np.float32).reshape(4, 4)
         >>> window_steps(windows.repeat(8, 0).repeat(4, 1)), window_steps(windows)
         ((8, 4), (1, 1))
@@ -101,7 +101,7 @@ def shown_plane(plane: FloatArray) -> FloatArray:
 
     Example:
         >>> import numpy as np
-        >>> from captum_infomask.report.planes import shown_plane
+        >>> from captum_infomask.report.colour_planes import shown_plane
         >>> shown_plane(np.array([[0.0, 1.0]], np.float32).repeat(4, 0).repeat(4, 1))[0].tolist()
         [0.0, 0.0, 0.125, 0.375, 0.625, 0.875, 1.0, 1.0]
     """
@@ -130,7 +130,7 @@ def run_lengths(plane: npt.NDArray[Any]) -> dict[str, list[int]]:
 
     Example:
         >>> import numpy as np
-        >>> from captum_infomask.report.planes import run_lengths
+        >>> from captum_infomask.report.colour_planes import run_lengths
         >>> run_lengths(np.array([[False, True], [True, True]]))
         {'values': [0, 1], 'lengths': [1, 3]}
     """
@@ -149,7 +149,7 @@ def colour_limits(content: PageContent) -> list[list[float]]:
     Example:
         >>> import numpy as np
         >>> from captum_infomask.report.page_content import MapContent, PageContent, PictureContent
-        >>> from captum_infomask.report.planes import colour_limits
+        >>> from captum_infomask.report.colour_planes import colour_limits
         >>> maps = [MapContent("a", "bits", np.full((1, 1), v, np.float32)) for v in (2, -3)]
         >>> colour_limits(PageContent("", (PictureContent(None, "", (), tuple(maps)),)))
         [[3.0, 3.0]]
@@ -204,7 +204,7 @@ def plane_mask(
 
     Example:
         >>> import numpy as np
-        >>> from captum_infomask.report.planes import plane_mask
+        >>> from captum_infomask.report.colour_planes import plane_mask
         >>> plane_mask(np.array([[-1.0, 0.1, 1.0]], np.float32), ("max_fraction", 0.2))
         array([[False, False,  True]])
     """

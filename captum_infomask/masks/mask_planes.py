@@ -24,7 +24,7 @@ def mask_planes(masks: object) -> npt.NDArray[np.bool_]:
 
     Example:
         >>> import torch
-        >>> from captum_infomask.masks.planes import mask_planes
+        >>> from captum_infomask.masks.mask_planes import mask_planes
         >>> mask_planes(torch.tensor([[[[True, False]], [[False, False]]]])).tolist()
         [[[True, False]]]
     """
@@ -72,7 +72,7 @@ def attribution_planes(attributions: object) -> list[npt.NDArray[np.float64]]:
 
     Example:
         >>> import torch
-        >>> from captum_infomask.masks.planes import attribution_planes
+        >>> from captum_infomask.masks.mask_planes import attribution_planes
         >>> attribution_planes(torch.tensor([[[[1.0, 2.0]], [[3.0, 2.0]]]]))
         [array([[2., 2.]])]
     """
@@ -108,7 +108,7 @@ def normalised(plane: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
     Example:
         >>> import numpy as np
-        >>> from captum_infomask.masks.planes import normalised
+        >>> from captum_infomask.masks.mask_planes import normalised
         >>> normalised(np.array([[-1.0, 0.0, 3.0]]))
         array([[0.  , 0.25, 1.  ]])
     """

@@ -38,7 +38,7 @@ def picture_suffixes() -> frozenset[str]:
     Packages that add formats to Pillow, such as ``pillow-heif``, add theirs.
 
     Example:
-        >>> from captum_infomask.models.pictures import picture_suffixes
+        >>> from captum_infomask.models.preprocessing import picture_suffixes
         >>> {".jpg", ".jfif", ".tif", ".ico"} <= picture_suffixes(), ".eps" in picture_suffixes()
         (True, False)
     """
@@ -52,7 +52,7 @@ def is_picture(file: IO[bytes]) -> bool:
 
     Example:
         >>> import io
-        >>> from captum_infomask.models.pictures import is_picture
+        >>> from captum_infomask.models.preprocessing import is_picture
         >>> is_picture(io.BytesIO(b"Read me first."))
         False
     """
@@ -82,7 +82,7 @@ def read_image(path: str | Path) -> Image.Image:
     Example:
         >>> import tempfile, os
         >>> from PIL import Image
-        >>> from captum_infomask.models.pictures import read_image
+        >>> from captum_infomask.models.preprocessing import read_image
         >>> path = os.path.join(tempfile.mkdtemp(), "grey.png")
         >>> Image.new("L", (4, 2)).save(path)
         >>> read_image(path).size
@@ -125,7 +125,7 @@ def decode_image(content: bytes, name: str) -> Image.Image:
     Example:
         >>> import io
         >>> from PIL import Image
-        >>> from captum_infomask.models.pictures import decode_image
+        >>> from captum_infomask.models.preprocessing import decode_image
         >>> file = io.BytesIO()
         >>> Image.new("CMYK", (1, 1), (0, 255, 255, 0)).save(file, "TIFF")
         >>> decode_image(file.getvalue(), "ink.tif").getpixel((0, 0))
@@ -220,7 +220,7 @@ class Preprocess:
 
     Example:
         >>> from PIL import Image
-        >>> from captum_infomask.models.pictures import Preprocess
+        >>> from captum_infomask.models.preprocessing import Preprocess
         >>> tuple(Preprocess()(Image.new("RGB", (640, 480))).shape)
         (1, 3, 224, 224)
 
