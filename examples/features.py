@@ -19,16 +19,17 @@ from typing import Any
 
 import torch
 from captum.attr import LayerAttribution, LayerGradCam
+from experiments.mosaic_experiment import (
+    MosaicMethod,
+    MosaicRow,
+    grad_cam_classes,
+    info_mask_classes,
+    mosaic_experiment,
+)
 from mosaics import PHOTOS, draw, make_mosaics
 from torch import Tensor, nn
 
 from captum_infomask import InfoMask, grid, sliding_windows, superpixels
-from captum_infomask.comparison.mosaic_methods import (
-    MosaicMethod,
-    grad_cam_classes,
-    info_mask_classes,
-)
-from captum_infomask.comparison.mosaics import MosaicRow, mosaic_experiment
 from captum_infomask.evaluation.method_calls import Forward
 from captum_infomask.models.imagenet import efficientnet_lite0
 from captum_infomask.regions.region_protocol import Regions

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from experiments.two_digit_figure import KeptRow, two_digit_figure
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -32,18 +33,17 @@ from captum_infomask import (
     fit_critic,
     threshold_mask,
 )
-from captum_infomask.comparison.two_digits import HOLDS_TARGET
 from captum_infomask.critics.random_views import VIEWS
 from captum_infomask.datasets import (
+    HOLDS_TARGET,
     INK_THRESHOLD,
     TwoDigits,
-    digits as two_digits,
     mnist,
     sklearn_digits,
+    two_digits,
 )
 from captum_infomask.evaluation.ground_truth import bootstrap, ink_iou
 from captum_infomask.models.two_digits import load_two_digit_network
-from captum_infomask.report.two_digits import KeptRow, two_digit_figure
 
 WINDOWS = ((7, 2), (10, 2), (20, 4))  # sides and strides, in pixels
 SHOWN_BY = {"keep": "windows", "drop": "rest", "crop": "crops"}

@@ -29,7 +29,7 @@ from captum_infomask import (
     threshold_mask,
 )
 from captum_infomask.datasets import sample_photo
-from captum_infomask.masks import Hysteresis, outlines as contours
+from captum_infomask.masks import Hysteresis, contours
 from captum_infomask.models.imagenet import efficientnet_lite0
 
 INK, GREY, OUTLINE, BOX = "#1b1f24", "#69707a", "#c8102e", "#1f6fb2"

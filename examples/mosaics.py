@@ -20,27 +20,27 @@ from typing import Any
 
 import numpy as np
 import torch
+from experiments.mosaic_experiment import (
+    CountedPixels,
+    Mosaic,
+    MosaicRow,
+    measure_maps,
+    mosaic_experiment,
+    mosaic_methods,
+    mosaic_table,
+    photo_mosaics,
+)
+from experiments.mosaic_figures import MapsRow, Setting, mosaic_figure, quality_figure
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import nn
 
 from captum_infomask import InfoMask
 from captum_infomask.comparison.gradcam_layers import feature_map
-from captum_infomask.comparison.mosaic_methods import mosaic_methods
-from captum_infomask.comparison.mosaics import (
-    CountedPixels,
-    MosaicRow,
-    measure_maps,
-    mosaic_experiment,
-    mosaic_table,
-)
 from captum_infomask.datasets import sample_photo
-from captum_infomask.datasets.mosaics import Mosaic, photo_mosaics
 from captum_infomask.evaluation.ground_truth import Estimate, bootstrap
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.models.imagenet import efficientnet_lite0
-from captum_infomask.report.mosaics import MapsRow, mosaic_figure
-from captum_infomask.report.quality import Setting, quality_figure
 from captum_infomask.results import ClassMaps
 
 PHOTOS = {"coffee": 967, "camera": 872, "rocket": 657, "chelsea": 282, "motorcycle_left": 665}

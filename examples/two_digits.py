@@ -19,24 +19,24 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
-from torch import Tensor, nn
-from tqdm import tqdm
-
-from captum_infomask import ArgumentError, InfoMask, MaxFraction, threshold_mask
-from captum_infomask.comparison.two_digits import (
-    HOLDS_TARGET,
+from experiments.two_digit_experiment import (
     TwoDigitRow,
     draw_two_digits,
     two_digit_experiment,
     two_digit_table,
 )
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from captum_infomask import ArgumentError, InfoMask, MaxFraction, threshold_mask
 from captum_infomask.datasets import (
+    HOLDS_TARGET,
     INK_THRESHOLD,
     TwoDigits,
-    digits as two_digits,
     mnist,
     sklearn_digits,
+    two_digits,
 )
 from captum_infomask.evaluation.ground_truth import ink_iou
 from captum_infomask.models.two_digits import load_two_digit_network, two_digit_network

@@ -80,15 +80,6 @@ def test_the_demo_shows_the_main_job(folder, capsys, monkeypatch):
         assert str(path.relative_to(folder)) in printed.out
 
 
-@pytest.mark.slow
-def test_the_two_digit_demo(folder, capsys):
-    assert main(["demo", "--two-digits", "--out", "made"]) == 0
-    printed = capsys.readouterr().out
-    assert "| method | unit | ink IoU |" in printed
-    assert "InfoMask drop" in printed
-    assert width_of(folder / "made" / "two_digits.png") > 800
-
-
 def test_a_picture_and_a_network_of_the_users_own(folder, capsys):
     before = list(sys.path)
     assert main([*MINE, "--target", "Dog", "--window", "12", "--stride", "12"]) == 0

@@ -16,10 +16,10 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask.datasets import (
     INK_THRESHOLD,
     TwoDigits,
-    digits as two_digits,
     mnist,
     sample_photo,
     sklearn_digits,
+    two_digits,
 )
 
 PHOTOS = ("astronaut", "camera", "chelsea", "coffee", "motorcycle_left", "rocket")

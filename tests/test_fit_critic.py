@@ -19,7 +19,7 @@ from captum_infomask.critics.fit import fit_critic
 from captum_infomask.critics.fit_loaders import fit_and_held_out
 from captum_infomask.critics.fit_report import FitReport
 from captum_infomask.critics.fitted import FittedCritic
-from captum_infomask.datasets import TwoDigits, digits as two_digits, sklearn_digits
+from captum_infomask.datasets import TwoDigits, sklearn_digits, two_digits
 from captum_infomask.evaluation.ground_truth import ink_iou
 from captum_infomask.imputers import Constant
 from captum_infomask.models.two_digits import load_two_digit_network

@@ -11,8 +11,8 @@ from captum_infomask import InfoMask, compare, grid
 from captum_infomask.datasets import (
     GaussianPatches,
     IndependentPatches,
-    digits as two_digits,
     sklearn_digits,
+    two_digits,
 )
 from captum_infomask.models.two_digits import load_two_digit_network
 

@@ -18,7 +18,7 @@ from captum_infomask import (
     bounding_boxes,
     threshold_mask,
 )
-from captum_infomask.masks import Hysteresis, clean_masks, outlines as contours
+from captum_infomask.masks import Hysteresis, clean_masks, contours
 
 # No fill: every pixel is drawn, so that parts and holes meet at corners.
 mask_arrays = arrays("bool", (9, 11), fill=st.nothing())

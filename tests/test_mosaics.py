@@ -9,28 +9,26 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import LayerAttribution, LayerGradCam, Occlusion
+from experiments.mosaic_experiment import (
+    CountedPixels,
+    Mosaic,
+    MosaicMethod,
+    blob_classes,
+    measure_maps,
+    mosaic_experiment,
+    mosaic_methods,
+    mosaic_table,
+    noise_classes,
+    photo_mosaics,
+)
+from experiments.mosaic_figures import MapsRow, Setting, mosaic_figure, quality_figure
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from torch import nn
 
 from captum_infomask import ArgumentError, InfoMask
-from captum_infomask.comparison.mosaic_methods import (
-    MosaicMethod,
-    blob_classes,
-    mosaic_methods,
-    noise_classes,
-)
-from captum_infomask.comparison.mosaics import (
-    CountedPixels,
-    measure_maps,
-    mosaic_experiment,
-    mosaic_table,
-)
-from captum_infomask.datasets.mosaics import Mosaic, photo_mosaics
 from captum_infomask.evaluation.ground_truth import average_precision, bootstrap
 from captum_infomask.regions.scales import Scales
 from captum_infomask.regions.windows import sliding_windows
-from captum_infomask.report.mosaics import MapsRow, mosaic_figure
-from captum_infomask.report.quality import Setting, quality_figure
 
 pytestmark = pytest.mark.slow
 

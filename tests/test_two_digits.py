@@ -11,6 +11,13 @@ import pytest
 import torch
 import two_digits as script
 from captum.attr import Occlusion
+from experiments.two_digit_experiment import (
+    TwoDigitRow,
+    draw_two_digits,
+    two_digit_experiment,
+    two_digit_table,
+)
+from experiments.two_digit_figure import KeptRow, two_digit_figure
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from safetensors.torch import save_file
@@ -19,13 +26,7 @@ from torch import nn
 import captum_infomask.models.two_digits as network_module
 from captum_infomask._errors import ArgumentError
 from captum_infomask.comparison.methods import Method
-from captum_infomask.comparison.two_digits import (
-    TwoDigitRow,
-    draw_two_digits,
-    two_digit_experiment,
-    two_digit_table,
-)
-from captum_infomask.datasets import TwoDigits, digits as two_digits, sklearn_digits
+from captum_infomask.datasets import TwoDigits, sklearn_digits, two_digits
 from captum_infomask.evaluation.ground_truth import (
     average_precision,
     bootstrap,
@@ -33,7 +34,6 @@ from captum_infomask.evaluation.ground_truth import (
     positive_share,
 )
 from captum_infomask.models.two_digits import load_two_digit_network, two_digit_network
-from captum_infomask.report.two_digits import KeptRow, two_digit_figure
 
 pytestmark = pytest.mark.slow
 

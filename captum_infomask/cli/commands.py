@@ -34,32 +34,22 @@ from captum_infomask.cli.terminal import (
 )
 from captum_infomask.comparison.compare import compare
 from captum_infomask.comparison.methods import DEFAULT_METHODS
-from captum_infomask.comparison.two_digits import (
-    draw_two_digits,
-    two_digit_experiment,
-    two_digit_table,
-)
-from captum_infomask.datasets import sample_photo, sklearn_digits, two_digits
+from captum_infomask.datasets import sample_photo
 from captum_infomask.evaluation.fill_disagreement import fill_disagreement
 from captum_infomask.models.classifier import Classifier, read_categories, resolve_target
 from captum_infomask.models.imagenet import efficientnet_lite0
 from captum_infomask.models.loading import load_classifier
 from captum_infomask.models.preprocessing import Preprocess, decode_image, read_image
-from captum_infomask.models.two_digits import load_two_digit_network
 from captum_infomask.results import Comparison
 from captum_infomask.scores.groups import group_names
 from captum_infomask.scores.heads import SOFTMAX_HEADS
 
-TWO_DIGIT_COUNT = 100
 _FEW = list(DEFAULT_METHODS[:4])  # without the controls
 
 
 def run_demo(options: argparse.Namespace) -> bool:
-    """Show the main job on a photograph, or the paper's experiment; whether all methods failed."""
+    """Show the main job on a photograph; whether all methods failed."""
     folder = check_folder("--out", options.out)
-    if options.two_digits:
-        _two_digits(folder)
-        return False
     photo = Image.fromarray(sample_photo(options.photo))
     classifier = efficientnet_lite0()
     found = _compare(classifier, [photo], options, metrics=_metrics(options.metrics))
@@ -274,20 +264,6 @@ def open_page(path: Path, wanted: bool) -> None:
     """Open a page in the user's browser."""
     if wanted and not webbrowser.open(path.resolve().as_uri()):
         complain(f"no browser could be opened; the report is {path}")
-
-
-def _two_digits(out: Path) -> None:
-    """Show the paper's experiment from the packaged checkpoint, on scikit-learn's test digits."""
-    pictures = two_digits(*sklearn_digits(train=False), target=0, count=TWO_DIGIT_COUNT)
-    chosen = pictures.holding_target_beside_another()
-    rows = two_digit_experiment(load_two_digit_network(), chosen, show_progress=True)
-    title = "Does the picture hold a 0? What each mask keeps"
-    figure, _ = draw_two_digits(chosen, rows, title=title)
-    path = make_folder(out) / "two_digits.png"
-    _save_figure(figure, path)
-    say(f"{len(chosen.images)} pictures of two digits, one of them a 0; masks keep the 0.\n")
-    say(two_digit_table(rows))
-    say(f"\nfigure: {path}")
 
 
 @contextlib.contextmanager

@@ -29,7 +29,6 @@ EXAMPLES = """\
 examples:
   captum-infomask demo
   captum-infomask demo --photo rocket --out build/demo
-  captum-infomask demo --two-digits
   captum-infomask compare cat.jpg
   captum-infomask compare cat.jpg dog.jpg --model resnet50 --out pets.html --open
   captum-infomask compare cat.jpg --target "tiger cat" --methods "InfoMask,Grad-CAM" \\
@@ -72,7 +71,6 @@ def make_parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--photo", default=PHOTO, help="a photograph of scikit-image's (default: %(default)s)"
     )
-    demo.add_argument("--two-digits", action="store_true", help="the paper's digits instead")
     add_metrics(demo)
     add_windows(demo)
     add_folder(demo, "the report, the figure and the arrays")

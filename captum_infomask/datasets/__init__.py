@@ -1,5 +1,6 @@
 # Pictures to try things on: digits, photos, and pictures whose information is known.
 from captum_infomask.datasets.digits import (
+    HOLDS_TARGET,
     INK_THRESHOLD,
     TwoDigits,
     mnist,
@@ -11,6 +12,7 @@ from captum_infomask.datasets.patch_families import CategoricalPatches, Gaussian
 from captum_infomask.datasets.photos import sample_photo
 
 __all__ = [
+    "HOLDS_TARGET",
     "INK_THRESHOLD",
     "CategoricalPatches",
     "GaussianPatches",

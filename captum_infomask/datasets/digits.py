@@ -86,6 +86,7 @@ def mnist(
     return data.data.float() / 255, data.targets.long()
 
 
+HOLDS_TARGET = 1  # the label of pictures with the target digit
 INK_THRESHOLD = 0.2  # a pixel brighter than this is ink; strokes are near 1, paper is 0
 
 

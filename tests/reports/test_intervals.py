@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+from experiments.mosaic_experiment import MosaicRow, mosaic_table
+from experiments.mosaic_figures import Setting, quality_figure
+from experiments.two_digit_experiment import TwoDigitRow, two_digit_table
 from tiny import Net, images
 from torch import Tensor
 
 from captum_infomask import compare
-from captum_infomask.comparison.mosaics import MosaicRow, mosaic_table
-from captum_infomask.comparison.two_digits import TwoDigitRow, two_digit_table
 from captum_infomask.evaluation.ground_truth import bootstrap
 from captum_infomask.evaluation.statistics import paired_difference
-from captum_infomask.report.quality import Setting, quality_figure
 
 METHODS: dict[str, Any] = {
     "up": lambda model, x, target: x.mean(1, keepdim=True),

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from captum_infomask import MaxFraction, threshold_mask
 from captum_infomask._process import quiet
-from captum_infomask.comparison.two_digits import HOLDS_TARGET
-from captum_infomask.datasets import INK_THRESHOLD, digits as two_digits
+from captum_infomask.datasets import HOLDS_TARGET, INK_THRESHOLD, two_digits
 from captum_infomask.evaluation.ground_truth import ink_iou
 from captum_infomask.models.two_digits import two_digit_network
 

@@ -1,31 +1,95 @@
-# The paper's two-digit experiment: methods, what each one's mask keeps of the ink, a table.
+# The paper's two-digit experiment: methods, what each mask keeps of the ink, a table.
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from experiments.two_digit_figure import KeptRow, two_digit_figure
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from captum_infomask._errors import ArgumentError
 from captum_infomask._process import quiet
-from captum_infomask.comparison.methods import Method
-from captum_infomask.comparison.two_digit_methods import two_digit_methods
-from captum_infomask.datasets import INK_THRESHOLD, TwoDigits
+from captum_infomask.comparison.methods import Method, centred_blob, uniform_noise
+from captum_infomask.datasets import HOLDS_TARGET, INK_THRESHOLD, TwoDigits
 from captum_infomask.evaluation.ground_truth import (
     average_precision,
     bootstrap,
     ink_iou,
     positive_share,
 )
+from captum_infomask.evaluation.method_calls import (
+    Forward,
+    Index,
+    grad_cam,
+    info_mask,
+    log_probabilities,
+    occlusion,
+)
 from captum_infomask.masks import MaxFraction, threshold_mask
-from captum_infomask.report.two_digits import KeptRow, two_digit_figure
+from captum_infomask.report.page_content import density
 
-HOLDS_TARGET = 1  # the class that says that the picture holds the target digit
+_OF_CELLS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("InfoMask", {}),
+    ("InfoMask evidence", {"view": "evidence"}),
+)
+# Crops keep their size: stretched to the picture's, digits look like none in training.
+_OF_WINDOWS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("InfoMask drop", {"view": "drop"}),
+    ("InfoMask keep", {"view": "keep"}),
+    ("InfoMask crop (blank)", {"view": "crop", "crop_size": "native", "reference": "blank"}),
+    ("InfoMask crop", {"view": "crop", "crop_size": "native"}),
+)
+
+
+def two_digit_methods(
+    network: nn.Module, *, window: int = 20, stride: int = 4
+) -> tuple[Method, ...]:
+    """Return the experiment's methods: InfoMask's default and other views, Grad-CAM, and so on.
+
+    Args:
+        network: Has a layer ``features``, whose output is the last feature map (for Grad-CAM).
+        window: Side of the windows of Occlusion and of views of regions, in pixels.
+        stride: Step between windows, in pixels.
+
+    Returns:
+        The methods, in the order of the table.
+
+    Example:
+        >>> from experiments.two_digit_experiment import two_digit_methods
+        >>> from captum_infomask.models.two_digits import two_digit_network
+        >>> two_digit_methods(two_digit_network())[0].name
+        'InfoMask'
+
+    Source: Qin & Kim, arXiv 1910.02629, Section 5.3.
+    """
+    shapes, strides = (1, window, window), (1, stride, stride)
+    sliding = {"sliding_window_shapes": shapes, "strides": strides}
+    log_p = occlusion(shapes, strides, log_probabilities)
+    return (
+        *(Method(name, density("bits"), info_mask(**view)) for name, view in _OF_CELLS),
+        *(Method(name, "bits", info_mask(**sliding, **view)) for name, view in _OF_WINDOWS),
+        Method("Grad-CAM", "a.u.", grad_cam(network.get_submodule("features"))),
+        Method("Occlusion, logits", "logits", occlusion(shapes, strides, lambda logits: logits)),
+        Method("Occlusion, log-probabilities", "nats", log_p),
+        Method("centred blob (control)", "a.u.", _blob),
+        Method("uniform noise (control)", "a.u.", _noise),
+    )
+
+
+def _blob(forward: Forward, inputs: Tensor, target: Index, show_progress: bool) -> Tensor:
+    """The control that lies in the middle of each picture."""
+    return centred_blob(*inputs.shape[2:]).expand_as(inputs).contiguous()
+
+
+def _noise(forward: Forward, inputs: Tensor, target: Index, show_progress: bool) -> Tensor:
+    """The control that lies anywhere."""
+    return uniform_noise(*inputs.shape)
 
 
 @dataclass(frozen=True)
@@ -76,7 +140,7 @@ def two_digit_experiment(
 
     Example:
         >>> import torch
-        >>> from captum_infomask.comparison.two_digits import two_digit_experiment
+        >>> from experiments.two_digit_experiment import two_digit_experiment
         >>> from captum_infomask.datasets import sklearn_digits, two_digits
         >>> from captum_infomask.models.two_digits import load_two_digit_network
         >>> pictures = two_digits(*sklearn_digits(train=False), target=0, count=16)
@@ -127,7 +191,7 @@ def two_digit_table(rows: Sequence[TwoDigitRow]) -> str:
         The table's lines.
 
     Example:
-        >>> from captum_infomask.comparison.two_digits import two_digit_table
+        >>> from experiments.two_digit_experiment import two_digit_table
         >>> print(two_digit_table([]).splitlines()[0])
         | method | unit | ink IoU | share in the right half | average precision |
     """
@@ -159,7 +223,7 @@ def draw_two_digits(
         The figure, on an Agg canvas, and its panels (rows, pictures).
 
     Example:
-        >>> from captum_infomask.comparison.two_digits import draw_two_digits, two_digit_experiment
+        >>> from experiments.two_digit_experiment import draw_two_digits, two_digit_experiment
         >>> from captum_infomask.datasets import sklearn_digits, two_digits
         >>> from captum_infomask.models.two_digits import load_two_digit_network
         >>> pictures = two_digits(*sklearn_digits(train=False), target=0, count=32)

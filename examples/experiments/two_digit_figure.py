@@ -50,7 +50,7 @@ def two_digit_figure(
 
     Example:
         >>> import numpy as np
-        >>> from captum_infomask.report.two_digits import KeptRow, two_digit_figure
+        >>> from experiments.two_digit_figure import KeptRow, two_digit_figure
         >>> row = KeptRow("InfoMask keep", "ink IoU 1.000", np.ones((3, 28, 56), dtype=bool))
         >>> two_digit_figure(np.zeros((3, 28, 56), dtype=np.float32), [row])[1].shape
         (2, 3)
