@@ -1,6 +1,6 @@
 # The public names, by the file that each is loaded from when it is first used.
 from ._errors import ArgumentError as ArgumentError, RunStopped as RunStopped
-from .attribution import InfoMask as InfoMask
+from .attribution.infomask import InfoMask as InfoMask
 from .comparison.compare import compare as compare
 from .comparison.methods import default_methods as default_methods
 from .critics.fit import fit_critic as fit_critic

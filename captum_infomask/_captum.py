@@ -1,6 +1,9 @@
 # The only file that imports Captum's private helpers.
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
 from captum._utils.common import (
     _format_additional_forward_args as format_additional_forward_args,
     _format_output as format_output,
@@ -9,10 +12,19 @@ from captum._utils.common import (
 from captum.attr._utils.attribution import PerturbationAttribution
 from captum.log import log_usage
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 __all__ = [
     "PerturbationAttribution",
     "format_additional_forward_args",
     "format_output",
     "is_mask_valid",
-    "log_usage",
+    "logged",
 ]
+
+
+def logged(method: Callable[P, R]) -> Callable[P, R]:
+    """A method whose use Captum logs, where its user turned that on; typed as it was."""
+    made: Callable[P, R] = log_usage()(method)
+    return made

@@ -20,13 +20,14 @@ def keywords(function: Callable[..., Any]) -> tuple[str, ...]:
 
 
 def told(
-    hints: Mapping[str, str] | None = None, further: Iterable[str] = ()
+    hints: Mapping[str, str] | None = None, options_of: Callable[..., Any] | None = None
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorate a function: Python's ``TypeError`` for unknown arguments says what to write instead.
 
     Args:
         hints: What to say of names that others use.
-        further: Names that the function takes and passes on.
+        options_of: A function whose keyword-only arguments this one takes too, as ``**options``;
+            its own signature shows them.
 
     Example:
         >>> from captum_infomask._keywords import told
@@ -39,8 +40,11 @@ def told(
     """
 
     def decorated(function: Callable[P, R]) -> Callable[P, R]:
-        parameters = inspect.signature(function).parameters.values()
-        known = {*keywords(function), *further}
+        signature = inspect.signature(function)
+        if options_of is not None:
+            signature = _with_options(signature, inspect.signature(options_of))
+        parameters = signature.parameters.values()
+        known = {one.name for one in parameters if one.kind in _KEYWORDS and one.name != "self"}
         places = [one.name for one in parameters if one.kind is _KEYWORDS[0]]
         most = None if any(one.kind is one.VAR_POSITIONAL for one in parameters) else len(places)
         called = function.__qualname__.removesuffix(".__init__")
@@ -62,9 +66,22 @@ def told(
                 )
             return function(*args, **kwargs)
 
+        vars(checked)["__signature__"] = signature
         return checked
 
     return decorated
+
+
+def _with_options(own: inspect.Signature, other: inspect.Signature) -> inspect.Signature:
+    """A signature with another's keyword-only arguments in the place of ``**options``."""
+    kept = [one for one in own.parameters.values() if one.kind is not one.VAR_KEYWORD]
+    names = set(own.parameters)
+    options = [
+        one
+        for one in other.parameters.values()
+        if one.kind is one.KEYWORD_ONLY and one.name not in names
+    ]
+    return own.replace(parameters=[*kept, *options])
 
 
 def _meant(name: str, known: Iterable[str], owner: type | None) -> str:

@@ -1,9 +1,10 @@
 # What the incremental engine gives for the views of a plan, and what the network itself gives.
 import torch
 
+from captum_infomask.attribution.call import prepare
+from captum_infomask.attribution.options import Options
 from captum_infomask.engines.incremental.incremental_engine import Incremental
 from captum_infomask.engines.pixels import draw
-from captum_infomask.engines.prepare import prepare
 
 EXACT = Incremental(winograd=False)
 
@@ -11,8 +12,9 @@ EXACT = Incremental(winograd=False)
 def passes_of(net, x, engine=EXACT, **arguments):
     """The passes of one call; ``engine.run(plan)`` has not been called."""
     given = {name: arguments.pop(name, None) for name in ("baselines", "feature_mask")}
-    arguments = {"additional_forward_args": None, "engine": engine, **arguments}
-    return prepare(net, (x,), **given, **arguments)
+    further = arguments.pop("additional_forward_args", None)
+    options = Options(engine=engine, **arguments)
+    return prepare(net, (x,), additional_forward_args=further, options=options, **given)
 
 
 def literal(net, plan):

@@ -16,7 +16,7 @@ from captum_infomask._keywords import told
 from captum_infomask._progress import progress_bar
 from captum_infomask._types import Shape, Target
 from captum_infomask._warn import said_once
-from captum_infomask.attribution import InfoMask
+from captum_infomask.attribution.infomask import InfoMask
 from captum_infomask.comparison.arguments import (
     checked_categories,
     checked_images,

@@ -15,7 +15,7 @@ import torch
 from captum.attr import Attribution
 from torch import Tensor, nn
 
-from captum_infomask.attribution import InfoMask
+from captum_infomask.attribution.infomask import InfoMask
 
 Read: TypeAlias = Callable[[Any], Any]
 

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from captum_infomask._checks import describe, one_of
 from captum_infomask._errors import ArgumentError
-from captum_infomask.attribution import InfoMask
+from captum_infomask.attribution.default_view import asked_view
+from captum_infomask.attribution.infomask import InfoMask
+from captum_infomask.attribution.options import Options
 from captum_infomask.comparison.costs import Count, Read, as_it_is, counted, counted_attribution
 from captum_infomask.comparison.methods import METHOD_NAMES, Method
-from captum_infomask.engines.by_default import asked_view
 from captum_infomask.engines.isolation import Isolation
 from captum_infomask.results import InfoMap
 from captum_infomask.views.choose_view import OF_FEATURES
@@ -119,7 +120,7 @@ class Entry:
         """Whether it is an InfoMask that spreads bits over the cells of feature maps."""
         if not isinstance(self.given, InfoMask):
             return False
-        view = asked_view(self.options.get("view"), (inputs,), self.options)
+        view = asked_view(Options.among(self.options), (inputs,))
         regions = ("regions", "feature_mask", "sliding_window_shapes", "strides")
         has_regions = any(self.options.get(name) is not None for name in regions)
         return view in (None, *OF_FEATURES) and not has_regions

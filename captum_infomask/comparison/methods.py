@@ -15,7 +15,7 @@ from captum_infomask._checks import check_initialised, one_of, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask._keywords import told
 from captum_infomask._types import Shape
-from captum_infomask.attribution import InfoMask
+from captum_infomask.attribution.infomask import InfoMask
 from captum_infomask.comparison.arguments import checked_images
 from captum_infomask.comparison.gradcam_layers import OnTokensError, feature_map
 from captum_infomask.comparison.same_fill import Fill, checked_fill

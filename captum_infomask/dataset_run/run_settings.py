@@ -14,7 +14,7 @@ from torch import Tensor
 
 from captum_infomask._checks import describe, one_of, plain, random_seed
 from captum_infomask._errors import ArgumentError
-from captum_infomask.attribution import InfoMask
+from captum_infomask.attribution.infomask import InfoMask
 from captum_infomask.engines.choose_engine import EngineName
 from captum_infomask.engines.engine_protocol import Engine
 from captum_infomask.masks import Rule
@@ -78,7 +78,7 @@ _TAKEN = (
 
 def score_options(options: Mapping[str, Any], view_engine: object) -> dict[str, Any]:
     """The keyword arguments of ``score_regions``, all of them; refuse unknown ones."""
-    known = inspect.signature(InfoMask.score_regions).parameters.items()
+    known = inspect.signature(InfoMask.attribute).parameters.items()
     usual = {name: parameter.default for name, parameter in known if name not in _TAKEN}
     for name in options:
         one_of("options", name, usual)

@@ -15,7 +15,7 @@ from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError, RunStopped
 from captum_infomask._process import quiet
 from captum_infomask._random import LibraryDraws, OwnGenerators
-from captum_infomask.attribution import InfoMask
+from captum_infomask.attribution.infomask import InfoMask
 from captum_infomask.dataset_run.data.reading import in_one_line
 from captum_infomask.dataset_run.result_rows import Row, one_picture
 from captum_infomask.dataset_run.run_settings import RunSettings

@@ -14,7 +14,7 @@ from captum_infomask._checks import positive_int
 from captum_infomask._errors import ArgumentError
 from captum_infomask._progress import progress_bar
 from captum_infomask._types import Shape
-from captum_infomask.attribution import InfoMask
+from captum_infomask.attribution.infomask import InfoMask
 from captum_infomask.regions.windows import image_window, sliding_windows
 
 Windows: TypeAlias = tuple[Shape, int | Shape]

@@ -12,7 +12,7 @@ from torch import nn
 
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
-from captum_infomask.attribution import InfoMask
+from captum_infomask.attribution.infomask import InfoMask
 
 _GIVEN = ("self", "forward_func", "inputs", "target")
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
-from captum_infomask.attribution import InfoMask
+from captum_infomask.attribution.infomask import InfoMask
 from captum_infomask.comparison.methods import centred_blob, uniform_noise
 from captum_infomask.evaluation.ground_truth import (
     Estimate,

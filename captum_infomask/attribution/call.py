@@ -20,21 +20,21 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask._random import LibraryDraws, OwnGenerators
 from captum_infomask._types import AdditionalForwardArgs, Baselines, TensorOrTensors, Tensors
 from captum_infomask._warn import warn
-from captum_infomask.engines.choose_engine import EngineName, choose_engine
-from captum_infomask.engines.engine_protocol import Call, Engine
+from captum_infomask.attribution.options import Options
+from captum_infomask.engines.choose_engine import choose_engine
+from captum_infomask.engines.engine_protocol import Call
 from captum_infomask.engines.evidence_passes import EvidencePasses
 from captum_infomask.engines.passes import Passes
 from captum_infomask.engines.pooled_features import PooledFeatures
 from captum_infomask.engines.tokens.tokens_engine import RunningTokens
 from captum_infomask.imputers.constant import choose_imputer
-from captum_infomask.imputers.imputer_protocol import Imputer
 from captum_infomask.regions.choose_regions import choose_regions
 from captum_infomask.regions.map_cells import over_picture
 from captum_infomask.regions.region_protocol import OVERLAPS, Regions
-from captum_infomask.regions.sharpening import Sharpen, check_sharpen, label_maps
-from captum_infomask.views.choose_view import CropSizes, Reference, ViewName, choose_view, draws_of
+from captum_infomask.regions.sharpening import check_sharpen, label_maps
+from captum_infomask.views.choose_view import choose_view, draws_of
 from captum_infomask.views.crop import Crop
-from captum_infomask.views.evidence import Evidence, InputSizes, Layers
+from captum_infomask.views.evidence import Evidence
 from captum_infomask.views.features import Features
 from captum_infomask.views.view_plan import Scene
 
@@ -45,89 +45,78 @@ def prepare(
     baselines: Baselines,
     additional_forward_args: AdditionalForwardArgs,
     feature_mask: TensorOrTensors | None,
+    options: Options,
     *,
-    view: ViewName,
     is_default: bool = False,
-    sliding_window_shapes: tuple[Any, ...] | None = None,
-    strides: int | tuple[Any, ...] | None = None,
-    regions: Regions | list[Regions] | None = None,
-    imputer: Imputer | None = None,
-    crop_size: CropSizes = None,
-    crop_margin: float = 0.0,
-    reference: Reference | None = None,
-    overlap: str = "mean",
-    sharpen: Sharpen | None = None,
-    engine: EngineName | Engine = "auto",
-    n_samples: int | None = None,
-    seed: int = 0,
-    perturbations_per_eval: int | None = None,
-    args_per_example: bool | Sequence[bool] | None = None,
-    layer: Layers = None,
-    input_sizes: InputSizes = None,
 ) -> Passes | EvidencePasses:
     """Check every argument, and describe the forward passes; nothing runs yet.
 
     A view that is taken by default is sharpened where it is ``relay``, of pictures without regions.
     """
     check_initialised("forward_func", forward_func)
-    one_of("overlap", overlap, OVERLAPS)
-    check_sharpen(sharpen, tensors)
-    seed = random_seed(seed)
-    if perturbations_per_eval is not None:
-        perturbations_per_eval = positive_int("perturbations_per_eval", perturbations_per_eval)
-    chosen_engine = choose_engine(engine, imputer)
+    one_of("overlap", options.overlap, OVERLAPS)
+    check_sharpen(options.sharpen, tensors)
+    seed = random_seed(options.seed)
+    per_eval = options.perturbations_per_eval
+    if per_eval is not None:
+        per_eval = positive_int("perturbations_per_eval", per_eval)
+    chosen_engine = choose_engine(options.engine, options.imputer)
     chosen = choose_view(
-        view,
-        crop_size,
-        crop_margin,
-        reference,
-        n_samples,
+        options.view,
+        options.crop_size,
+        options.crop_margin,
+        options.reference,
+        options.n_samples,
         seed,
         baselines,
-        imputer,
-        layer,
-        input_sizes,
+        options.imputer,
+        options.layer,
+        options.input_sizes,
     )
-    if isinstance(chosen, Evidence) and overlap != "mean":
+    if isinstance(chosen, Evidence) and options.overlap != "mean":
         raise ArgumentError(
             f"Expected `overlap` 'mean' for view={chosen.name!r}, whose values add up; got "
-            f"{overlap!r}."
+            f"{options.overlap!r}."
         )
     if isinstance(chosen, Features):
         chosen_engine = PooledFeatures()
-    if isinstance(chosen, Features | Evidence) and engine != "auto":
+    if isinstance(chosen, Features | Evidence) and options.engine != "auto":
         raise ArgumentError(
             f"Expected `engine` 'auto' for view={chosen.name!r}, which has an engine of its own; "
-            f"got {describe(engine)}."
+            f"got {describe(options.engine)}."
         )
-    has_regions = any(one is not None for one in (feature_mask, sliding_window_shapes, regions))
-    if are_channels_last(tuple(tensors[0].shape)) and (view == "crop" or not has_regions):
+    asked = (feature_mask, options.sliding_window_shapes, options.regions)
+    has_regions = any(one is not None for one in asked)
+    if are_channels_last(tuple(tensors[0].shape)) and (options.view == "crop" or not has_regions):
         warn(
             f"The inputs {tuple(tensors[0].shape)} look like pictures with channels last, and are "
             f"read as (N, C, H, W): their rows count as channels. inputs.permute(0, 3, 1, 2) moves "
             f"the channels; the network for them is lambda x: model(x.permute(0, 2, 3, 1))."
         )
-    if isinstance(chosen, Evidence) and not has_regions and strides is None:
+    if isinstance(chosen, Evidence) and not has_regions and options.strides is None:
         made: Regions = over_picture(tuple(tensors[0].shape[1:]))
     else:
-        made = choose_regions(tensors, feature_mask, sliding_window_shapes, strides, regions)
+        made = choose_regions(
+            tensors, feature_mask, options.sliding_window_shapes, options.strides, options.regions
+        )
     if isinstance(chosen, Crop):
         made = chosen.scaled(made)
-    stand_ins = choose_imputer(baselines, imputer)
+    stand_ins = choose_imputer(baselines, options.imputer)
     further = format_additional_forward_args(additional_forward_args) or ()
     call = Call(
         forward_func,
         further,
-        perturbations_per_eval,
+        per_eval,
         seed,
         LibraryDraws(seed, OwnGenerators(seed)),
-        per_example=_checked_per_example(further, args_per_example, len(tensors[0])),
-        is_guess=args_per_example is None,
+        per_example=_checked_per_example(further, options.args_per_example, len(tensors[0])),
+        is_guess=options.args_per_example is None,
     )
     draws = draws_of(stand_ins, chosen, seed)
     scenes = tuple(Scene(tensors, made, draw.prepare(tensors)) for draw in draws)
     chosen.check(scenes[0])
-    if is_default and view == "relay" and not has_regions and sharpen is None:
+    sharpen = options.sharpen
+    if is_default and options.view == "relay" and not has_regions and sharpen is None:
         is_picture = tensors[0].dim() == 4 and bool(tensors[0].isfinite().all())
         sharpen = "superpixels" if is_picture else None
     superpixels = label_maps(sharpen, tensors, seed)

@@ -2,30 +2,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from captum_infomask._captum import (
     PerturbationAttribution,
-    log_usage,
+    logged,
 )
 from captum_infomask._checks import check_callable, check_inputs
-from captum_infomask._keywords import keywords, told
+from captum_infomask._keywords import told
 from captum_infomask._types import (
     AdditionalForwardArgs,
     Baselines,
     Target,
     TensorOrTensors,
 )
-from captum_infomask.engines.by_default import CHEAPEST, FINEST, asked_view, of_view
+from captum_infomask.attribution.call import check_order, check_place, prepare
+from captum_infomask.attribution.default_view import CHEAPEST, FINEST, asked_view, of_view
+from captum_infomask.attribution.options import Options, ScoreOptions
 from captum_infomask.engines.choose_engine import EngineName
 from captum_infomask.engines.engine_protocol import Engine
 from captum_infomask.engines.evidence_passes import EvidencePasses
 from captum_infomask.engines.passes import Passes
-from captum_infomask.engines.prepare import check_order, check_place, prepare
 from captum_infomask.engines.untouched import modes_kept
 from captum_infomask.imputers.imputer_protocol import Imputer
 from captum_infomask.masks import Rule, check_no_rule, check_rule
@@ -47,6 +49,11 @@ from captum_infomask.scores.readings import Reader
 from captum_infomask.scores.targets import target_table
 from captum_infomask.views.choose_view import CropSizes, Reference, ViewName
 from captum_infomask.views.evidence import InputSizes, Layers
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+SameAsGiven = TypeVar("SameAsGiven", Tensor, tuple[Tensor, ...])
 
 # What users of other methods write, and what to write here.
 _NETWORK = " The network is `forward_func`, the first argument."
@@ -144,13 +151,13 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         """Always False: information is not a share of the input's value."""
         return False
 
-    @log_usage()  # type: ignore[untyped-decorator]
+    @logged
     @modes_kept()
     @torch.no_grad()
     @told(_HABITS)
     def attribute(
         self,
-        inputs: TensorOrTensors,
+        inputs: SameAsGiven,
         baselines: Baselines = None,
         target: Target = None,
         additional_forward_args: AdditionalForwardArgs = None,
@@ -175,7 +182,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         args_per_example: bool | Sequence[bool] | None = None,
         layer: Layers = None,
         input_sizes: InputSizes = None,
-    ) -> Any:
+    ) -> SameAsGiven:
         r"""Information that each element's region holds about the target, in the unit.
 
         ============ ============================== ==============================================
@@ -328,49 +335,33 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         those of all steps, which for elementwise ones is DeepLIFT's rescale rule
         (arXiv 1704.02685).
         """
-        return self.score_regions(
-            inputs,
-            baselines,
-            target,
-            additional_forward_args,
-            feature_mask,
-            view=view,
-            contrast=contrast,
-            sliding_window_shapes=sliding_window_shapes,
-            strides=strides,
-            regions=regions,
-            imputer=imputer,
-            crop_size=crop_size,
-            crop_margin=crop_margin,
-            reference=reference,
-            overlap=overlap,
-            sharpen=sharpen,
-            engine=engine,
-            n_samples=n_samples,
-            seed=seed,
-            perturbations_per_eval=perturbations_per_eval,
-            show_progress=show_progress,
-            args_per_example=args_per_example,
-            layer=layer,
-            input_sizes=input_sizes,
-        ).attributions()
+        given = {name: value for name, value in locals().items() if name != "self"}
+        found: SameAsGiven = self.score_regions(**given).attributions()
+        return found
 
-    @told({**_HABITS, **_CUTS}, further=keywords(attribute))
+    @told({**_HABITS, **_CUTS}, options_of=attribute)
     def mask(
         self,
-        inputs: TensorOrTensors,
-        *args: Any,
+        inputs: SameAsGiven,
+        baselines: Baselines = None,
+        target: Target = None,
+        additional_forward_args: AdditionalForwardArgs = None,
+        feature_mask: TensorOrTensors | None = None,
+        *,
         rule: Rule | None = None,
         smooth: int = 0,
         min_area: float = 0,
         invert: bool = False,
-        **kwargs: Any,
-    ) -> Any:
+        **options: Unpack[ScoreOptions],
+    ) -> SameAsGiven:
         """Info-masking: where the attributions pass a rule.
 
         Args:
-            inputs: As in :meth:`attribute`.
-            *args: As in :meth:`attribute`.
+            inputs: As in :meth:`attribute`, like the next four.
+            baselines: What hidden elements become.
+            target: The class.
+            additional_forward_args: Further arguments of the forward function.
+            feature_mask: Regions.
             rule: ``MaxFraction``, ``TopFraction``, ``Otsu``, ``AtLeast``, or ``Hysteresis`` of two
                 of them. None keeps 20% of the maximum, as in the paper, and half of the maximum of
                 a density: the default map, ``evidence`` and ``relay`` without regions.
@@ -378,7 +369,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             min_area: Parts and holes smaller than this are removed: pixels (int), or a share of the
                 picture (float).
             invert: True hides the target instead of keeping it.
-            **kwargs: As in :meth:`attribute`.
+            **options: The keyword arguments of :meth:`attribute`.
 
         Returns:
             Boolean masks of the same type and shapes as ``inputs``: ``inputs * mask`` shows what is
@@ -398,16 +389,18 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
 
         Source: arXiv 1910.02629, Sec. 5 (info-masking, Fig. 2).
         """
-        check_no_rule(*args)
+        check_no_rule(baselines, target, additional_forward_args, feature_mask)
         if rule is not None:
             check_rule(rule)
         check_clean_up(smooth, min_area)
-        infomap = self.score_regions(inputs, *args, **kwargs)
-        return infomap.mask(rule, smooth=smooth, min_area=min_area, invert=invert)
+        given = (baselines, target, additional_forward_args, feature_mask)
+        infomap = self.score_regions(inputs, *given, **options)
+        found: SameAsGiven = infomap.mask(rule, smooth=smooth, min_area=min_area, invert=invert)
+        return found
 
     @modes_kept()
     @torch.no_grad()
-    @told(_HABITS)
+    @told(_HABITS, options_of=attribute)
     def score_regions(
         self,
         inputs: TensorOrTensors,
@@ -415,26 +408,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         target: Target = None,
         additional_forward_args: AdditionalForwardArgs = None,
         feature_mask: TensorOrTensors | None = None,
-        *,
-        view: ViewName | None = None,
-        contrast: Contrast = None,
-        sliding_window_shapes: tuple[Any, ...] | None = None,
-        strides: int | tuple[Any, ...] | None = None,
-        regions: Regions | list[Regions] | None = None,
-        imputer: Imputer | None = None,
-        crop_size: CropSizes = None,
-        crop_margin: float = 0.0,
-        reference: Reference | None = None,
-        overlap: str = "mean",
-        sharpen: Sharpen | None = None,
-        engine: EngineName | Engine = "auto",
-        n_samples: int | None = None,
-        seed: int = 0,
-        perturbations_per_eval: int | None = None,
-        show_progress: bool = False,
-        args_per_example: bool | Sequence[bool] | None = None,
-        layer: Layers = None,
-        input_sizes: InputSizes = None,
+        **options: Unpack[ScoreOptions],
     ) -> InfoMap:
         """Information of each region, before it is spread over pixels.
 
@@ -459,57 +433,36 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
 
         Source: arXiv 1910.02629, Sec. 5.
         """
-        tensors = check_inputs(inputs)
+        tensors, asked = check_inputs(inputs), Options(**options)
         prepared = partial(
-            prepare,
-            self.forward_func,
-            tensors,
-            baselines,
-            additional_forward_args,
-            feature_mask,
-            sliding_window_shapes=sliding_window_shapes,
-            strides=strides,
-            regions=regions,
-            imputer=imputer,
-            crop_size=crop_size,
-            crop_margin=crop_margin,
-            reference=reference,
-            overlap=overlap,
-            sharpen=sharpen,
-            engine=engine,
-            n_samples=n_samples,
-            seed=seed,
-            perturbations_per_eval=perturbations_per_eval,
-            args_per_example=args_per_example,
-            layer=layer,
-            input_sizes=input_sizes,
+            prepare, self.forward_func, tensors, baselines, additional_forward_args, feature_mask
         )
-        view = asked_view(view, tensors, prepared.keywords)
-        check_order(tensors, baselines, target, view)
+        asked = replace(asked, view=asked_view(asked, tensors))
+        check_order(tensors, baselines, target, asked.view)
         table = target_table(target, len(tensors[0]))
         self.score.check_target(table)
-        check_place(table, view)
+        check_place(table, asked.view)
+        targets = None if table is None else table[:, :1]
         against = checked_contrast(
-            contrast, None if table is None else table[:, :1], len(tensors[0]), self.score, overlap
+            asked.contrast, targets, len(tensors[0]), self.score, asked.overlap
         )
         is_tuple = isinstance(inputs, tuple)
 
         def read(passes: Passes | EvidencePasses) -> InfoMap:
-            return self._map(passes, table, against, show_progress, overlap, is_tuple)
+            return self._map(passes, table, against, asked, is_tuple)
 
-        return of_view(view, FINEST, prepared, read)
+        return of_view(asked, FINEST, prepared, read)
 
     def _map(
         self,
         passes: Passes | EvidencePasses,
         table: Tensor | None,
         against: Against | None,
-        show_progress: bool,
-        overlap: str,
+        options: Options,
         is_tuple: bool,
     ) -> InfoMap:
         """Run the passes, and read every region."""
-        with passes.running(self.get_name(), show_progress) as bar:
+        with passes.running(self.get_name(), options.show_progress) as bar:
             reader: Reader = self.score
             told = None
             if against is None:
@@ -534,17 +487,14 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             total,
             blank,
             unit=self.score.unit,
-            overlap=overlap,
+            overlap=options.overlap,
             is_tuple=is_tuple,
             contrast=None if told is None else told.classes[..., 0],
         )
 
     @modes_kept()
     @torch.no_grad()
-    @told(
-        {**_HABITS, **_CLASSES},
-        further=[name for name in keywords(attribute) if name != "target"],
-    )
+    @told({**_HABITS, **_CLASSES}, options_of=attribute)
     def score_classes(
         self,
         inputs: TensorOrTensors,
@@ -554,11 +504,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         *,
         classes: Sequence[int] | Tensor | None = None,
         top_k: int | None = None,
-        contrast: Contrast = None,
-        overlap: str = "mean",
-        seed: int = 0,
-        show_progress: bool = False,
-        **options: Any,
+        **options: Unpack[ScoreOptions],
     ) -> ClassMaps:
         """Information of each region about several classes, for the price of one.
 
@@ -575,13 +521,9 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             classes: The classes, the same for every image; every class (of a prior above 0) if
                 both this and ``top_k`` are None.
             top_k: Each image's likeliest classes, the likeliest first.
-            contrast: As in :meth:`attribute`: what every class is told from, and so none of them;
-                of all classes it is left out. ``runner_up`` is each class's own: the likeliest but
-                itself.
-            overlap: As in :meth:`attribute`.
-            seed: As in :meth:`attribute`.
-            show_progress: As in :meth:`attribute`.
-            **options: The other keyword arguments of :meth:`attribute`.
+            **options: The keyword arguments of :meth:`attribute`. ``contrast`` is what every class
+                is told from, and so none of them; of all classes it is left out. ``runner_up`` is
+                each class's own: the likeliest but itself.
 
         Returns:
             A :class:`ClassMaps`: scores (N, R, K), an InfoMap per class, the map of the class that
@@ -601,46 +543,36 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
 
         Source: arXiv 1910.02629, Sec. 5, for every class at once.
         """
-        tensors = check_inputs(inputs)
-        view = options.pop("view", None)
+        tensors, given = check_inputs(inputs), Options(**options)
         prepared = partial(
-            prepare,
-            self.forward_func,
-            tensors,
-            baselines,
-            additional_forward_args,
-            feature_mask,
-            overlap=overlap,
-            seed=seed,
-            **options,
+            prepare, self.forward_func, tensors, baselines, additional_forward_args, feature_mask
         )
-        view = asked_view(view, tensors, prepared.keywords)
-        check_order(tensors, baselines, None, view, by="classes")
-        asked = checked_classes(classes, top_k, len(tensors[0]))
+        given = replace(given, view=asked_view(given, tensors))
+        check_order(tensors, baselines, None, given.view, by="classes")
+        n = len(tensors[0])
+        asked = checked_classes(classes, top_k, n)
         if isinstance(asked, Tensor):
             for column in asked.T:
                 self.score.check_target(column[:, None])
-        n = len(tensors[0])
         known = asked if isinstance(asked, Tensor) else torch.empty(n, 0, dtype=torch.long)
-        against = checked_contrast(contrast, known, n, self.score, overlap)
+        against = checked_contrast(given.contrast, known, n, self.score, given.overlap)
         is_tuple = isinstance(inputs, tuple)
 
         def read(passes: Passes | EvidencePasses) -> ClassMaps:
-            return self._class_maps(passes, asked, against, show_progress, overlap, is_tuple)
+            return self._class_maps(passes, asked, against, given, is_tuple)
 
-        return of_view(view, CHEAPEST, prepared, read)
+        return of_view(given, CHEAPEST, prepared, read)
 
     def _class_maps(
         self,
         passes: Passes | EvidencePasses,
         asked: Tensor | int | None,
         against: Against | None,
-        show_progress: bool,
-        overlap: str,
+        options: Options,
         is_tuple: bool,
     ) -> ClassMaps:
         """Run the passes, and read every region for every class that is asked for."""
-        with passes.running(self.get_name(), show_progress) as bar:
+        with passes.running(self.get_name(), options.show_progress) as bar:
             classes_read = ClassScore(self.score)
             reader: Reader = classes_read
             every = passes.read_whole(reader, None, bar)
@@ -661,7 +593,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             total,
             blank,
             unit=self.score.unit,
-            overlap=overlap,
+            overlap=options.overlap,
             is_tuple=is_tuple,
             contrast=None if told is None else told.classes,
         )

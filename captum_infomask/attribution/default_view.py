@@ -1,0 +1,66 @@
+# Which view is taken where none is named: what the arguments ask for, or the best that suits.
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
+
+from captum_infomask._types import Tensors
+from captum_infomask._warn import said_once, warn
+from captum_infomask.attribution.options import Options
+from captum_infomask.engines.evidence_passes import EvidencePasses
+from captum_infomask.engines.passes import Passes
+from captum_infomask.engines.watched import UnfitError
+from captum_infomask.views.choose_view import ViewName
+
+Prepare = partial[Passes | EvidencePasses]
+_Found = TypeVar("_Found")
+
+FINEST: ViewName = "relay"
+CHEAPEST: ViewName = "evidence"
+
+# Options by the views that have them.
+_OF_CROP = ("crop_size", "crop_margin", "reference")
+_OF_DROP = ("imputer", "engine", "n_samples", "overlap")
+_OF_FEATURES = ("layer", "input_sizes")
+
+
+def asked_view(options: Options, tensors: Tensors) -> ViewName | None:
+    """The view that is named, or that the options and inputs ask for; None leaves it open."""
+    if options.view is not None or options.says(*_OF_FEATURES):
+        return options.view
+    if options.says(*_OF_CROP):
+        return "crop"
+    has_places = len(tensors) == 1 and tensors[0].dim() >= 3
+    return "drop" if options.says(*_OF_DROP) or not has_places else None
+
+
+def of_view(
+    options: Options,
+    best: ViewName,
+    prepared: Prepare,
+    read: Callable[[Passes | EvidencePasses], _Found],
+) -> _Found:
+    """What is read of a view; where it is open, of the best, or of ``drop`` without features.
+
+    Args:
+        options: With the view that is asked for, or None.
+        best: The view of features.
+        prepared: Makes the passes of a view.
+        read: Runs passes, and reads them.
+    """
+    if options.view is not None:
+        return read(prepared(options))
+    with said_once():
+        try:
+            return read(prepared(replace(options, view=best), is_default=True))
+        except UnfitError as error:
+            if options.says(*_OF_FEATURES):
+                raise
+            warn(
+                f"Of this network view={best!r}, the default, cannot be had: {error.reason}. "
+                f"view='drop' is taken, which tells what is lost where a region is hidden. Pass "
+                f"view= to choose."
+            )
+        return read(prepared(replace(options, view="drop")))
