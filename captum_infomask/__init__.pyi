@@ -56,6 +56,7 @@ from .masks import (
     Otsu as Otsu,
     TopFraction as TopFraction,
     bounding_boxes as bounding_boxes,
+    contours as contours,
     threshold_mask as threshold_mask,
 )
 from .regions.box_regions import from_boxes as from_boxes

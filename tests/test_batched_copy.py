@@ -21,7 +21,8 @@ from captum_infomask.engines import (
 from captum_infomask.engines.batched import Batched
 from captum_infomask.engines.engine_protocol import Call
 from captum_infomask.engines.memory import Measured
-from captum_infomask.engines.traced import StandsAside, traced
+from captum_infomask.engines.traced import traced
+from captum_infomask.engines.traced_network import StandsAside
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from tiny import Net, images
 
 from captum_infomask import InfoMask, compare, default_methods, grid
 from captum_infomask.evaluation.metric_adapters import _as_logits
-from captum_infomask.scores.information import Score
+from captum_infomask.scores.score import Score
 
 GROUPS = [[4, 0], [2]]
 WINDOWS = {"sliding_window_shapes": (3, 4, 4), "strides": (3, 4, 4)}

@@ -17,7 +17,7 @@ from tiny import WINDOWS, Counting, Net, images as pictures
 from captum_infomask import ArgumentError, InfoMap, InfoMask, grid
 from captum_infomask._files import read, write
 from captum_infomask.scores.contrast import ContrastScore
-from captum_infomask.scores.information import Score
+from captum_infomask.scores.score import Score
 
 VIEWS = {
     "crop": {"view": "crop"},

@@ -12,7 +12,7 @@ from refused import refused
 from test_views import READINGS, with_head
 
 from captum_infomask import InfoMask, grid, information
-from captum_infomask.scores.information import Score
+from captum_infomask.scores.score import Score
 
 SOFTMAX = {name: given for name, given in READINGS.items() if name not in ("sigmoid", "raw")}
 VIEWS = ("crop", "keep", "drop", "chain")

@@ -30,8 +30,9 @@ from captum_infomask import (
 )
 from captum_infomask._random import OwnGenerators
 from captum_infomask.engines import relay
-from captum_infomask.engines.recording import Recording, Replay
-from captum_infomask.engines.relay import _of_roots
+from captum_infomask.engines.recording import Recording
+from captum_infomask.engines.relay_steps import _of_roots
+from captum_infomask.engines.replay import Replay
 from captum_infomask.regions.box_regions import BoxRegions
 from captum_infomask.regions.map_cells import MapCells, over_picture
 

@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from captum_infomask import keep_dropout
-from captum_infomask.engines.traced import StandsAside, folded, traced
+from captum_infomask.engines.traced import folded, traced
+from captum_infomask.engines.traced_network import StandsAside
 
 
 def run_watched(network, *inputs):

@@ -44,8 +44,8 @@ from captum_infomask.scores.class_scores import (
 from captum_infomask.scores.contrast import Against, Contrast, EveryClass, checked_contrast
 from captum_infomask.scores.groups import Groups
 from captum_infomask.scores.heads import Head
-from captum_infomask.scores.information import Prior, Score, TrainedWith, Unit
 from captum_infomask.scores.readings import Reader
+from captum_infomask.scores.score import Prior, Score, TrainedWith, Unit
 from captum_infomask.scores.targets import target_table
 from captum_infomask.views.choose_view import CropSizes, Reference, ViewName
 from captum_infomask.views.evidence import InputSizes, Layers

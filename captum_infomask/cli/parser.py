@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from captum_infomask import __version__
 from captum_infomask._errors import ArgumentError
-from captum_infomask.cli.options import (
+from captum_infomask.cli.option_groups import (
     add_data,
     add_engine,
     add_folder,

@@ -52,7 +52,7 @@ from captum_infomask.results.comparison import Comparison
 from captum_infomask.results.map_pictures import Pictures
 from captum_infomask.scores.groups import Groups
 from captum_infomask.scores.heads import Head
-from captum_infomask.scores.information import Prior, Score, TrainedWith
+from captum_infomask.scores.score import Prior, Score, TrainedWith
 
 _OF_METHODS = (
     " Arguments of a method go with it: methods={'mine': (InfoMask(network), {'view': 'drop'})}."

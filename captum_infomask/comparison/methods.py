@@ -32,7 +32,7 @@ from captum_infomask.evaluation.method_calls import (
 )
 from captum_infomask.scores.groups import Groups
 from captum_infomask.scores.heads import HEADS, Head
-from captum_infomask.scores.information import Prior, Score, TrainedWith
+from captum_infomask.scores.score import Prior, Score, TrainedWith
 from captum_infomask.views.choose_view import OF_FEATURES, ViewName
 
 

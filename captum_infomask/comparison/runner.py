@@ -22,7 +22,7 @@ from captum_infomask.evaluation.model_as_it_was import as_it_was
 from captum_infomask.masks import Rule, threshold_mask
 from captum_infomask.results import InfoMap
 from captum_infomask.scores.heads import Doubt, rows_of
-from captum_infomask.scores.information import Score
+from captum_infomask.scores.score import Score
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,7 +28,7 @@ from captum_infomask.critics.random_views import (
 from captum_infomask.imputers.constant import choose_imputer
 from captum_infomask.imputers.imputer_protocol import Imputer
 from captum_infomask.scores.heads import Doubt
-from captum_infomask.scores.information import Score
+from captum_infomask.scores.score import Score
 from captum_infomask.views.choose_view import CropSize, check_crop_size
 
 

@@ -16,7 +16,7 @@ from captum_infomask.engines.outputs import explained
 from captum_infomask.engines.untouched import untouched
 from captum_infomask.scores.bounds import Sandwich, sandwich_rows, softmax_head
 from captum_infomask.scores.heads import Doubt, Head
-from captum_infomask.scores.information import Prior, Score, TrainedWith, Unit
+from captum_infomask.scores.score import Prior, Score, TrainedWith, Unit
 
 
 def measure_bounds(

@@ -21,7 +21,7 @@ from captum_infomask.engines.outputs import explained
 from captum_infomask.engines.untouched import untouched
 from captum_infomask.report.evaluation_figures import ReliabilityBins, reliability_figure
 from captum_infomask.scores.heads import Doubt, Head, scaled_logits
-from captum_infomask.scores.information import Prior, Score, TrainedWith
+from captum_infomask.scores.score import Prior, Score, TrainedWith
 
 _CHUNK = 2**22  # numbers held in double precision at a time
 

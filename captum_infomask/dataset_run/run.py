@@ -32,7 +32,7 @@ from captum_infomask.masks import Rule, check_rule
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.scores.groups import Groups
 from captum_infomask.scores.heads import Head
-from captum_infomask.scores.information import Prior, Score, TrainedWith, Unit
+from captum_infomask.scores.score import Prior, Score, TrainedWith, Unit
 
 RunEngine = Literal["local", "ray"]
 

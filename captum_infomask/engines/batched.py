@@ -28,7 +28,7 @@ from captum_infomask.engines.memory import (
 )
 from captum_infomask.engines.outputs import changed_classes, check_output, explain
 from captum_infomask.engines.pixels import draw
-from captum_infomask.engines.traced import StandsAside
+from captum_infomask.engines.traced_network import StandsAside
 from captum_infomask.engines.verified_copy import FastCopy, check_agreement, fast_copy
 from captum_infomask.views.view_plan import ViewPlan
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from captum_infomask._process import libraries_state
 from captum_infomask._random import LibraryDraws, OwnGenerators
-from captum_infomask.engines.traced import StandsAside, traced
-from captum_infomask.engines.traced_network import TracedNetwork
+from captum_infomask.engines.traced import traced
+from captum_infomask.engines.traced_network import StandsAside, TracedNetwork
 from captum_infomask.views.view_plan import ViewPlan
 
 

@@ -15,13 +15,13 @@ from captum_infomask.engines.feature_maps import FeatureMap, default_map, hides_
 from captum_infomask.engines.memory import elements_shown, free_cached, is_out_of_memory, no_memory
 from captum_infomask.engines.paths import Shares, Value, shares_along
 from captum_infomask.engines.pixels import draw
-from captum_infomask.engines.recording import Replay
 from captum_infomask.engines.relay import relayed
-from captum_infomask.engines.traced import StandsAside
+from captum_infomask.engines.replay import Replay
+from captum_infomask.engines.traced_network import StandsAside
 from captum_infomask.engines.watched import Pass, UnfitError, Watched, to_run
 from captum_infomask.regions.map_cells import MapCells
-from captum_infomask.scores.information import NATS_PER_UNIT
 from captum_infomask.scores.readings import Reader
+from captum_infomask.scores.score import NATS_PER_UNIT
 from captum_infomask.views.evidence import Evidence, Shown
 from captum_infomask.views.view_plan import Scene, ViewPlan
 

@@ -4,21 +4,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from captum_infomask.engines.recording import Again, Recording, Step
-from captum_infomask.engines.traced import StandsAside
+from captum_infomask.engines.map_axes import axes_of
+from captum_infomask.engines.recording import Recording, Step
+from captum_infomask.engines.replay import Again
+from captum_infomask.engines.traced_network import StandsAside
 
-# What tells where the channels of what it reads stand, by words in its name.
-_FIRST = ("conv", "pool", "batch_norm", "group_norm", "instance_norm", "interpolate", "pixel")
-_LAST = ("linear", "layer_norm", "rms_norm", "attention")
-_HEADS = ("attention", "matmul", "bmm", "einsum")  # of (N, heads, L, C), which is no map
-_REDUCTIONS = ("mean", "sum", "amax", "max", "logsumexp", "norm", "linalg_vector_norm")
-_MOVES = ("permute", "transpose", "swapaxes", "movedim", "moveaxis")
-_ENDS = ("flatten", "view", "reshape")
 # What hides the scale of what it reads, so that a path from zero says nothing.
 _NORMS = (
     "layer_norm",
@@ -227,98 +221,6 @@ def _leaves_out(step: Step, axes: Sequence[int]) -> bool:
 def hides_scale(steps: Sequence[Again]) -> bool:
     """Whether some step divides by how large its features are."""
     return any(step.name in _NORMS for step in steps)
-
-
-def axes_of(recording: Recording, value: Tensor, after: int, places: int) -> tuple[int, ...] | None:
-    """The dimensions that are places, told by what reads a value or made it; None if nothing does.
-
-    Args:
-        recording: What the network did.
-        value: The value.
-        after: The place of the step that made it.
-        places: The dimensions of places that the inputs have.
-    """
-    first = tuple(range(2, value.dim()))
-    last = tuple(range(1, value.dim() - 1))
-    told = _told(recording.steps[after + 1 :], value, forward=True)
-    if told is None:
-        told = _told(recording.steps[after::-1], value, forward=False)
-    if told is None:
-        # Maps whose places are put one after another, as a network's first layers have them.
-        told = "first" if value.dim() == 2 + places and value.dim() > 3 else None
-    if told in (None, "heads"):
-        return None
-    return first if told == "first" else last
-
-
-def _told(steps: Sequence[Step], value: Tensor, *, forward: bool) -> str | None:
-    """Where channels stand, told by the steps that a value goes through, or came through."""
-    at, is_moved = value, False
-    for step in steps:
-        read = step.given[:1] if forward else step.made[:1]
-        if not read or read[0] is not at:
-            continue
-        told = _tells(step, at)
-        if told:
-            return _OTHER[told] if is_moved else told
-        follows = step.made[:1] if forward else step.given[:1]
-        if not follows or follows[0].dim() != value.dim():
-            return None
-        if step.name in _MOVES:
-            is_moved ^= _swaps(step, at)
-        at = follows[0]
-    return None
-
-
-_OTHER = {"first": "last", "last": "first", "heads": "heads"}
-
-
-def _tells(step: Step, at: Tensor) -> str | None:
-    """Where a step has the channels of what it reads, or makes: ``first`` or ``last``."""
-    name, dims = step.name, at.dim()
-    if dims > 3 and any(word in name for word in _HEADS):
-        return "heads"
-    if name in _REDUCTIONS:
-        return _reduced(_argument(step, "dim"), dims)
-    if name in ("getitem", "select"):
-        return "last" if dims == 3 and _picks_token(step) else None
-    if name == "layer_norm" and len(_argument(step, "normalized_shape")) > 1:
-        return None
-    if any(word in name for word in _LAST):
-        return "last"
-    return "first" if any(word in name for word in _FIRST) else None
-
-
-def _reduced(dim: Any, dims: int) -> str | None:
-    """Where channels stand, if a reduction is one over all places."""
-    over = [dim] if isinstance(dim, int) else dim
-    if not isinstance(over, list | tuple) or not all(isinstance(one, int) for one in over):
-        return None
-    reduced = sorted(one % dims for one in over)
-    if reduced == list(range(2, dims)):
-        return "first"
-    return "last" if reduced == list(range(1, dims - 1)) else None
-
-
-def _picks_token(step: Step) -> bool:
-    """Whether one token of (N, L, C) is read."""
-    if step.name == "select":
-        return step.args[1:2] == (1,)
-    index: Any = step.args[1]
-    is_pair = isinstance(index, tuple) and len(index) > 1
-    return is_pair and index[0] == slice(None) and isinstance(index[1], int)
-
-
-def _argument(step: Step, name: str) -> Any:
-    """A step's second argument, which may be given by name."""
-    return step.kwargs.get(name, step.args[1] if len(step.args) > 1 else None)
-
-
-def _swaps(step: Step, at: Tensor) -> bool:
-    """Whether a permutation moves the channels from one end to the other."""
-    sizes = tuple(range(2, 2 + at.dim()))
-    moved = step.function(torch.empty(sizes, device="meta"), *step.args[1:], **step.kwargs)
-    return int(moved.shape[1]) != sizes[1] and int(moved.shape[-1]) != sizes[-1]
 
 
 def _bottlenecks(

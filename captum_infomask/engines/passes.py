@@ -22,8 +22,8 @@ from captum_infomask.engines.untouched import buffers_kept
 from captum_infomask.imputers.remove_tokens import Removed
 from captum_infomask.results.info_map import InfoMap
 from captum_infomask.scores.heads import Doubt
-from captum_infomask.scores.information import NATS_PER_UNIT, Score
 from captum_infomask.scores.readings import Account, Draws, Reader, Reading, Samples, SinglePass
+from captum_infomask.scores.score import NATS_PER_UNIT, Score
 from captum_infomask.views.view_plan import Blank, Scene, View, ViewPlan, whole_images
 
 

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from captum_infomask.engines.memory import is_out_of_memory
-from captum_infomask.engines.recording import WHILE_TRAINING, Again, Replay
-from captum_infomask.engines.traced import StandsAside
+from captum_infomask.engines.replay import WHILE_TRAINING, Again, Replay
+from captum_infomask.engines.traced_network import StandsAside
 from captum_infomask.engines.verified_copy import check_agreement
 
 _NODES = 8  # Gauss–Legendre's, on each piece of a path
+_NODES_OF_ROOTS = 32
 _MOST_NODES = 128
 _MOST_NUMBERS = 2**21  # of the features at points that are looked at together
 
@@ -259,3 +260,61 @@ class Path:
 def _halves(begin: float, end: float) -> list[tuple[float, float]]:
     middle = (begin + end) / 2
     return [(begin, middle), (middle, end)]
+
+
+def spread(values: Tensor, factors: Tensor, dim: int) -> Tensor:
+    """Values times each factor, one after another in a dimension."""
+    column = factors.to(values).reshape(-1, *[1] * values.dim())
+    spread: Tensor = (column * values).movedim(0, dim).flatten(dim, dim + 1)
+    return spread
+
+
+def over_roots(start: Tensor, rise: Tensor, turn: Tensor, least: Tensor) -> tuple[Tensor, ...]:
+    r"""Integrals over [0, 1] of :math:`q^{-1/2}, q^{-3/2}, t q^{-3/2}, t^2 q^{-3/2}`.
+
+    Args:
+        start: q(0), of :math:`q(t) = \text{least} + \text{rise}\, (t - \text{turn})^2 > 0`.
+        rise: What q grows by.
+        turn: Where it is smallest, wherever ``rise`` is not 0.
+        least: Its value there.
+    """
+    points, weights = (
+        torch.from_numpy(part).reshape(-1, *[1] * start.dim()).to(start) / 2
+        for part in np.polynomial.legendre.leggauss(_NODES_OF_ROOTS)
+    )
+    times = points + 0.5
+    root = weights * (start + rise * times * (times - 2 * turn)).rsqrt()
+    cube = root**3 / weights**2
+    near = [each.sum(0) for each in (root, cube, times * cube, times**2 * cube)]
+    # Where q turns far away from here these points are exact, and the closed form is not.
+    turns = (turn > -0.1) & (turn < 1.1) & (least < 0.25 * rise)
+    rise, least, turn = (torch.where(turns, each, 1) for each in (rise, least, turn))
+    width, scale = (least / rise).sqrt(), 1 / (least * rise.sqrt())
+    # t = turn + width sinh(s)
+    sines = torch.stack([-turn, 1 - turn]) / width
+    inverse = (1 + sines**2).rsqrt()
+    s, tanh, sech = (end - begin for begin, end in (sines.asinh(), sines * inverse, inverse))
+    zeroth = tanh * scale
+    moved = -width * sech * scale
+    far = (
+        s / rise.sqrt(),
+        zeroth,
+        turn * zeroth + moved,
+        turn**2 * zeroth + 2 * turn * moved + width**2 * (s - tanh) * scale,
+    )
+    return tuple(torch.where(turns, a, b) for a, b in zip(far, near, strict=True))
+
+
+def meeting_of(lines: tuple[Tensor, Tensor], one: Tensor, other: Tensor) -> Tensor:
+    """When two of some straight lines meet, given where they start and how they rise."""
+    start, rise = (line.expand(len(one), *line.shape) for line in lines)
+    gap = start.gather(-1, one) - start.gather(-1, other)
+    closing = rise.gather(-1, other) - rise.gather(-1, one)
+    return torch.where(closing == 0, 1, gap / torch.where(closing == 0, 1, closing))
+
+
+def chosen_of(is_first: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """The rows (K, rows) of one or the other of two values (K, ...)."""
+    shape = *is_first.shape, -1
+    chosen = torch.where(is_first[:, :, None], first.reshape(shape), second.reshape(shape))
+    return chosen.reshape(first.shape)

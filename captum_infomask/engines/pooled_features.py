@@ -18,8 +18,8 @@ from captum_infomask.engines.feature_maps import CUTS, first_cut
 from captum_infomask.engines.outputs import explained
 from captum_infomask.engines.pixels import draw
 from captum_infomask.engines.recording import Recording
-from captum_infomask.engines.traced import StandsAside, traced
-from captum_infomask.engines.traced_network import Node, TracedNetwork
+from captum_infomask.engines.traced import traced
+from captum_infomask.engines.traced_network import Node, StandsAside, TracedNetwork
 from captum_infomask.regions.map_cells import cell_weights
 from captum_infomask.scores.heads import widen
 from captum_infomask.views.view_plan import ViewPlan, whole_images

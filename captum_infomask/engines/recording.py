@@ -1,11 +1,9 @@
-# What a network did to its inputs, step by step, so that what follows any of its values can be run
-# again on others.
+# What a network did to its inputs, step by step.
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -13,10 +11,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from captum_infomask._random import OwnGenerators
-from captum_infomask.engines.traced import StandsAside
 
 # Functions that draw no random number, by their names; of all others it is not known.
-_PLAIN = frozenset(
+PLAIN = frozenset(
     {
         "conv1d",
         "conv2d",
@@ -82,20 +79,6 @@ _PLAIN = frozenset(
     }
 )
 
-# The place of the dropout's rate among the arguments of attention, and of ``training``, if any.
-_ATTENTION = {"scaled_dot_product_attention": (4, None), "multi_head_attention_forward": (10, 13)}
-
-# The place of ``training`` among the arguments of functions that do other things meanwhile.
-WHILE_TRAINING = {
-    "dropout": 2,
-    "dropout1d": 2,
-    "dropout2d": 2,
-    "dropout3d": 2,
-    "alpha_dropout": 2,
-    "feature_alpha_dropout": 2,
-    "batch_norm": 5,
-}
-
 
 @dataclass(frozen=True, eq=False)
 class Step:
@@ -153,7 +136,7 @@ class Recording(TorchFunctionMode):
     ) -> Any:
         """Run one of PyTorch's functions."""
         kwargs = kwargs or {}
-        if getattr(func, "__name__", "") in _PLAIN:
+        if getattr(func, "__name__", "") in PLAIN:
             result = func(*args, **kwargs)
         else:
             with self._generators:
@@ -167,7 +150,7 @@ class Recording(TorchFunctionMode):
     def steps(self) -> list[Step]:
         """What was called that made or changed tensors, in order, once all is done."""
         steps = [
-            Step(func, args, kwargs, _tensors((args, kwargs)), _tensors(result))
+            Step(func, args, kwargs, tensors_in((args, kwargs)), tensors_in(result))
             for func, args, kwargs, result in self._calls
         ]
         return [step for step in steps if step.made or step.written is not None]
@@ -192,222 +175,12 @@ class Recording(TorchFunctionMode):
         return places
 
 
-@dataclass(frozen=True)
-class _Slot:
-    """Stands for a tensor that hangs on the value which is replaced."""
-
-    number: int
-
-
-@dataclass(frozen=True, eq=False)
-class Again:
-    """A step to be run again; what it reads besides is kept, without its history.
-
-    Attributes:
-        name: The function's name.
-        function: What is called.
-        args: What it is called with, slots in the place of tensors that change.
-        kwargs: The same, by name.
-        reads: The slots among these.
-        makes: The slots of what it returns.
-        shapes: The shapes of the first tensor that it read, and of the first that it made.
-        ends: Slots that no step reads later.
-    """
-
-    name: str
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    reads: tuple[int, ...]
-    makes: tuple[int, ...]
-    shapes: tuple[tuple[int, ...], tuple[int, ...]]
-    ends: tuple[int, ...] = ()
-
-    @property
-    def is_at_rest(self) -> bool:
-        """Whether it is one of those that do other things while training, and was not."""
-        place = WHILE_TRAINING.get(self.name)
-        if place is None:
-            return False
-        return self._argument("training", place, True) is False
-
-    @property
-    def draws_nothing(self) -> bool:
-        """Whether it is known to draw no random number."""
-        if self.name not in _ATTENTION:
-            return self.is_at_rest or getattr(self.function, "__name__", "") in _PLAIN
-        rate, training = _ATTENTION[self.name]
-        if training is not None and self._argument("training", training, True) is False:
-            return True
-        return bool(self._argument("dropout_p", rate, 0.0) == 0)
-
-    def _argument(self, name: str, place: int, default: Any) -> Any:
-        return self.kwargs.get(name, self.args[place] if len(self.args) > place else default)
-
-    @property
-    def writes(self) -> bool:
-        """Whether it writes to the first of what it reads."""
-        return self.reads[:1] != () and self.reads[:1] == self.makes[:1]
-
-    def run(self, values: Mapping[int, Tensor], *, is_careful: bool = False) -> tuple[Tensor, ...]:
-        """What it makes of the values of its slots.
-
-        Args:
-            values: The values.
-            is_careful: Whether what it writes to is copied first.
-        """
-
-        def filled(each: Any) -> Any:
-            return values[each.number] if type(each) is _Slot else each
-
-        args, kwargs = _mapped(filled, self.args), _mapped(filled, self.kwargs)
-        if is_careful and self.writes:
-            args = (args[0].clone(), *args[1:])
-        return _tensors(self.function(*args, **kwargs))
-
-
-class Replay:
-    """What a network makes of one of its values: the steps that follow it.
-
-    All else that they read stays what it was. Nothing of the recording is kept alive besides.
-
-    Args:
-        recording: What the network did.
-        value: The value.
-        after: The place of the first step that may read it.
-        output: What is made of it in the end.
-        marks: Values on the way, each with the place of the first step that may read it.
-
-    Attributes:
-        steps: The steps.
-        first: The slot of the value.
-        last: The slot of the output.
-        marks: The slots of the values on the way, each with how many steps lead to it.
-        may_draw: Whether it is not known of all steps that they draw no random number.
-        is_careful: Whether what steps write to is copied first: gradients may need it as it was.
-
-    Raises:
-        StandsAside: The output is not made of the value, or by steps that cannot be run again.
-    """
-
-    def __init__(
-        self,
-        recording: Recording,
-        value: Tensor,
-        after: int,
-        output: Tensor,
-        marks: Sequence[tuple[Tensor, int]] = (),
-    ) -> None:
-        places = recording.following(value, after)
-        following = [recording.steps[place] for place in places]
-        made = [each for step in following for each in step.made]
-        self._slots = {id(each): number for number, each in enumerate([value, *made])}
-        if id(output) not in self._slots or not following:
-            raise StandsAside("its output is not made of these features by functions of PyTorch")
-        if any(id(each) not in self._slots for each, _ in marks):
-            raise StandsAside("the layer that is named does not hang on its inputs")
-        self.first, self.last = self._slots[id(value)], self._slots[id(output)]
-        self.marks = tuple(
-            (self._slots[id(each)], bisect_left(places, place)) for each, place in marks
-        )
-        if not marks and any(step.written is value for step in recording.steps[after:]):
-            raise StandsAside("it writes to its features")
-        self._check_constants(following, recording)
-        self.steps = self._with_ends([self._again(step) for step in following])
-        self.may_draw = not all(step.draws_nothing for step in self.steps)
-        self.is_careful = False
-        del self._slots  # ids, which say nothing once the recording is gone
-
-    def __call__(self, value: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
-        """What the steps from one place to another, which follow each other, make of a value."""
-        first = self.steps[start - 1].makes[0] if start else self.first
-        values, made = {first: value}, value
-        for step in self.steps[start:stop]:
-            results = step.run(values, is_careful=self.is_careful)
-            values.update(zip(step.makes, results, strict=True))
-            made = results[0] if results else made
-            for each in step.ends:
-                values.pop(each, None)
-        return made if stop is not None else values.get(self.last, made)
-
-    def is_chain(self, place: int) -> bool:
-        """Whether all that follows a step hangs on its first result alone, of what was made."""
-        made = self.steps[place].makes
-        later = {each for step in self.steps[place + 1 :] for each in step.reads}
-        before = {self.first, *(each for step in self.steps[:place] for each in step.makes)}
-        return len(made) == 1 and not (before - {made[0]}) & later
-
-    def _check_constants(self, following: Sequence[Step], recording: Recording) -> None:
-        """Refuse what these steps read besides if it is none, or another one by the end."""
-        made = {id(each) for step in recording.steps for each in step.made}
-        last = {
-            id(step.written): place
-            for place, step in enumerate(recording.steps)
-            if step.written is not None
-        }
-        places = {id(step): place for place, step in enumerate(recording.steps)}
-        for step in following:
-            for each in step.given:
-                if id(each) in self._slots:
-                    continue
-                if last.get(id(each), -1) >= places[id(step)]:
-                    raise StandsAside(f"it writes to what {step.name} has read")
-                if each.grad_fn is not None and id(each) not in made:
-                    raise StandsAside(f"what {step.name} reads was made by no function of PyTorch")
-
-    def _again(self, step: Step) -> Again:
-        def kept(each: Any) -> Any:
-            if not isinstance(each, Tensor):
-                return each
-            if id(each) in self._slots:
-                return _Slot(self._slots[id(each)])
-            return each.clone() if each.is_inference() else each.detach()
-
-        args, kwargs = _mapped(kept, step.args), _mapped(kept, step.kwargs)
-        reads = tuple(self._slots[id(each)] for each in step.given if id(each) in self._slots)
-        function, made = step.function, step.made
-        if not made:  # as of `features[mask] = 0`
-            function, made = partial(_given_back, function), step.given[:1]
-        makes = tuple(self._slots[id(each)] for each in made)
-        shapes = _shape(step.given), _shape(made)
-        return Again(step.name, function, args, kwargs, reads, makes, shapes)
-
-    def _with_ends(self, steps: list[Again]) -> list[Again]:
-        last: dict[int, int] = {}
-        for place, step in enumerate(steps):
-            last.update((each, place) for each in (*step.reads, *step.makes))
-        last.pop(self.last)
-        ends: dict[int, list[int]] = {}
-        for each, place in last.items():
-            ends.setdefault(place, []).append(each)
-        return [replace(step, ends=tuple(ends.get(place, ()))) for place, step in enumerate(steps)]
-
-
-def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
-    """What a function makes of the parts of lists, tuples and dicts, in their places."""
-    kind = type(value)
-    if kind is list or kind is tuple:
-        return kind([_mapped(function, each) for each in value])
-    if kind is dict:
-        return {name: _mapped(function, each) for name, each in value.items()}
-    return function(value)
-
-
-def _given_back(function: Callable[..., Any], written: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """What a function wrote to that returns nothing."""
-    function(written, *args, **kwargs)
-    return written
-
-
-def _tensors(value: Any) -> tuple[Tensor, ...]:
+def tensors_in(value: Any) -> tuple[Tensor, ...]:
+    """All tensors of nested lists, tuples and dictionaries."""
     if isinstance(value, Tensor):
         return (value,)
     if isinstance(value, list | tuple):
-        return tuple(chain.from_iterable(map(_tensors, value)))
+        return tuple(chain.from_iterable(map(tensors_in, value)))
     if isinstance(value, dict):
-        return tuple(chain.from_iterable(map(_tensors, value.values())))
+        return tuple(chain.from_iterable(map(tensors_in, value.values())))
     return ()
-
-
-def _shape(tensors: Sequence[Tensor]) -> tuple[int, ...]:
-    return tuple(tensors[0].shape) if tensors else ()

@@ -164,3 +164,7 @@ def _needed(nodes: Sequence[Node]) -> tuple[Node, ...]:
         if node in needed or is_end or node.writes or node.target is torch._assert:
             needed.update((node, *node.inputs))
     return tuple(node for node in nodes if node in needed)
+
+
+class StandsAside(Exception):  # noqa: N818 - no error: another engine takes over
+    """Why an engine cannot run a call; another one does."""

@@ -18,7 +18,7 @@ from captum_infomask.engines.memory import is_out_of_memory
 from captum_infomask.engines.outputs import explained
 from captum_infomask.engines.reached import modules_reached, named_layer
 from captum_infomask.engines.recording import Recording
-from captum_infomask.engines.traced import StandsAside
+from captum_infomask.engines.traced_network import StandsAside
 
 
 class UnfitError(ArgumentError):

@@ -18,7 +18,7 @@ from captum_infomask.masks.mask_planes import normalised
 from captum_infomask.report.page_content import Better
 from captum_infomask.scores.groups import with_rest
 from captum_infomask.scores.heads import rows_of
-from captum_infomask.scores.information import Score
+from captum_infomask.scores.score import Score
 
 _GRAD_CAM_BETTER: dict[str, Better] = {
     "ROADMostRelevantFirst": "lower",

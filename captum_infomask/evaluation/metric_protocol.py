@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from captum_infomask.report.page_content import Better
-from captum_infomask.scores.information import Score
+from captum_infomask.scores.score import Score
 
 
 @dataclass(frozen=True, eq=False)

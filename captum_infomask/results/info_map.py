@@ -41,7 +41,7 @@ from captum_infomask.results.map_pictures import (
     region_scores,
     suited_rule,
 )
-from captum_infomask.scores.information import NATS_PER_UNIT
+from captum_infomask.scores.score import NATS_PER_UNIT
 
 _FORMAT = "captum_infomask.InfoMap 1"
 PER_REGION = ("scores", "blank", "lower", "upper", "spread", "standard_errors")

@@ -12,8 +12,8 @@ from captum_infomask._checks import describe, one_of
 from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Target
 from captum_infomask.scores.heads import SOFTMAX_HEADS
-from captum_infomask.scores.information import NATS_PER_UNIT, Prior, Score, TrainedWith, Unit
 from captum_infomask.scores.readings import Samples
+from captum_infomask.scores.score import NATS_PER_UNIT, Prior, Score, TrainedWith, Unit
 from captum_infomask.scores.targets import target_table
 
 _PARTS = ("lower", "information", "upper", "ceiling")

@@ -9,7 +9,7 @@ from torch import Tensor
 from captum_infomask._checks import describe, positive_int
 from captum_infomask._errors import ArgumentError
 from captum_infomask.scores.heads import SOFTMAX_HEADS, rows_of
-from captum_infomask.scores.information import Score
+from captum_infomask.scores.score import Score
 from captum_infomask.scores.targets import check_range
 
 

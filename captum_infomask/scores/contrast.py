@@ -12,8 +12,8 @@ from captum_infomask._checks import describe, one_of
 from captum_infomask._errors import ArgumentError
 from captum_infomask.scores.class_scores import ClassScore
 from captum_infomask.scores.heads import rows_of
-from captum_infomask.scores.information import Score
 from captum_infomask.scores.readings import Reading
+from captum_infomask.scores.score import Score
 from captum_infomask.scores.targets import check_range, target_table
 
 Contrast: TypeAlias = int | Sequence[int] | Tensor | Literal["runner_up"] | None

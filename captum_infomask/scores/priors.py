@@ -14,7 +14,7 @@ from captum_infomask._batches import batches, checked_labels
 from captum_infomask._checks import describe, one_of, positive_int, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask._random import OwnGenerators
-from captum_infomask.scores.information import Prior, Score
+from captum_infomask.scores.score import Prior, Score
 
 Reduction = Literal["mean", "sum", "none"]
 

@@ -13,7 +13,7 @@ from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
 from captum_infomask.scores.bounds import softmax_head
 from captum_infomask.scores.heads import Head
-from captum_infomask.scores.information import Prior, Score, TrainedWith, Unit
+from captum_infomask.scores.score import Prior, Score, TrainedWith, Unit
 
 
 class ConditionalMutualInformation(Metric):

@@ -14,7 +14,8 @@ from live_bytes import LiveBytes, activation_bytes, copied_bytes
 from measure import Effort, affordable
 from subjects import Subject
 
-from captum_infomask.engines.traced import StandsAside, folded, traced
+from captum_infomask.engines.traced import folded, traced
+from captum_infomask.engines.traced_network import StandsAside
 
 
 def in_own_process(arguments: list[str]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask._process import numbers_of_libraries
 from captum_infomask._random import LibraryDraws, OwnGenerators
 from captum_infomask.engines.engine_protocol import Call
-from captum_infomask.engines.traced import StandsAside
+from captum_infomask.engines.traced_network import StandsAside
 
 # PyTorch 2.4's checkpoints.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.cpu.amp.autocast")

@@ -19,7 +19,8 @@ from torch import Tensor, fx, nn
 from captum_infomask import Batched, InfoMask, compare, grid
 from captum_infomask.engines import batched
 from captum_infomask.engines.isolation import Isolation, alias, own_weight
-from captum_infomask.engines.traced import StandsAside, traced
+from captum_infomask.engines.traced import traced
+from captum_infomask.engines.traced_network import StandsAside
 
 
 class Body(nn.Module):

@@ -8,7 +8,7 @@ from tiny_vits import timm_network, torchvision_network
 from captum_infomask import ArgumentError
 from captum_infomask.engines.tokens.tokens_engine import check_exact
 from captum_infomask.engines.tokens.transformers import transformer_of
-from captum_infomask.engines.traced import StandsAside
+from captum_infomask.engines.traced_network import StandsAside
 from captum_infomask.engines.verified_copy import check_agreement, roundings
 
 GPU, CPU = torch.device("cuda"), torch.device("cpu")

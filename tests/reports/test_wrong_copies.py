@@ -13,7 +13,7 @@ from torchvision import models
 from captum_infomask import Batched, InfoMask, grid
 from captum_infomask.engines import batched
 from captum_infomask.engines.batched import RunningBatched
-from captum_infomask.engines.traced import StandsAside
+from captum_infomask.engines.traced_network import StandsAside
 from captum_infomask.engines.verified_copy import check_agreement
 
 

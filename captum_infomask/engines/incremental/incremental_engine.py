@@ -19,7 +19,8 @@ from captum_infomask.engines.incremental.shown_boxes import Contents
 from captum_infomask.engines.incremental.views_in_chunks import Work
 from captum_infomask.engines.memory import PICTURE, keep_freed_blocks
 from captum_infomask.engines.pixels import draw
-from captum_infomask.engines.traced import StandsAside, folded
+from captum_infomask.engines.traced import folded
+from captum_infomask.engines.traced_network import StandsAside
 from captum_infomask.engines.verified_copy import TOLERANCE, check_agreement
 from captum_infomask.views.view_plan import ViewPlan
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from captum_infomask.engines.incremental.boxes import Box, Frame, Pair, Spans, Table, frame
 from captum_infomask.engines.pixels import draw
-from captum_infomask.engines.traced import StandsAside
+from captum_infomask.engines.traced_network import StandsAside
 from captum_infomask.imputers.imputer_protocol import Pictures
 from captum_infomask.views.view_plan import ViewPlan
 

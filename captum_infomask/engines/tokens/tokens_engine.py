@@ -11,7 +11,7 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask.engines.batched import Batched
 from captum_infomask.engines.engine_protocol import Call
 from captum_infomask.engines.tokens.transformers import Transformer, patch_size, transformer_of
-from captum_infomask.engines.traced import StandsAside
+from captum_infomask.engines.traced_network import StandsAside
 from captum_infomask.engines.verified_copy import roundings
 from captum_infomask.imputers.remove_tokens import Removed
 from captum_infomask.views.view_plan import Blank, Scene, ViewPlan

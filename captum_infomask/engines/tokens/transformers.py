@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from captum_infomask.engines.traced import StandsAside, plain_module
+from captum_infomask.engines.traced import plain_module
+from captum_infomask.engines.traced_network import StandsAside
 
 if TYPE_CHECKING:
     from torchvision.models.vision_transformer import VisionTransformer

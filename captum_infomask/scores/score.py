@@ -1,0 +1,342 @@
+# Pointwise mutual information from a network's output (DESIGN: the formulas of every head).
+from __future__ import annotations
+
+import contextlib
+import math
+import numbers
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, Literal, SupportsFloat
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from captum_infomask._checks import describe, finite_number, one_of
+from captum_infomask._errors import ArgumentError
+from captum_infomask.scores.groups import (
+    CheckedGroups,
+    check_members,
+    checked_groups,
+    merged,
+)
+from captum_infomask.scores.heads import (
+    HEADS,
+    check_output,
+    log_partition,
+    log_posterior,
+    rows_of,
+    scaled_logits,
+    widen,
+)
+from captum_infomask.scores.targets import check_range, select
+
+Unit = Literal["bits", "nats"]
+TrainedWith = Literal["cross_entropy", "pc_softmax"]
+Prior = float | Sequence[float] | Tensor | None
+
+_FEW_CLASSES = 5  # whose prior is written out
+
+NATS_PER_UNIT = {"bits": math.log(2), "nats": 1.0}
+
+
+@dataclass(frozen=True)
+class Score:
+    """How outputs are read as information: the settings, checked once, and the formula.
+
+    Attributes:
+        head: What the output holds.
+        prior: p(y) of every class, or None for the uniform one (1/2 for the head ``sigmoid``).
+        trained_with: The loss that the network was trained with.
+        temperature: τ, by which logits are divided.
+        unit: ``bits`` or ``nats``.
+        groups: Classes that count as one, by their numbers; None where each counts for itself.
+    """
+
+    head: str = "logits"
+    prior: Tensor | None = None
+    trained_with: str = "cross_entropy"
+    temperature: float = 1.0
+    unit: str = "bits"
+    groups: CheckedGroups | None = None
+
+    @classmethod
+    def checked(
+        cls,
+        head: object,
+        prior: object,
+        trained_with: object,
+        temperature: object,
+        unit: object,
+        groups: object = None,
+    ) -> Score:
+        """Check every setting; raises ``ArgumentError``."""
+        name = one_of("head", head, HEADS)
+        training = one_of("trained_with", trained_with, ("cross_entropy", "pc_softmax"))
+        if training == "pc_softmax" and name != "logits":
+            raise ArgumentError(
+                f"Expected head='logits' for trained_with='pc_softmax', whose critic is the "
+                f"logits; got head={name!r}."
+            )
+        values = _checked_prior(prior, name)
+        return cls(
+            head=name,
+            prior=values,
+            trained_with=training,
+            temperature=_checked_temperature(temperature),
+            unit=one_of("unit", unit, tuple(NATS_PER_UNIT)),
+            groups=checked_groups(groups, name, values),
+        )
+
+    def arguments(self) -> dict[str, Any]:
+        """The settings as InfoMask's keyword arguments."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether outputs are logits of a softmax, as they are, with equally likely classes."""
+        return self.words() == Score(unit=self.unit).words()
+
+    def words(self) -> str:
+        """The settings that are not the usual ones, and the head and unit, as arguments."""
+        told = [f"head={self.head!r}"]
+        if self.prior is not None:
+            values = self.prior.tolist()
+            is_short = self.prior.numel() <= _FEW_CLASSES
+            told.append(f"prior={values if is_short else f'<{self.prior.numel()} classes>'}")
+        if self.trained_with != "cross_entropy":
+            told.append(f"trained_with={self.trained_with!r}")
+        if self.temperature != 1:
+            told.append(f"temperature={self.temperature:g}")
+        if self.groups is not None:
+            held = sum(map(len, self.groups))
+            is_short = held <= _FEW_CLASSES
+            words = f"<{held} classes in {len(self.groups)}>"
+            told.append(f"groups={list(map(list, self.groups)) if is_short else words}")
+        return ", ".join([*told, f"unit={self.unit!r}"])
+
+    @cached_property
+    def target_prior(self) -> Tensor | None:
+        """The prior of what targets count: classes, or groups of them; None where none is given."""
+        if self.groups is None or self.prior is None:
+            return self.prior
+        return torch.stack([self.prior[list(group)].sum() for group in self.groups])
+
+    def check_target(self, table: Tensor | None, argument: str = "target") -> None:
+        """Refuse, before any forward pass, what prior and groups alone show to be out of range."""
+        prior = self.target_prior
+        known = self.groups if prior is None or prior.dim() == 0 else prior
+        if known is None or table is None:
+            return
+        classes, count = table[:, 0], len(known)
+        wrong = classes[(classes < 0) | (classes >= count)]
+        if len(wrong):
+            why = f"`prior` has {count} classes"
+            if self.groups is not None:
+                why = f"{argument}s count the {count} `groups`"
+            raise ArgumentError(
+                f"Expected `{argument}` between 0 and {count - 1}, as {why}; got {int(wrong[0])}."
+            )
+        impossible = classes[:0] if prior is None else classes[prior[classes] == 0]
+        if len(impossible):
+            kind = "class" if self.groups is None else "group"
+            raise ArgumentError(
+                f"Expected `prior` above 0 for the {argument}; {kind} {int(impossible[0])} has 0, "
+                f"and the information about an impossible {kind} is not defined."
+            )
+
+    def check(self, output: Tensor, table: Tensor | None, argument: str = "forward_func") -> None:
+        """Refuse outputs and targets that do not fit the settings."""
+        check_output(output, self.head, argument)
+        shape = tuple(output.shape)
+        if self.groups is not None:
+            check_members(self.groups, shape[1], f"the output has shape {shape}")
+            shape = (shape[0], len(self.groups), *shape[2:])
+        check_range(table, shape)
+        if self.prior is not None and self.prior.dim() == 1:
+            classes = output.shape[1] if output.dim() > 1 else 1
+            if len(self.prior) != classes:
+                raise ArgumentError(
+                    f"Expected `prior` to hold {classes} probabilities, one per class of the "
+                    f"output of shape {tuple(output.shape)}; got {len(self.prior)}."
+                )
+
+    def log_probabilities(self, output: Tensor) -> Tensor:
+        """Log p(y | v) of all that targets count in nats, (N, M), or (N, 1) for a number each."""
+        found = self._of_classes(rows_of(output))
+        return found if self.groups is None else merged(found, self.groups)
+
+    def probabilities(self, output: Tensor) -> Tensor:
+        """p(y | v) of all that targets count, shaped likewise."""
+        rows = rows_of(output)
+        is_plain = self.head == "logits" and self.trained_with != "pc_softmax"
+        if not is_plain or self.groups is not None:
+            return self.log_probabilities(rows).exp()
+        return (widen(rows) / self.temperature).softmax(1)
+
+    def log_priors(self, targets: Tensor, classes: int) -> Tensor:
+        """Log π of some targets, float64, of a network with M classes; 1/2 for independent labels.
+
+        Without a prior or groups there is nothing to tell targets apart by.
+        """
+        prior = torch.tensor(0.5).double() if self.prior is None else self.prior
+        if self.groups is not None:
+            prior = self._prior_of_groups(classes)
+        return prior.log()[targets] if prior.dim() else prior.log().expand(len(targets))
+
+    def merged(self, output: Tensor) -> Tensor:
+        """Outputs as logits of the groups: log Σ exp over each one's classes; (N, G, ...).
+
+        Softmax makes probabilities of them where every class is in a group.
+        """
+        assert self.groups is not None, "asked for groups only"
+        joint = self._joint(scaled_logits(output, self.head, self.temperature))
+        return merged(joint, self.groups)
+
+    def likelihoods(self, information: Tensor) -> Tensor:
+        """What orders all that targets count by p(y | x), from its information, (N, M), in units.
+
+        Up to a constant it is log p(y | x); for ``raw`` the output itself.
+        """
+        if self.head == "raw":
+            return information
+        if self.groups is None:
+            log_prior = self.log_prior(information)
+        else:
+            log_prior = self._prior_of_groups(1).log().to(information)
+        return information + log_prior / NATS_PER_UNIT[self.unit]
+
+    def __call__(self, output: Tensor, table: Tensor | None) -> Tensor:
+        """Information of each example, shape (B,), in the unit."""
+        return select(self.of_all(output), table)
+
+    def terms(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, ...]:
+        """What a value is made of, as draws are averaged: here the information alone."""
+        return (self(output, table),)
+
+    @property
+    def has_partition(self) -> bool:
+        """Whether the critic is made a probability by a partition, whose mean needs bounds."""
+        return self.head != "raw"
+
+    def of_all(self, output: Tensor) -> Tensor:
+        """Information about all that targets count, shaped like the output, in the unit."""
+        if self.groups is not None:
+            log_p = self._of_classes(output)
+            nats = self._less_prior(merged(log_p, self.groups), log_p)
+        elif self.trained_with == "pc_softmax":
+            nats = self._prior_corrected(output)
+        else:
+            nats = log_posterior(output, self.head, self.temperature)
+            if self.head != "raw":
+                nats = nats - self.log_prior(nats)
+        return nats / NATS_PER_UNIT[self.unit]
+
+    def critic(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The critic's value T_y and log Σ_k π_k exp(T_k) of each example: float64 (B,), in nats.
+
+        Their difference is the information. Apart they matter where a network is stochastic: the
+        mean over its samples goes inside the logarithm (paper Eq. 25). In float64, because a shift
+        that would keep the digits of large logits changes that mean.
+        """
+        value, partition = self.critic_of_all(output)
+        return select(value, table), select(partition, table)
+
+    def critic_of_all(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        """The same for all that targets count, both shaped like the output.
+
+        A group's critic is log Σ (π_y / π_G) exp(T_y) over its classes; the partition stays.
+        """
+        scaled = scaled_logits(output, self.head, 1.0).double() / self.temperature
+        if self.groups is not None:
+            joint = self._joint(scaled)
+            value = self._less_prior(merged(joint, self.groups), joint)
+            return value, log_partition(joint, self.head).expand_as(value)
+        if self.trained_with == "pc_softmax":
+            return scaled, self._log_mean_exp(scaled).expand_as(scaled)
+        partition = log_partition(scaled, self.head).expand_as(scaled)
+        return scaled if self.head == "raw" else scaled - self.log_prior(scaled), partition
+
+    def _of_classes(self, output: Tensor) -> Tensor:
+        """Log p(y | v) of every class, in nats, shaped like the output."""
+        if self.trained_with == "pc_softmax":
+            return F.log_softmax(self._joint(widen(output) / self.temperature), dim=1)
+        return log_posterior(output, self.head, self.temperature)
+
+    def _joint(self, values: Tensor) -> Tensor:
+        """What p(y | v) is the softmax of, whatever the training, from logits over τ."""
+        is_corrected = self.trained_with == "pc_softmax"
+        return values + self.log_prior(values) if is_corrected else values
+
+    def _prior_of_groups(self, classes: int) -> Tensor:
+        """Each group's π_G of M classes, (G,), float64."""
+        assert self.groups is not None, "asked for groups only"
+        if self.target_prior is not None:
+            return self.target_prior
+        return torch.tensor([len(group) for group in self.groups]).double() / classes
+
+    def _less_prior(self, values: Tensor, like: Tensor) -> Tensor:
+        """Take log π_G from values of the groups, (N, G, ...), of classes ``like`` (N, M, ...)."""
+        log_prior = self._prior_of_groups(like.shape[1]).log().to(values)
+        return values - log_prior.reshape(-1, *[1] * (values.dim() - 2))
+
+    def _prior_corrected(self, output: Tensor) -> Tensor:
+        """f_y/τ − log Σ_k π_k exp(f_k/τ)."""
+        critic = widen(output) / self.temperature
+        # A shift changes nothing but the digits that large logits would lose; classes that never
+        # occur have no say in it.
+        weighted = critic.detach() + self.log_prior(critic)
+        critic = critic - weighted.amax(dim=1, keepdim=True)
+        return critic - self._log_mean_exp(critic)
+
+    def _log_mean_exp(self, critic: Tensor) -> Tensor:
+        """Log Σ_k π_k exp(T_k), kept as dimension 1."""
+        return torch.logsumexp(critic + self.log_prior(critic), dim=1, keepdim=True)
+
+    def log_prior(self, values: Tensor) -> Tensor | float:
+        """Each class's log π_k, shaped to be added to values with classes in dimension 1."""
+        if self.prior is None:
+            return -math.log(2 if self.head == "sigmoid" else values.shape[1])
+        log_prior = self.prior.log().to(values)
+        return log_prior.reshape(-1, *[1] * (values.dim() - 2)) if log_prior.dim() else log_prior
+
+
+def _checked_temperature(temperature: object) -> float:
+    """A number above 0, or what turns into one: a fitted temperature, a tensor of one element."""
+    if isinstance(temperature, SupportsFloat) and not isinstance(temperature, numbers.Number):
+        given = temperature.detach() if isinstance(temperature, Tensor) else temperature
+        with contextlib.suppress(TypeError, ValueError, RuntimeError):
+            temperature = float(given)
+    return finite_number("temperature", temperature, above=0)
+
+
+def _checked_prior(prior: object, head: str) -> Tensor | None:
+    if prior is None:
+        return None
+    if head == "raw":
+        raise ArgumentError("Expected `prior` to be None for head='raw', which does not use it.")
+    try:
+        values = torch.as_tensor(prior, dtype=torch.float64).detach().cpu()
+    except (TypeError, ValueError, RuntimeError):
+        raise ArgumentError(
+            f"Expected `prior` to hold one probability per class; got {describe(prior)}."
+        ) from None
+    if values.dim() > 1 or (values.dim() == 0 and head != "sigmoid") or values.numel() == 0:
+        raise ArgumentError(
+            f"Expected `prior` to be one-dimensional, a probability per class; got "
+            f"{describe(values)}."
+        )
+    if not bool(((values >= 0) & (values <= 1)).all()):
+        raise ArgumentError(
+            f"Expected `prior` to hold probabilities between 0 and 1; got {describe(prior)}."
+        )
+    if head == "sigmoid":
+        if not bool(((values > 0) & (values < 1)).all()):
+            raise ArgumentError(
+                f"Expected `prior` strictly between 0 and 1 for head='sigmoid'; got "
+                f"{describe(prior)}."
+            )
+    elif abs(float(values.sum()) - 1) > 1e-3:
+        raise ArgumentError(f"Expected `prior` to sum to 1; got a sum of {float(values.sum()):g}.")
+    return values
