@@ -1,6 +1,8 @@
 # What importing the package and reading its command line cost: modules that are loaded.
 from __future__ import annotations
 
+import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +74,13 @@ def test_every_public_name_loads() -> None:
     assert set(captum_infomask.__all__) <= set(dir(captum_infomask))
     with pytest.raises(AttributeError, match="no_such_name"):
         captum_infomask.no_such_name  # noqa: B018
+
+
+def test_the_reference_has_every_public_name() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "reference.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"captum_infomask\.([A-Za-z_.]+)", page))
+    assert all(pkgutil.resolve_name(f"captum_infomask.{name}") for name in told)
+    assert {name for name in told if "." not in name} == set(captum_infomask.__all__)
 
 
 def test_help_names_all_methods_and_metrics(capsys: pytest.CaptureFixture[str]) -> None:
