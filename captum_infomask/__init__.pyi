@@ -4,7 +4,7 @@ from .attribution.infomask import InfoMask as InfoMask
 from .comparison.compare import compare as compare
 from .comparison.methods import default_methods as default_methods
 from .critics.fit import fit_critic as fit_critic
-from .critics.fitted import FittedCritic as FittedCritic
+from .critics.fitted_critic import FittedCritic as FittedCritic
 from .critics.measure_bounds import measure_bounds as measure_bounds
 from .critics.temperature import (
     FittedTemperature as FittedTemperature,
@@ -16,8 +16,6 @@ from .engines.batched import Batched as Batched
 from .engines.dropout import keep_dropout as keep_dropout
 from .engines.incremental.incremental_engine import Incremental as Incremental
 from .engines.tokens.tokens_engine import Tokens as Tokens
-from .evaluation.captum_metrics import Infidelity as Infidelity, Sensitivity as Sensitivity
-from .evaluation.deletion_curves import Deletion as Deletion, Insertion as Insertion
 from .evaluation.fill_disagreement import (
     FillDisagreement as FillDisagreement,
     fill_disagreement as fill_disagreement,
@@ -31,8 +29,14 @@ from .evaluation.localisation_metrics import (
     RelevanceMass as RelevanceMass,
     RelevanceRank as RelevanceRank,
 )
+from .evaluation.metric_adapters import infomask_explain_func as infomask_explain_func
+from .evaluation.network_metrics import (
+    Deletion as Deletion,
+    Infidelity as Infidelity,
+    Insertion as Insertion,
+    Sensitivity as Sensitivity,
+)
 from .evaluation.object_localisation import max_box_acc as max_box_acc
-from .evaluation.quantus_functions import infomask_explain_func as infomask_explain_func
 from .evaluation.randomisation import (
     RandomisationCheck as RandomisationCheck,
     randomisation_check as randomisation_check,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
-from captum_infomask._progress import progress_bar
+from captum_infomask._messages import progress_bar
 
 _FORM = "(inputs, labels), two tensors with one entry per example"
 

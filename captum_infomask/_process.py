@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from captum_infomask._warn import warn
+from captum_infomask._messages import warn
 
 PATIENCE = 10.0  # seconds
 _NUMBERS = "the generators of Python and NumPy"

@@ -45,7 +45,7 @@ def _seed():
 @pytest.fixture
 def terminal(monkeypatch):
     """Let stderr, as it is captured, pass for a terminal, where progress bars are drawn."""
-    monkeypatch.setattr("captum_infomask._progress._moves", lambda: True)
+    monkeypatch.setattr("captum_infomask._messages._moves", lambda: True)
 
 
 class SmallNet(nn.Module):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from captum_infomask import compare, default_methods
 from captum_infomask.comparison.costs import Count, CountedModule
-from captum_infomask.evaluation.deletion_curves import Deletion
+from captum_infomask.evaluation.network_metrics import Deletion
 
 WINDOWS = {"sliding_window_shapes": (3, 4, 4), "strides": (3, 2, 2)}
 

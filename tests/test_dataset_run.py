@@ -48,8 +48,8 @@ from captum_infomask import (
     sliding_windows,
 )
 from captum_infomask._run_length import decode
+from captum_infomask.dataset_run.page_pictures import KEPT
 from captum_infomask.dataset_run.result_rows import infomap_of
-from captum_infomask.dataset_run.shown_pictures import KEPT
 from captum_infomask.models.loading import load_classifier
 from captum_infomask.models.preprocessing import Preprocess, read_image
 from captum_infomask.results.info_map import PER_REGION

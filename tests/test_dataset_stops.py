@@ -56,8 +56,8 @@ from captum_infomask import (
 from captum_infomask.cli import main
 from captum_infomask.dataset_run import batches
 from captum_infomask.dataset_run.manifest import read_manifest
+from captum_infomask.dataset_run.page_pictures import KEPT
 from captum_infomask.dataset_run.progress import Progress
-from captum_infomask.dataset_run.shown_pictures import KEPT
 
 pytestmark = pytest.mark.slow
 

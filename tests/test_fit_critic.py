@@ -17,8 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset, Weighte
 from captum_infomask import ArgumentError, InfoMask, grid, threshold_mask
 from captum_infomask.critics.fit import fit_critic
 from captum_infomask.critics.fit_loaders import fit_and_held_out
-from captum_infomask.critics.fit_report import FitReport
-from captum_infomask.critics.fitted import FittedCritic
+from captum_infomask.critics.fitted_critic import FitReport, FittedCritic
 from captum_infomask.datasets import TwoDigits, sklearn_digits, two_digits
 from captum_infomask.evaluation.ground_truth import ink_iou
 from captum_infomask.imputers import Constant

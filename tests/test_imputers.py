@@ -19,7 +19,7 @@ from captum_infomask.imputers import (
     RandomImputer,
     UniformNoise,
 )
-from captum_infomask.views.drop_keep import Drop, Keep
+from captum_infomask.views.region_views import Drop, Keep
 from captum_infomask.views.view_plan import Blank, Scene
 
 # Of few digits, so that half precision does not reorder its neighbours.

@@ -5,11 +5,10 @@ import torch
 from metric_samples import sample
 from refused import refused
 
-from captum_infomask.evaluation.captum_metrics import Infidelity
 from captum_infomask.evaluation.choose_metrics import METRICS, choose_metrics
-from captum_infomask.evaluation.deletion_curves import Deletion, Insertion
 from captum_infomask.evaluation.localisation_metrics import PointingGame
 from captum_infomask.evaluation.metric_protocol import Metric
+from captum_infomask.evaluation.network_metrics import Deletion, Infidelity, Insertion
 
 PLACES = (
     "pointing_game",

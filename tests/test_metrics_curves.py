@@ -9,9 +9,9 @@ from metric_samples import Linear, sample
 from refused import refused
 from state import unchanged
 
-from captum_infomask.evaluation import deletion_curves
-from captum_infomask.evaluation.deletion_curves import Deletion, Insertion
+from captum_infomask.evaluation import network_metrics
 from captum_infomask.evaluation.metric_protocol import Metric
+from captum_infomask.evaluation.network_metrics import Deletion, Insertion
 
 SHAPE = (4, 6)
 
@@ -118,7 +118,7 @@ def test_a_picture_turned_with_its_map_keeps_its_walk(kind):
 
 
 def test_few_pictures_at_a_time_and_nothing_is_changed(net, monkeypatch):
-    monkeypatch.setattr(deletion_curves, "default_views", lambda elements, device: 5)
+    monkeypatch.setattr(network_metrics, "default_views", lambda elements, device: 5)
     w = weights()
     network = Linear(w)
     Deletion(32)(sample(w, network))

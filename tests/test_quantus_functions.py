@@ -6,7 +6,7 @@ from refused import refused
 from state import unchanged
 
 from captum_infomask import InfoMask
-from captum_infomask.evaluation.quantus_functions import infomask_explain_func
+from captum_infomask.evaluation.metric_adapters import infomask_explain_func
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from run_folders import CATEGORIES, bad, good, many_classes, template, write_run
 
 from captum_infomask._run_length import encode
 from captum_infomask.dataset_run.loaded import DatasetRun
-from captum_infomask.dataset_run.shown_pictures import EXAMPLES
+from captum_infomask.dataset_run.page_pictures import EXAMPLES
 from captum_infomask.dataset_run.summary.manifest_words import bound_of, summary_words, threshold_of
 from captum_infomask.dataset_run.summary.run_statistics import (
     distributions,
@@ -29,8 +29,16 @@ from captum_infomask.dataset_run.summary.summary_content import (
     run_content,
 )
 from captum_infomask.report.page import run_html
-from captum_infomask.report.run_content import LEVELS, Axis, RunContent
-from captum_infomask.report.run_strips import BINS, FEW_VALUES, class_groups, figure, strip
+from captum_infomask.report.run_content import (
+    BINS,
+    FEW_VALUES,
+    LEVELS,
+    Axis,
+    RunContent,
+    class_groups,
+    figure,
+    strip,
+)
 
 
 class Tags(HTMLParser):

@@ -24,7 +24,7 @@ from captum_infomask.engines.tokens.tokens_engine import Tokens
 from captum_infomask.engines.tokens.transformers import TorchvisionTransformer
 from captum_infomask.imputers import Constant, RemoveTokens
 from captum_infomask.views.chain import Chain
-from captum_infomask.views.drop_keep import Drop, Keep
+from captum_infomask.views.region_views import Drop, Keep
 from captum_infomask.views.view_plan import Scene, ViewPlan, all_imputed
 
 EXACT = {"rtol": 0, "atol": 1e-10}

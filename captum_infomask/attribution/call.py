@@ -17,9 +17,9 @@ from captum_infomask._checks import (
     random_seed,
 )
 from captum_infomask._errors import ArgumentError
+from captum_infomask._messages import warn
 from captum_infomask._random import LibraryDraws, OwnGenerators
 from captum_infomask._types import AdditionalForwardArgs, Baselines, TensorOrTensors, Tensors
-from captum_infomask._warn import warn
 from captum_infomask.attribution.options import Options
 from captum_infomask.engines.choose_engine import choose_engine
 from captum_infomask.engines.engine_protocol import Call
@@ -33,9 +33,8 @@ from captum_infomask.regions.map_cells import over_picture
 from captum_infomask.regions.region_protocol import OVERLAPS, Regions
 from captum_infomask.regions.sharpening import check_sharpen, label_maps
 from captum_infomask.views.choose_view import choose_view, draws_of
-from captum_infomask.views.crop import Crop
 from captum_infomask.views.evidence import Evidence
-from captum_infomask.views.features import Features
+from captum_infomask.views.region_views import Crop, Features
 from captum_infomask.views.view_plan import Scene
 
 

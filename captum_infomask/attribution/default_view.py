@@ -6,8 +6,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
+from captum_infomask._messages import said_once, warn
 from captum_infomask._types import Tensors
-from captum_infomask._warn import said_once, warn
 from captum_infomask.attribution.options import Options
 from captum_infomask.engines.evidence_passes import EvidencePasses
 from captum_infomask.engines.passes import Passes

@@ -21,7 +21,7 @@ from torchvision.transforms import InterpolationMode
 
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import check_folder, output_file
-from captum_infomask._words import printable
+from captum_infomask._messages import printable
 from captum_infomask.attribution.infomask import InfoMask
 from captum_infomask.cli.option_values import names_in, reading_of, windows_of
 from captum_infomask.cli.terminal import (

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 
 from captum_infomask._errors import ArgumentError, RunStopped, explained
-from captum_infomask._warn import said_once
+from captum_infomask._messages import said_once
 from captum_infomask.cli.parser import make_parser
 from captum_infomask.cli.terminal import PROGRAM, complain
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import output_file
-from captum_infomask._words import printable, utf8
+from captum_infomask._messages import printable, utf8
 from captum_infomask.cli.commands import classifier_of, open_page
 from captum_infomask.cli.option_values import reading_of, view_of, windows_of
 from captum_infomask.cli.terminal import PROGRAM, check_outputs, complain, say

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from captum_infomask._errors import ArgumentError
-from captum_infomask._words import printable
+from captum_infomask._messages import printable
 
 PROGRAM = "captum-infomask"
 

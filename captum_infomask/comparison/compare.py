@@ -13,14 +13,15 @@ from torch import Tensor, nn
 from captum_infomask._checks import boolean, one_of, random_seed, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask._keywords import told
-from captum_infomask._progress import progress_bar
+from captum_infomask._messages import progress_bar, said_once
 from captum_infomask._types import Shape, Target
-from captum_infomask._warn import said_once
 from captum_infomask.attribution.infomask import InfoMask
-from captum_infomask.comparison.arguments import (
+from captum_infomask.comparison.compare_arguments import (
+    Fill,
     checked_categories,
     checked_images,
     checked_target,
+    fill_picture,
     targets_among,
 )
 from captum_infomask.comparison.measured_arrays import (
@@ -41,7 +42,6 @@ from captum_infomask.comparison.methods import (
 )
 from captum_infomask.comparison.provenance import call_words, setting_words, versions
 from captum_infomask.comparison.runner import Task, network_answers, run_methods
-from captum_infomask.comparison.same_fill import Fill, fill_picture
 from captum_infomask.engines.dropout import warn_of_mode
 from captum_infomask.engines.isolation import Isolation, alias
 from captum_infomask.engines.untouched import modes_kept

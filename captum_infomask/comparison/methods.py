@@ -16,9 +16,8 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask._keywords import told
 from captum_infomask._types import Shape
 from captum_infomask.attribution.infomask import InfoMask
-from captum_infomask.comparison.arguments import checked_images
+from captum_infomask.comparison.compare_arguments import Fill, checked_fill, checked_images
 from captum_infomask.comparison.gradcam_layers import OnTokensError, feature_map
-from captum_infomask.comparison.same_fill import Fill, checked_fill
 from captum_infomask.engines.reached import named_layer
 from captum_infomask.evaluation.method_calls import (
     OCCLUSION_CHUNK,

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from captum_infomask.comparison.compare_arguments import fill_words
 from captum_infomask.comparison.methods import Setting
-from captum_infomask.comparison.same_fill import fill_words
 
 
 def versions() -> dict[str, str]:

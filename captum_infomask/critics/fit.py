@@ -14,9 +14,15 @@ from captum_infomask._files import check_output
 from captum_infomask._random import OwnGenerators
 from captum_infomask._types import Baselines
 from captum_infomask.critics.fit_loaders import Pictures, fit_and_held_out
-from captum_infomask.critics.fit_report import FitReport, FitRow, first_pictures, hold_out
 from captum_infomask.critics.fit_training import FitSettings, Training
-from captum_infomask.critics.fitted import FittedCritic, copy_of
+from captum_infomask.critics.fitted_critic import (
+    FitReport,
+    FitRow,
+    FittedCritic,
+    copy_of,
+    first_pictures,
+    hold_out,
+)
 from captum_infomask.critics.random_views import (
     VIEWS,
     RandomViews,

@@ -15,10 +15,15 @@ from torch import Tensor
 
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import damaged, part, read, write
-from captum_infomask._progress import progress_bar
+from captum_infomask._messages import progress_bar
 from captum_infomask.critics.fit_loaders import Pictures, Place, seed_of
-from captum_infomask.critics.fit_report import HeldOut, divergence, log_posterior
-from captum_infomask.critics.fitted import FittedCritic, weights
+from captum_infomask.critics.fitted_critic import (
+    FittedCritic,
+    HeldOut,
+    divergence,
+    log_posterior,
+    weights,
+)
 from captum_infomask.critics.random_views import RandomViews
 from captum_infomask.models.checkpoints import fit_state_dict
 

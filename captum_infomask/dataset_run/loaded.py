@@ -17,6 +17,7 @@ from captum_infomask.dataset_run.data.data_pictures import Pictures, find_pictur
 from captum_infomask.dataset_run.data.reading import Skipped
 from captum_infomask.dataset_run.listing import Listing
 from captum_infomask.dataset_run.manifest import preprocess_of, read_manifest, template_hash
+from captum_infomask.dataset_run.page_pictures import Photo, kept_pictures, seen
 from captum_infomask.dataset_run.result_rows import FURTHER, infomap_of, schema
 from captum_infomask.dataset_run.shards import (
     TEMPLATE,
@@ -26,7 +27,6 @@ from captum_infomask.dataset_run.shards import (
     read_shard,
     shards_done,
 )
-from captum_infomask.dataset_run.shown_pictures import Photo, kept_pictures, seen
 from captum_infomask.results import InfoMap
 
 _COMPARED = 10_000  # keys, letter by letter: more take long

@@ -15,7 +15,7 @@ from torch import Tensor
 from captum_infomask._checks import describe, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import check_folder
-from captum_infomask._warn import unsaid, warn
+from captum_infomask._messages import unsaid, warn
 from captum_infomask.dataset_run.data.data_pictures import Pictures
 from captum_infomask.dataset_run.data.labels import Label, groups_of, label_classes
 from captum_infomask.dataset_run.data.reading import in_one_line

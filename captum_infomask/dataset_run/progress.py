@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from captum_infomask._checks import short_repr
 from captum_infomask._errors import ArgumentError, RunStopped
-from captum_infomask._progress import progress_bar
+from captum_infomask._messages import progress_bar
 from captum_infomask.dataset_run.data.reading import in_one_line
 from captum_infomask.dataset_run.job import Job, ShardDone
 from captum_infomask.dataset_run.shards import (

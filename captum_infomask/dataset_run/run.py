@@ -13,7 +13,7 @@ from torch import nn
 
 from captum_infomask._checks import boolean, check_initialised, one_of, positive_int, short_repr
 from captum_infomask._errors import ArgumentError
-from captum_infomask._warn import said_once
+from captum_infomask._messages import said_once
 from captum_infomask.dataset_run.data.data_pictures import Pictures, find_pictures
 from captum_infomask.dataset_run.data.parquet_files import ParquetPictures
 from captum_infomask.dataset_run.data.reading import in_one_line
@@ -22,10 +22,10 @@ from captum_infomask.dataset_run.loaded import DatasetRun
 from captum_infomask.dataset_run.local import only_run, run_locally
 from captum_infomask.dataset_run.manifest import now
 from captum_infomask.dataset_run.on_ray import run_on_ray
+from captum_infomask.dataset_run.page_pictures import keep_pictures
 from captum_infomask.dataset_run.planning import begin, checked_folder, end, plan_run
 from captum_infomask.dataset_run.progress import Progress, survey
 from captum_infomask.dataset_run.run_settings import RunSettings, score_options
-from captum_infomask.dataset_run.shown_pictures import keep_pictures
 from captum_infomask.engines.choose_engine import EngineName
 from captum_infomask.engines.engine_protocol import Engine
 from captum_infomask.masks import Rule, check_rule

@@ -8,7 +8,7 @@ from torch import nn
 
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
-from captum_infomask._warn import warn
+from captum_infomask._messages import warn
 
 _DROPOUT = (
     nn.Dropout,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_infomask._warn import warn
+from captum_infomask._messages import warn
 from captum_infomask.engines.engine_protocol import Call
 from captum_infomask.engines.evidence_engine import CellShares, Chunk, MapPart, RunningEvidence
 from captum_infomask.engines.passes import Looks, check_finite, running

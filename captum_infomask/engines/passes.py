@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from captum_infomask._errors import ArgumentError
-from captum_infomask._progress import progress_bar
-from captum_infomask._warn import warn
+from captum_infomask._messages import progress_bar, warn
 from captum_infomask.engines.dropout import warn_of_mode
 from captum_infomask.engines.engine_protocol import Call, Running
 from captum_infomask.engines.outputs import changed_classes

@@ -14,11 +14,17 @@ from torch.fx.proxy import GraphAppendingTracer
 from torch.nn.modules import module as _modules
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from captum_infomask._warn import warn
-from captum_infomask.engines.beyond import Sealed, is_plain, shared_state, unchanged
+from captum_infomask._messages import warn
 from captum_infomask.engines.isolation import Isolation, compiled_network, same_weight
-from captum_infomask.engines.traced_network import Node, StandsAside, TracedNetwork, with_nodes
-from captum_infomask.engines.traced_writes import AUGMENTED, without_writes
+from captum_infomask.engines.reached import Sealed, is_plain, shared_state, unchanged
+from captum_infomask.engines.traced_network import (
+    AUGMENTED,
+    Node,
+    StandsAside,
+    TracedNetwork,
+    with_nodes,
+    without_writes,
+)
 
 
 def traced(

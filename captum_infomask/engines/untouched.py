@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _pop_mode
 
+from captum_infomask._messages import warn
 from captum_infomask._process import after_fork, set_profile
 from captum_infomask._random import OwnGenerators
-from captum_infomask._warn import warn
 from captum_infomask.engines.reached import modules_reached
 
 

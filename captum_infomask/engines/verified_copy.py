@@ -16,8 +16,7 @@ from captum_infomask._types import Tensors
 from captum_infomask.engines.engine_protocol import Call
 from captum_infomask.engines.memory import LARGEST_BLOCK, MOST_ALIVE, MOST_VIEWS_ON_CPU, Measured
 from captum_infomask.engines.traced import folded
-from captum_infomask.engines.traced_network import Node, StandsAside, TracedNetwork
-from captum_infomask.engines.traced_writes import check_writes
+from captum_infomask.engines.traced_network import Node, StandsAside, TracedNetwork, check_writes
 
 # How far outputs may lie from the network's own, besides roundings, as a share of the largest if
 # that is below 1. Log p hangs on differences of two outputs: in float32 it is off by 1e-4 nats.

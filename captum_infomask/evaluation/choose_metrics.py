@@ -6,8 +6,6 @@ from typing import Any, TypeAlias
 
 from captum_infomask._checks import describe, one_of
 from captum_infomask._errors import ArgumentError
-from captum_infomask.evaluation.captum_metrics import Infidelity, Sensitivity
-from captum_infomask.evaluation.deletion_curves import Deletion, Insertion
 from captum_infomask.evaluation.localisation_metrics import (
     AveragePrecision,
     BestBoxIoU,
@@ -19,6 +17,7 @@ from captum_infomask.evaluation.localisation_metrics import (
 )
 from captum_infomask.evaluation.metric_adapters import FunctionMetric, adapted
 from captum_infomask.evaluation.metric_protocol import Metric
+from captum_infomask.evaluation.network_metrics import Deletion, Infidelity, Insertion, Sensitivity
 
 Metrics: TypeAlias = str | Metric | Iterable[str | Metric | Any] | Mapping[str, Any] | None
 
@@ -59,7 +58,7 @@ def choose_metrics(metrics: Metrics, has_truth: bool) -> dict[str, Metric]:
 
     Example:
         >>> from captum_infomask.evaluation.choose_metrics import choose_metrics
-        >>> from captum_infomask.evaluation.deletion_curves import Deletion
+        >>> from captum_infomask.evaluation.network_metrics import Deletion
         >>> list(choose_metrics(None, has_truth=False))
         ['deletion', 'insertion']
         >>> largest = {"fine": Deletion(128), "largest": lambda sample: sample.plane.max()}

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from captum_infomask._checks import check_inputs, describe, one_of
 from captum_infomask._errors import ArgumentError
+from captum_infomask._messages import said_once
 from captum_infomask._types import Target
-from captum_infomask._warn import said_once
 from captum_infomask.attribution.infomask import InfoMask
 from captum_infomask.imputers import Blur, Constant, Imputer, Inpaint, LocalMean
 from captum_infomask.regions.windows import grid

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from captum_infomask._checks import positive_int
 from captum_infomask._errors import ArgumentError
-from captum_infomask._progress import progress_bar
+from captum_infomask._messages import progress_bar
 from captum_infomask._types import Shape
 from captum_infomask.attribution.infomask import InfoMask
 from captum_infomask.regions.windows import image_window, sliding_windows

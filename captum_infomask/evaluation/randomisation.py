@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from captum_infomask._checks import check_initialised, check_inputs, describe, plain, random_seed
 from captum_infomask._errors import ArgumentError
-from captum_infomask._progress import progress_bar
+from captum_infomask._messages import progress_bar
 from captum_infomask.engines.isolation import Isolation, check_no_script, own_weight
 from captum_infomask.engines.reached import named_layer
 from captum_infomask.evaluation.method_calls import (

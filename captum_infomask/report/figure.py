@@ -15,7 +15,7 @@ from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from captum_infomask._words import printable
+from captum_infomask._messages import printable
 from captum_infomask.report.colour_planes import ARBITRARY, SMOOTHED, shown_plane, smoothed_note
 from captum_infomask.report.colours import RGB, pale_grey, tint
 from captum_infomask.report.page_content import BoolArray, FloatArray, MethodRow, PhotoArray

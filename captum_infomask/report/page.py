@@ -33,8 +33,14 @@ from captum_infomask.report.page_content import (
     PictureContent,
 )
 from captum_infomask.report.payload import page_payload, script_json
-from captum_infomask.report.run_content import RunContent
-from captum_infomask.report.run_strips import FEW_CLASSES, FEW_VALUES, class_groups, figure, strip
+from captum_infomask.report.run_content import (
+    FEW_CLASSES,
+    FEW_VALUES,
+    RunContent,
+    class_groups,
+    figure,
+    strip,
+)
 
 
 @functools.cache

@@ -1,11 +1,13 @@
-# What the page of a run over a data set shows, in plain arrays and words.
+# What the page of a run shows, in plain arrays and words, and its figure of distributions.
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.ticker import MaxNLocator
 
 from captum_infomask.report.page_content import PictureContent
 
@@ -151,3 +153,153 @@ class RunContent:
     def missing(self) -> int:
         """Pictures that nobody has come to yet."""
         return self.pictures - self.done - self.failed
+
+
+WIDTH, HEIGHT = 1000, 44  # of a row, in the drawing's own units: it is stretched to its place
+BINS = 80
+FEW_VALUES = 60  # up to here every picture is a dot
+FEW_CLASSES = 30  # up to here every class is drawn
+_MOST, _ENDS = 20, 5  # of more classes, those with most pictures, and with the extreme medians
+_ENOUGH = 5  # a median over fewer pictures is no extreme that says much
+_BASE, _PEAK, _BOX = 32, 4, 38  # heights, from the top
+_LEAST = 1.5  # height of a step that is not empty
+_TURN = 0.618  # of the height between dots: any few in a row lie apart
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One row: paths of the silhouette, the dots, the reach from 5 to 95%, the quartiles."""
+
+    shown: Distribution
+    silhouette: str = ""
+    dots: str = ""
+    reach: str = ""
+    quartiles: str = ""
+    median: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Ticks as pairs of a place in percent and a label, and the lines that rows have in common."""
+
+    ticks: tuple[tuple[float, str], ...]
+    grid: str
+    zero: str
+    bound: str
+    bound_place: float | None
+
+
+def figure(axis: Axis) -> Figure:
+    """Lay out the axis.
+
+    Example:
+        >>> from captum_infomask.report.run_content import Axis
+        >>> from captum_infomask.report.run_content import figure
+        >>> figure(Axis(-1.0, 1.0)).ticks[0]
+        (0.0, '−1.0')
+    """
+    steps = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(axis.low, axis.high)
+    inside = [float(step) for step in steps if axis.low <= step <= axis.high]
+    digits = max((_digits(step) for step in inside), default=0)
+    ticks = tuple((_place(axis, step) / WIDTH * 100, _label(step, digits)) for step in inside)
+    bound = None if axis.bound is None else _place(axis, axis.bound)
+    return Figure(
+        ticks=ticks,
+        grid="".join(f"M{_place(axis, step):.1f} 0V{HEIGHT}" for step in inside if step),
+        zero=f"M{_place(axis, 0):.1f} 0V{HEIGHT}" if axis.low <= 0 <= axis.high else "",
+        bound="" if bound is None else f"M{bound:.1f} 0V{HEIGHT}",
+        bound_place=None if bound is None else bound / WIDTH * 100,
+    )
+
+
+def strip(shown: Distribution, axis: Axis) -> Strip:
+    """Draw one distribution: dots where pictures are few, else the silhouette of a histogram.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_infomask.report.run_content import Axis, Distribution
+        >>> from captum_infomask.report.run_content import strip
+        >>> one = Distribution("espresso", 1, np.full(5, 3.0), np.array([0, 1]), np.full(1, 3.0))
+        >>> strip(one, Axis(0.0, 4.0)).dots
+        'M750.0 18.0h0'
+    """
+    if not shown.count:
+        return Strip(shown)
+    low, first, median, third, high = (_place(axis, value) for value in shown.quantiles)
+    if len(shown.values):
+        drawn = {"dots": _dots([_place(axis, value) for value in shown.values])}
+    else:
+        drawn = {"silhouette": _silhouette(shown.histogram)}
+    if shown.count >= _ENOUGH:
+        drawn |= {
+            "reach": f"M{low:.1f} {_BOX}H{high:.1f}",
+            "quartiles": f"M{first:.1f} {_BOX}H{third:.1f}",
+        }
+    return Strip(shown, median=f"M{median:.1f} {_BOX - 5}V{HEIGHT - 1}", **drawn)
+
+
+def class_groups(
+    classes: Sequence[Distribution],
+) -> tuple[tuple[str, tuple[Distribution, ...]], ...]:
+    """Choose the classes to draw, and say why.
+
+    Args:
+        classes: All, the one with the highest median first.
+
+    Returns:
+        Groups of a head and its classes.
+
+    Example:
+        >>> from captum_infomask.report.run_content import class_groups
+        >>> class_groups([])
+        (('Each class', ()),)
+    """
+    if len(classes) <= FEW_CLASSES:
+        return (("Each class", tuple(classes)),)
+    # Stable: classes of as many pictures stay in the order of their medians.
+    most = sorted(range(len(classes)), key=lambda k: -classes[k].count)[:_MOST]
+    ranked = [one for one in classes if one.count >= _ENOUGH]
+    few = f", of classes with at least {_ENOUGH} pictures" if len(ranked) < len(classes) else ""
+    if len(ranked) < 2 * _ENDS:
+        ranked, few = list(classes), ""
+    return (
+        (f"The {_ENDS} highest medians{few}", tuple(ranked[:_ENDS])),
+        (f"The {_MOST} classes with most pictures", tuple(classes[k] for k in sorted(most))),
+        (f"The {_ENDS} lowest medians{few}", tuple(ranked[-_ENDS:])),
+    )
+
+
+def _place(axis: Axis, value: float) -> float:
+    """Where a value lies across a row; what is beyond an end is drawn at that end."""
+    share = (float(value) - axis.low) / (axis.high - axis.low)
+    return WIDTH * min(1.0, max(0.0, share))
+
+
+def _dots(places: Sequence[float]) -> str:
+    """A dot per value, where it lies across; heights only keep neighbours apart."""
+    middle, half = (_BASE + _PEAK) / 2, (_BASE - _PEAK) / 2 - 4
+    turns = (2 * ((0.5 + k * _TURN) % 1) - 1 for k in range(len(places)))
+    return "".join(
+        f"M{place:.1f} {middle + half * turn:.1f}h0"
+        for place, turn in zip(places, turns, strict=True)
+    )
+
+
+def _silhouette(histogram: Counts) -> str:
+    """A histogram as a path, to its own full height, with wider steps where pictures are few."""
+    total = int(histogram.sum())
+    steps = BINS if total >= 1000 else BINS // 2
+    joined = histogram.reshape(steps, -1).sum(1)
+    share = joined / max(1, joined.max())
+    tops = _BASE - np.maximum((_BASE - _PEAK) * share, _LEAST * (joined > 0))
+    wide = WIDTH / steps
+    return f"M0 {_BASE}" + "".join(f"V{top:.1f}h{wide:g}" for top in tops) + f"V{_BASE}Z"
+
+
+def _digits(step: float) -> int:
+    """Decimal places that write a tick in full."""
+    return next((d for d in range(7) if abs(round(step, d) - step) < 1e-9), 7)
+
+
+def _label(step: float, digits: int) -> str:
+    return f"{step:.{digits}f}".replace("-", "−")

@@ -4,7 +4,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from captum_infomask._words import printable
+from captum_infomask._messages import printable
 
 MINUS = "−"
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from captum_infomask._files import check_output, output_file
-from captum_infomask._words import utf8
+from captum_infomask._messages import utf8
 from captum_infomask.report.page_content import PageContent
 from captum_infomask.results.method_outcome import MethodOutcome, Numbers
 

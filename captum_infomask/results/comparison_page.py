@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from captum_infomask._words import printable
+from captum_infomask._messages import printable
 from captum_infomask.masks import AtLeast, MaxFraction, Rule
 from captum_infomask.report.figure import Caption
 from captum_infomask.report.page_content import (

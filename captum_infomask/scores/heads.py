@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from captum_infomask._errors import ArgumentError
-from captum_infomask._warn import warn
+from captum_infomask._messages import warn
 
 Head = Literal["logits", "log_probs", "probs", "sigmoid", "raw"]
 HEADS: tuple[str, ...] = get_args(Head)

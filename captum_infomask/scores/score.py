@@ -15,12 +15,7 @@ from torch.nn import functional as F
 
 from captum_infomask._checks import describe, finite_number, one_of
 from captum_infomask._errors import ArgumentError
-from captum_infomask.scores.groups import (
-    CheckedGroups,
-    check_members,
-    checked_groups,
-    merged,
-)
+from captum_infomask.scores.groups import CheckedGroups, check_members, checked_groups, merged
 from captum_infomask.scores.heads import (
     HEADS,
     check_output,

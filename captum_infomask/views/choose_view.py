@@ -8,10 +8,8 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Baselines
 from captum_infomask.imputers.imputer_protocol import Imputer, RandomImputer
 from captum_infomask.views.chain import Chain
-from captum_infomask.views.crop import Crop
-from captum_infomask.views.drop_keep import Drop, Keep
 from captum_infomask.views.evidence import Evidence
-from captum_infomask.views.features import Features
+from captum_infomask.views.region_views import Crop, Drop, Features, Keep
 from captum_infomask.views.view_plan import View
 
 ViewName = Literal["crop", "keep", "drop", "chain", "features", "evidence", "relay"]

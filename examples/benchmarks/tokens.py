@@ -19,7 +19,7 @@ from captum_infomask.engines.tokens.tokens_engine import Tokens
 from captum_infomask.imputers import Constant, RemoveTokens
 from captum_infomask.imputers.imputer_protocol import Imputer
 from captum_infomask.regions.region_protocol import Regions
-from captum_infomask.views.drop_keep import Drop, Keep
+from captum_infomask.views.region_views import Drop, Keep
 from captum_infomask.views.view_plan import Scene, View
 
 CHUNK = 4  # pictures in a plain forward pass

@@ -22,7 +22,7 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask.cli import main
 from captum_infomask.dataset_run.data.data_pictures import find_pictures
 from captum_infomask.dataset_run.manifest import read_manifest, write_manifest
-from captum_infomask.dataset_run.shown_pictures import KEPT
+from captum_infomask.dataset_run.page_pictures import KEPT
 from captum_infomask.dataset_run.summary.summary_content import run_content
 from captum_infomask.models.preprocessing import read_image
 
@@ -226,7 +226,7 @@ def test_a_run_that_is_stopped_has_a_page_and_its_pictures_once_it_has_ended(tmp
 
 
 def test_an_ended_run_reads_no_picture_again(ended, monkeypatch):
-    monkeypatch.setattr("captum_infomask.dataset_run.shown_pictures.seen", None)
+    monkeypatch.setattr("captum_infomask.dataset_run.page_pictures.seen", None)
     run = run_tiny(ended / "data", ended / "out")
     assert is_seen(run.picture("000.png"), ended / "data" / "000.png")
 

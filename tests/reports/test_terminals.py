@@ -16,7 +16,7 @@ from hypothesis import given, strategies as st
 from PIL import Image
 
 from captum_infomask import compare
-from captum_infomask._words import printable, utf8
+from captum_infomask._messages import printable, utf8
 from captum_infomask.cli import main
 from captum_infomask.cli.terminal import complain, say
 

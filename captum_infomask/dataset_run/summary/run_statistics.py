@@ -12,8 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from captum_infomask._run_length import BITS, FIRST, MORE, SIGN
-from captum_infomask.report.run_content import LEVELS, Axis, Counts, Distribution, Numbers
-from captum_infomask.report.run_strips import BINS, FEW_VALUES
+from captum_infomask.report.run_content import (
+    BINS,
+    FEW_VALUES,
+    LEVELS,
+    Axis,
+    Counts,
+    Distribution,
+    Numbers,
+)
 
 UNKNOWN = -1  # a class that is null
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from captum_infomask.dataset_run.manifest import preprocess_of
-from captum_infomask.dataset_run.shown_pictures import extremes
+from captum_infomask.dataset_run.page_pictures import extremes
 from captum_infomask.dataset_run.summary.manifest_words import (
     bound_of,
     has_labels,

@@ -15,7 +15,7 @@ from captum_infomask.engines.batched import Batched
 from captum_infomask.engines.engine_protocol import Call, Running
 from captum_infomask.engines.incremental.incremental_network import BoxNetwork
 from captum_infomask.engines.incremental.operations import Base
-from captum_infomask.engines.incremental.shown_boxes import Contents
+from captum_infomask.engines.incremental.view_boxes import Contents
 from captum_infomask.engines.incremental.views_in_chunks import Work
 from captum_infomask.engines.memory import PICTURE, keep_freed_blocks
 from captum_infomask.engines.pixels import draw

@@ -18,8 +18,7 @@ from captum_infomask.engines.incremental.operations import (
     tables_of,
 )
 from captum_infomask.engines.incremental.recognise import recognise
-from captum_infomask.engines.traced_network import Node, StandsAside, TracedNetwork
-from captum_infomask.engines.traced_writes import check_writes
+from captum_infomask.engines.traced_network import Node, StandsAside, TracedNetwork, check_writes
 
 
 class Graph:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from captum_infomask.engines.incremental.boxes import NEARLY_ALL, Spans
 from captum_infomask.engines.incremental.incremental_network import BoxNetwork
 from captum_infomask.engines.incremental.operations import Base
-from captum_infomask.engines.incremental.shown_boxes import Contents
+from captum_infomask.engines.incremental.view_boxes import Contents
 from captum_infomask.engines.traced_network import Node
 from captum_infomask.views.view_plan import Orders
 

@@ -1,19 +1,23 @@
-# What a fit changed on held-out pictures, for every kind and size of view.
+# FittedCritic, a copy of a network fitted to views, and what the fit changed on held-out pictures.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from os import PathLike
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from captum_infomask._checks import positive_int
+from captum_infomask._checks import check_initialised, describe, finite_number, positive_int
 from captum_infomask._errors import ArgumentError
+from captum_infomask._files import check_input, check_output, damaged, read, write
 from captum_infomask.critics.fit_loaders import Pictures, seed_of
 from captum_infomask.critics.random_views import RandomViews
 from captum_infomask.engines.batched import Batched
 from captum_infomask.engines.engine_protocol import Call
+from captum_infomask.engines.isolation import Isolation, check_no_script, own_weight
+from captum_infomask.models.checkpoints import fit_state_dict
 from captum_infomask.views.view_plan import ViewPlan
 
 _PICTURES, _CHUNK = 512, 64  # held-out pictures at most, and how many at a time
@@ -49,7 +53,7 @@ class FitReport:
         best_step: After how many of them the critic is as it was kept; 0: the network itself.
 
     Example:
-        >>> from captum_infomask.critics.fit_report import FitReport, FitRow
+        >>> from captum_infomask.critics.fitted_critic import FitReport, FitRow
         >>> print(FitReport((FitRow("windows", (7, 7), 3.2, 0.6, 512),), 1000, 900))
         view     size     KL before  KL after  views
         windows  7 × 7         3.20      0.60    512
@@ -184,3 +188,94 @@ def log_posterior(network: nn.Module, images: Tensor) -> Tensor:
         )
     wide = output if output.dtype == torch.float64 else output.float()
     return wide.log_softmax(1)
+
+
+_FORMAT = "captum_infomask.FittedCritic 1"
+
+
+class FittedCritic(nn.Module):
+    r"""A copy of a network, fitted to views by :func:`fit_critic`.
+
+    .. math::
+
+        \mathrm{softmax}(\text{critic}(v))_y \approx \mathbb{E}[p_\theta(y \mid x) \mid v]
+
+    for a view v of a picture x: an ``InfoMask`` of it, with its defaults for ``head`` and
+    ``temperature``, reads i(y; v) off views that the network itself was never trained on.
+
+    Attributes:
+        network: The fitted copy.
+        temperature: What the network's outputs are divided by.
+        report: What the fit changed on held-out pictures.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask import fit_critic
+        >>> _ = torch.manual_seed(0)
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
+        >>> critic = fit_critic(model, [torch.rand(8, 1, 8, 8) for _ in range(4)], steps=20)
+        >>> critic(torch.rand(5, 1, 8, 8)).shape
+        torch.Size([5, 3])
+    """
+
+    def __init__(self, network: nn.Module, temperature: float, report: FitReport) -> None:
+        super().__init__()
+        self.network = network
+        self.temperature = temperature
+        self.report = report
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits (N, M) of views (N, C, H, W)."""
+        return self.network(inputs) / self.temperature  # type: ignore[no-any-return]
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write weights and report to one safetensors file.
+
+        Raises:
+            ArgumentError: ``path`` cannot be written.
+        """
+        facts = {"temperature": self.temperature, "report": asdict(self.report)}
+        write("path", check_output("path", path), _FORMAT, weights(self.network), facts)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], model: nn.Module) -> FittedCritic:
+        """Read what ``save`` wrote into a copy of a network.
+
+        Args:
+            path: The file.
+            model: The network that the critic was fitted from, or one built like it; unchanged.
+
+        Raises:
+            ArgumentError: The file is missing, damaged or of another kind, or does not fit.
+        """
+        network = copy_of(model)
+        file = check_input("path", path)
+        tensors, facts = read("path", file, _FORMAT)
+        try:
+            report = stored_report(facts["report"])
+            temperature = finite_number("temperature", facts["temperature"], above=0)
+        except (ValueError, TypeError, KeyError) as error:
+            raise damaged("path", file, _FORMAT, f"{type(error).__name__}: {error}") from error
+        fit_state_dict(network, tensors, file)
+        return cls(network, temperature, report).eval()
+
+
+def copy_of(model: object) -> nn.Module:
+    """A copy of a network, out of autograd."""
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(
+            f"Expected `model` to be a torch.nn.Module, whose weights can be copied and fitted; "
+            f"got {describe(model)}. Wrap a function of a network in a Module that holds the "
+            f"network."
+        )
+    check_initialised("model", model)
+    check_no_script("model", model)
+    copied: nn.Module = Isolation(own_weight).copy(model)
+    return copied.requires_grad_(False)
+
+
+def weights(network: nn.Module) -> dict[str, Tensor]:
+    """A network's tensors by name."""
+    return {
+        name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)
+    }

@@ -1,4 +1,4 @@
-# The view that shows a region alone: cut out and resized.
+# The views that show regions or hide them: `crop`, `keep`, `drop` and `features`.
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -7,10 +7,18 @@ import torch
 from torch import Tensor
 
 from captum_infomask._errors import ArgumentError
+from captum_infomask.regions.map_cells import span_channels
 from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.regions.scales import Scales, scales_of
 from captum_infomask.scores.readings import Reading
-from captum_infomask.views.view_plan import Blank, Scene, ViewPlan, over_regions, region_pairs
+from captum_infomask.views.view_plan import (
+    Blank,
+    Scene,
+    ViewPlan,
+    all_imputed,
+    over_regions,
+    region_pairs,
+)
 
 _ELSE = "Pass view='drop' or view='keep'."
 
@@ -116,3 +124,119 @@ class Crop:
         ]
         chosen = scales.clamp_max(len(options) - 1)
         return torch.stack(options).gather(0, chosen[..., None].expand_as(own)[None])[0]
+
+
+@dataclass(frozen=True)
+class Keep:
+    """The region in place, all else imputed: i(y; x_R), counted from the all-imputed view.
+
+    Attributes:
+        reference: ``blank`` (minus the all-imputed view's value) or ``prior`` (as it is).
+        n_samples: Samples of a stochastic network; None for a single pass.
+    """
+
+    reference: str = "blank"
+    n_samples: int | None = None
+    over_orders = False
+    name = "keep"
+
+    def check(self, scene: Scene) -> None:
+        """Any scene will do."""
+
+    def plan(self, scene: Scene) -> ViewPlan:
+        """Each region with the rest hidden."""
+        images, regions = region_pairs(scene)
+        return ViewPlan(scene, "rest", images, regions)
+
+    def blank(self, scene: Scene) -> Blank | None:
+        """One all-imputed view for each image."""
+        if self.reference == "prior":
+            return None
+        return all_imputed(scene)
+
+    def information(
+        self, plan: ViewPlan, shown: Reading, total: Reading, blank: Reading | None
+    ) -> Reading:
+        """i(y; x_R in place) − i(y; all-imputed)."""
+        shown = over_regions(plan, shown)
+        return shown if blank is None else shown.minus(blank)
+
+
+@dataclass(frozen=True)
+class Drop:
+    """The image, the region imputed: i(y; x_R given the rest) = i(y; x) − i(y; x without R).
+
+    Attributes:
+        n_samples: Samples of a stochastic network; None for a single pass.
+    """
+
+    n_samples: int | None = None
+    over_orders = False
+    name = "drop"
+
+    def check(self, scene: Scene) -> None:
+        """Any scene will do."""
+
+    def plan(self, scene: Scene) -> ViewPlan:
+        """Each image with one region hidden."""
+        images, regions = region_pairs(scene)
+        return ViewPlan(scene, "region", images, regions)
+
+    def blank(self, scene: Scene) -> Blank | None:
+        """A difference needs no reference."""
+        return None
+
+    def information(
+        self, plan: ViewPlan, shown: Reading, total: Reading, blank: Reading | None
+    ) -> Reading:
+        """i(y; x) − i(y; x without R)."""
+        return total.map(lambda part: part[:, None]).minus(over_regions(plan, shown))
+
+
+@dataclass(frozen=True)
+class Features:
+    r"""The region's features in place of the whole picture's: i(y; f_R).
+
+    .. math::
+
+        f_R = \sum_c a_R(c)\, f(c), \qquad a_R(c) = |R \cap c| \,/\, |R|,
+
+    with f the last feature map, whose mean over all cells c is all that the end of the network sees
+    of a picture. A cell has seen more of the picture than lies under it, so f_R tells of R's
+    surroundings too.
+
+    Source: infoCAM (Qin, Kim & Gedeon, arXiv 2106.10472), with the log-partition kept.
+    """
+
+    name = "features"
+    n_samples = None
+    over_orders = False
+
+    def check(self, scene: Scene) -> None:
+        """Feature maps have places but not the picture's channels."""
+        if len(scene.inputs) != 1 or scene.inputs[0].dim() != 4:
+            shapes = ", ".join(str(tuple(x.shape)) for x in scene.inputs)
+            raise ArgumentError(
+                f"Expected `inputs` to be one tensor of images (N, C, H, W) for view='features'; "
+                f"got {shapes}."
+            )
+        if not span_channels(scene.regions, *region_pairs(scene)):
+            raise ArgumentError(
+                "Expected regions over all channels for view='features'; got some over a part of "
+                "them. Pass view='drop' or view='keep'."
+            )
+
+    def plan(self, scene: Scene) -> ViewPlan:
+        """Each region's features."""
+        images, regions = region_pairs(scene)
+        return ViewPlan(scene, "features", images, regions)
+
+    def blank(self, scene: Scene) -> Blank | None:
+        """Nothing is imputed."""
+        return None
+
+    def information(
+        self, plan: ViewPlan, shown: Reading, total: Reading, blank: Reading | None
+    ) -> Reading:
+        """i(y; f_R)."""
+        return over_regions(plan, shown)

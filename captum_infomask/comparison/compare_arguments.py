@@ -1,13 +1,15 @@
-# What compare() is given, checked: pictures, targets, names.
+# What compare() is given, checked: pictures, targets, names, and the same fill for all methods.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 from torch import Tensor
 
-from captum_infomask._checks import check_callable, check_inputs, describe
+from captum_infomask._checks import check_callable, check_inputs, describe, plain
 from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Target
+from captum_infomask.imputers.constant import Constant
 from captum_infomask.scores.targets import ONE_LOGIT, target_table
 
 
@@ -66,3 +68,31 @@ def targets_among(table: list[int] | None, answers: Tensor, names: tuple[str, ..
     if wrong:
         raise ArgumentError(f"Expected `target` from 0 to {classes - 1}; got {wrong[0]}.")
     return table
+
+
+Fill: TypeAlias = float | Tensor
+
+
+def checked_fill(inputs: Tensor, baselines: Any) -> Fill:
+    """Return a number, or one picture for all examples; 0 if None."""
+    if baselines is None:
+        return 0.0
+    number = plain(baselines)
+    picture: Tensor = Constant(number).prepare((inputs,)).pictures[0]
+    if len(picture) != 1:
+        raise ArgumentError(
+            f"Expected `baselines` to be a number or one picture {(1, *inputs.shape[1:])} for all "
+            f"inputs; got {describe(baselines)}."
+        )
+    return picture if isinstance(number, Tensor) else float(number)
+
+
+def fill_picture(inputs: Tensor, fill: Fill) -> Tensor:
+    """The fill as a picture, (1, C, H, W)."""
+    picture: Tensor = Constant(fill).prepare((inputs,)).pictures[0]
+    return picture.expand(1, *inputs.shape[1:])
+
+
+def fill_words(fill: Fill) -> str:
+    """Say what the fill is."""
+    return f"{fill:g}" if isinstance(fill, float) else "the picture given as `baselines`"

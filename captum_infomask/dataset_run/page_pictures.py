@@ -120,7 +120,7 @@ def extremes(totals: Numbers) -> tuple[Counts, Counts]:
 
     Example:
         >>> import numpy as np
-        >>> from captum_infomask.dataset_run.shown_pictures import extremes
+        >>> from captum_infomask.dataset_run.page_pictures import extremes
         >>> extremes(np.array([1.0, np.nan, 3.0, 1.0]))
         (array([2, 0]), array([3]))
     """
