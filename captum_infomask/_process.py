@@ -155,7 +155,7 @@ def numbers_of_libraries(seed: int, *, alone: bool = True) -> Iterator[None]:
     for all.
 
     Args:
-        seed: Of the numbers.
+        seed: The seed of the numbers.
         alone: Whether such blocks of several threads run one after another, as long as none of them
             takes longer than ``PATIENCE``.
     """

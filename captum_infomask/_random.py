@@ -53,7 +53,7 @@ class OwnGenerators(TorchDispatchMode):
     may be entered again, and goes on with the numbers that follow.
 
     Args:
-        seed: Of the numbers; None goes on from where the global generators stand.
+        seed: The seed of the numbers; None goes on from where the global generators stand.
 
     Attributes:
         drew: Whether anything was drawn, or seeded.
@@ -200,7 +200,7 @@ class LibraryDraws:
     otherwise is another thread.
 
     Args:
-        seed: Of the numbers.
+        seed: The seed of the numbers.
         generators: What the network draws PyTorch's numbers from. They go on as after one pass,
             however often it had to be run.
 

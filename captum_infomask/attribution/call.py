@@ -128,7 +128,7 @@ def prepare(
 
 
 def _checked_per_example(further: tuple[Any, ...], given: object, n: int) -> tuple[bool, ...]:
-    """Of each further argument whether it has one entry per example: by its length if None."""
+    """Whether each further argument has one entry per example: by its length if None."""
     fits = tuple(isinstance(arg, Tensor) and arg.dim() > 0 and len(arg) == n for arg in further)
     if given is None:
         return fits

@@ -279,7 +279,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
                 other views the draws of a random imputer, whose posteriors are averaged, 8 if
                 None; or the samples of a stochastic network (:func:`keep_dropout`), which give
                 lower and upper bounds too, a single pass if None.
-            seed: Of orders and draws, and of a network that draws by itself.
+            seed: The seed of orders and draws, and of a network that draws by itself.
             perturbations_per_eval: At most this many views per image in one forward pass; a size
                 that suits the device if None.
             show_progress: Show a progress bar on stderr, where it is a terminal or a notebook's.

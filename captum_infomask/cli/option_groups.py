@@ -96,13 +96,13 @@ def add_scores(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layer",
         metavar="NAMES",
-        help="of evidence and relay: the layers whose cells get bits, with commas between "
+        help="for evidence and relay: the layers whose cells get bits, with commas between "
         "(default: found by the view)",
     )
     parser.add_argument(
         "--input-sizes",
         metavar="PIXELS",
-        help="of evidence and relay: sides of the pictures that the network is shown, with commas "
+        help="for evidence and relay: sides of the pictures that the network is shown, with commas "
         "between, whose maps are averaged (default: their own)",
     )
     parser.add_argument(
@@ -120,8 +120,8 @@ def add_scores(parser: argparse.ArgumentParser) -> None:
         *("--fraction", "--keep"),
         type=float,
         metavar="FRACTION",
-        help="of the maximum that the mask keeps (default: 0.2, and 0.5 of maps that no window or "
-        "region cuts)",
+        help="share of the maximum that the mask keeps (default: 0.2, and 0.5 of maps that no "
+        "window or region cuts)",
     )
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
 
@@ -165,7 +165,7 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         help="local, or ray: a cluster, or all CPUs of this machine (default: %(default)s)",
     )
     parser.add_argument(
-        "--address", help="of a Ray cluster, or auto (default: Ray starts on this machine)"
+        "--address", help="a Ray cluster's address, or auto (default: Ray starts on this machine)"
     )
     parser.add_argument(
         "--workers",

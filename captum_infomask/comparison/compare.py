@@ -125,7 +125,7 @@ def compare(
         pictures: What to show: uint8 (N, H, W, 3), or Pillow's pictures, of the inputs' size; the
             inputs, brought to 0..255, if None.
         categories: The classes' M names; with ``groups`` the groups' names.
-        seed: Of all that is drawn, for every method on every picture anew.
+        seed: The seed of all that is drawn, for every method on every picture anew.
         show_progress: Show progress bars on stderr.
         reference: The method that differences are taken to; the first InfoMask if None.
         head: What the outputs hold, as for :class:`InfoMask`, and so the four that follow: all

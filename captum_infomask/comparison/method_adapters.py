@@ -50,7 +50,7 @@ class Question:
         target: Index of the class; None where an output is one number per picture, (N,).
         place: Which of the comparison's pictures this is.
         pictures: How many there are.
-        seed: Of what the method draws.
+        seed: The seed of what the method draws.
         show_progress: Whether it shows a bar of its own, if it has one.
         read: What methods that know of no groups are given of the network's outputs.
     """
@@ -168,7 +168,7 @@ class Entry:
             found = self.given.attribute(shown, x, y, question.show_progress)
         else:
             found = self.given(counted(question.users, count, question.read), x, y, **options)
-        # A control of ours uses no network. Of others' nobody knows, where nothing was counted.
+        # Our controls use no network. Other methods may use it in ways that are not counted.
         known = count.pictures or (0 if isinstance(self.given, Method) else None)
         return Answer(_as_map(found, x), known)
 

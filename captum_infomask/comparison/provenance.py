@@ -16,7 +16,7 @@ from captum_infomask.comparison.methods import Setting
 
 
 def versions() -> dict[str, str]:
-    """Of Python and the packages that a comparison's numbers come from."""
+    """The versions of Python and the packages that a comparison's numbers come from."""
     try:
         own = importlib.metadata.version("captum-infomask")
     except importlib.metadata.PackageNotFoundError:

@@ -39,7 +39,7 @@ class Task:
         rule: Where masks are cut.
         fill: What hidden pixels become, (1, C, H, W).
         pictures: How many there are.
-        seed: Of every method and metric on every picture.
+        seed: The seed of every method and metric on every picture.
         show_progress: Whether methods show bars of their own.
     """
 

@@ -94,7 +94,7 @@ def fit_critic(
         temperature: τ, by which the network's logits are divided; the critic does so by itself.
         steps: How many batches are taken.
         learning_rate: AdamW's largest; it rises to it and falls to 0 along cosines.
-        seed: Of the split and of all draws.
+        seed: The seed of the split and of all draws.
         checkpoint: A file for the state of the fit, written ten times and on an interrupt; if it
             is there already the fit goes on from it, and ends as if it had not been interrupted.
         autocast: Run the copy in bfloat16 where PyTorch's autocast does.

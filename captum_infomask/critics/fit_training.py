@@ -39,7 +39,7 @@ class FitSettings:
     Attributes:
         steps: How many batches are taken.
         learning_rate: The largest; it rises to it and falls to 0.
-        seed: Of all draws.
+        seed: The seed of all draws.
         views: What is drawn.
         autocast: Run the copy in bfloat16.
     """

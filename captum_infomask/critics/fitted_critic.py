@@ -106,7 +106,7 @@ class HeldOut:
         images: (n, C, H, W).
         log_posterior: log p(y | x), (n, M).
         views: What is drawn of them.
-        seed: Of the draws; the same views for every critic.
+        seed: The seed of the draws; the same views for every critic.
     """
 
     images: Tensor

@@ -53,7 +53,7 @@ def measure_bounds(
         trained_with: ``cross_entropy`` or ``pc_softmax``.
         temperature: τ > 0.
         unit: ``bits`` or ``nats``.
-        seed: Of the draws of a stochastic network.
+        seed: The seed of the draws of a stochastic network.
         show_progress: Show a progress bar on stderr.
 
     Returns:

@@ -17,7 +17,7 @@ VIEWS = ("windows", "patches", "rest", "crops")
 WHOLE, BLANK = "whole", "blank"
 _KINDS = (*VIEWS, WHOLE, BLANK)
 
-# Of the picture's shorter side: 7 and 10 pixels of 28, 28 to 112 pixels of 224.
+# Shares of the picture's shorter side: 7 and 10 pixels of 28, 28 to 112 pixels of 224.
 _SIZES = (1 / 8, 1 / 4, 3 / 8, 1 / 2, 3 / 4)
 
 

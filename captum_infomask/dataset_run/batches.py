@@ -31,7 +31,7 @@ class Wanted:
 
     Attributes:
         batch: The places of all of them.
-        places: Of those that are wanted.
+        places: The places of those that are wanted.
         apart: Whether each is decoded in a process of its own, as those are that failed before.
     """
 

@@ -32,7 +32,7 @@ class InFlight:
     its picture nothing.
 
     Args:
-        folder: Of the run.
+        folder: The run's folder.
         first: The place of the batch's first picture.
         pictures: The data set.
         preprocess: From a picture to its tensor.
@@ -94,7 +94,7 @@ def in_network(folder: Path, first: int) -> Iterator[int]:
     """How many processes have ended while this batch was in the network; noted meanwhile.
 
     Args:
-        folder: Of the run.
+        folder: The run's folder.
         first: The place of the batch's first picture.
     """
     note, deaths = folder / f".scoring-{first}", 0

@@ -96,9 +96,9 @@ class Job:
         probe: What it must answer.
         settings: What is asked of it.
         shape: (C, H, W) of what it takes.
-        dtype: Of the scores.
+        dtype: The scores' type.
         folder: Where shards are written.
-        again: Of shards that are there, by number, the places that are scored anew.
+        again: The places that are scored anew in shards that are there, by number.
     """
 
     run: str

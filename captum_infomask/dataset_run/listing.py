@@ -25,7 +25,7 @@ class Listing:
     """A run's pictures in its order, which stays: what is added comes after them.
 
     Attributes:
-        keys: Of all pictures.
+        keys: All pictures' keys.
         classes: Each picture's target; None where its label names no class. Empty for predictions.
         labels: What the data say of each, where that names no class; else None. Empty likewise.
         ends: How many pictures there were at first, and after each extension.
@@ -79,7 +79,7 @@ class Listing:
 
         Args:
             now: The list that a run over the same data would begin with.
-            folder: Of the run, for messages.
+            folder: The run's folder, for messages.
             extend: Whether pictures may be added.
 
         Raises:

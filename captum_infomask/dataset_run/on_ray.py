@@ -43,8 +43,8 @@ def run_on_ray(
     Args:
         job: What to do.
         shards: Which shards.
-        address: Of a cluster; None for that of RAY_ADDRESS, or else a Ray of this machine, which
-            ends with the run. A Ray that is initialised already is used, and goes on.
+        address: A cluster's address; None for that of RAY_ADDRESS, or else a Ray of this machine,
+            which ends with the run. A Ray that is initialised already is used, and goes on.
         workers: How many at once; None for one per CPU of the cluster, or per GPU where the
             network runs on one.
         done: Called after each shard, as they finish. What it raises ends the run.

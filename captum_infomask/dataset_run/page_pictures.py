@@ -35,7 +35,7 @@ def keep_pictures(folder: Path, pictures: Pictures, preprocess: object) -> None:
     can tell what was seen.
 
     Args:
-        folder: Of a run that has ended.
+        folder: The folder of a run that has ended.
         pictures: Its data set.
         preprocess: The network's.
 

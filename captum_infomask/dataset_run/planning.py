@@ -96,7 +96,7 @@ def plan_run(
     """Load the network once, score a picture of our own, and settle what was left open.
 
     Args:
-        folder: Of the results; nothing is written yet.
+        folder: The folder of the results; nothing is written yet.
         pictures: The data set.
         source: The network.
         asked: The settings; what is open is taken from the run that goes on, or from the device.

@@ -27,7 +27,7 @@ class Progress:
     """Counts pictures and errors, and stops a run that has too many of these.
 
     Args:
-        pictures: Of the run.
+        pictures: The run's pictures.
         done: How many of them were there before, and stay.
         errors: Bad ones among these.
         most: Stop when there are more than this; None for never.
@@ -91,7 +91,7 @@ class Survey:
     Attributes:
         done: Shards with which nothing is to be done.
         errors: How many bad pictures they hold.
-        again: Of other shards that are there, by number, the places that are scored anew.
+        again: The places that are scored anew in other shards that are there, by number.
     """
 
     done: set[int] = field(default_factory=set)

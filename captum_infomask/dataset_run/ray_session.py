@@ -46,7 +46,8 @@ def ray_session(address: str | None, cpus: int | None) -> Iterator[Any]:
     """Ray, connected. The user's own is used and goes on; another ends with the session.
 
     Args:
-        address: Of a cluster; None for that of RAY_ADDRESS, or else a Ray of this machine only.
+        address: A cluster's address; None for that of RAY_ADDRESS, or else a Ray of this
+            machine only.
         cpus: That a Ray of this machine may take; all if None.
     """
     ray = import_ray()

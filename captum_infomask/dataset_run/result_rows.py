@@ -1,4 +1,4 @@
-# A picture's row: what of an InfoMap goes to Parquet, and how it comes back.
+# A picture's row in Parquet: written from an InfoMap, and read back as one.
 from __future__ import annotations
 
 import zlib
@@ -31,7 +31,7 @@ class Row:
         error: Why there are no numbers; empty where there are.
         target: The class that is scored.
         predicted: The class of the largest output.
-        infomap: Of this picture alone; None in an error's row.
+        infomap: This picture's own; None in an error's row.
         mask: In COCO's compressed run lengths.
         boxes: (K, 4): x0, y0, x1, y1, half-open.
         seconds: This picture's share of its batch's time.
@@ -52,7 +52,7 @@ def schema(dtype: torch.dtype, further: Collection[str] = ()) -> pa.Schema:
     """The columns, for scores of this type.
 
     Args:
-        dtype: Of the scores.
+        dtype: The scores' type.
         further: Which of ``FURTHER`` there are.
     """
     number = _TYPES[dtype]

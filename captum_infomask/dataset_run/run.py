@@ -86,11 +86,11 @@ def run_dataset(
             as many as these, in sorted order, as torchvision's ``ImageFolder`` numbers them.
             Numbers as names that are not their own place in that order are refused, unless
             ``categories`` holds them.
-        weights: Of a named model, as the command line's ``--weights``.
+        weights: A named model's weights, as the command line's ``--weights``.
         categories: Names of the classes in the order of the network's outputs, if not the model's
             own; those of the sub-folders where their order does not say it.
         engine: ``local``, this machine, or ``ray``, a cluster (or the CPUs of this machine).
-        address: Of a Ray cluster; None starts Ray here.
+        address: A Ray cluster's address; None starts Ray here.
         workers: For ``local``, processes that decode pictures while this one computes; for
             ``ray``, processes that compute. As many as there are CPUs if None, or GPUs.
         head: As for :class:`InfoMask`, and so the five that follow.

@@ -69,7 +69,7 @@ class RunSettings:
         return {name: in_words(name, value) for name, value in {**named, **options}.items()}
 
 
-# Of score_regions' arguments, what a run gives by itself or cannot give to every picture.
+# The arguments of score_regions that a run gives by itself or cannot give to every picture.
 _TAKEN = (
     *("self", "inputs", "target", "additional_forward_args", "args_per_example"),
     *("engine", "show_progress"),

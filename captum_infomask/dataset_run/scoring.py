@@ -80,7 +80,7 @@ class Probe:
 
     @classmethod
     def made(cls, outputs: Sequence[Tensor], scored: InfoMap | None = None) -> Probe:
-        """Of the network's outputs, (1, M) each, and the first picture's InfoMap."""
+        """The network's outputs, (1, M) each, and the first picture's InfoMap."""
         answers = [_rounded(output[0]) for output in outputs]
         scores = [] if scored is None else _rounded(torch.cat([scored.total, scored.scores[0]]))
         is_coarse = outputs[0].device.type != "cpu" or outputs[0].element_size() < 4

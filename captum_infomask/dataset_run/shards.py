@@ -190,7 +190,7 @@ def remove_leftovers(folder: Path, *, notes: bool = True) -> None:
     """Remove what workers that were killed left; only the holder of the lock may.
 
     Args:
-        folder: Of the run.
+        folder: The run's folder.
         notes: Also those of pictures in flight, which a run that goes on reads.
     """
     for name in filter(is_leftover, os.listdir(folder)):

@@ -111,8 +111,8 @@ class IndependentPatches:
 
         Args:
             count: N.
-            seed: Of this function's own generator; the global one is left alone.
-            dtype: Of the pictures.
+            seed: The seed of this function's own generator; the global one is left alone.
+            dtype: The pictures' type.
 
         Returns:
             Pictures (N, C, rows · h, columns · w) and labels, long (N,).

@@ -122,7 +122,7 @@ class GaussianPatches:
             side: Height and width of a patch, in pixels.
             strength: Typical distance between two classes' means of a patch, in standard
                 deviations: the larger, the more a patch tells.
-            seed: Of this function's own generator.
+            seed: The seed of this function's own generator.
 
         Returns:
             Patches with standard deviation 1.
@@ -253,7 +253,7 @@ class CategoricalPatches:
             side: Height and width of a patch, in pixels.
             strength: Standard deviation of the log-probabilities, in nats: the larger, the more a
                 patch tells.
-            seed: Of this function's own generator.
+            seed: The seed of this function's own generator.
 
         Returns:
             Symbols of pixels in ±[0.5, 1], and their probabilities.

@@ -26,9 +26,9 @@ class Call:
             image's views, all else is passed as it is.
         perturbations_per_eval: At most this many views per image in one forward pass, as in
             Captum's methods; a size that suits the device if None.
-        seed: Of the views that are compared, where a copy stands for the network.
+        seed: The seed of the views that are compared, where a copy stands for the network.
         libraries: What it draws by Python and NumPy, and the generators that it has of PyTorch.
-        per_example: Of each further argument whether it has one entry per image.
+        per_example: Whether each further argument has one entry per image.
         is_guess: Whether that was told by lengths alone.
     """
 

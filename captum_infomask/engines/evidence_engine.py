@@ -85,14 +85,14 @@ class CellShares:
 
     @classmethod
     def of(cls, rows: Tensor, features: FeatureMap, shares: Shares) -> CellShares:
-        """Of a map's features."""
+        """The shares of a map's cells."""
         of_cells = [features.of_places(own).flatten(1) for own in shares.shares]
         scores = torch.stack(of_cells, dim=2)
         return cls(rows, features.grid, scores, shares.explained - scores.sum(1))
 
     @classmethod
     def joined(cls, parts: Sequence[CellShares]) -> CellShares:
-        """Of several classes' shares."""
+        """Several classes' shares as one."""
         scores = torch.cat([part.scores for part in parts], dim=2)
         missing = torch.cat([part.missing for part in parts], dim=1)
         return replace(parts[0], scores=scores, missing=missing)

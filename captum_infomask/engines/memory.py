@@ -103,8 +103,8 @@ class Measured:
     """The bytes of a traced network's tensors other than weights, as it runs.
 
     Attributes:
-        largest: Of the largest tensor.
-        alive: Of all tensors alive at once, at most.
+        largest: The bytes of the largest tensor.
+        alive: The bytes of all tensors alive at once, at most.
     """
 
     def __init__(self) -> None:

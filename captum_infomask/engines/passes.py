@@ -246,9 +246,10 @@ class Passes:
 
         Args:
             score: How outputs were read.
-            classes: Of each image, long (n, K); of several the one that it surely shows counts.
+            classes: Each image's classes, long (n, K); of several the one that it surely shows
+                counts.
             total: i(y; x), (n, K).
-            found: Of each region, (n, R, K).
+            found: Each region's reading, (n, R, K).
         """
         if self.view.name not in ("crop", "keep") or score.head == "raw" or score.groups:
             return

@@ -298,7 +298,7 @@ class Stride:
 
 
 def _in_a_row(first: Tensor, second: Tensor) -> Tensor:
-    """Of each piece (T, ..., L) the first and then the second, (..., T 2 L)."""
+    """Each piece's first part, (T, ..., L), and then its second, (..., T 2 L)."""
     both: Tensor = torch.stack([first, second], -2).movedim(0, -3).flatten(-3)
     return both
 

@@ -41,8 +41,8 @@ class FillDisagreement:
     Attributes:
         imputers: The I imputers' names.
         maps: One InfoMap per imputer.
-        entropy: Of p(y | all-imputed picture), in bits, (I, N): log2 M where the network has no
-            opinion of a picture that shows nothing.
+        entropy: The entropy of p(y | all-imputed picture), in bits, (I, N): log2 M where the
+            network has no opinion of a picture that shows nothing.
         top_class: The likeliest class of the all-imputed picture, (I, N).
         top_probability: Its probability, (I, N).
 

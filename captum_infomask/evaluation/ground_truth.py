@@ -201,7 +201,7 @@ def bootstrap(values: Tensor, *, draws: int = 2000, seed: int = 0) -> Estimate:
     Args:
         values: (N,), one value per picture.
         draws: How many times N pictures are drawn with repetition.
-        seed: Of this function's own generator; the global one is left alone.
+        seed: The seed of this function's own generator; the global one is left alone.
 
     Returns:
         The mean and its interval, which needs ten pictures: resampling fewer finds too little

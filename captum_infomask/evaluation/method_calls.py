@@ -101,7 +101,7 @@ def grad_cam(layer: nn.Module, *, channels_last: bool = False) -> Attribute:
     """Captum's LayerGradCam, its positive part, brought to the picture's size.
 
     Args:
-        layer: Of the network.
+        layer: A layer of the network.
         channels_last: Whether its output is (N, h, w, C), which Captum's method does not expect.
     """
     return partial(_grad_cam, layer, channels_last)

@@ -26,7 +26,7 @@ class Sample:
         fill: What hidden pixels become, (1, C, H, W): the same for all methods.
         truth: The pixels that are known to be right, bool (H, W); None where nothing is known.
         boxes: The boxes that are known to be right, (K, 4): x0, y0, x1, y1, half-open, or None.
-        seed: Of whatever the metric draws.
+        seed: The seed of whatever the metric draws.
         score: How outputs are read.
     """
 

@@ -33,7 +33,7 @@ def as_it_was(*models: Callable[..., Any], seed: int, writes: bool = False) -> I
 
     Args:
         *models: Modules, or functions of them.
-        seed: Of what is drawn.
+        seed: The seed of what is drawn.
         writes: Whether it may write to parameters and to tensors that are attributes: their values
             are put back too, from a copy. Such code also draws by Python and NumPy alone.
 

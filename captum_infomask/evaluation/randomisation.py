@@ -126,7 +126,7 @@ def randomisation_check(
             the same windows, which gives the order of ``drop``.
         layers: Names of layers, in the order in which they are to be re-drawn, each with all that
             is in it. None takes all layers, the last first, in at most 12 stages.
-        seed: Of the new weights and of what methods draw.
+        seed: The seed of the new weights and of what methods draw.
         show_progress: Show a progress bar on stderr.
 
     Returns:

@@ -98,7 +98,7 @@ def estimate_statistics(model: nn.Module, modules: Sequence[nn.Module], pictures
 
     Args:
         model: Where the modules are; in eval mode, as it is afterwards.
-        modules: Of which the batch norms are estimated.
+        modules: Modules whose batch norms are estimated.
         pictures: (N, C, H, W).
     """
     norms = [

@@ -40,7 +40,7 @@ def paired_difference(
     Args:
         values: N numbers, one per picture; NaN where there is none.
         reference: The same of the method that is compared with.
-        seed: Of this function's own generator; the global one is left alone.
+        seed: The seed of this function's own generator; the global one is left alone.
 
     Returns:
         The mean over the pictures that have both, and the interval's ends; None where fewer than

@@ -53,8 +53,8 @@ class RandomImputer(Imputer, Protocol):
         """The imputer of one draw, the same each time.
 
         Args:
-            seed: Of a series of draws.
-            index: Of the draw in its series, from 0.
+            seed: The seed of a series of draws.
+            index: The place of the draw in its series, from 0.
         """
         ...
 

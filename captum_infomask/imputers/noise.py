@@ -21,8 +21,8 @@ class Draw:
 
     Attributes:
         make: The random imputer's own work: from inputs, a seed and an index to a stand-in.
-        seed: Of the series of draws.
-        index: Of this draw in the series.
+        seed: The seed of the series of draws.
+        index: The place of this draw in the series.
     """
 
     make: Callable[[Tensors, int, int], StandIn]

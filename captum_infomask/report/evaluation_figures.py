@@ -136,7 +136,7 @@ def fills_figure(
 
     Args:
         panels: What to draw.
-        unit: Of all values.
+        unit: The unit of all values.
         image: (H, W, 3), uint8.
 
     Returns:

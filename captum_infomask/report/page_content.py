@@ -252,8 +252,8 @@ class PageContent:
         pictures: At least one.
         threshold: Where the slider starts: ``max_fraction`` of each map's maximum, or ``at_least``
             so much of the unit.
-        columns: Of the table.
-        rows: Of the table, one per method.
+        columns: The table's columns.
+        rows: The table's rows, one per method.
         reference: The method that differences are taken to; empty where there is none.
         agreement: Squares of numbers.
         notes: Paragraphs under the pictures.

@@ -54,7 +54,7 @@ class Axis:
     Args:
         low: Its left end.
         high: Its right end.
-        bound: What no value that is bounded can exceed; None where nobody knows.
+        bound: What no value that is bounded can exceed; None where it is not known.
         bound_words: What the bound is, such as "log₂ 1,000".
         below: Pictures that lie beyond the left end, and are counted there.
         above: Pictures that lie beyond the right end.
@@ -114,7 +114,7 @@ class RunContent:
         failed: Those that have an error instead.
         unit: What information is counted in.
         facts: Pairs of a number with its unit, and what it is.
-        axis: Of all distributions; None where nothing is done.
+        axis: The axis of all distributions; None where nothing is done.
         overall: Distributions over all pictures.
         classes: One distribution of i(y; x) per class, the one with the highest median first.
         examples: Pictures with their maps, in groups.
@@ -122,7 +122,7 @@ class RunContent:
         notes: Sentences under the examples.
         failures: Those of most pictures first.
         further: Messages and pictures of the failures that are not in ``failures``.
-        speed: Of all pictures first, then a row per engine if there are several.
+        speed: All pictures' speed first, then a row per engine if there are several.
         provenance: Groups of pairs of a name and a value: settings, versions.
 
     Example:

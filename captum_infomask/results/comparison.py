@@ -57,14 +57,14 @@ class Comparison:
             likely.
         outcomes: What each method gave.
         rule: Where masks were cut.
-        metrics: Of each metric its name, which end is better, and what it is.
+        metrics: Each metric's name, which end is better, and what it is.
         reference: The method that differences are taken to; empty where there is none.
         truth: (N, H, W), boolean, the pixels that are known to be right, if they are.
         agreement: How alike the methods' maps, and masks, are.
         troubles: Metrics that failed, and why, in sentences.
         settings: Pairs of a setting and its value, in words.
-        seed: Of all that was drawn.
-        versions: Of Python and the packages.
+        seed: The seed of all that was drawn.
+        versions: The versions of Python and the packages.
         call: Python code that makes the comparison again.
 
     Example:

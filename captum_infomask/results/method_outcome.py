@@ -44,9 +44,9 @@ class MethodOutcome:
         forward_passes: (N,), pictures sent through the network; NaN where nobody could count.
         seconds: (N,), wall-clock time.
         peak_bytes: (N,), the most memory held beyond what was held before.
-        metrics: Of each metric, (N,).
-        curves: Of each metric that walks through the picture, (K,) values for each picture.
-        differences: Of each metric, from the reference method.
+        metrics: Each metric's values, (N,).
+        curves: For each metric that walks through the picture, (K,) values for each picture.
+        differences: Each metric's difference from the reference method.
 
     Example:
         >>> import numpy as np

@@ -23,7 +23,7 @@ class Reading:
         lower: The Donsker–Varadhan value of the samples; None where the network was not sampled.
         upper: The information of the samples' mean posterior; None where it was not sampled.
         spread: The standard deviation over an imputer's draws; None where it does not draw.
-        standard_errors: Of the information, where it is a mean over random orders.
+        standard_errors: Standard errors of the information, where it is a mean over random orders.
     """
 
     information: Tensor

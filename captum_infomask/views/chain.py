@@ -64,7 +64,7 @@ class Chain:
     Attributes:
         n_samples: Orders, an even number: they come in pairs, an order and its reverse. Where an
             image's regions have no more orders than that, each comes once and the mean is exact.
-        seed: Of the orders.
+        seed: The seed of the orders.
 
     Source: permutation sampling of Shapley values (Castro, Gómez & Tejada 2009) with antithetic
     pairs (Mitchell et al., arXiv 2104.12199).

@@ -140,7 +140,7 @@ def _chosen(
         root: What its file system calls it.
         names: Paths below it, and whether each is a file that can be read.
         open_file: Opens a path, to see what a file without a suffix holds.
-        address: Of another file system than the local one.
+        address: The address of another file system than the local one.
     """
     suffixes = picture_suffixes()
     pictures: list[str] = []

@@ -240,7 +240,7 @@ def distributions(
     """How values are distributed in each of G groups.
 
     Args:
-        names: Of the groups.
+        names: The groups' names.
         groups: (n,), from 0 to G − 1: whose each value is.
         values: (n,), finite.
         axis: For the histograms.

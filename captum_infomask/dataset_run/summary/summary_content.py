@@ -52,7 +52,8 @@ def best_and_worst(run: DatasetRun, numbers: PictureNumbers) -> tuple[PictureCon
 
     Args:
         run: Where maps and pictures are loaded from.
-        numbers: Of its pictures that did not fail; those without a finite i(y; x) are left out.
+        numbers: The numbers of its pictures that did not fail; those without a finite i(y; x)
+            are left out.
 
     Returns:
         At most 6 of either kind with their maps, the most extreme first. Of equal ones, that which

@@ -26,7 +26,7 @@ from captum_infomask.views.view_plan import ViewPlan
 
 _log = logging.getLogger("captum_infomask")
 
-# Of each image one view is compared with the network, and one more for so many views.
+# One view of each image is compared with the network, and one more for so many views.
 _MANY, _MOST_COMPARED = 64, 4
 # Numbers that views must show for a gain to pay for tracing a network.
 _LEAST_NUMBERS = 8 * PICTURE

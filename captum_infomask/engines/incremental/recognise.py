@@ -265,7 +265,7 @@ _HANDLERS: dict[object, Handler] = {
     },
 }  # fmt: skip
 
-# Of torchvision, which is not imported to know it.
+# torchvision's functions by name: it is not imported to know them.
 _BY_NAME: dict[str, Handler] = {
     "torchvision.ops.stochastic_depth.stochastic_depth": _stochastic_depth
 }
