@@ -29,9 +29,9 @@ from captum_infomask import (
     sliding_windows,
 )
 from captum_infomask._random import OwnGenerators
-from captum_infomask.engines import relay
+from captum_infomask.engines import relay_steps
+from captum_infomask.engines.paths import over_roots
 from captum_infomask.engines.recording import Recording
-from captum_infomask.engines.relay_steps import _of_roots
 from captum_infomask.engines.replay import Replay
 from captum_infomask.regions.box_regions import BoxRegions
 from captum_infomask.regions.map_cells import MapCells, over_picture
@@ -477,11 +477,11 @@ def test_layer_norms_lose_nothing_where_they_are_steep(affine):
     least=st.floats(-6, 3).map(lambda power: 10**power),
 )
 @settings(max_examples=50, deadline=None)
-def test_integrals_of_roots(turn, rise, least):
+def test_integralsover_roots(turn, rise, least):
     """Against Gauss–Legendre's rule on pieces that shrink towards where the root turns."""
     given = turn, rise, least
     turn, rise, least = (torch.tensor([each], dtype=torch.float64) for each in given)
-    found = _of_roots(least + rise * turn**2, rise, turn, least)
+    found = over_roots(least + rise * turn**2, rise, turn, least)
     width = math.sqrt(given[2] / given[1])
     cuts = [given[0] + sign * width * 2.0**k for sign in (-1, 1) for k in range(-2, 40)]
     ends = np.array([0.0, *sorted({cut for cut in cuts if 0 < cut < 1}), 1.0])
@@ -503,9 +503,9 @@ def test_attention_is_the_same_at_many_points_at_once(make, monkeypatch):
         return InfoMask(net).score_classes(x, classes=[0, 1], view="relay").scores
 
     together = scores()
-    monkeypatch.setattr(relay, "_MOST_NUMBERS", 1)
+    monkeypatch.setattr(relay_steps, "_MOST_NUMBERS", 1)
     torch.testing.assert_close(scores(), together, rtol=0, atol=1e-12)
-    monkeypatch.setattr(relay, "_PICTURES_OF", {})
+    monkeypatch.setattr(relay_steps, "_PICTURES_OF", {})
     torch.testing.assert_close(scores(), together, rtol=0, atol=1e-12)
     assert together.abs().max() > 1e-3
 
@@ -513,7 +513,7 @@ def test_attention_is_the_same_at_many_points_at_once(make, monkeypatch):
 def test_max_pooling_is_the_same_in_one_go_and_in_several(monkeypatch):
     found = []
     for most in (2**23, 12 * 9 * 6 * 2 * 5, 1):
-        monkeypatch.setattr(relay, "_MOST_NUMBERS", most)
+        monkeypatch.setattr(relay_steps, "_MOST_NUMBERS", most)
         found.append(InfoMask(pools).score_regions(pictures(), target=1, view="relay").scores)
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2])
