@@ -30,6 +30,7 @@ from captum_infomask._process import (
 _T = TypeVar("_T")
 _TRIALS = 3
 _exchange = threading.Lock()
+_borrowing = threading.local()  # whether this thread has borrowed a global generator
 
 
 @after_fork
@@ -37,6 +38,7 @@ def _renew() -> None:
     """No other thread is there to give the lock back, and a worker's calls are its own."""
     global _exchange  # noqa: PLW0603 - the lock is the process's
     _exchange = threading.Lock()
+    _borrowing.now = False
     if _gives_way(sys.getprofile()):
         set_profile(None)
 
@@ -175,7 +177,16 @@ class OwnGenerators(TorchDispatchMode):
 
     @contextmanager
     def _borrowed(self, device: torch.device) -> Iterator[None]:
-        """Inside, the global generator of a device goes on from where this object's stands."""
+        """Inside, the global generator of a device goes on from where this object's stands.
+
+        Where a block inside of this one has borrowed it for the same operation it goes on from
+        there.
+        """
+        if getattr(_borrowing, "now", False):
+            start = _global(device).get_state()
+            yield
+            self.drew = self.drew or not torch.equal(start, _global(device).get_state())
+            return
         drew = self.drew
         own, shared = self._generator(device), _global(device)
         if own is None:
@@ -184,9 +195,11 @@ class OwnGenerators(TorchDispatchMode):
         with _exchange:
             before, start = shared.get_state(), own.get_state()
             try:
+                _borrowing.now = True
                 shared.set_state(start)
                 yield
             finally:
+                _borrowing.now = False
                 own.set_state(shared.get_state())
                 shared.set_state(before)
         self.drew = drew or not torch.equal(start, own.get_state())

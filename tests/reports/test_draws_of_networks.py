@@ -25,6 +25,7 @@ from tiny import VIEWS, Net, images
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
+from torchvision.models import VisionTransformer
 
 from captum_infomask import InfoMask, compare, grid
 from captum_infomask._errors import ArgumentError
@@ -254,6 +255,44 @@ def test_operations_without_a_generator_borrow_none(
     assert generators.drew
     assert borrowed == []
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_of_blocks_in_blocks_the_inner_one_lends_its_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("captum_infomask._random._made_of_others", lambda func, args: None)
+    ones, dropout = torch.ones(64), torch.ops.aten.native_dropout
+    with OwnGenerators(6):
+        want = dropout(ones, 0.5, True)[0]
+    with OwnGenerators(5):
+        then = torch.rand(3)
+    before = torch.get_rng_state()
+    with OwnGenerators(5) as outer:
+        with OwnGenerators(6) as inner:
+            found = dropout(ones, 0.5, True)[0]
+        assert torch.equal(torch.rand(3), then)
+    assert torch.equal(found, want)
+    assert 0 < float(found.sum()) < 128
+    assert outer.drew
+    assert inner.drew
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_attention_in_blocks_in_blocks_draws_nothing() -> None:
+    q = torch.rand(1, 2, 4, 8)
+    with OwnGenerators(1) as outer, OwnGenerators(2) as inner:
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, q, q)
+    assert not outer.drew
+    assert not inner.drew
+
+
+@pytest.mark.parametrize("method", ["InfoMask", "InfoMask evidence", "InfoMask crop"])
+def test_a_comparison_of_a_vision_transformer_ends(method: str) -> None:
+    torch.manual_seed(0)
+    net = VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=5).eval()
+    nn.init.normal_(net.heads.head.weight)
+    found = compare(net, torch.rand(1, 3, 32, 32), 1, methods=[method], metrics=[])
+    assert found[method].error == ""
 
 
 def test_a_network_with_a_generator_of_its_own_is_not_traced() -> None:
