@@ -4,17 +4,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast matrix gpu docs lint clean
+.PHONY: demo test test-all matrix gpu docs lint clean
 
 demo: $(VENV)/.demo
 	$(BIN)/captum-infomask demo --stride 14 --out infomask-demo
 
+# What a contributor runs all day: every oracle; no browser, notebook, Ray, demo or killed process.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 --dist worksteal
-
-# Most of the suite: no browser, notebook, Ray, demo or killed process, no doctests.
-test-fast: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" tests
+
+# Everything, doctests and notebooks too.
+test-all: $(VENV)/.test
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # The fast tier by processor capability and threads; `make matrix WHOLE=--whole` runs all tests.
 matrix: $(VENV)/.test

@@ -408,6 +408,7 @@ def long(dataset, path, **kwargs) -> FittedCritic:
     return quick(given=given, **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [8, 30, 100, 150, 190])
 def test_a_fit_goes_on_after_an_interrupt_and_ends_the_same(tmp_path, after):
     unbroken = long(Interrupted(None), None)
@@ -439,6 +440,7 @@ class Drawing(nn.Module):
         return self.network(x) + 0.1 * torch.randn(len(x), 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [31, 100])
 def test_an_interrupt_changes_no_draw(tmp_path, after):
     unbroken = long(Augmented(None), None, model=Drawing())
@@ -448,6 +450,7 @@ def test_an_interrupt_changes_no_draw(tmp_path, after):
     assert same_weights(long(Augmented(None), path, model=Drawing()), unbroken)
 
 
+@pytest.mark.slow
 def test_interrupted_again_and_again(tmp_path):
     path = tmp_path / "fit.safetensors"
     tries = 0
@@ -620,6 +623,7 @@ def test_script_counts_from_the_prior_without_running_again():
     assert ("drop", "7/2", "–") in measured()
 
 
+@pytest.mark.slow
 def test_script_tables_hold_the_ink_iou_of_the_masks():
     found = list(measured().values())
     rows = [row.strip("| ").split(" | ") for row in script.table(found, few()).splitlines()[2:]]

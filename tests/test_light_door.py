@@ -91,6 +91,7 @@ def test_help_names_all_methods_and_metrics(capsys: pytest.CaptureFixture[str]) 
     assert f"of: {', '.join(METRICS)}; or all" in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "package", "extra"),
     [
@@ -112,6 +113,7 @@ except ImportError as error:
     assert told.endswith(f"pip install 'captum-infomask[{extra}]'")
 
 
+@pytest.mark.slow
 def test_the_command_line_tells_of_a_missing_extra() -> None:
     code = f"""{WITHOUT}
 import contextlib, io
@@ -125,6 +127,7 @@ print(code, told.getvalue().strip())
     assert line.endswith("pip install 'captum-infomask[data]'")
 
 
+@pytest.mark.slow
 def test_without_extras_maps_masks_and_comparisons_work(tmp_path: Path) -> None:
     code = f"""{WITHOUT}
 import torch

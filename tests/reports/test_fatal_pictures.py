@@ -29,6 +29,8 @@ from captum_infomask.dataset_run.planning import plan_run
 from captum_infomask.dataset_run.run_settings import RunSettings, score_options
 from captum_infomask.dataset_run.scoring import Scorer
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = RunSettings(
     **{"target": "prediction", "head": "logits", "prior": None, "trained_with": "cross_entropy"},
     **{"temperature": 1.0, "unit": "bits", "rule": MaxFraction(0.2), "device": "cpu"},

@@ -122,6 +122,7 @@ def test_a_full_device_is_one_clear_error(name, savers):
     refused(("path", "No space left"), lambda: savers[name][0]("/dev/full"))
 
 
+@pytest.mark.slow
 def test_a_report_on_standard_output_stands_before_the_words(folder):
     with (folder / "all.txt").open("wb") as printed:
         made = subprocess.run(

@@ -326,6 +326,7 @@ def test_extend_with_labels_keeps_the_classes(tmp_path):
     assert run.table["target"].to_pylist() == [2, 2, 3, 3, 0, 0, 1, 1]
 
 
+@pytest.mark.slow
 def test_the_command_line_extends_verifies_and_retries(folder, data, tmp_path, capsys):
     words = ["run", "--model", "two_digits", "--window", "28", "--workers", "0", "--device", "cpu"]
     words += ["--data", str(data), "--out", str(tmp_path / "out")]

@@ -85,6 +85,7 @@ def run(folder: Path, *words: str, **environment: str) -> subprocess.CompletedPr
     )
 
 
+@pytest.mark.slow
 def test_a_category_that_an_ascii_terminal_cannot_show(folder):
     words = [*COMPARE, *categories(folder, "bée"), "--json", "a.json", "--csv", "a.csv"]
     made = run(folder, *words, PYTHONIOENCODING="ascii")
@@ -206,6 +207,7 @@ def test_a_file_that_fails_at_last_does_not_lose_the_words(folder, monkeypatch, 
     assert "No space left" in printed.err
 
 
+@pytest.mark.slow
 def test_nobody_reads_the_words(folder):
     reading, writing = os.pipe()
     os.close(reading)
@@ -216,6 +218,7 @@ def test_nobody_reads_the_words(folder):
     assert (folder / "infomask-photo.html").is_file()
 
 
+@pytest.mark.slow
 def test_words_that_cannot_be_printed_are_an_error(folder):
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")

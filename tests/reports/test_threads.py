@@ -190,6 +190,7 @@ assert changed and sys.getprofile() is None and not torch._C._len_torch_dispatch
 """
 
 
+@pytest.mark.slow
 def test_threads_attribute_while_an_audit_hook_lets_them_change() -> None:
     """In a process of its own: Python cannot take a hook back."""
     told = subprocess.run(

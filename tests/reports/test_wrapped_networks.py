@@ -258,6 +258,7 @@ def test_a_comparison_keeps_a_networks_weights_hooks_and_flags(net: nn.Module, k
     assert torch.equal(answered(net), answers)
 
 
+@pytest.mark.slow
 def test_a_run_keeps_a_networks_weights_hooks_and_flags(
     net: nn.Module, kind: str, tmp_path: Path
 ) -> None:
