@@ -18,6 +18,7 @@ import io
 import itertools
 import json
 import os
+import pkgutil
 import re
 import runpy
 import sys
@@ -50,10 +51,15 @@ FOLDER = tempfile.TemporaryDirectory()  # for files; its name is left out of all
 FILE = Path(FOLDER.name, "file")
 
 
-def at(path: str) -> Any:
-    """A public name that the docs take from a submodule."""
-    place, _, name = path.rpartition(".")
-    return getattr(importlib.import_module(f"captum_infomask.{place}"), name)
+@cache
+def at(name: str) -> Any:
+    """A public name that the docs take from a submodule, wherever that is."""
+    for one in pkgutil.walk_packages(im.__path__, "captum_infomask."):
+        if not one.name.endswith("__main__"):
+            found = vars(importlib.import_module(one.name)).get(name)
+            if found is not None and not inspect.ismodule(found):
+                return found
+    raise NameError(name)
 
 
 def seeded(*layers: nn.Module) -> nn.Module:
@@ -100,10 +106,8 @@ def net(kind: str) -> Any:
         "two": lambda: lambda a, b: torch.stack([a.sum(1) * b[:, 0], a[:, 0] - b.sum(1)], 1),
         "vit": lambda: seeded(VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=5)),
         "timm": lambda: seeded(timm.VisionTransformer(**sizes, num_classes=5, reg_tokens=1)),
-        "lite": at("models.imagenet.efficientnet_lite0"),
-        "photo": lambda: net("lite").preprocess(
-            Image.fromarray(at("datasets.sample_photo")("coffee"))
-        ),
+        "lite": at("efficientnet_lite0"),
+        "photo": lambda: net("lite").preprocess(Image.fromarray(at("sample_photo")("coffee"))),
     }
     return made[kind]()
 
@@ -193,8 +197,8 @@ def page(path: Path) -> Any:
 
 def photos(folder: str) -> str:
     """Six pictures of two digits, and a bad one; and the six in Parquet."""
-    digits = at("datasets.sklearn_digits")(train=False)
-    drawn, rows = at("datasets.two_digits")(*digits, target=0, count=6, seed=3), []
+    digits = at("sklearn_digits")(train=False)
+    drawn, rows = at("two_digits")(*digits, target=0, count=6, seed=3), []
     for k, (image, label) in enumerate(zip(drawn.images, drawn.labels.tolist(), strict=True)):
         path = Path(folder, "ba"[label], f"{k}.png")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -233,7 +237,7 @@ def command(*words: str) -> Any:
 def known(family: str) -> Any:
     """Pictures whose information is known."""
     patches = at(f"datasets.{family}").random(classes=3, positions=4, seed=2)
-    made = at("datasets.IndependentPatches")(patches, rows=2, columns=2, prior=[0.5, 0.3, 0.2])
+    made = at("IndependentPatches")(patches, rows=2, columns=2, prior=[0.5, 0.3, 0.2])
     x, y = made.draw(4, seed=1)
     exact = {view: made.information(x, y, view) for view in ("crop", "keep", "drop", "chain")}
     found = scored(made.network(), x, view="chain", target=y, regions=im.grid(x, 2, 2))
@@ -265,7 +269,7 @@ regions: im.grid(X, 3, 5) | im.sliding_windows(X, (3, 12, 10), (3, 6, 7)) |
     im.sliding_windows(X, (1, 16, 16), (1, 16, 16)) | im.from_label_map(X, LABELS) |
     im.from_feature_mask(X, LABELS.expand(1, 1, 32, 32) * 7) | im.from_boxes(X, BOXES[0]) |
     im.from_boxes(X, BOXES) | im.from_masks(X, MASKS) | im.from_masks(X, [MASKS, MASKS[:1]]) |
-    im.from_run_lengths(X, at("masks.run_lengths.masks_to_run_length")(MASKS[:, None])) |
+    im.from_run_lengths(X, at("masks_to_run_length")(MASKS[:, None])) |
     im.superpixels(X, 9) | im.superpixels(X, 9, method="felzenszwalb") |
     im.superpixels(X, 9, method="quickshift") | im.superpixels(X, 9, method="watershed") |
     im.superpixels(X, 9, mean=(0.5, 0.4, 0.3), std=0.2) | [im.grid(X, 2, 2), im.grid(X, 4, 3)] |
@@ -359,16 +363,16 @@ im.threshold_mask(MAPS[<map>], <rule>, <smooth=0 | smooth=2, min_area=0.05 | inv
 cut(scored(conv(), view=<view>), <None | im.Otsu() | im.TopFraction(0.1) | im.AtLeast(0.2)>)
 im.InfoMask(conv()).mask(X, target=[2, 1], view=<view>)
 im.bounding_boxes(im.threshold_mask(MAPS[<map>], im.Otsu()), keep=<"largest" | "all">)
-at("masks.clean_masks")(im.threshold_mask(MAPS[<map>]), smooth=1, min_area=4)
-<im.contours | at("masks.run_lengths.masks_to_run_length")>(im.threshold_mask(MAPS[<map>]))
-at("comparison.localisation.mask_iou")(im.threshold_mask(MAPS[<map>]), MASKS[:, None])
-written(lambda path: at("masks.png.save_png")(MAPS[<map>][:1, :1], path), at("masks.png.read_png"))
-[np.load(one) for one in at("comparison.wsol.export_wsol")(MAPS[<map>], ["a.png", "b/c"], "wsol")]
+at("clean_masks")(im.threshold_mask(MAPS[<map>]), smooth=1, min_area=4)
+<im.contours | at("masks_to_run_length")>(im.threshold_mask(MAPS[<map>]))
+at("mask_iou")(im.threshold_mask(MAPS[<map>]), MASKS[:, None])
+written(lambda path: at("save_png")(MAPS[<map>][:1, :1], path), at("read_png"))
+[np.load(one) for one in at("export_wsol")(MAPS[<map>], ["a.png", "b/c"], "wsol")]
 written(scored(conv(), view=<view>).save, im.InfoMap.load)
 scored(conv(), view=<view>)<.figure(k=1) | ._repr_html_()>
-at("comparison.localisation.box_iou")(*BOXES)
+at("box_iou")(*BOXES)
 im.max_box_acc(MAPS[<map>], BOXES, keep=<"all" | "largest", iou=(0.5,)>)
-at("comparison.metrics.truth.ground_truth")(<MASKS | BOXES | (LABELS[None], 4)>, X, [2, 1])
+at("ground_truth")(<MASKS | BOXES | (LABELS[None], 4)>, X, [2, 1])
 compared(net("flat"), X, [2, 1])
 compared(conv(), X, methods=METHODS, metrics=[im.Deletion(6), im.Insertion(6)], reference="drop")
 compared(conv(), X, 1, methods=["InfoMask evidence"], metrics="all", ground_truth=MASKS)
@@ -389,9 +393,9 @@ im.measure_bounds(lambda x: conv()(F.dropout(x)), LABELLED, n_samples=5, prior=S
 im.fit_temperature(conv(), LABELLED, <bins=4 | trained_with="pc_softmax">)< | .figure()>
 written(im.fit_critic(conv(), [DONORS, X], held_out=[X], <fit>).save, <reader>)
 known(<"GaussianPatches" | "CategoricalPatches">)
-at("datasets.two_digits")(*at("datasets.sklearn_digits")(train=True), target=3, count=8, seed=1)
-at("datasets.sample_photo")("chelsea")
-at("models.two_digits.load_two_digit_network")()(pictures(2, 1, 56)[:, :, :28])
+at("two_digits")(*at("sklearn_digits")(train=True), target=3, count=8, seed=1)
+at("sample_photo")("chelsea")
+at("load_two_digit_network")()(pictures(2, 1, 56)[:, :, :28])
 scored(net("lite").network, net("photo"), target=967, <lite>)
 run_of(photos("data") + <run>)
 im.InfoMask(conv(), <wrong reading>)
