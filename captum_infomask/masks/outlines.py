@@ -117,7 +117,7 @@ def masks_to_run_length(masks: TensorOrTensors) -> list[dict[str, Any]]:
 
     Example:
         >>> import torch
-        >>> from captum_infomask.masks.png import masks_to_run_length
+        >>> from captum_infomask.masks.outlines import masks_to_run_length
         >>> masks_to_run_length(torch.tensor([[[[False, True], [True, True]]]]))
         [{'size': [2, 2], 'counts': '13'}]
 

@@ -283,7 +283,7 @@ def run_html(content: RunContent) -> str:
 
     Example:
         >>> from captum_infomask.report.run_content import RunContent
-        >>> from captum_infomask.report.run_content import run_html
+        >>> from captum_infomask.report.page import run_html
         >>> page = run_html(RunContent("<b>", "InfoMask crop", pictures=9, done=0, failed=9))
         >>> "<h1>&lt;b&gt;</h1>" in page
         True

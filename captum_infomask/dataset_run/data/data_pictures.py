@@ -148,7 +148,7 @@ def decode(
 
     Example:
         >>> import os, tempfile
-        >>> from captum_infomask.dataset_run.data.reading import decode
+        >>> from captum_infomask.dataset_run.data.data_pictures import decode
         >>> from captum_infomask.dataset_run.data.data_pictures import find_pictures
         >>> from captum_infomask.models.preprocessing import Preprocess
         >>> path = os.path.join(tempfile.mkdtemp(), "notes.jpg")
