@@ -25,9 +25,10 @@ SECTIONS = (
         "Pasted photographs",
         "Three of scikit-image's five photographs whose class the network knows, 70 to 125 pixels "
         f"wide, at random places on a texture; the target is one of them with p > 0.02. "
-        f"{_WHERE}\n\n**This referee cannot tell methods over superpixels apart.** A pasted "
-        "photograph's straight outline is an artefact that superpixels find by themselves: a map "
-        "over them that ranks the right photograph first is nearly perfect, whatever made it.",
+        f"{_WHERE}\n\n**This referee hardly tells methods over superpixels apart**, by "
+        "hundredths. A pasted photograph's straight outline is an artefact that superpixels find "
+        "by themselves: a map over them that ranks the right photograph first is nearly perfect, "
+        "whatever made it.",
     ),
     Section(
         "clutter",
