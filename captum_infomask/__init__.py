@@ -3,7 +3,7 @@ from typing import Any
 
 import lazy_loader
 
-from captum_infomask._errors import explained
+from captum_infomask._errors import with_extra
 
 __version__ = "0.1.0"
 
@@ -14,4 +14,4 @@ def __getattr__(name: str) -> Any:
     try:
         return _load(name)
     except ModuleNotFoundError as error:
-        raise explained(error) from None
+        raise with_extra(error) from None

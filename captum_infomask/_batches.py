@@ -49,11 +49,11 @@ def labelled_batches(
     for number, batch in enumerate(found):
         if not isinstance(batch, tuple | list) or len(batch) != 2:
             raise ArgumentError(f"Expected `{name}` to yield {_FORM}; got {describe(batch)}.")
-        inputs = checked_images(batch[0], name, number)
+        inputs = checked_batch(batch[0], name, number)
         yield inputs, checked_labels(batch[1], name, number, len(inputs))
 
 
-def checked_images(inputs: object, name: str, number: int) -> Tensor:
+def checked_batch(inputs: object, name: str, number: int) -> Tensor:
     """Return a batch's inputs; refuse what is no tensor, empty, or not finite."""
     if not isinstance(inputs, Tensor) or inputs.dim() == 0 or inputs.numel() == 0:
         raise ArgumentError(f"Expected `{name}` to yield {_FORM}; got inputs {describe(inputs)}.")

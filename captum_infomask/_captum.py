@@ -12,8 +12,8 @@ from captum._utils.common import (
 from captum.attr._utils.attribution import PerturbationAttribution
 from captum.log import log_usage
 
-P = ParamSpec("P")
-R = TypeVar("R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 __all__ = [
     "PerturbationAttribution",
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 
-def logged(method: Callable[P, R]) -> Callable[P, R]:
+def logged(method: Callable[_P, _R]) -> Callable[_P, _R]:
     """A method whose use Captum logs, where its user turned that on; typed as it was."""
-    made: Callable[P, R] = log_usage()(method)
+    made: Callable[_P, _R] = log_usage()(method)
     return made

@@ -27,7 +27,7 @@ class RunStopped(RuntimeError):  # noqa: N818 - not all that stops a run is an e
 _EXTRAS = {"pyarrow": "data", "torchmetrics": "calibration", "lightning_utilities": "calibration"}
 
 
-def explained(error: ModuleNotFoundError) -> ImportError:
+def with_extra(error: ModuleNotFoundError) -> ImportError:
     """The same error, with the command that installs the package if an extra of ours has it."""
     package = (error.name or "").split(".")[0]
     if package not in _EXTRAS:

@@ -48,7 +48,7 @@ def check_input(argument: str, path: object) -> Path:
     return file
 
 
-def check_output(argument: str, path: object) -> Path:
+def check_output_file(argument: str, path: object) -> Path:
     """Return the absolute path of a file that can be written, now or later.
 
     It is tried out beside the file, which is not touched; nothing is left behind.
@@ -113,7 +113,7 @@ def _checked_path(argument: str, path: object) -> Path:
 @contextmanager
 def output_file(argument: str, path: str | PathLike[str]) -> Iterator[Path]:
     """``whole_file`` of an argument; a file that cannot be written is the argument's fault."""
-    file = check_output(argument, path)
+    file = check_output_file(argument, path)
     try:
         with whole_file(file) as beside:
             yield beside

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from captum_infomask import InfoMask
-from captum_infomask.comparison.gradcam_layers import feature_map
+from captum_infomask.comparison.gradcam_layers import layer_map
 from captum_infomask.datasets import sample_photo
 from captum_infomask.evaluation.method_calls import grad_cam
 from captum_infomask.models.imagenet import efficientnet_lite0
@@ -41,7 +41,7 @@ def draw(names: tuple[str, ...]) -> Figure:
         image = Image.fromarray(sample_photo(name)).convert("RGB")
         x, photo = classifier.preprocess(image), np.asarray(classifier.preprocess.frame(image))
         target = int(network(x).argmax())
-        layer = feature_map(network, x)
+        layer = layer_map(network, x)
         infomap = InfoMask(network).score_regions(x, target=target)
         bits = infomap.attributions()[0, 0].numpy()
         cam = grad_cam(layer.module)(network, x, target, False)[0, 0].numpy()

@@ -36,7 +36,7 @@ from PIL import Image
 from torch import nn
 
 from captum_infomask import InfoMask
-from captum_infomask.comparison.gradcam_layers import feature_map
+from captum_infomask.comparison.gradcam_layers import layer_map
 from captum_infomask.datasets import sample_photo
 from captum_infomask.evaluation.ground_truth import Estimate, bootstrap
 from captum_infomask.models.classifier import Classifier
@@ -317,7 +317,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     layers = {
         "last convolution": network.get_submodule("_conv_head"),
-        "its batch norm": feature_map(network, mosaics[0].picture).module,
+        "its batch norm": layer_map(network, mosaics[0].picture).module,
         "its ReLU6": network.get_submodule("_swish"),
     }
     methods = mosaic_methods(layers, side=side, sizes=SIZES)

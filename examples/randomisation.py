@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from captum_infomask.comparison.gradcam_layers import feature_map
+from captum_infomask.comparison.gradcam_layers import layer_map
 from captum_infomask.datasets import sample_photo
 from captum_infomask.evaluation.method_calls import Attribute, grad_cam, info_mask
 from captum_infomask.evaluation.randomisation import Explain, randomisation_check
@@ -34,7 +34,7 @@ def bound(attribute: Attribute) -> Explain:
 
 def cam(model: nn.Module, inputs: Tensor, target: int) -> Tensor:
     """Grad-CAM at the last feature map of whichever network is given."""
-    return grad_cam(feature_map(model, inputs).module)(model, inputs, target, False)
+    return grad_cam(layer_map(model, inputs).module)(model, inputs, target, False)
 
 
 def edges(model: nn.Module, inputs: Tensor, target: int) -> Tensor:

@@ -20,7 +20,7 @@ from captum_infomask.engines import (
 )
 from captum_infomask.engines.batched import Batched
 from captum_infomask.engines.engine_protocol import Call
-from captum_infomask.engines.memory import Measured
+from captum_infomask.engines.memory import MeasuredMemory
 from captum_infomask.engines.traced import traced
 from captum_infomask.engines.traced_network import StandsAside
 
@@ -90,7 +90,7 @@ def test_the_copy_is_folded_and_writes_in_place() -> None:
         for c in convolutions
     )
     with torch.no_grad():
-        plain = Measured()
+        plain = MeasuredMemory()
         traced(net)(x, seen=plain.add)
     assert made.alive * x.numel() < plain.alive
 
@@ -226,7 +226,7 @@ def test_a_chunk_by_memory_stays_within_what_the_allocator_keeps(
     with torch.no_grad():
         made = copies.fast_copy(Call(net), (x,), (), net(x))
         views = made.views_on_cpu(x.numel())
-        measured = Measured()
+        measured = MeasuredMemory()
         made.network(x.expand(views, -1, -1, -1), seen=measured.add)
     assert made.largest * x.numel() == 6 * 16 * 16 * 8  # a map of six channels
     assert views > 4

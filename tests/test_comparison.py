@@ -21,7 +21,7 @@ from ulps import within_ulps
 
 from captum_infomask import AtLeast, Comparison, InfoMask, Otsu, compare, superpixels
 from captum_infomask._errors import ArgumentError
-from captum_infomask.comparison.gradcam_layers import feature_map
+from captum_infomask.comparison.gradcam_layers import layer_map
 from captum_infomask.engines.reached import named_layer
 from captum_infomask.evaluation.method_calls import square_windows
 
@@ -60,25 +60,25 @@ class Failing(nn.Module):
 )
 def test_the_last_feature_map_of_known_networks(name, layer):
     network = models.get_model(name).eval()
-    assert feature_map(network, torch.rand(1, 3, 64, 64)).module is network.get_submodule(layer)
+    assert layer_map(network, torch.rand(1, 3, 64, 64)).module is network.get_submodule(layer)
 
 
 def test_finding_the_layer_changes_nothing():
     network = Net().train()
     network.conv.eval()
     with unchanged(network):
-        assert feature_map(network, images(1)).module is network.norm
+        assert layer_map(network, images(1)).module is network.norm
     failing = Failing().train()
     with unchanged(failing), pytest.raises(RuntimeError, match="no answer"):
-        feature_map(failing, images(1))
+        layer_map(failing, images(1))
 
 
 def test_networks_without_a_last_feature_map_are_refused():
     with pytest.raises(ArgumentError, match=r"Tokens its last layers work on tokens.*--layer"):
-        feature_map(Tokens(), images(1))
+        layer_map(Tokens(), images(1))
     flat = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
     with pytest.raises(ArgumentError, match="no layer's output is one"):
-        feature_map(flat, images(1))
+        layer_map(flat, images(1))
 
 
 class Branches(nn.Module):
@@ -100,9 +100,9 @@ class Branches(nn.Module):
 
 def test_feature_maps_side_by_side_are_named():
     with pytest.raises(ArgumentError, match="several lie side by side: 'first', 'second'"):
-        feature_map(Branches(side_by_side=True), images(1))
+        layer_map(Branches(side_by_side=True), images(1))
     alone = Branches(side_by_side=False)
-    assert feature_map(alone, images(1)).module is alone.first
+    assert layer_map(alone, images(1)).module is alone.first
 
 
 def test_a_layer_by_name():

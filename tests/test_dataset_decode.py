@@ -15,7 +15,12 @@ from bad_pictures import HEIGHT, WIDTH, Written, noise, png, write_bad_pictures
 from PIL import Image
 
 from captum_infomask._errors import ArgumentError
-from captum_infomask.dataset_run.data.data_pictures import Decoded, Pictures, decode, find_pictures
+from captum_infomask.dataset_run.data.data_pictures import (
+    DataPictures,
+    Decoded,
+    decode_picture,
+    find_pictures,
+)
 from captum_infomask.dataset_run.data.reading import Skipped
 from captum_infomask.models.preprocessing import Preprocess, decode_image, read_image
 
@@ -56,7 +61,7 @@ def whole(image: Image.Image) -> bytes:
 
 
 def decoded(content: bytes | BaseException, preprocess: Callable = SEEN) -> Decoded:
-    return decode(Stored(content), 0, preprocess, SEEN.shape)
+    return decode_picture(Stored(content), 0, preprocess, SEEN.shape)
 
 
 def test_every_kind_of_picture_is_right_or_an_error(folder, written):
@@ -65,7 +70,7 @@ def test_every_kind_of_picture_is_right_or_an_error(folder, written):
     assert len(written.bad) > 15
     assert len(written.good) > 20
     for k, key in enumerate(pictures.keys):
-        found = decode(pictures, k, SEEN, SEEN.shape)
+        found = decode_picture(pictures, k, SEEN, SEEN.shape)
         assert found.index == k
         if key in written.bad:
             assert found.tensor is None
@@ -83,7 +88,9 @@ def test_every_kind_of_picture_is_right_or_an_error(folder, written):
 
 def test_the_hash_is_of_all_that_can_be_read(folder, written):
     pictures = find_pictures(folder)
-    found = {key: decode(pictures, k, SEEN, SEEN.shape) for k, key in enumerate(pictures.keys)}
+    found = {
+        key: decode_picture(pictures, k, SEEN, SEEN.shape) for k, key in enumerate(pictures.keys)
+    }
     assert found["empty.jpg"].sha256 == hashlib.sha256(b"").hexdigest()
     assert [key for key in found if found[key].sha256 is None] == ["gone.jpg"]
 
@@ -92,7 +99,7 @@ def test_decoding_is_the_same_in_another_process(folder, written):
     pictures = find_pictures(folder)
     elsewhere = pickle.loads(pickle.dumps(pictures))
     for k in range(len(pictures.keys)):
-        here, there = (decode(each, k, SEEN, SEEN.shape) for each in (pictures, elsewhere))
+        here, there = (decode_picture(each, k, SEEN, SEEN.shape) for each in (pictures, elsewhere))
         assert (here.sha256, here.error) == (there.sha256, there.error)
         assert (here.tensor is None) == (there.tensor is None)
         assert here.tensor is None or torch.equal(here.tensor, there.tensor)
@@ -108,7 +115,7 @@ def test_no_warning_escapes_and_none_is_silenced_for_others(folder, written):
         warnings.simplefilter("always")
         pictures = find_pictures(folder)
         for k in range(len(pictures.keys)):
-            decode(pictures, k, talking, SEEN.shape)
+            decode_picture(pictures, k, talking, SEEN.shape)
             if pictures.keys[k] in written.good:
                 read_image(folder / pictures.keys[k])
         assert caught == []
@@ -204,4 +211,4 @@ def test_another_type_of_number_becomes_float32():
 
 
 def test_the_stand_in_is_a_data_set():
-    assert isinstance(Stored(b""), Pictures)
+    assert isinstance(Stored(b""), DataPictures)

@@ -12,7 +12,7 @@ import pytest
 
 from captum_infomask._errors import ArgumentError
 from captum_infomask.dataset_run.data import parquet_files
-from captum_infomask.dataset_run.data.data_pictures import Pictures, find_pictures
+from captum_infomask.dataset_run.data.data_pictures import DataPictures, find_pictures
 
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -34,7 +34,7 @@ def write_structs(path: Path, numbers: range, paths: list, group: int = 4) -> No
     pq.write_table(pa.table({"image": pa.array(structs, STRUCT)}), path, row_group_size=group)
 
 
-def in_any_order(pictures: Pictures) -> bool:
+def in_any_order(pictures: DataPictures) -> bool:
     """Whether every picture is read rightly, forward, backward and at random."""
     forward = list(range(len(pictures.keys)))
     mixed = random.Random(0).sample(forward, len(forward))
@@ -49,7 +49,7 @@ def test_rows_of_several_files_and_row_groups(tmp_path):
     write(tmp_path / "b" / "10.parquet", range(9, 30), group=5)
     write(tmp_path / "a.parquet", range(9))
     pictures = find_pictures(tmp_path)
-    assert isinstance(pictures, Pictures)
+    assert isinstance(pictures, DataPictures)
     assert pictures.labels is None
     assert pictures.keys[:2] == ["a.parquet#0", "a.parquet#1"]
     assert pictures.keys[9:11] == ["b/10.parquet#0", "b/10.parquet#1"]

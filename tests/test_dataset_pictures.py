@@ -11,7 +11,7 @@ from torchvision.datasets import ImageFolder
 
 from captum_infomask._errors import ArgumentError
 from captum_infomask.dataset_run.data import reading
-from captum_infomask.dataset_run.data.data_pictures import Pictures, find_pictures
+from captum_infomask.dataset_run.data.data_pictures import DataPictures, find_pictures
 from captum_infomask.dataset_run.data.labels import label_classes
 from captum_infomask.dataset_run.data.reading import Files
 
@@ -24,7 +24,7 @@ def fill(folder: Path, *names: str) -> None:
         path.write_bytes(name.encode())
 
 
-def contents(pictures: Pictures) -> list[bytes]:
+def contents(pictures: DataPictures) -> list[bytes]:
     return [pictures.read(k) for k in range(len(pictures.keys))]
 
 
@@ -54,7 +54,7 @@ TREE = ["cat/1.webp", "cat/a.tif", "cat/deep/er/1.jpeg", "dog/10.JPG", "dog/2.pn
 
 def test_a_folders_pictures_are_found_at_any_depth_and_sorted(tree):
     pictures = find_pictures(tree)
-    assert isinstance(pictures, Pictures)
+    assert isinstance(pictures, DataPictures)
     assert pictures.keys == TREE
     assert pictures.labels is None
     assert contents(pictures) == [name.encode() for name in TREE]

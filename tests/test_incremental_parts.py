@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from captum_infomask.engines.incremental.boxes import (
     Box,
+    BoxTable,
     Frame,
     Shape,
-    Table,
     frame,
     through_window,
     union,
@@ -137,7 +137,7 @@ def random_table(bases, height, width, channels, padding):
     (top, left), (bottom, right) = padding, (2, 3)
     inner = torch.randn(bases, height, width, channels)
     values = F.pad(inner, (0, 0, left, right, top, bottom), value=9.0).contiguous()
-    table = Table(values, padding, (height, width))
+    table = BoxTable(values, padding, (height, width))
     assert torch.equal(table.map, inner.permute(0, 3, 1, 2))
 
     def at(base, y, x):

@@ -6,7 +6,7 @@ from skimage.transform import resize
 
 from captum_infomask import InfoMask
 from captum_infomask.datasets import sample_photo
-from captum_infomask.regions.label_merging import connected, in_order, merged
+from captum_infomask.regions.label_merging import connected, in_order, merged_labels
 from captum_infomask.regions.label_regions import from_label_map
 from captum_infomask.regions.superpixels import superpixels
 
@@ -186,8 +186,8 @@ def test_merging_from_its_definition(seed):
     colours = generator.normal(size=(9, 8, 2))
     for count in (12, 5, 1):
         want = in_order(merged_slowly(labels, colours, count))
-        assert (merged(labels, colours, count) == want).all()
-    assert (merged(labels, colours, 1000) == in_order(labels)).all()
+        assert (merged_labels(labels, colours, count) == want).all()
+    assert (merged_labels(labels, colours, 1000) == in_order(labels)).all()
 
 
 def test_information_of_superpixels_is_that_of_their_label_map(photos, net):

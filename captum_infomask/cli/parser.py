@@ -25,7 +25,7 @@ from captum_infomask.cli.terminal import PROGRAM
 
 PHOTO = "camera"
 
-EXAMPLES = """\
+_EXAMPLES = """\
 examples:
   captum-infomask demo
   captum-infomask demo --photo rocket --out build/demo
@@ -59,7 +59,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog=PROGRAM,
         description="What each part of a picture told a network, in bits, beside Grad-CAM and "
         "Occlusion.",
-        epilog=EXAMPLES,
+        epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
@@ -79,7 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
     compare = commands.add_parser(
         "compare",
         help="methods side by side on your own pictures, measured, in a report",
-        epilog=EXAMPLES,
+        epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     compare.set_defaults(run="captum_infomask.cli.commands:run_compare")
@@ -126,7 +126,7 @@ def make_parser() -> argparse.ArgumentParser:
     run = commands.add_parser(
         "run",
         help="every picture of a data set, on this machine or on Ray; goes on where it stopped",
-        epilog=EXAMPLES,
+        epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     run.set_defaults(run="captum_infomask.cli.runs:run_whole", failure="every picture is bad")

@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from captum_infomask._errors import ArgumentError, RunStopped, explained
+from captum_infomask._errors import ArgumentError, RunStopped, with_extra
 from captum_infomask._messages import said_once
 from captum_infomask.cli.parser import make_parser
 from captum_infomask.cli.terminal import PROGRAM, complain
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain("error", error)
         return 2
     except ModuleNotFoundError as error:
-        if (told := explained(error)) is error:
+        if (told := with_extra(error)) is error:
             raise
         _complain("error", told)
         return 2

@@ -58,11 +58,11 @@ def check_outputs(outputs: Sequence[tuple[str, Path]], inputs: Iterable[str | Pa
         outputs: The option, and a file that it makes.
         inputs: What is read, files or not: no output may be one of them.
     """
-    from captum_infomask._files import check_output  # which loads PyTorch
+    from captum_infomask._files import check_output_file  # which loads PyTorch
 
     taken = {_identity(path): str(path) for path in inputs if path is not None}
     for option, path in outputs:
-        identity = _identity(check_output(option, path))
+        identity = _identity(check_output_file(option, path))
         if identity is not None and identity in taken:
             raise ArgumentError(
                 f"Expected `{option}` to be a file of its own; {path} is also {taken[identity]}."

@@ -19,7 +19,7 @@ _ACTIVATIONS = nn.ReLU.__module__
 
 
 @dataclass(frozen=True, eq=False)
-class FeatureMap:
+class LayerMap:
     """A layer whose output is a feature map.
 
     Attributes:
@@ -31,7 +31,7 @@ class FeatureMap:
     channels_last: bool
 
 
-def feature_map(model: nn.Module, inputs: Tensor, layer: nn.Module | None = None) -> FeatureMap:
+def layer_map(model: nn.Module, inputs: Tensor, layer: nn.Module | None = None) -> LayerMap:
     """Return the layer whose output is the last feature map before the global pooling.
 
     It is the layer of an output (N, C, h, w) or (N, h, w, C) with h × w > 1 from which no other
@@ -57,9 +57,9 @@ def feature_map(model: nn.Module, inputs: Tensor, layer: nn.Module | None = None
     Example:
         >>> import torch
         >>> from torch import nn
-        >>> from captum_infomask.comparison.gradcam_layers import feature_map
+        >>> from captum_infomask.comparison.gradcam_layers import layer_map
         >>> layers = [nn.Conv2d(1, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-        >>> feature_map(nn.Sequential(*layers), torch.rand(1, 1, 8, 8)).module
+        >>> layer_map(nn.Sequential(*layers), torch.rand(1, 1, 8, 8)).module
         Conv2d(1, 2, kernel_size=(3, 3), stride=(1, 1))
 
     Source:
@@ -119,14 +119,14 @@ def _is_map(output: Tensor, axes: _ChannelAxes) -> bool:
     return height * width > 1
 
 
-def _with_axes(model: nn.Module, layer: _Layer, axes: _ChannelAxes) -> FeatureMap:
+def _with_axes(model: nn.Module, layer: _Layer, axes: _ChannelAxes) -> LayerMap:
     are_last = axes.are_last(layer.output)
     if are_last is None:
         shape = tuple(layer.output.shape)
         raise ArgumentError(
             _needs(model, f"nothing tells which dimension of the output {shape} holds the channels")
         )
-    return FeatureMap(layer.module, are_last)
+    return LayerMap(layer.module, are_last)
 
 
 def _finished_layers(model: nn.Module, inputs: Tensor) -> tuple[list[_Layer], _ChannelAxes]:

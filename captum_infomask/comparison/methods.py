@@ -17,7 +17,7 @@ from captum_infomask._keywords import told
 from captum_infomask._types import Shape
 from captum_infomask.attribution.infomask import InfoMask
 from captum_infomask.comparison.compare_arguments import Fill, checked_fill, checked_images
-from captum_infomask.comparison.gradcam_layers import OnTokensError, feature_map
+from captum_infomask.comparison.gradcam_layers import OnTokensError, layer_map
 from captum_infomask.engines.reached import named_layer
 from captum_infomask.evaluation.method_calls import (
     OCCLUSION_CHUNK,
@@ -258,7 +258,7 @@ def _grad_cam(setting: Setting) -> tuple[Attribute, bool]:
         return _failing(reason), False
     first = setting.inputs[:1]
     try:
-        found = feature_map(setting.model, first, setting.layer)
+        found = layer_map(setting.model, first, setting.layer)
     except Exception as error:  # whatever a network does with hooks and modes costs this row alone
         kind = (
             ""

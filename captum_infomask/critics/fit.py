@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from captum_infomask._checks import boolean, finite_number, positive_int, random_seed
 from captum_infomask._errors import ArgumentError
-from captum_infomask._files import check_output
+from captum_infomask._files import check_output_file
 from captum_infomask._random import OwnGenerators
 from captum_infomask._types import Baselines
-from captum_infomask.critics.fit_loaders import Pictures, fit_and_held_out
+from captum_infomask.critics.fit_loaders import LoaderPictures, fit_and_held_out
 from captum_infomask.critics.fit_training import FitSettings, Training
 from captum_infomask.critics.fitted_critic import (
     FitReport,
@@ -138,7 +138,7 @@ def fit_critic(
     steps, seed = positive_int("steps", steps), random_seed(seed)
     learning_rate = finite_number("learning_rate", learning_rate, above=0)
     autocast, show_progress = boolean("autocast", autocast), boolean("show_progress", show_progress)
-    path = None if checkpoint is None else check_output("checkpoint", checkpoint)
+    path = None if checkpoint is None else check_output_file("checkpoint", checkpoint)
     fit_to, judged_on = fit_and_held_out(loader, held_out, seed)
 
     unfitted = FitReport((), steps, 0)
@@ -148,7 +148,7 @@ def fit_critic(
     generators = OwnGenerators(seed)
     with generators, torch.inference_mode(False), torch.enable_grad():
         name = "loader" if held_out is None else "held_out"
-        images = first_pictures(Pictures(judged_on, name, device, generators))
+        images = first_pictures(LoaderPictures(judged_on, name, device, generators))
         shape = tuple(images.shape[1:])
         drawn = RandomViews(kinds, sizes_for(shape, shapes), size, chosen, steps_apart)
         _doubt(network, images)
@@ -156,7 +156,7 @@ def fit_critic(
         before = held.divergences(original, all_pictures=True)
         settings = FitSettings(steps, learning_rate, seed, drawn, autocast)
         training = Training(critic, original, held, settings, path)
-        pictures = Pictures(fit_to, "loader", device, generators, shape)
+        pictures = LoaderPictures(fit_to, "loader", device, generators, shape)
         training.run(pictures, show_progress=show_progress)
         after = held.divergences(critic, all_pictures=True)
     pairs = zip(drawn.rows(), before.tolist(), after.tolist(), strict=True)

@@ -66,7 +66,7 @@ def fit_and_held_out(loader: object, held_out: object, seed: int) -> tuple[Any, 
 
 
 @dataclass(frozen=True)
-class Place:
+class LoaderPlace:
     """Where in the stream of batches: the epoch, and the batch within it."""
 
     epoch: int = 0
@@ -74,7 +74,7 @@ class Place:
 
 
 @dataclass
-class Pictures:
+class LoaderPictures:
     """A loader's pictures on a device; batches that are not finite are left out with a warning.
 
     Attributes:
@@ -96,7 +96,9 @@ class Pictures:
         """Read the loader once."""
         yield from (images for _, images in self._epoch(0, 0, 0))
 
-    def over_and_over(self, seed: int, start: Place) -> Generator[tuple[Place, Tensor], None, None]:
+    def over_and_over(
+        self, seed: int, start: LoaderPlace
+    ) -> Generator[tuple[LoaderPlace, Tensor], None, None]:
         """Read the loader without end, from a place on; the order hangs on the seed and the place.
 
         The generators are seeded before every batch.
@@ -106,7 +108,7 @@ class Pictures:
             yield from self._epoch(seed, epoch, skip)
             epoch, skip = epoch + 1, 0
 
-    def _epoch(self, seed: int, epoch: int, skip: int) -> Iterator[tuple[Place, Tensor]]:
+    def _epoch(self, seed: int, epoch: int, skip: int) -> Iterator[tuple[LoaderPlace, Tensor]]:
         self.generators.seed(seed_of(seed, epoch, 0))
         finite = False
         found = batches(self.loader, name=self.name, description="", show_progress=False)
@@ -115,7 +117,7 @@ class Pictures:
             if bool(images.isfinite().all()):
                 finite = True
                 if number >= skip:
-                    yield Place(epoch, number), images
+                    yield LoaderPlace(epoch, number), images
             else:
                 self._warn(number, images)
             self.generators.seed(seed_of(seed, epoch, number + 1))

@@ -16,12 +16,12 @@ from torch import Tensor
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import damaged, part, read, write
 from captum_infomask._messages import progress_bar
-from captum_infomask.critics.fit_loaders import Pictures, Place, seed_of
+from captum_infomask.critics.fit_loaders import LoaderPictures, LoaderPlace, seed_of
 from captum_infomask.critics.fitted_critic import (
     FittedCritic,
     HeldOut,
+    critic_log_posterior,
     divergence,
-    log_posterior,
     weights,
 )
 from captum_infomask.critics.random_views import RandomViews
@@ -91,7 +91,7 @@ class Training:
         self.critic, self.network = critic, network
         self.held_out, self.settings, self.checkpoint = held_out, settings, checkpoint
         self.optimiser = torch.optim.AdamW(critic.parameters(), settings.learning_rate)
-        self.step, self.place, self.judged = 0, Place(), 0
+        self.step, self.place, self.judged = 0, LoaderPlace(), 0
         self.first = self.last = self._judgement()
         self.best, self.best_step, self._best_weights = self.first, 0, _copied(critic)
         self._facts = settings.facts(network)
@@ -100,7 +100,7 @@ class Training:
         if checkpoint is not None and checkpoint.exists():
             self._restore(checkpoint)
 
-    def run(self, pictures: Pictures, *, show_progress: bool) -> None:
+    def run(self, pictures: LoaderPictures, *, show_progress: bool) -> None:
         """Take all steps that are left, and leave the critic as it was at its best."""
         steps, diverged = self.settings.steps, ""
         stream = pictures.over_and_over(self.settings.seed, self.place)
@@ -134,10 +134,10 @@ class Training:
             )
         fit_state_dict(self.critic.network, self._best_weights, "memory")
 
-    def _advance(self, place: Place, images: Tensor) -> float:
+    def _advance(self, place: LoaderPlace, images: Tensor) -> float:
         """Take one step on a batch, unless its loss is not finite; return the loss in nats."""
         settings = self.settings
-        wanted = log_posterior(self.network, images)
+        wanted = critic_log_posterior(self.network, images)
         generator = torch.Generator().manual_seed(seed_of(settings.seed, "views", self.step))
         plan = settings.views.plan(images, generator)
         self.optimiser.param_groups[0]["lr"] = _learning_rate(
@@ -150,7 +150,7 @@ class Training:
             loss.backward()
             self._whole = False
             self.optimiser.step()
-            self.step, self.place = self.step + 1, Place(place.epoch, place.batch + 1)
+            self.step, self.place = self.step + 1, LoaderPlace(place.epoch, place.batch + 1)
             self._whole = True
         return value
 
@@ -220,7 +220,7 @@ class Training:
         try:
             self._restore_optimiser(part(tensors, "optimiser."))
             progress = facts["progress"]
-            self.place = Place(**{name: int(at) for name, at in progress["place"].items()})
+            self.place = LoaderPlace(**{name: int(at) for name, at in progress["place"].items()})
             self.step, self.judged, self.best_step = (
                 int(progress[name]) for name in ("step", "judged", "best_step")
             )

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from captum_infomask._checks import check_initialised, describe, finite_number, positive_int
 from captum_infomask._errors import ArgumentError
-from captum_infomask._files import check_input, check_output, damaged, read, write
-from captum_infomask.critics.fit_loaders import Pictures, seed_of
+from captum_infomask._files import check_input, check_output_file, damaged, read, write
+from captum_infomask.critics.fit_loaders import LoaderPictures, seed_of
 from captum_infomask.critics.random_views import RandomViews
 from captum_infomask.engines.batched import Batched
 from captum_infomask.engines.engine_protocol import Call
@@ -140,18 +140,18 @@ class HeldOut:
             ) from error
 
 
-def divergence(critic: nn.Module, plan: ViewPlan, log_posterior: Tensor) -> Tensor:
+def divergence(critic: nn.Module, plan: ViewPlan, critic_log_posterior: Tensor) -> Tensor:
     r"""Sum over a plan's views of :math:`\mathrm{KL}(p(y \mid x) \| q(y \mid v))`, in nats."""
-    total = log_posterior.new_zeros(())
+    total = critic_log_posterior.new_zeros(())
     plain = Batched(folded=False)  # the critic itself may be in training
     for rows, output in plain.start(Call(critic, perturbations_per_eval=1)).run(plan):
-        shown = output.to(log_posterior.dtype).log_softmax(1)
-        wanted = log_posterior[rows.to(log_posterior.device)]
+        shown = output.to(critic_log_posterior.dtype).log_softmax(1)
+        wanted = critic_log_posterior[rows.to(critic_log_posterior.device)]
         total = total + (wanted.exp() * (wanted - shown)).sum()
     return total
 
 
-def first_pictures(pictures: Pictures) -> Tensor:
+def first_pictures(pictures: LoaderPictures) -> Tensor:
     """The held-out pictures, at most 512: (n, C, H, W)."""
     kept: list[Tensor] = []
     for images in pictures.once():
@@ -163,12 +163,12 @@ def first_pictures(pictures: Pictures) -> Tensor:
 
 def hold_out(images: Tensor, network: nn.Module, views: RandomViews, seed: int) -> HeldOut:
     """Held-out pictures with what the network says about each."""
-    posteriors = [log_posterior(network, chunk) for chunk in images.split(_CHUNK)]
+    posteriors = [critic_log_posterior(network, chunk) for chunk in images.split(_CHUNK)]
     return HeldOut(images, torch.cat(posteriors), views, seed)
 
 
 @torch.no_grad()
-def log_posterior(network: nn.Module, images: Tensor) -> Tensor:
+def critic_log_posterior(network: nn.Module, images: Tensor) -> Tensor:
     """The log posterior log p(y | x) of whole pictures, (n, M), in float32 at least."""
     output = network(images)
     if (
@@ -235,7 +235,7 @@ class FittedCritic(nn.Module):
             ArgumentError: ``path`` cannot be written.
         """
         facts = {"temperature": self.temperature, "report": asdict(self.report)}
-        write("path", check_output("path", path), _FORMAT, weights(self.network), facts)
+        write("path", check_output_file("path", path), _FORMAT, weights(self.network), facts)
 
     @classmethod
     def load(cls, path: str | PathLike[str], model: nn.Module) -> FittedCritic:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from captum_infomask._errors import RunStopped
 from captum_infomask._process import quiet
-from captum_infomask.dataset_run.data.data_pictures import Decoded, Pictures
+from captum_infomask.dataset_run.data.data_pictures import DataPictures, Decoded
 from captum_infomask.dataset_run.in_flight import InFlight
 from captum_infomask.models.preprocessing import Preprocess
 
@@ -59,7 +59,7 @@ class Batch:
 class _Decoding(Dataset[Batch]):
     """A data set whose items are batches."""
 
-    pictures: Pictures
+    pictures: DataPictures
     preprocess: Preprocess
     shape: tuple[int, ...]
     folder: Path
@@ -82,7 +82,7 @@ class _Decoding(Dataset[Batch]):
 
 
 def read_batches(
-    pictures: Pictures,
+    pictures: DataPictures,
     preprocess: Preprocess,
     shape: tuple[int, ...],
     wanted: Sequence[Wanted],

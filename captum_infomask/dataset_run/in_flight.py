@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from captum_infomask._process import quiet
-from captum_infomask.dataset_run.data.data_pictures import Decoded, Pictures, decode
+from captum_infomask.dataset_run.data.data_pictures import DataPictures, Decoded, decode_picture
 from captum_infomask.dataset_run.data.reading import regular
 
 _NO_MEMORY = 77  # the exit code that says so
@@ -43,7 +43,7 @@ class InFlight:
         self,
         folder: Path,
         first: int,
-        pictures: Pictures,
+        pictures: DataPictures,
         preprocess: Callable[[Image.Image], Tensor],
         shape: tuple[int, ...],
     ) -> None:
@@ -64,7 +64,7 @@ class InFlight:
                     os.pwrite(note, b"%*d\n" % (_DIGITS, k), len(known))
             if k not in suspects and not all_apart:
                 with suppress(MemoryError):
-                    return decode(self._pictures, k, *self._how)
+                    return decode_picture(self._pictures, k, *self._how)
             return decode_apart(self._pictures, k, *self._how)
 
         try:
@@ -129,13 +129,13 @@ def _opened(note: Path) -> int | None:
 
 
 def decode_apart(
-    pictures: Pictures,
+    pictures: DataPictures,
     k: int,
     preprocess: Callable[[Image.Image], Tensor],
     shape: tuple[int, ...],
 ) -> Decoded:
     """As ``decode``, in a process of its own, whose end is the picture's error."""
-    found, why = apart(lambda: decode(pictures, k, preprocess, shape))
+    found, why = apart(lambda: decode_picture(pictures, k, preprocess, shape))
     return Decoded(k, None, None, f"It could not be decoded: twice {why}.") if why else found
 
 

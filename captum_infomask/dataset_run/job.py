@@ -13,7 +13,7 @@ from torch import nn
 
 from captum_infomask._errors import ArgumentError
 from captum_infomask.dataset_run.batches import Batch, Wanted, read_batches
-from captum_infomask.dataset_run.data.data_pictures import Pictures
+from captum_infomask.dataset_run.data.data_pictures import DataPictures
 from captum_infomask.dataset_run.data.labels import label_error
 from captum_infomask.dataset_run.in_flight import ends_process, in_network
 from captum_infomask.dataset_run.result_rows import Row, table_of, with_rows
@@ -102,7 +102,7 @@ class Job:
     """
 
     run: str
-    pictures: Pictures
+    pictures: DataPictures
     classes: Sequence[int | None] | None
     shards: Sequence[range]
     source: ModelSource

@@ -12,12 +12,12 @@ import pyarrow as pa
 from captum_infomask._checks import short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import whole_file
-from captum_infomask.dataset_run.data.data_pictures import Pictures
+from captum_infomask.dataset_run.data.data_pictures import DataPictures
 from captum_infomask.dataset_run.data.labels import Label
 from captum_infomask.dataset_run.data.reading import Skipped
 from captum_infomask.dataset_run.shards import read_sealed, stops_without_space, write_sealed
 
-NAME = "keys.parquet"
+LISTING_NAME = "keys.parquet"
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class Listing:
     ends: Sequence[int]
 
     @classmethod
-    def of(cls, pictures: Pictures, classes: Sequence[int | None] | None) -> Listing:
+    def of(cls, pictures: DataPictures, classes: Sequence[int | None] | None) -> Listing:
         """The list of a run that begins."""
         keys, found = pictures.keys, classes or ()
         given: Iterable[Label] = () if classes is None else pictures.labels or ()
@@ -62,14 +62,14 @@ class Listing:
                 "class": pa.array(self.classes, pa.int64()),
                 "label": pa.array(self.labels, pa.string()),
             }
-        path = folder / NAME
+        path = folder / LISTING_NAME
         with stops_without_space(path), whole_file(path) as beside:
             write_sealed(beside, pa.table(columns), _what(run))
 
     @classmethod
     def load(cls, folder: Path, run: str) -> Listing:
         """Read what ``save`` wrote; ``DamagedError`` if it is not."""
-        table = read_sealed(folder / NAME, _what(run))
+        table = read_sealed(folder / LISTING_NAME, _what(run))
         columns = {name: table[name].to_pylist() for name in table.column_names}
         ends = np.cumsum(np.bincount(table["part"].to_numpy())).tolist()
         return cls(columns["key"], columns.get("class", ()), columns.get("label", ()), ends)
@@ -131,14 +131,14 @@ class Listing:
 class Ordered:
     """The pictures of a data set in the order of a run."""
 
-    pictures: Pictures
+    pictures: DataPictures
     keys: Sequence[str]
     labels: Sequence[Label] | None
     labels_are_folders: bool
     places: Sequence[int]
 
     @classmethod
-    def of(cls, pictures: Pictures, places: Sequence[int]) -> Pictures:
+    def of(cls, pictures: DataPictures, places: Sequence[int]) -> DataPictures:
         """The pictures themselves where the order is theirs."""
         if list(places) == list(range(len(pictures.keys))):
             return pictures

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from captum_infomask._checks import describe, short_repr
 from captum_infomask._errors import ArgumentError
-from captum_infomask.dataset_run.data.data_pictures import Pictures, find_pictures
+from captum_infomask.dataset_run.data.data_pictures import DataPictures, find_pictures
 from captum_infomask.dataset_run.data.reading import Skipped
 from captum_infomask.dataset_run.listing import Listing
 from captum_infomask.dataset_run.manifest import preprocess_of, read_manifest, template_hash
@@ -58,7 +58,7 @@ class DatasetRun(Mapping[str, InfoMap]):
         1
     """
 
-    def __init__(self, folder: Path, pictures: Pictures | None = None, scored: int = 0) -> None:
+    def __init__(self, folder: Path, pictures: DataPictures | None = None, scored: int = 0) -> None:
         found = read_manifest(folder) if folder.is_dir() else None
         if found is None:
             what = "holds no manifest.json" if folder.exists() else "does not exist"

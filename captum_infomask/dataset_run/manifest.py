@@ -30,7 +30,7 @@ from captum_infomask.results import InfoMap
 from captum_infomask.scores.groups import group_names
 
 FORMAT = "captum_infomask.run 2"
-NAME = "manifest.json"
+MANIFEST_NAME = "manifest.json"
 
 # What may differ when a run goes on: it changes no number, or is compared in a way of its own.
 _FREE = (
@@ -147,7 +147,7 @@ def now() -> str:
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """A folder's manifest, as it was written; None where there is none."""
-    path = folder / NAME
+    path = folder / MANIFEST_NAME
     try:
         found = json.loads(Path(regular(str(path))).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -171,7 +171,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Write a manifest and its hash, whole or not at all."""
     sealed = {**manifest, "sha256": _hash(manifest)}
-    with whole_file(folder / NAME) as beside:
+    with whole_file(folder / MANIFEST_NAME) as beside:
         beside.write_text(json.dumps(sealed, indent=2) + "\n", encoding="utf-8")
 
 

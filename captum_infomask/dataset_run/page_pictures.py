@@ -13,10 +13,10 @@ import torch
 
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import read, write
-from captum_infomask.dataset_run.data.data_pictures import Pictures
+from captum_infomask.dataset_run.data.data_pictures import DataPictures
 from captum_infomask.dataset_run.shards import shard_path, shards_done, stops_without_space
 from captum_infomask.models.preprocessing import Preprocess, decode_image
-from captum_infomask.report.run_content import Counts, Numbers
+from captum_infomask.report.run_content import Counts, Floats
 
 KEPT = "pictures.safetensors"
 
@@ -27,7 +27,7 @@ EXAMPLES = 6  # of either kind
 _COLUMNS = ["key", "sha256", "total", "error"]
 
 
-def keep_pictures(folder: Path, pictures: Pictures, preprocess: object) -> None:
+def keep_pictures(folder: Path, pictures: DataPictures, preprocess: object) -> None:
     """Keep what the network saw of the pictures with the highest and the lowest i(y; x).
 
     They are 12 at most, of the network's size. One whose file cannot be read again, or is not as
@@ -87,7 +87,9 @@ def kept_pictures(folder: Path) -> dict[str, tuple[str, Photo]]:
     return dict(zip(keys, zip(hashes, pixels.numpy(), strict=True), strict=True))
 
 
-def seen(pictures: Pictures, key: str, sha256: str | None, preprocess: Preprocess) -> Photo | None:
+def seen(
+    pictures: DataPictures, key: str, sha256: str | None, preprocess: Preprocess
+) -> Photo | None:
     """What the network saw of a picture, (H, W, 3); None where its file is not as it was."""
     try:
         content = pictures.read(pictures.keys.index(key))
@@ -115,7 +117,7 @@ def _extreme_pictures(folder: Path) -> dict[str, str]:
     return dict(zip(shown["key"].to_pylist(), shown["sha256"].to_pylist(), strict=True))
 
 
-def extremes(totals: Numbers) -> tuple[Counts, Counts]:
+def extremes(totals: Floats) -> tuple[Counts, Counts]:
     """The places of the highest and of the lowest i(y; x), the most extreme first; none in both.
 
     Example:

@@ -16,7 +16,7 @@ from captum_infomask._checks import describe, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import check_folder
 from captum_infomask._messages import unsaid, warn
-from captum_infomask.dataset_run.data.data_pictures import Pictures
+from captum_infomask.dataset_run.data.data_pictures import DataPictures
 from captum_infomask.dataset_run.data.labels import Label, groups_of, label_classes
 from captum_infomask.dataset_run.data.reading import in_one_line
 from captum_infomask.dataset_run.job import Job, ModelSource, model_hash
@@ -91,7 +91,7 @@ class Plan:
 
 
 def plan_run(
-    folder: Path, pictures: Pictures, source: ModelSource, asked: RunSettings, *, extend: bool
+    folder: Path, pictures: DataPictures, source: ModelSource, asked: RunSettings, *, extend: bool
 ) -> Plan:
     """Load the network once, score a picture of our own, and settle what was left open.
 

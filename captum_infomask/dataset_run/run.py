@@ -14,7 +14,7 @@ from torch import nn
 from captum_infomask._checks import boolean, check_initialised, one_of, positive_int, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask._messages import said_once
-from captum_infomask.dataset_run.data.data_pictures import Pictures, find_pictures
+from captum_infomask.dataset_run.data.data_pictures import DataPictures, find_pictures
 from captum_infomask.dataset_run.data.parquet_files import ParquetPictures
 from captum_infomask.dataset_run.data.reading import in_one_line
 from captum_infomask.dataset_run.job import ModelSource
@@ -226,7 +226,7 @@ def _check_max_errors(max_errors: object) -> None:
         positive_int("max_errors", max_errors)
 
 
-def _check_apart(folder: Path, data: str | Path, pictures: Pictures) -> None:
+def _check_apart(folder: Path, data: str | Path, pictures: DataPictures) -> None:
     """Refuse results that would be found among the data when the run goes on."""
     parent = Path(_from_anywhere(data)).resolve()
     if isinstance(pictures, ParquetPictures) and parent in folder.resolve().parents:

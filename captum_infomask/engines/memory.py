@@ -99,7 +99,7 @@ def free_cached() -> None:
         torch.cuda.empty_cache()
 
 
-class Measured:
+class MeasuredMemory:
     """The bytes of a traced network's tensors other than weights, as it runs.
 
     Attributes:

@@ -14,7 +14,12 @@ from torch import Tensor, nn
 
 from captum_infomask._types import Tensors
 from captum_infomask.engines.engine_protocol import Call
-from captum_infomask.engines.memory import LARGEST_BLOCK, MOST_ALIVE, MOST_VIEWS_ON_CPU, Measured
+from captum_infomask.engines.memory import (
+    LARGEST_BLOCK,
+    MOST_ALIVE,
+    MOST_VIEWS_ON_CPU,
+    MeasuredMemory,
+)
 from captum_infomask.engines.traced import folded
 from captum_infomask.engines.traced_network import Node, StandsAside, TracedNetwork, check_writes
 
@@ -178,7 +183,7 @@ def fast_copy(call: Call, shown: Tensors, arguments: tuple[Any, ...], output: Te
 def _made(call: Call, shown: Tensors, arguments: tuple[Any, ...]) -> tuple[FastCopy, Any]:
     """A copy, and what it says of the views that it was measured on."""
     network = _write_in_place(folded(call.traced((*shown, *arguments))))
-    measured = Measured()
+    measured = MeasuredMemory()
 
     def seen(node: Node, values: Mapping[Node, Any]) -> None:
         measured.add(node, values)

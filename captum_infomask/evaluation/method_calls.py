@@ -80,7 +80,7 @@ Attribute: TypeAlias = Callable[[Forward, Tensor, Index, bool], Tensor]
 OCCLUSION_CHUNK = 4
 
 
-def log_probabilities(logits: Tensor) -> Tensor:
+def target_log_probabilities(logits: Tensor) -> Tensor:
     """Log p(y | x)."""
     return logits.log_softmax(dim=1)
 

@@ -21,12 +21,12 @@ from captum_infomask.evaluation.method_calls import (
     Attribute,
     chosen_windows,
     info_mask,
-    log_probabilities,
     occlusion,
+    target_log_probabilities,
 )
 from captum_infomask.evaluation.model_as_it_was import as_it_was
 from captum_infomask.evaluation.redrawn_layers import (
-    Layers,
+    RedrawnLayers,
     drawing,
     estimate_statistics,
     even_stages,
@@ -215,7 +215,7 @@ def _default_methods(inputs: Tensor) -> dict[str, Explain]:
     return {
         "InfoMask": _bound(info_mask()),
         "InfoMask drop": _bound(info_mask(view="drop")),
-        "Occlusion": _bound(occlusion(shapes, strides, log_probabilities)),
+        "Occlusion": _bound(occlusion(shapes, strides, target_log_probabilities)),
     }
 
 
@@ -278,7 +278,7 @@ def _checked_methods(methods: object) -> dict[str, Explain]:
     return dict(methods)
 
 
-def _named(network: nn.Module, layers: object) -> Layers:
+def _named(network: nn.Module, layers: object) -> RedrawnLayers:
     """The layers that the user names, with all that is in them."""
     if isinstance(layers, str) or not isinstance(layers, Sequence) or not layers:
         raise ArgumentError(

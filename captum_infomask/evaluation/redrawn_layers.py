@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from captum_infomask._random import OwnGenerators
 
-Layers = list[tuple[str, list[nn.Module]]]
+RedrawnLayers = list[tuple[str, list[nn.Module]]]
 
 
-def layers_in_order(model: nn.Module, inputs: Tensor) -> Layers:
+def layers_in_order(model: nn.Module, inputs: Tensor) -> RedrawnLayers:
     """Return the layers with weights of their own, in the order in which they are called.
 
     A layer is a name and its modules: those that are never called themselves, such as the
@@ -54,7 +54,7 @@ def is_weighted(module: nn.Module) -> bool:
     return own is not None or getattr(module, "running_mean", None) is not None
 
 
-def even_stages(layers: Layers, most: int) -> Layers:
+def even_stages(layers: RedrawnLayers, most: int) -> RedrawnLayers:
     """Join neighbouring layers into at most so many stages, the last layers first.
 
     A stage has the name of the first of its layers: all from there to the output are re-drawn.
@@ -68,7 +68,7 @@ def even_stages(layers: Layers, most: int) -> Layers:
     ]
 
 
-def modules_from(layers: Layers, redrawn: Collection[nn.Module]) -> list[nn.Module]:
+def modules_from(layers: RedrawnLayers, redrawn: Collection[nn.Module]) -> list[nn.Module]:
     """All modules from the first layer on that holds a re-drawn one: their signals are new."""
     changed = [any(module in redrawn for module in modules) for _, modules in layers]
     return [module for _, modules in layers[changed.index(True) :] for module in modules]

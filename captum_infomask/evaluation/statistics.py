@@ -18,7 +18,7 @@ from captum_infomask.evaluation.object_localisation import mask_iou
 DRAWS = 10_000
 
 
-class Difference(NamedTuple):
+class PairedDifference(NamedTuple):
     """A mean difference over pictures with its 95% interval; None where there is none."""
 
     mean: float | None
@@ -28,7 +28,7 @@ class Difference(NamedTuple):
 
 def paired_difference(
     values: Sequence[float] | Tensor, reference: Sequence[float] | Tensor, seed: int = 0
-) -> Difference:
+) -> PairedDifference:
     r"""Mean of the differences per picture, with the percentile interval of its bootstrap.
 
     .. math::
@@ -66,9 +66,9 @@ def paired_difference(
     differences = ours - theirs
     differences = differences[~differences.isnan()]
     if not len(differences):
-        return Difference(None, None, None)
+        return PairedDifference(None, None, None)
     found = bootstrap(differences, draws=DRAWS, seed=seed)
-    return Difference(found.mean, found.low, found.high)
+    return PairedDifference(found.mean, found.low, found.high)
 
 
 def _vector(argument: str, given: Sequence[float] | Tensor) -> Tensor:

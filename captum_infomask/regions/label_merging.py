@@ -17,7 +17,7 @@ def connected(labels: Labels) -> Labels:
     return parts
 
 
-def merged(labels: Labels, colours: npt.NDArray[np.float64], count: int) -> Labels:
+def merged_labels(labels: Labels, colours: npt.NDArray[np.float64], count: int) -> Labels:
     """Join regions until at most ``count`` are left: the smallest with its most similar neighbour.
 
     Args:

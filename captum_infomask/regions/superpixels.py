@@ -20,7 +20,7 @@ from captum_infomask._checks import (
 )
 from captum_infomask._errors import ArgumentError
 from captum_infomask._process import quiet
-from captum_infomask.regions.label_merging import Labels, connected, merged
+from captum_infomask.regions.label_merging import Labels, connected, merged_labels
 from captum_infomask.regions.label_regions import LabelRegions, from_label_map
 from captum_infomask.regions.region_protocol import image_shape
 
@@ -243,7 +243,7 @@ def _label_map(picture: Picture, count: int, prepare: Prepare, options: dict[str
     picture = in_unit_range(picture)
     colours = rgb2lab(picture) if picture.shape[2] == 3 else 100 * picture
     labels = _near(prepare(picture, colours, **options), count)
-    return merged(connected(labels), colours, count)
+    return merged_labels(connected(labels), colours, count)
 
 
 def in_unit_range(picture: Picture) -> Picture:

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from captum_infomask.report.page_content import PictureContent
 
-Numbers = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)  # of the quantiles
@@ -40,9 +40,9 @@ class Distribution:
 
     name: str
     count: int
-    quantiles: Numbers
+    quantiles: Floats
     histogram: Counts
-    values: Numbers
+    values: Floats
     is_bounded: bool = True
     accuracy: float | None = None
 

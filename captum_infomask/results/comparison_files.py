@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from captum_infomask._files import check_output, output_file
+from captum_infomask._files import check_output_file, output_file
 from captum_infomask._messages import utf8
 from captum_infomask.report.page_content import PageContent
 from captum_infomask.results.method_outcome import MethodOutcome, Numbers
@@ -26,7 +26,7 @@ def write_html(content: PageContent, path: str | PathLike[str]) -> None:
     """Write the report."""
     from captum_infomask.report.page import page_html
 
-    check_output("path", path)
+    check_output_file("path", path)
     _write(path, utf8(page_html(content)))
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from captum_infomask._captum import format_output
 from captum_infomask._checks import finite_number
 from captum_infomask._errors import ArgumentError
-from captum_infomask._files import check_input, check_output, damaged, part, read, write
+from captum_infomask._files import check_input, check_output_file, damaged, part, read, write
 from captum_infomask._types import TensorOrTensors, Tensors
 from captum_infomask.masks import Rule, bounding_boxes, threshold_mask
 from captum_infomask.regions.region_protocol import Regions
@@ -320,7 +320,7 @@ class InfoMap:
         tensors = {name: tensor for name in _TENSORS if (tensor := getattr(self, name)) is not None}
         tensors |= {f"regions.{name}": tensor for name, tensor in self.regions.state().items()}
         settings = {name: getattr(self, name) for name in _SETTINGS}
-        write("path", check_output("path", path), _FORMAT, tensors, settings)
+        write("path", check_output_file("path", path), _FORMAT, tensors, settings)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> InfoMap:

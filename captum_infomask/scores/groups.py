@@ -58,7 +58,7 @@ def check_members(groups: CheckedGroups, classes: int, because: str) -> None:
         )
 
 
-def merged(values: Tensor, groups: CheckedGroups) -> Tensor:
+def merged_classes(values: Tensor, groups: CheckedGroups) -> Tensor:
     """Log Σ exp over each group's classes: (N, M, ...) → (N, G, ...); of a lone class itself."""
     by_size: dict[int, list[int]] = {}
     for place, group in enumerate(groups):

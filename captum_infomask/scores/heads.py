@@ -72,7 +72,7 @@ def rows_of(output: Tensor) -> Tensor:
     return output[:, None] if output.dim() == 1 else output
 
 
-def check_output(output: Tensor, head: str, argument: str = "forward_func") -> None:
+def check_head_output(output: Tensor, head: str, argument: str = "forward_func") -> None:
     """Refuse outputs that cannot be what ``head`` says they are."""
     shape = tuple(output.shape)
     if output.dtype.is_complex or (not output.dtype.is_floating_point and head != "raw"):

@@ -15,10 +15,15 @@ from torch.nn import functional as F
 
 from captum_infomask._checks import describe, finite_number, one_of
 from captum_infomask._errors import ArgumentError
-from captum_infomask.scores.groups import CheckedGroups, check_members, checked_groups, merged
+from captum_infomask.scores.groups import (
+    CheckedGroups,
+    check_members,
+    checked_groups,
+    merged_classes,
+)
 from captum_infomask.scores.heads import (
     HEADS,
-    check_output,
+    check_head_output,
     log_partition,
     log_posterior,
     rows_of,
@@ -143,7 +148,7 @@ class Score:
 
     def check(self, output: Tensor, table: Tensor | None, argument: str = "forward_func") -> None:
         """Refuse outputs and targets that do not fit the settings."""
-        check_output(output, self.head, argument)
+        check_head_output(output, self.head, argument)
         shape = tuple(output.shape)
         if self.groups is not None:
             check_members(self.groups, shape[1], f"the output has shape {shape}")
@@ -160,7 +165,7 @@ class Score:
     def log_probabilities(self, output: Tensor) -> Tensor:
         """Log p(y | v) of all that targets count in nats, (N, M), or (N, 1) for a number each."""
         found = self._of_classes(rows_of(output))
-        return found if self.groups is None else merged(found, self.groups)
+        return found if self.groups is None else merged_classes(found, self.groups)
 
     def probabilities(self, output: Tensor) -> Tensor:
         """p(y | v) of all that targets count, shaped likewise."""
@@ -187,7 +192,7 @@ class Score:
         """
         assert self.groups is not None, "asked for groups only"
         joint = self._joint(scaled_logits(output, self.head, self.temperature))
-        return merged(joint, self.groups)
+        return merged_classes(joint, self.groups)
 
     def likelihoods(self, information: Tensor) -> Tensor:
         """What orders all that targets count by p(y | x), from its information, (N, M), in units.
@@ -219,7 +224,7 @@ class Score:
         """Information about all that targets count, shaped like the output, in the unit."""
         if self.groups is not None:
             log_p = self._of_classes(output)
-            nats = self._less_prior(merged(log_p, self.groups), log_p)
+            nats = self._less_prior(merged_classes(log_p, self.groups), log_p)
         elif self.trained_with == "pc_softmax":
             nats = self._prior_corrected(output)
         else:
@@ -246,7 +251,7 @@ class Score:
         scaled = scaled_logits(output, self.head, 1.0).double() / self.temperature
         if self.groups is not None:
             joint = self._joint(scaled)
-            value = self._less_prior(merged(joint, self.groups), joint)
+            value = self._less_prior(merged_classes(joint, self.groups), joint)
             return value, log_partition(joint, self.head).expand_as(value)
         if self.trained_with == "pc_softmax":
             return scaled, self._log_mean_exp(scaled).expand_as(scaled)

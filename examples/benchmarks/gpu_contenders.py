@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from captum_infomask import InfoMask
 from captum_infomask._errors import ArgumentError
-from captum_infomask.comparison.gradcam_layers import feature_map
+from captum_infomask.comparison.gradcam_layers import layer_map
 from captum_infomask.engines.batched import Batched
 from captum_infomask.engines.engine_protocol import Engine
 from captum_infomask.evaluation.method_calls import Attribute, grad_cam
@@ -151,7 +151,7 @@ def map_rows(subject: Subject) -> dict[str, Row]:
         "relay, superpixels": _map(partial(_info_mask, view="relay", sharpen="superpixels")),
     }
     try:
-        layer = feature_map(subject.network, subject.picture)
+        layer = layer_map(subject.network, subject.picture)
     except ArgumentError:  # tokens have no map that Captum's method could read
         return found
     method = grad_cam(layer.module, channels_last=layer.channels_last)

@@ -18,7 +18,7 @@ from machine import machine
 from PIL import Image
 
 from captum_infomask import run_dataset
-from captum_infomask.dataset_run.data.data_pictures import decode, find_pictures
+from captum_infomask.dataset_run.data.data_pictures import decode_picture, find_pictures
 from captum_infomask.datasets import sample_photo
 from captum_infomask.models.preprocessing import Preprocess
 
@@ -91,7 +91,7 @@ def decoding_seconds(folder: Path) -> float:
     pictures, preprocess = find_pictures(folder), Preprocess()
     start = time.perf_counter()
     for k in range(len(pictures.keys)):
-        decode(pictures, k, preprocess, (3, 224, 224))
+        decode_picture(pictures, k, preprocess, (3, 224, 224))
     return (time.perf_counter() - start) / len(pictures.keys)
 
 

@@ -21,7 +21,7 @@ from machine import machine
 from torch import Tensor
 
 from captum_infomask import InfoMask, run_dataset
-from captum_infomask.dataset_run.data.data_pictures import decode, find_pictures
+from captum_infomask.dataset_run.data.data_pictures import decode_picture, find_pictures
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.models.loading import load_classifier
 
@@ -70,7 +70,7 @@ def decoded(folder: Path, classifier: Classifier) -> Tensor:
     pictures = find_pictures(folder)
     return torch.stack(
         [
-            decode(pictures, k, classifier.preprocess, (1, 28, 56)).tensor
+            decode_picture(pictures, k, classifier.preprocess, (1, 28, 56)).tensor
             for k in range(len(pictures.keys))
         ]
     )

@@ -21,7 +21,7 @@ from captum_infomask.evaluation.ground_truth import (
     bootstrap,
     positive_share,
 )
-from captum_infomask.evaluation.method_calls import Forward, log_probabilities
+from captum_infomask.evaluation.method_calls import Forward, target_log_probabilities
 from captum_infomask.report.page_content import density
 
 
@@ -202,7 +202,7 @@ def mosaic_methods(
     )
     own, cheap = (info_mask_classes(crop_size=square) for square in squares[:2])
     both = info_mask_classes(crop_size=squares[1:])
-    log_p = occlusion_classes(window, stride, log_probabilities)
+    log_p = occlusion_classes(window, stride, target_log_probabilities)
     return (
         MosaicMethod("InfoMask", density("bits"), info_mask_each()),
         MosaicMethod("InfoMask evidence", density("bits"), info_mask_classes(view="evidence")),

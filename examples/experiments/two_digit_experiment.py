@@ -28,8 +28,8 @@ from captum_infomask.evaluation.method_calls import (
     Index,
     grad_cam,
     info_mask,
-    log_probabilities,
     occlusion,
+    target_log_probabilities,
 )
 from captum_infomask.masks import MaxFraction, threshold_mask
 from captum_infomask.report.page_content import density
@@ -70,7 +70,7 @@ def two_digit_methods(
     """
     shapes, strides = (1, window, window), (1, stride, stride)
     sliding = {"sliding_window_shapes": shapes, "strides": strides}
-    log_p = occlusion(shapes, strides, log_probabilities)
+    log_p = occlusion(shapes, strides, target_log_probabilities)
     return (
         *(Method(name, density("bits"), info_mask(**view)) for name, view in _OF_CELLS),
         *(Method(name, "bits", info_mask(**sliding, **view)) for name, view in _OF_WINDOWS),

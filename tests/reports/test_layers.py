@@ -25,7 +25,7 @@ from captum_infomask import (
     randomisation_check,
     run_dataset,
 )
-from captum_infomask.comparison.gradcam_layers import feature_map
+from captum_infomask.comparison.gradcam_layers import layer_map
 from captum_infomask.comparison.methods import Method
 from captum_infomask.models.classifier import Classifier
 
@@ -84,7 +84,7 @@ def check_grad_cam(
 def test_grad_cam_reads_channels_that_come_last(name: str) -> None:
     network = made(name)
     layer = network.get_submodule(CHANNELS_LAST[name][1])
-    found = feature_map(network, picture())
+    found = layer_map(network, picture())
     assert (found.module, found.channels_last) == (layer, True)
     maps = [right_map(network, layer, picture(), target, (1, 2)) for target in range(4)]
     target = max(range(4), key=lambda k: float(maps[k].std()))
@@ -111,10 +111,10 @@ def test_layers_of_torchvision_keep_their_own_order(
 ) -> None:
     network = models.get_model(name).eval()
     x = picture(224 if name == "maxvit_t" else 64)
-    found = feature_map(network, x, network.get_submodule(layer))
+    found = layer_map(network, x, network.get_submodule(layer))
     assert found.channels_last == channels_last
     if layer in ("permute", "features", "blocks.3"):
-        assert feature_map(network, x).module is network.get_submodule(layer)
+        assert layer_map(network, x).module is network.get_submodule(layer)
 
 
 def test_convnext_of_torchvision_has_the_map_it_had() -> None:

@@ -28,7 +28,7 @@ from captum_infomask import (
     fit_critic,
     run_dataset,
 )
-from captum_infomask._files import PART, check_folder, check_output, whole_file
+from captum_infomask._files import PART, check_folder, check_output_file, whole_file
 from captum_infomask.cli import main
 from captum_infomask.dataset_run.local import only_run
 from captum_infomask.dataset_run.shards import begin_shard
@@ -180,8 +180,8 @@ def test_looking_whether_a_file_can_be_written_changes_nothing(tmp_path):
     old, new = tmp_path / "old", tmp_path / "new"
     old.write_text("old")
     before = old.stat()
-    assert check_output("path", old) == old
-    assert check_output("path", new) == new
+    assert check_output_file("path", old) == old
+    assert check_output_file("path", new) == new
     check_folder("out", tmp_path / "a" / "b")
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
     after = old.stat()

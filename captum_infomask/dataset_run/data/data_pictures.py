@@ -22,7 +22,7 @@ from captum_infomask.models.preprocessing import decode_image
 
 
 @runtime_checkable
-class Pictures(Protocol):
+class DataPictures(Protocol):
     """The pictures of a data set in a fixed order; it can be pickled.
 
     Attributes:
@@ -58,7 +58,7 @@ class Pictures(Protocol):
 
 def find_pictures(
     data: str | Path, target: str = "prediction", without: Path | None = None
-) -> Pictures:
+) -> DataPictures:
     """Find the pictures of a data set.
 
     Args:
@@ -126,8 +126,8 @@ class Decoded:
     error: str
 
 
-def decode(
-    pictures: Pictures,
+def decode_picture(
+    pictures: DataPictures,
     k: int,
     preprocess: Callable[[Image.Image], Tensor],
     shape: tuple[int, ...],
@@ -148,13 +148,13 @@ def decode(
 
     Example:
         >>> import os, tempfile
-        >>> from captum_infomask.dataset_run.data.data_pictures import decode
+        >>> from captum_infomask.dataset_run.data.data_pictures import decode_picture
         >>> from captum_infomask.dataset_run.data.data_pictures import find_pictures
         >>> from captum_infomask.models.preprocessing import Preprocess
         >>> path = os.path.join(tempfile.mkdtemp(), "notes.jpg")
         >>> with open(path, "w") as file:
         ...     print("not a picture", file=file)
-        >>> decode(find_pictures(path), 0, Preprocess(), (3, 224, 224)).error
+        >>> decode_picture(find_pictures(path), 0, Preprocess(), (3, 224, 224)).error
         'Expected the image to be a picture file such as PNG or JPEG; it is not one.'
     """
     sha256 = None

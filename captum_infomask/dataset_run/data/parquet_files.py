@@ -15,7 +15,7 @@ from captum_infomask.dataset_run.data.reading import Files, Skipped, readable
 
 
 @dataclass(frozen=True)
-class Table:
+class ParquetTable:
     """What one file says of its pictures; columns that it does not have are None."""
 
     name: str
@@ -27,7 +27,7 @@ class Table:
     labels: Any
 
 
-def read_table(file: Any, name: str, label: str | None) -> Table:
+def read_table(file: Any, name: str, label: str | None) -> ParquetTable:
     """Read all of an opened Parquet file that is small.
 
     Args:
@@ -71,7 +71,7 @@ def read_table(file: Any, name: str, label: str | None) -> Table:
                 f"{kind_of_key}."
             )
     metadata = file.metadata
-    return Table(
+    return ParquetTable(
         name=name,
         group_rows=[metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)],
         image_columns=image_columns,
@@ -82,7 +82,7 @@ def read_table(file: Any, name: str, label: str | None) -> Table:
     )
 
 
-def row_keys(tables: Sequence[Table]) -> list[str]:
+def row_keys(tables: Sequence[ParquetTable]) -> list[str]:
     """Return a key for every row: the structs' paths, a column's, or the rows' numbers.
 
     Raises:
@@ -100,7 +100,7 @@ def row_keys(tables: Sequence[Table]) -> list[str]:
     return [f"{table.name}#{row}" for table in tables for row in range(sum(table.group_rows))]
 
 
-def label_column(tables: Sequence[Table]) -> list[str | int | None]:
+def label_column(tables: Sequence[ParquetTable]) -> list[str | int | None]:
     """Return every row's label; equal ones are one object."""
     known: dict[str | int | None, str | int | None] = {}
     return [
@@ -244,7 +244,7 @@ class _Reading:
         return content, None
 
 
-def _table(files: Files, number: int, label: str | None) -> Table:
+def _table(files: Files, number: int, label: str | None) -> ParquetTable:
     """Read what one file says of its pictures."""
     name = readable(files.names[number])
     try:

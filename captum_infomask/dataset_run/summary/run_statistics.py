@@ -19,7 +19,7 @@ from captum_infomask.report.run_content import (
     Axis,
     Counts,
     Distribution,
-    Numbers,
+    Floats,
 )
 
 UNKNOWN = -1  # a class that is null
@@ -131,10 +131,10 @@ class PictureNumbers:
     places: Counts
     targets: Counts
     predicted: Counts
-    totals: Numbers
-    best: Numbers
-    shares: Numbers
-    seconds: Numbers
+    totals: Floats
+    best: Floats
+    shares: Floats
+    seconds: Floats
 
 
 def picture_numbers(table: pa.Table) -> PictureNumbers:
@@ -181,11 +181,11 @@ def _whole(column: pa.Array) -> Counts:
     return np.asarray(filled.to_numpy(zero_copy_only=False), np.int64)
 
 
-def _real(column: pa.Array) -> Numbers:
+def _real(column: pa.Array) -> Floats:
     return np.asarray(column.to_numpy(zero_copy_only=False), np.float64)
 
 
-def _largest(lists: pa.Array) -> Numbers:
+def _largest(lists: pa.Array) -> Floats:
     """The largest entry of each list, NaN aside."""
     lengths = np.asarray(pc.fill_null(pc.list_value_length(lists), 0), np.int64)
     some = lengths > 0
@@ -196,7 +196,7 @@ def _largest(lists: pa.Array) -> Numbers:
     return found
 
 
-def _shares(masks: pa.Array) -> Numbers:
+def _shares(masks: pa.Array) -> Floats:
     """The share of each picture that its mask keeps."""
     some = np.flatnonzero(masks.is_valid().to_numpy(zero_copy_only=False))
     shares = np.full(len(masks), np.nan)
@@ -207,7 +207,7 @@ def _shares(masks: pa.Array) -> Numbers:
     return shares
 
 
-def shared_axis(*columns: Numbers, bound: float | None, bound_words: str) -> Axis | None:
+def shared_axis(*columns: Floats, bound: float | None, bound_words: str) -> Axis | None:
     """An axis with 0, the bound and all values but rare ones; None where there are no values."""
     ordered = [np.sort(column) for column in columns if len(column)]
     if not ordered:
@@ -231,7 +231,7 @@ def shared_axis(*columns: Numbers, bound: float | None, bound_words: str) -> Axi
 def distributions(
     names: list[str],
     groups: Counts,
-    values: Numbers,
+    values: Floats,
     axis: Axis,
     *,
     right: npt.NDArray[np.bool_] | None = None,
@@ -280,7 +280,7 @@ def distributions(
     )
 
 
-def _quantiles(ordered: Numbers, starts: Counts, counts: Counts) -> Numbers:
+def _quantiles(ordered: Floats, starts: Counts, counts: Counts) -> Floats:
     """(G, 5), by linear interpolation in each group's own values, which stand in order."""
     found = np.full((len(counts), len(LEVELS)), np.nan)
     some = counts > 0

@@ -37,7 +37,7 @@ from captum_infomask.report.run_content import (
     Axis,
     Distribution,
     Failure,
-    Numbers,
+    Floats,
     RunContent,
     Speed,
 )
@@ -228,7 +228,7 @@ def _regions_are_bounded(run: DatasetRun) -> bool:
 
 
 def _one(
-    name: str, values: Numbers, axis: Axis, *, is_bounded: bool = True
+    name: str, values: Floats, axis: Axis, *, is_bounded: bool = True
 ) -> tuple[Distribution, ...]:
     """One distribution over all pictures."""
     alone = np.zeros(len(values), np.int64)
@@ -282,7 +282,7 @@ def _facts(
     return tuple(facts)
 
 
-def _half(quantiles: Numbers, words: Callable[[float], str]) -> str:
+def _half(quantiles: Floats, words: Callable[[float], str]) -> str:
     low, high = words(float(quantiles[1])), words(float(quantiles[3]))
     return f"half lie between {low} and {high}" if low != high else f"half lie at {low}"
 
@@ -301,7 +301,7 @@ def _speed(table: pa.Table, numbers: PictureNumbers) -> tuple[Speed, ...]:
     return tuple(rows) if len(rows) == 1 else (_engine_speed("all", numbers.seconds), *rows)
 
 
-def _engine_speed(engine: str, seconds: Numbers) -> Speed:
+def _engine_speed(engine: str, seconds: Floats) -> Speed:
     total = float(seconds.sum())
     return Speed(
         engine=engine,

@@ -139,7 +139,7 @@ class Box:
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class BoxTable:
     """The base's values of one map, padded, with channels last.
 
     Attributes:
@@ -201,7 +201,7 @@ class Table:
 
 
 def window_of(
-    box: Box, table: Table, bases: Points | None, origin: Points, size: Pair, step: Pair = (1, 1)
+    box: Box, table: BoxTable, bases: Points | None, origin: Points, size: Pair, step: Pair = (1, 1)
 ) -> Tensor:
     """Windows of what the views show, (V, C, h, w), channels last: their boxes amid the base.
 

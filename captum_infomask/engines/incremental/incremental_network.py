@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_infomask.engines.incremental.boxes import Box, Spans
-from captum_infomask.engines.incremental.node_calls import TO_FIRST, TO_LAST, Found, Known
+from captum_infomask.engines.incremental.node_calls import TO_FIRST, TO_LAST, FoundOperation, Known
 from captum_infomask.engines.incremental.operations import (
     Base,
     Border,
@@ -87,7 +87,7 @@ Values = dict[Node, Any]  # boxes of maps; whole tensors; what a network compute
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class NetworkStep:
     """A node whose value depends on the picture.
 
     Attributes:
@@ -97,7 +97,7 @@ class Step:
     """
 
     node: Node
-    found: tuple[Found, Place] | None
+    found: tuple[FoundOperation, Place] | None
     last_uses: tuple[Node, ...]
 
 
@@ -178,7 +178,9 @@ class BoxNetwork:
         outputs: Tensor = self._whole(self._graph.output, values, base)
         return outputs
 
-    def _run(self, step: Step, values: Values, base: Base, spans: Mapping[Node, Spans]) -> Any:
+    def _run(
+        self, step: NetworkStep, values: Values, base: Base, spans: Mapping[Node, Spans]
+    ) -> Any:
         if step.found is None:
             return self._graph.call(
                 step.node, lambda node: self._argument(step.node, node, values, base)
@@ -206,7 +208,7 @@ class BoxNetwork:
         maps = base.whole(node, value)
         return maps.permute(TO_LAST) if self._maps[node] else maps
 
-    def _steps(self) -> Iterator[Step]:
+    def _steps(self) -> Iterator[NetworkStep]:
         nodes = self._graph.changing
         last_use = {each: node for node in nodes for each in node.inputs}
         last_use.pop(self._graph.output, None)
@@ -219,9 +221,11 @@ class BoxNetwork:
                 for each in node.inputs
                 if last_use.get(each) is node and each not in self._graph.constants
             )
-            yield Step(node, None if found is None else (found, self._place(node, found)), ended)
+            yield NetworkStep(
+                node, None if found is None else (found, self._place(node, found)), ended
+            )
 
-    def _place(self, node: Node, found: Found) -> Place:
+    def _place(self, node: Node, found: FoundOperation) -> Place:
         before = self.known.size(found.inputs[0])
         after = self.known.size(node) if node in self._maps else (1, 1)
         alone = tuple(self._graph.readers[each] == 1 for each in found.inputs)

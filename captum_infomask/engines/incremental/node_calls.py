@@ -147,7 +147,7 @@ class Known:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class FoundOperation:
     """A recognised node.
 
     Attributes:
@@ -167,7 +167,7 @@ def pointwise(
     apply: Callable[[Tensor], Tensor],
     over: Callable[[Tensor], Tensor] | None = None,
     cost: float = 0.0,
-) -> Found:
+) -> FoundOperation:
     """A node that treats each position by itself, in its input's layout."""
     in_place = None if over is None else known.in_layout(x, over)
-    return Found(Pointwise(known.in_layout(x, apply), in_place, cost), (x,), known.maps[x])
+    return FoundOperation(Pointwise(known.in_layout(x, apply), in_place, cost), (x,), known.maps[x])

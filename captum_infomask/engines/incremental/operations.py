@@ -11,11 +11,11 @@ from torch.nn import functional as F
 
 from captum_infomask.engines.incremental.boxes import (
     Box,
+    BoxTable,
     Frame,
     Pair,
     Points,
     Spans,
-    Table,
     frame,
     union,
     window_of,
@@ -43,10 +43,10 @@ class Base:
         bases: The base of each view of a chunk, (V,); None where all have the first.
     """
 
-    tables: dict[Node, dict[float | None, Table]]
+    tables: dict[Node, dict[float | None, BoxTable]]
     bases: Points | None = None
 
-    def table(self, node: Node, value: float | None = None) -> Table:
+    def table(self, node: Node, value: float | None = None) -> BoxTable:
         """A node's map, surrounded by ``value`` if any."""
         found = self.tables[node]
         return next(iter(found.values())) if value is None else found[value]
@@ -92,7 +92,7 @@ class Base:
                 table.write(self.bases, box)
 
 
-def tables_of(values: Tensor, borders: Iterable[Border]) -> dict[float | None, Table]:
+def tables_of(values: Tensor, borders: Iterable[Border]) -> dict[float | None, BoxTable]:
     """Tables of maps (B, C, H, W) that serve every border that is read."""
     size = (values.shape[2], values.shape[3])
     channels_last = values.permute(0, 2, 3, 1)
@@ -108,7 +108,7 @@ def tables_of(values: Tensor, borders: Iterable[Border]) -> dict[float | None, T
         made = channels_last
         if value is not None:
             made = F.pad(channels_last, (0, 0, left, right, top, bottom), value=value)
-        tables[value] = Table(made.contiguous(), (top, left), size)
+        tables[value] = BoxTable(made.contiguous(), (top, left), size)
     return tables
 
 

@@ -17,7 +17,7 @@ from captum_infomask.engines.incremental.node_calls import (
     EXPONENTIAL,
     TO_FIRST,
     TO_LAST,
-    Found,
+    FoundOperation,
     FunctionCall,
     Known,
     function_call,
@@ -32,13 +32,13 @@ from captum_infomask.engines.incremental.windowed_operations import (
 )
 from captum_infomask.engines.traced_network import Node, nodes_in
 
-Handler = Callable[..., Found | None]
+Handler = Callable[..., FoundOperation | None]
 
 
 def _conv2d(
     known: Known, input: Node, weight: Any, bias: Any = None, stride: Any = 1,
     padding: Any = 0, dilation: Any = 1, groups: int = 1,
-) -> Found | None:  # fmt: skip
+) -> FoundOperation | None:  # fmt: skip
     if known.maps[input] or not isinstance(weight, Tensor) or isinstance(bias, Node):
         return None
     if isinstance(padding, str):
@@ -49,13 +49,13 @@ def _conv2d(
     kernel = (weight.shape[2], weight.shape[3])
     shape = Shape(kernel, _pair(stride), _pair(padding), _pair(dilation))
     made = Convolution.of(weight, bias, shape, groups, winograd=known.winograd)
-    return Found(Window(shape, 0.0, made.apply, made.whole, made.cost), (input,), False)
+    return FoundOperation(Window(shape, 0.0, made.apply, made.whole, made.cost), (input,), False)
 
 
 def _max_pool2d(
     known: Known, input: Node, kernel_size: Any, stride: Any = None, padding: Any = 0,
     dilation: Any = 1, ceil_mode: bool = False, return_indices: bool = False,
-) -> Found | None:  # fmt: skip
+) -> FoundOperation | None:  # fmt: skip
     if known.maps[input] or return_indices:
         return None
     shape = Shape(_pair(kernel_size), _pair(stride or kernel_size), _pair(padding), _pair(dilation))
@@ -65,13 +65,13 @@ def _max_pool2d(
             maps, shape.kernel, shape.stride, shape.padding, shape.dilation, ceil_mode
         )
 
-    return Found(max_pool(shape, whole), (input,), False)
+    return FoundOperation(max_pool(shape, whole), (input,), False)
 
 
 def _avg_pool2d(
     known: Known, input: Node, kernel_size: Any, stride: Any = None, padding: Any = 0,
     ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None,
-) -> Found | None:  # fmt: skip
+) -> FoundOperation | None:  # fmt: skip
     if known.maps[input]:
         return None
     shape = Shape(_pair(kernel_size), _pair(stride or kernel_size), _pair(padding))
@@ -82,10 +82,10 @@ def _avg_pool2d(
             divisor_override,
         )  # fmt: skip
 
-    return Found(average_pool(shape, whole, known.samples[input]), (input,), False)
+    return FoundOperation(average_pool(shape, whole, known.samples[input]), (input,), False)
 
 
-def _adaptive_avg_pool2d(known: Known, input: Node, output_size: Any) -> Found | None:
+def _adaptive_avg_pool2d(known: Known, input: Node, output_size: Any) -> FoundOperation | None:
     if known.maps[input]:
         return None
     before = known.size(input)
@@ -94,7 +94,9 @@ def _adaptive_avg_pool2d(known: Known, input: Node, output_size: Any) -> Found |
     if after == before:
         return pointwise(known, input, lambda maps: maps)
     if after == (1, 1):
-        return Found(GlobalMean(lambda maps: maps.mean((2, 3), keepdim=True)), (input,), False)
+        return FoundOperation(
+            GlobalMean(lambda maps: maps.mean((2, 3), keepdim=True)), (input,), False
+        )
     if any(size % want for want, size in zip(after, before, strict=True)):
         return None
     kernel = (before[0] // after[0], before[1] // after[1])
@@ -103,21 +105,21 @@ def _adaptive_avg_pool2d(known: Known, input: Node, output_size: Any) -> Found |
 
 def _mean(
     known: Known, input: Node, dim: Any = None, keepdim: bool = False, **more: Any
-) -> Found | None:
+) -> FoundOperation | None:
     dims = dim if isinstance(dim, Sequence) else (dim,)
     spatial = (1, 2) if known.maps[input] else (2, 3)
     if more or None in dims or tuple(sorted(d % 4 for d in dims)) != spatial:
         return None
     apply = known.in_layout(input, lambda maps: maps.mean(spatial, keepdim=True))
     if keepdim:
-        return None if known.maps[input] else Found(GlobalMean(apply), (input,), False)
-    return Found(GlobalMean(lambda maps: apply(maps).flatten(1)), (input,), False)
+        return None if known.maps[input] else FoundOperation(GlobalMean(apply), (input,), False)
+    return FoundOperation(GlobalMean(lambda maps: apply(maps).flatten(1)), (input,), False)
 
 
 def _batch_norm(
     known: Known, input: Node, running_mean: Any, running_var: Any, weight: Any = None,
     bias: Any = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
-) -> Found | None:  # fmt: skip
+) -> FoundOperation | None:  # fmt: skip
     given = (running_mean, running_var, weight, bias)
     if known.maps[input] or training or running_mean is None or _has_nodes(given):
         return None
@@ -127,7 +129,7 @@ def _batch_norm(
 def _layer_norm(
     known: Known, input: Node, normalized_shape: Sequence[int], weight: Any = None,
     bias: Any = None, eps: float = 1e-5,
-) -> Found | None:  # fmt: skip
+) -> FoundOperation | None:  # fmt: skip
     if not known.maps[input] or len(normalized_shape) != 1 or _has_nodes((weight, bias)):
         return None
     return pointwise(
@@ -135,7 +137,7 @@ def _layer_norm(
     )
 
 
-def _linear(known: Known, input: Node, weight: Any, bias: Any = None) -> Found | None:
+def _linear(known: Known, input: Node, weight: Any, bias: Any = None) -> FoundOperation | None:
     if not known.maps[input] or not isinstance(weight, Tensor) or isinstance(bias, Node):
         return None
     return pointwise(known, input, lambda maps: F.linear(maps, weight, bias), cost=weight.shape[1])
@@ -143,25 +145,25 @@ def _linear(known: Known, input: Node, weight: Any, bias: Any = None) -> Found |
 
 def _stochastic_depth(
     known: Known, input: Node, p: float, mode: str, training: bool = True
-) -> Found | None:
+) -> FoundOperation | None:
     return None if training else pointwise(known, input, lambda maps: maps)
 
 
-def _permute(known: Known, input: Node, dims: Sequence[int]) -> Found | None:
+def _permute(known: Known, input: Node, dims: Sequence[int]) -> FoundOperation | None:
     wanted = TO_FIRST if known.maps[input] else TO_LAST
     if tuple(d % 4 for d in dims) != wanted:
         return None
-    return Found(Pointwise(lambda maps: maps), (input,), not known.maps[input])
+    return FoundOperation(Pointwise(lambda maps: maps), (input,), not known.maps[input])
 
 
-def _cat(known: Known, tensors: Sequence[object], dim: int = 0) -> Found | None:
+def _cat(known: Known, tensors: Sequence[object], dim: int = 0) -> FoundOperation | None:
     nodes = known.alike(tensors)
     if nodes is None:
         return None
     last = known.maps[nodes[0]]
     if dim % 4 != (3 if last else 1):
         return None
-    return Found(Join(lambda *maps: torch.cat(maps, 1)), nodes, last)
+    return FoundOperation(Join(lambda *maps: torch.cat(maps, 1)), nodes, last)
 
 
 def _pair_of(
@@ -170,13 +172,13 @@ def _pair_of(
     known: Known,
     input: Any,
     other: Any,
-) -> Found | None:
+) -> FoundOperation | None:
     """A sum, product and the like: of two maps, or of a map and what is the same everywhere."""
     if known.is_map(input) and known.is_map(other):
         nodes = known.alike((input, other))
         if nodes is None or known.channels(input) != known.channels(other):
             return None
-        return Found(Join(function, over), nodes, known.maps[input])
+        return FoundOperation(Join(function, over), nodes, known.maps[input])
     x, constant = (input, other) if known.is_map(input) else (other, input)
     if not _is_the_same_everywhere(constant, known, x):
         return None
@@ -192,7 +194,7 @@ def _elementwise(
     input: Node,
     *args: Any,
     **options: Any,
-) -> Found | None:
+) -> FoundOperation | None:
     given = (*args, *options.values())
     if any(isinstance(each, Node | Tensor) for each in given) or options.get("training"):
         return None
@@ -203,7 +205,7 @@ def _elementwise(
 
 def _dropout(
     known: Known, input: Node, p: float = 0.5, training: bool = True, inplace: bool = False
-) -> Found | None:
+) -> FoundOperation | None:
     return None if training else pointwise(known, input, lambda maps: maps)
 
 
@@ -290,7 +292,7 @@ _EXPONENTIAL_MODULES = (
 )  # fmt: skip
 
 
-def recognise(node: Node, known: Known) -> Found | None:
+def recognise(node: Node, known: Known) -> FoundOperation | None:
     """The operation on maps that a node is; None if it must see whole maps, or makes none."""
     call = function_call(node, known.modules, known.constants)
     if call is None or not _takes_maps(call.args, known) or _takes_others(call, known):
@@ -320,7 +322,7 @@ def _takes_others(call: FunctionCall, known: Known) -> bool:
     return not all(known.is_map(node) for node in nodes_in((call.args, call.options)))
 
 
-def _module(module: Any, x: Node, known: Known) -> Found | None:
+def _module(module: Any, x: Node, known: Known) -> FoundOperation | None:
     cost = EXPONENTIAL if type(module) in _EXPONENTIAL_MODULES else 0.0
     if type(module) in _IN_PLACE:
         over = copy.copy(module)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captum_infomask.engines.incremental.boxes import Box, Frame, Pair, Spans, Table, frame
+from captum_infomask.engines.incremental.boxes import Box, BoxTable, Frame, Pair, Spans, frame
 from captum_infomask.engines.pixels import draw
 from captum_infomask.engines.traced_network import StandsAside
 from captum_infomask.imputers.imputer_protocol import Pictures
@@ -31,7 +31,7 @@ class Contents:
 
     plan: ViewPlan
     bases: Tensor
-    source: Table | None
+    source: BoxTable | None
     spans: Spans
     are_full: bool
 
@@ -99,9 +99,9 @@ def _cropped(pictures: Tensor, chosen: Frame | None) -> Box:
     return Box(values.permute(0, 3, 1, 2), chosen)
 
 
-def _table(pictures: Tensor) -> Table:
+def _table(pictures: Tensor) -> BoxTable:
     size = (pictures.shape[2], pictures.shape[3])
-    return Table(pictures.permute(0, 2, 3, 1).contiguous(), (0, 0), size)
+    return BoxTable(pictures.permute(0, 2, 3, 1).contiguous(), (0, 0), size)
 
 
 def _rectangles(plan: ViewPlan, rectangles: Tensor) -> Spans:

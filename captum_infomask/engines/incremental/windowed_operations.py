@@ -12,11 +12,11 @@ from torch.nn import functional as F
 
 from captum_infomask.engines.incremental.boxes import (
     Box,
+    BoxTable,
     Frame,
     Pair,
     Shape,
     Spans,
-    Table,
     frame,
     through_window,
 )
@@ -41,7 +41,7 @@ class Window:
     apply: Callable[[Tensor, Pair], Tensor]
     whole: Callable[[Tensor], Tensor]
     cost: float
-    factors: Table | None = None
+    factors: BoxTable | None = None
 
     def border(self, place: Place) -> Border | None:
         """As far as the last windows reach."""
@@ -272,6 +272,6 @@ def average_pool(shape: Shape, whole: Callable[[Tensor], Tensor], like: Tensor) 
     top, left = shape.padding
     plain = apply(F.pad(ones, (left, right, top, bottom)), shape.stride)
     factors = (wanted / plain[:, :, : after[0], : after[1]]).permute(0, 2, 3, 1)
-    table = Table(factors.contiguous(), (0, 0), after)
+    table = BoxTable(factors.contiguous(), (0, 0), after)
     is_plain = bool((factors == 1).all())
     return Window(shape, 0.0, apply, whole, shape.area, None if is_plain else table)
