@@ -1,4 +1,6 @@
 # The public names, each loaded when it is first used: __init__.pyi says from where.
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import lazy_loader
@@ -11,7 +13,10 @@ _load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 
 def __getattr__(name: str) -> Any:
+    is_room = name not in __all__ and not name.startswith("_")
     try:
+        if is_room and find_spec(f"{__name__}.{name}") is not None:
+            return import_module(f"{__name__}.{name}")
         return _load(name)
     except ModuleNotFoundError as error:
         raise with_extra(error) from None

@@ -76,6 +76,16 @@ def test_every_public_name_loads() -> None:
         captum_infomask.no_such_name  # noqa: B018
 
 
+@pytest.mark.slow
+def test_rooms_can_be_reached_from_the_package() -> None:
+    code = """
+import captum_infomask
+print(captum_infomask.datasets.sample_photo("camera").shape, captum_infomask.models.__name__)
+print(hasattr(captum_infomask, "no_room"))
+"""
+    assert printed(code) == ["(512, 512, 3) captum_infomask.models", "False"]
+
+
 def test_the_reference_has_every_public_name() -> None:
     page = (Path(__file__).parent.parent / "docs" / "reference.md").read_text(encoding="utf-8")
     told = set(re.findall(r"captum_infomask\.([A-Za-z_.]+)", page))
