@@ -52,7 +52,7 @@ def paired_difference(
     Example:
         >>> from captum_infomask.evaluation.statistics import paired_difference
         >>> paired_difference([3.0, 4.0, 5.0] * 4, [1.0, 2.0, 3.0] * 4)
-        Difference(mean=2.0, low=2.0, high=2.0)
+        PairedDifference(mean=2.0, low=2.0, high=2.0)
 
     Source: Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979.
     """
