@@ -182,7 +182,7 @@ class OwnGenerators(TorchDispatchMode):
         Where a block inside of this one has borrowed it for the same operation it goes on from
         there.
         """
-        if getattr(_borrowing, "now", False):
+        if getattr(_borrowing, "now", False) and _exchange.locked():
             start = _global(device).get_state()
             yield
             self.drew = self.drew or not torch.equal(start, _global(device).get_state())

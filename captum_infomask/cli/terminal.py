@@ -13,6 +13,8 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask._messages import printable
 
 PROGRAM = "captum-infomask"
+_LONGEST = 40  # characters of a class's name in a file's
+_LONGEST_NAME = 120
 
 
 def say(words: object = "") -> None:
@@ -45,10 +47,6 @@ def _leave(stream: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
-
-
-_LONGEST = 40  # characters of a class's name in a file's
-_LONGEST_NAME = 120
 
 
 def check_outputs(outputs: Sequence[tuple[str, Path]], inputs: Iterable[str | Path | None]) -> None:

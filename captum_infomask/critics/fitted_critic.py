@@ -21,6 +21,7 @@ from captum_infomask.models.checkpoints import fit_state_dict
 from captum_infomask.views.view_plan import ViewPlan
 
 _PICTURES, _CHUNK = 512, 64  # held-out pictures at most, and how many at a time
+_FORMAT = "captum_infomask.FittedCritic 1"
 
 
 @dataclass(frozen=True)
@@ -188,9 +189,6 @@ def critic_log_posterior(network: nn.Module, images: Tensor) -> Tensor:
         )
     wide = output if output.dtype == torch.float64 else output.float()
     return wide.log_softmax(1)
-
-
-_FORMAT = "captum_infomask.FittedCritic 1"
 
 
 class FittedCritic(nn.Module):

@@ -18,6 +18,7 @@ from captum_infomask.models.classifier import Classifier
 _MOMENT = 2.0  # seconds
 _held: set[int] = set()
 _PROCESS = "process "  # what a lock begins with
+_MOST_DECODERS = 8  # far more than one computing process takes pictures from
 
 
 @contextmanager
@@ -93,9 +94,6 @@ def _let_go() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_let_go)
-
-
-_MOST_DECODERS = 8  # far more than one computing process takes pictures from
 
 
 def run_locally(

@@ -17,6 +17,12 @@ from captum_infomask._files import PART, whole_file
 
 _BLANK = b"0" * 64  # where the hash stands, while the file is hashed
 _ENTRY = "captum_infomask"  # of the Parquet file's own metadata, which readers pass over
+_NAME = re.compile(r"part-(\d+)\.parquet")
+_IN_FLIGHT = (".decoding-", ".scoring-")  # what the notes of pictures are called
+_LEFTOVER = re.compile(
+    rf".+\.[0-9a-f]{{12}}{re.escape(PART)}|part-\d{{5,}}\.begun|\.(decoding|scoring)-\d+"
+)
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class DamagedError(ArgumentError):
@@ -79,13 +85,6 @@ def _seal(what: str) -> bytes:
 
 
 TEMPLATE = "map.safetensors"  # a picture's InfoMap: the regions and settings of all others
-
-_NAME = re.compile(r"part-(\d+)\.parquet")
-_IN_FLIGHT = (".decoding-", ".scoring-")  # what the notes of pictures are called
-_LEFTOVER = re.compile(
-    rf".+\.[0-9a-f]{{12}}{re.escape(PART)}|part-\d{{5,}}\.begun|\.(decoding|scoring)-\d+"
-)
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def shard_path(folder: Path, shard: int) -> Path:

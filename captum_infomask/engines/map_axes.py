@@ -17,6 +17,7 @@ _LAST = ("linear", "layer_norm", "rms_norm", "attention")
 _HEADS = ("attention", "matmul", "bmm", "einsum")  # of (N, heads, L, C), which is no map
 _MOVES = ("permute", "transpose", "swapaxes", "movedim", "moveaxis")
 _ENDS = ("flatten", "view", "reshape")
+_OTHER = {"first": "last", "last": "first", "heads": "heads"}
 
 
 def axes_of(recording: Recording, value: Tensor, after: int, places: int) -> tuple[int, ...] | None:
@@ -58,9 +59,6 @@ def _told(steps: Sequence[Step], value: Tensor, *, forward: bool) -> str | None:
             is_moved ^= _swaps(step, at)
         at = follows[0]
     return None
-
-
-_OTHER = {"first": "last", "last": "first", "heads": "heads"}
 
 
 def _tells(step: Step, at: Tensor) -> str | None:

@@ -28,6 +28,8 @@ _PICTURES_PER_THREAD, _PICTURES_ON_CPU = 2, (4, 32)
 # asked for, not what is free, so that the same call has the same chunks.
 _PICTURES_ON_GPU, _BYTES_PER_PICTURE, _MOST_VIEWS_ON_GPU = 512, 128 << 20, 4096
 _PICTURES_ELSEWHERE, _MOST_VIEWS_ELSEWHERE = 128, 256  # a guess
+_DEVICE_ERROR = torch.cuda.OutOfMemoryError
+_WORDS = ("out of memory", "DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def of_one_size(plan: ViewPlan) -> list[Tensor]:
@@ -64,9 +66,6 @@ def default_views(elements: int, device: torch.device) -> int:
 # larger than any block freed before or than 32 MiB, or if twice as much as that lies free at the
 # end of its heap. What networks take stays below both, with room for what else is about.
 LARGEST_BLOCK, MOST_ALIVE = 31 << 20, 50 << 20
-
-_DEVICE_ERROR = torch.cuda.OutOfMemoryError
-_WORDS = ("out of memory", "DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def keep_freed_blocks() -> None:

@@ -24,6 +24,8 @@ from captum_infomask.regions.map_cells import cell_weights
 from captum_infomask.scores.heads import widen
 from captum_infomask.views.view_plan import ViewPlan, whole_images
 
+_ROWS = 1024  # regions whose features go on together
+
 
 class LastPooling(TorchFunctionMode):
     """Notes the last global average pooling of what runs in a ``with`` block, and changes nothing.
@@ -140,9 +142,6 @@ def _reads_size(node: Node) -> bool:
     if node.op == "call_method":
         return bool(node.target == "size")
     return node.target is getattr and node.args[1:] == ("shape",)
-
-
-_ROWS = 1024  # regions whose features go on together
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,13 @@ MOST = 10_000  # values that are looked at
 IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
 _DEPTH = 6
 _OF_MODULES = frozenset(vars(nn.Module()))
+_CONTAINERS = (list, set, deque, dict)
+_STORES = ("STORE_SUBSCR", "DELETE_SUBSCR")
+_WRITERS = {
+    "add", "append", "appendleft", "clear", "extend", "extendleft", "insert", "pop", "popitem",
+    "popleft", "remove", "setdefault", "update",
+}  # fmt: skip
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
 
 
 def modules_reached(function: object) -> list[nn.Module]:
@@ -147,15 +154,6 @@ def is_filled(cell: CellType) -> bool:
         return cell.cell_contents is not None
     except ValueError:  # a variable that is not set yet
         return False
-
-
-_CONTAINERS = (list, set, deque, dict)
-_STORES = ("STORE_SUBSCR", "DELETE_SUBSCR")
-_WRITERS = {
-    "add", "append", "appendleft", "clear", "extend", "extendleft", "insert", "pop", "popitem",
-    "popleft", "remove", "setdefault", "update",
-}  # fmt: skip
-_PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
 
 
 def is_plain(value: object) -> bool:

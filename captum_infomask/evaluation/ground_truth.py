@@ -11,6 +11,8 @@ from torch import Tensor
 from captum_infomask._checks import describe, positive_int, random_seed
 from captum_infomask._errors import ArgumentError
 
+_DRAWN_AT_ONCE = 1 << 14  # pictures
+
 
 def group_edges(ranked: Tensor) -> Tensor:
     """Where groups of equal values begin, and where the last one ends.
@@ -72,8 +74,6 @@ def mean_average_precision(values: Tensor, right: Tensor) -> float:
 
 
 FEWEST = 10  # pictures that an interval is given for: of fewer the bootstrap covers too little
-
-_DRAWN_AT_ONCE = 1 << 14  # pictures
 
 
 @dataclass(frozen=True)

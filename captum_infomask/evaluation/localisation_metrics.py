@@ -18,6 +18,8 @@ from captum_infomask.evaluation.object_localisation import best_overlaps, mask_i
 from captum_infomask.masks.mask_planes import normalised
 from captum_infomask.report.page_content import Better
 
+_RIGHT = (0.3, 0.5, 0.7)  # overlaps from which a box is right
+
 
 @dataclass(frozen=True)
 class PointingGame:
@@ -197,9 +199,6 @@ def unknown(name: str) -> ArgumentError:
     return ArgumentError(
         f"Expected a sample of which the right pixels are known; {name} cannot be had without."
     )
-
-
-_RIGHT = (0.3, 0.5, 0.7)  # overlaps from which a box is right
 
 
 @dataclass(frozen=True)

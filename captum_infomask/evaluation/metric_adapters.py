@@ -33,6 +33,7 @@ _GRAD_CAM_BETTER: dict[str, Better] = {
     "DropInConfidence": "lower",
     "IncreaseInConfidence": "higher",
 }
+_GIVEN = ("self", "forward_func", "inputs", "target")
 
 
 def adapted(given: object) -> Metric | None:
@@ -249,9 +250,6 @@ def _number(name: str, found: Any) -> float:
         raise ArgumentError(
             f"Expected `metrics` {name!r} to give one number per picture; got {describe(found)}."
         ) from error
-
-
-_GIVEN = ("self", "forward_func", "inputs", "target")
 
 
 def infomask_explain_func(

@@ -22,6 +22,9 @@ from captum_infomask.imputers.imputer_protocol import (
     wide,
 )
 
+_FAR = 1e-3  # the weight of the mean of all visible pixels, beside a Gaussian's whole weight of 1
+_LARGEST_RADIUS = 100  # OpenCV would silently take it for any larger one
+
 
 @dataclass(frozen=True)
 class Blur:
@@ -65,9 +68,6 @@ class Blur:
             kernel = [taps, 1] if along == 0 else [1, taps]
             blurred = gaussian_blur(blurred, kernel, [sigma, sigma])
         return blurred.to(x.dtype)
-
-
-_FAR = 1e-3  # the weight of the mean of all visible pixels, beside a Gaussian's whole weight of 1
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,6 @@ def _densities(size: int, sigma: float, like: Tensor) -> Tensor:
 
 
 InpaintMethod = Literal["telea", "navier_stokes"]
-_LARGEST_RADIUS = 100  # OpenCV would silently take it for any larger one
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Shape, TensorOrTensors, Tensors
 from captum_infomask.regions.region_protocol import example_shapes, image_shape
 
+_ANY_INTEGERS = "from_feature_mask takes any integers."
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LabelRegions:
@@ -176,9 +178,6 @@ def _check_mask(mask: object, tensor: Tensor) -> None:
             f"{tuple(tensor.shape)}, got {tuple(mask.shape)}. The first dimension is the batch: "
             f"1 shares one mask among all images."
         )
-
-
-_ANY_INTEGERS = "from_feature_mask takes any integers."
 
 
 def from_label_map(inputs: Tensor, labels: Tensor | npt.NDArray[Any]) -> LabelRegions:

@@ -14,6 +14,13 @@ from captum_infomask.report.page_content import FloatArray, PhotoArray
 
 LOSSLESS_UP_TO = 400_000  # bytes; a photograph of 224 x 224 pixels takes about 100,000
 _QUALITY = 92
+# Name, matplotlib's colour map, whether it has two arms. All can be told apart without colour
+# vision for red and green; the last shows positive values only, light on dark.
+_MAPS = (
+    ("blue, white, red", "RdBu_r", True),
+    ("purple, white, orange", "PuOr_r", True),
+    ("cividis, positive only", "cividis_r", False),
+)
 
 
 def picture_uri(pixels: PhotoArray) -> str:
@@ -48,14 +55,6 @@ def _encoded(image: Image.Image, kind: str, **settings: int) -> bytes:
 
 
 STEPS = 256
-
-# Name, matplotlib's colour map, whether it has two arms. All can be told apart without colour
-# vision for red and green; the last shows positive values only, light on dark.
-_MAPS = (
-    ("blue, white, red", "RdBu_r", True),
-    ("purple, white, orange", "PuOr_r", True),
-    ("cividis, positive only", "cividis_r", False),
-)
 
 
 def colour_tables() -> list[dict[str, Any]]:

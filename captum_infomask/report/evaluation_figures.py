@@ -16,6 +16,10 @@ from captum_infomask.report.page_content import FloatArray
 
 _INK, _GREY = "#1b1f24", "#69707a"
 _RIGHT, _TOO_SURE, _NOT_SURE_ENOUGH = "#3d6fb0", "#eab3a4", "#a9cbe8"
+_PALE = "#d5d9de"
+# Told apart by colour-blind readers too, and by their marks (Okabe and Ito's colours).
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#1b1f24")
+_MARKS = "osD^vPX"
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,12 +175,6 @@ def fills_figure(
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)
     return figure, axes
-
-
-_PALE = "#d5d9de"
-# Told apart by colour-blind readers too, and by their marks (Okabe and Ito's colours).
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#1b1f24")
-_MARKS = "osD^vPX"
 
 
 def randomisation_figure(

@@ -42,6 +42,12 @@ from captum_infomask.report.run_content import (
     strip,
 )
 
+_START = """
+const viewer = document.getElementById("viewer");
+mount(viewer, JSON.parse(document.getElementById("payload").textContent));
+"""
+_SIDE = 160  # pixels of a shown picture's longer side
+
 
 @functools.cache
 def environment() -> Environment:
@@ -98,12 +104,6 @@ def _number(cell: Cell, column: Column) -> str:
     return "–" if cell.value is None else f"{cell.value:.{column.digits}f}"
 
 
-_START = """
-const viewer = document.getElementById("viewer");
-mount(viewer, JSON.parse(document.getElementById("payload").textContent));
-"""
-
-
 def page_html(content: PageContent) -> str:
     """One HTML file with everything in it: it opens from disk and asks for nothing.
 
@@ -153,7 +153,6 @@ def _count(number: int, what: str) -> str:
 
 
 PICTURES = 4  # a notebook's cell is no place for more
-_SIDE = 160  # pixels of a shown picture's longer side
 _KEPT, _HIDDEN = 0.2, 0.88  # greys that can be told from paper, white or black
 
 

@@ -15,6 +15,9 @@ Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)  # of the quantiles
+_ENOUGH = 5  # a median over fewer pictures is no extreme that says much
+_LEAST = 1.5  # height of a step that is not empty
+_TURN = 0.618  # of the height between dots: any few in a row lie apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,10 +163,7 @@ BINS = 80
 FEW_VALUES = 60  # up to here every picture is a dot
 FEW_CLASSES = 30  # up to here every class is drawn
 _MOST, _ENDS = 20, 5  # of more classes, those with most pictures, and with the extreme medians
-_ENOUGH = 5  # a median over fewer pictures is no extreme that says much
 _BASE, _PEAK, _BOX = 32, 4, 38  # heights, from the top
-_LEAST = 1.5  # height of a step that is not empty
-_TURN = 0.618  # of the height between dots: any few in a row lie apart
 
 
 @dataclass(frozen=True)

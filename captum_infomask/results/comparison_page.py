@@ -38,6 +38,8 @@ _VIEWS = (
     "whole. InfoMask drop hides a region, and so counts only what the rest does not say too."
 )
 _CONTROLS = "Controls see no network: a method that does no better tells nothing of it."
+_SHOWN = 8  # pictures whose targets are listed
+_SAME = "With the same windows and fill, Occlusion of log p(y | x) is InfoMask drop in nats."
 
 
 def page_content(comparison: Comparison) -> PageContent:
@@ -201,10 +203,6 @@ def _rule(rule: Rule) -> str:
     if isinstance(rule, MaxFraction):
         return f"{rule.fraction:.0%} of the largest"
     return str(rule)
-
-
-_SHOWN = 8  # pictures whose targets are listed
-_SAME = "With the same windows and fill, Occlusion of log p(y | x) is InfoMask drop in nats."
 
 
 def comparison_text(comparison: Comparison) -> str:

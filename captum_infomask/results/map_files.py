@@ -21,6 +21,9 @@ from captum_infomask.scores.score import NATS_PER_UNIT
 # Elements of an example. A few boxes say nothing of how large their image is, so that a file's own
 # size is no bound; this one is four times Pillow's for pictures.
 _MOST = 1 << 30
+_VIEWS = ("crop", "keep", "drop", "chain", "features", "evidence", "relay")
+_NEEDED = ("unit", "view", "overlap", "engine")
+_COUNTS = ("n_samples", "views")  # files of the first versions lack some
 
 
 def restore(state: dict[str, Tensor]) -> Regions:
@@ -128,11 +131,6 @@ def _by_scale(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:
     if set(parts) != set(map(str, range(len(parts)))):
         raise ValueError(f"its scales are numbered {', '.join(sorted(parts))[:80]}")
     return [parts[str(scale)] for scale in range(len(parts))]
-
-
-_VIEWS = ("crop", "keep", "drop", "chain", "features", "evidence", "relay")
-_NEEDED = ("unit", "view", "overlap", "engine")
-_COUNTS = ("n_samples", "views")  # files of the first versions lack some
 
 
 def check_settings(settings: Mapping[str, Any], inputs: int) -> None:
