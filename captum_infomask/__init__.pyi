@@ -79,6 +79,7 @@ from .scores.bounds import (
 )
 from .scores.information import information as information
 from .scores.priors import estimate_prior as estimate_prior, pc_cross_entropy as pc_cross_entropy
+from .scores.score import Score as Score
 from .scores.torchmetrics_metric import ConditionalMutualInformation as ConditionalMutualInformation
 from .views.evidence import HalfCrops as HalfCrops
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -20,7 +20,11 @@ def keywords(function: Callable[..., Any]) -> tuple[str, ...]:
 
 
 def told(
-    hints: Mapping[str, str] | None = None, options_of: Callable[..., Any] | None = None
+    hints: Mapping[str, str] | None = None,
+    options_of: Callable[..., Any] | None = None,
+    without: Collection[str] = (),
+    *,
+    passes_on: bool = False,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorate a function: Python's ``TypeError`` for unknown arguments says what to write instead.
 
@@ -28,6 +32,9 @@ def told(
         hints: What to say of names that others use.
         options_of: A function whose keyword-only arguments this one takes too, as ``**options``;
             its own signature shows them.
+        without: Those of them that it does not take.
+        passes_on: Whether it hands arguments that are not among these to another, which checks
+            them.
 
     Example:
         >>> from captum_infomask._keywords import told
@@ -42,7 +49,9 @@ def told(
     def decorated(function: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(function)
         if options_of is not None:
-            signature = _with_options(signature, inspect.signature(options_of))
+            signature = _with_options(
+                signature, inspect.signature(options_of), without, is_open=passes_on
+            )
         parameters = signature.parameters.values()
         known = {one.name for one in parameters if one.kind in _KEYWORDS and one.name != "self"}
         places = [one.name for one in parameters if one.kind is _KEYWORDS[0]]
@@ -52,7 +61,7 @@ def told(
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
             for name in kwargs:
-                if name not in known:
+                if name not in known and not passes_on:
                     owner = type(args[0]) if places[:1] == ["self"] and args else None
                     hint = (hints or {}).get(name) or _meant(name, known, owner)
                     raise TypeError(
@@ -72,16 +81,23 @@ def told(
     return decorated
 
 
-def _with_options(own: inspect.Signature, other: inspect.Signature) -> inspect.Signature:
-    """A signature with another's keyword-only arguments in the place of ``**options``."""
+def _with_options(
+    own: inspect.Signature,
+    other: inspect.Signature,
+    without: Collection[str],
+    *,
+    is_open: bool,
+) -> inspect.Signature:
+    """A signature with another's keyword-only arguments in the place of, or before, ``**``."""
     kept = [one for one in own.parameters.values() if one.kind is not one.VAR_KEYWORD]
-    names = set(own.parameters)
+    rest = [one for one in own.parameters.values() if one.kind is one.VAR_KEYWORD and is_open]
+    names = {*own.parameters, *without}
     options = [
         one
         for one in other.parameters.values()
         if one.kind is one.KEYWORD_ONLY and one.name not in names
     ]
-    return own.replace(parameters=[*kept, *options])
+    return own.replace(parameters=[*kept, *options, *rest])
 
 
 def _meant(name: str, known: Iterable[str], owner: type | None) -> str:

@@ -9,9 +9,8 @@ from captum.attr import LayerAttribution, LayerGradCam, Occlusion, Saliency
 from refused import refused
 from tiny import Net, images
 
-from captum_infomask import InfoMask, compare, default_methods, grid
+from captum_infomask import InfoMask, Score, compare, default_methods, grid
 from captum_infomask.evaluation.metric_adapters import _as_logits
-from captum_infomask.scores.score import Score
 
 GROUPS = [[4, 0], [2]]
 WINDOWS = {"sliding_window_shapes": (3, 4, 4), "strides": (3, 4, 4)}
@@ -89,7 +88,7 @@ def test_the_networks_answer_is_the_likeliest_group():
 
 
 def test_other_packages_metrics_see_what_is_in_no_group():
-    score = Score.checked("logits", None, "cross_entropy", 1.0, "bits", GROUPS)
+    score = Score(groups=GROUPS)
     output = torch.randn(2, 5, dtype=torch.float64)
     p = output.softmax(1)
     want = torch.stack([p[:, 4] + p[:, 0], p[:, 2], p[:, 1] + p[:, 3]], 1)

@@ -14,10 +14,9 @@ from test_samples import DRAWS, Noisy
 from test_views import READINGS, SKEWED, with_head
 from tiny import WINDOWS, Counting, Net, images as pictures
 
-from captum_infomask import ArgumentError, InfoMap, InfoMask, grid
+from captum_infomask import ArgumentError, InfoMap, InfoMask, Score, grid
 from captum_infomask._files import read, write
 from captum_infomask.scores.contrast import ContrastScore
-from captum_infomask.scores.score import Score
 
 VIEWS = {
     "crop": {"view": "crop"},
@@ -89,7 +88,7 @@ def test_each_image_has_its_own(net, images):
 def test_contrasts_change_sign_and_add(row, classes, prior):
     a, b, c, _ = classes
     output = torch.from_numpy(row)[None]
-    reader = ContrastScore(Score.checked("logits", prior, "cross_entropy", 1.0, "bits"))
+    reader = ContrastScore(Score(prior=prior))
 
     def told(y, other):
         return float(reader(output, torch.tensor([[y, other]])))
@@ -100,7 +99,7 @@ def test_contrasts_change_sign_and_add(row, classes, prior):
 
 def test_the_reader_is_differentiable_and_linear_in_logits():
     output = torch.randn(2, 4, dtype=torch.float64, requires_grad=True)
-    reader = ContrastScore(Score.checked("logits", SKEWED, "cross_entropy", 2.0, "nats"))
+    reader = ContrastScore(Score(prior=SKEWED, temperature=2.0, unit="nats"))
     table = torch.tensor([[0, 3], [2, 1]])
     (gradient,) = torch.autograd.grad(reader(output, table).sum(), output)
     want = torch.tensor([[0.5, 0, 0, -0.5], [0, -0.5, 0.5, 0]], dtype=torch.float64)

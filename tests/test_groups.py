@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import reference
@@ -11,8 +12,7 @@ from hypothesis.extra.numpy import arrays
 from refused import refused
 from test_views import READINGS, with_head
 
-from captum_infomask import InfoMask, grid, information
-from captum_infomask.scores.score import Score
+from captum_infomask import InfoMask, Score, grid, information
 
 SOFTMAX = {name: given for name, given in READINGS.items() if name not in ("sigmoid", "raw")}
 VIEWS = ("crop", "keep", "drop", "chain")
@@ -99,22 +99,13 @@ def test_views_read_groups_as_a_network_of_merged_classes(net, images, view, rea
 def test_bounds_of_sampled_groups(reading):
     """T_G = log of the prior's mean of exp T_y over the group; the partition is that of classes."""
     settings = SOFTMAX[reading]
-    score = Score.checked(
-        settings.get("head", "logits"),
-        settings.get("prior"),
-        settings.get("trained_with", "cross_entropy"),
-        settings.get("temperature", 1.0),
-        settings.get("unit", "bits"),
-        GROUPS,
-    )
+    score = Score(**settings, groups=GROUPS)
     output = with_head(lambda x: x, settings.get("head"))(torch.randn(3, 4, dtype=torch.float64))
     prior = settings.get("prior", [0.25] * 4)
     for place, group in enumerate(GROUPS):
         table = torch.full((3, 1), place)
         value, partition = score.critic(output, table)
-        alone = Score.checked(
-            score.head, score.prior, score.trained_with, score.temperature, "nats"
-        )
+        alone = replace(score, unit="nats", groups=None)
         classes, of_classes = alone.critic_of_all(output)
         mass = sum(prior[y] for y in group)
         mean = sum(prior[y] / mass * classes[:, y].exp() for y in group)
@@ -171,7 +162,7 @@ def test_places_of_groups():
 @given(logit_rows, groupings())
 def test_readers_of_groups_are_differentiable(row, groups):
     output = torch.from_numpy(row)[None].requires_grad_()
-    score = Score.checked("logits", None, "cross_entropy", 1.0, "nats", groups)
+    score = Score(unit="nats", groups=groups)
     (gradient,) = torch.autograd.grad(score(output, torch.zeros(1, 1).long()).sum(), output)
     p = output.detach()[0].softmax(0)
     inside = torch.zeros(6, dtype=torch.float64)

@@ -42,10 +42,8 @@ from captum_infomask.scores.class_scores import (
     choose_classes,
 )
 from captum_infomask.scores.contrast import Against, Contrast, EveryClass, checked_contrast
-from captum_infomask.scores.groups import Groups
-from captum_infomask.scores.heads import Head
 from captum_infomask.scores.readings import Reader
-from captum_infomask.scores.score import Prior, Score, TrainedWith, Unit
+from captum_infomask.scores.score import Score, ScoreSettings, score_from
 from captum_infomask.scores.targets import target_table
 from captum_infomask.views.choose_view import CropSizes, Reference, ViewName
 from captum_infomask.views.evidence import InputSizes, Layers
@@ -95,18 +93,11 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
     Args:
         forward_func: The model, or any function that returns its output, (N, M, ...) with the
             classes in dimension 1.
-        head: What the output holds: ``logits``, ``log_probs``, ``probs``, ``sigmoid`` (logits of
-            independent labels, or one logit) or ``raw`` (any number per example; the paper's
-            un-normalised critic). A network that ends in a sigmoid is wrapped:
-            ``lambda x: torch.logit(model(x), eps=1e-6)``, with ``sigmoid``.
-        prior: p(y), one probability per class; uniform if None (1/2 for ``sigmoid``).
-        trained_with: ``cross_entropy``, or ``pc_softmax`` for prior-corrected softmax.
-        temperature: τ > 0, by which logits are divided.
-        unit: ``bits`` or ``nats``.
-        groups: Classes that count as one: a list of lists of their numbers, each class in at most
-            one. Their probabilities add up, p(G | v) = Σ p(y | v) and π_G = Σ π_y, and ``target``,
-            ``contrast``, ``classes`` and ``top_k`` count groups. Classes in no group keep their
-            share of the probability, and are no target. For softmax heads.
+        score: How the output is read. A network that ends in a sigmoid is wrapped:
+            ``lambda x: torch.logit(model(x), eps=1e-6)``, with the head ``sigmoid``. With groups
+            ``target``, ``contrast``, ``classes`` and ``top_k`` count groups.
+        **settings: The settings of :class:`Score` by their names, instead of ``score``: ``head``,
+            ``prior``, ``trained_with``, ``temperature``, ``unit``, ``groups``.
 
     Raises:
         ArgumentError: A setting is out of range; it is a ValueError and an AssertionError.
@@ -124,21 +115,17 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
     Source: Qin & Kim, "Softmax Is Not an Artificial Trick", arXiv 1910.02629, Eq. 23 and Sec. 5.
     """
 
-    @told(_HABITS)
+    @told(_HABITS, options_of=Score)
     def __init__(
         self,
         forward_func: Callable[..., Any],
         *,
-        head: Head = "logits",
-        prior: Prior = None,
-        trained_with: TrainedWith = "cross_entropy",
-        temperature: float = 1.0,
-        unit: Unit = "bits",
-        groups: Groups = None,
+        score: Score | None = None,
+        **settings: Unpack[ScoreSettings],
     ) -> None:
         check_callable("forward_func", forward_func)
         super().__init__(forward_func)
-        self.score = Score.checked(head, prior, trained_with, temperature, unit, groups)
+        self.score = score_from(score, settings)
 
     def __repr__(self) -> str:
         """What a notebook or prompt shows: the model's name, and the settings."""

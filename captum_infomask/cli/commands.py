@@ -23,7 +23,7 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask._files import check_folder, output_file
 from captum_infomask._messages import printable
 from captum_infomask.attribution.infomask import InfoMask
-from captum_infomask.cli.option_values import names_in, reading_of, windows_of
+from captum_infomask.cli.option_values import names_in, score_of, windows_of
 from captum_infomask.cli.terminal import (
     check_outputs,
     complain,
@@ -43,6 +43,7 @@ from captum_infomask.models.preprocessing import Preprocess, decode_image, read_
 from captum_infomask.results import Comparison
 from captum_infomask.scores.groups import group_names
 from captum_infomask.scores.heads import SOFTMAX_HEADS
+from captum_infomask.scores.score import Score
 
 _FEW = list(DEFAULT_METHODS[:4])  # without the controls
 
@@ -55,7 +56,7 @@ def run_demo(options: argparse.Namespace) -> bool:
     found = _compare(classifier, [photo], options, metrics=_metrics(options.metrics))
     report = make_folder(folder) / f"{options.photo}.html"
     found.to_html(report)
-    _write_and_say(found, classifier, photo, options.out / options.photo, [], reading_of(options))
+    _write_and_say(found, classifier, photo, options.out / options.photo, [], score_of(options))
     say(f"report: {options.out / report.name}")
     open_page(report, options.open)
     return _all_failed(found)
@@ -71,7 +72,7 @@ def run_attribute(options: argparse.Namespace) -> bool:
     if options.target is not None:
         targets = [options.target]
         if folder.exists():
-            names = group_names(classifier.categories, reading_of(options)["groups"])
+            names = group_names(classifier.categories, score_of(options).groups)
             index = resolve_target(options.target, names)
             name = name_of(options.image, index, names[index])
             check_outputs(_drawn(folder / name), inputs)
@@ -85,7 +86,7 @@ def run_attribute(options: argparse.Namespace) -> bool:
     )
     make_folder(folder)
     name = name_of(options.image, int(found.targets[0]), found.labels[0])
-    _write_and_say(found, classifier, image, options.out / name, inputs, reading_of(options))
+    _write_and_say(found, classifier, image, options.out / name, inputs, score_of(options))
     return _all_failed(found)
 
 
@@ -135,8 +136,8 @@ def _compare(
     **settings: Any,
 ) -> Comparison:
     """Compare methods on pictures of one network."""
-    reading = reading_of(options)
-    names = group_names(classifier.categories, reading["groups"])
+    score = score_of(options)
+    names = group_names(classifier.categories, score.groups)
     targets = None if target is None else [resolve_target(t, names) for t in target]
     inputs = torch.cat([classifier.preprocess(image) for image in images])
     found = compare(
@@ -148,7 +149,7 @@ def _compare(
         categories=names,
         show_progress=True,
         **windows_of(options, inputs),
-        **reading,
+        score=score,
         **settings,
     )
     named = [
@@ -187,7 +188,7 @@ def _write_and_say(
     image: Image.Image,
     path: Path,
     inputs: Sequence[str | None],
-    reading: dict[str, Any],
+    score: Score,
 ) -> None:
     """Write the figure and the arrays of a single picture, then print the tables."""
     (_, figure), (_, arrays) = files = _drawn(path)
@@ -196,7 +197,7 @@ def _write_and_say(
         check_outputs(files, inputs)
         _save_figure(found.figure()[0], figure)
         found.save_arrays(arrays)
-        infomask = InfoMask(classifier.network, **reading)
+        infomask = InfoMask(classifier.network, score=score)
         if infomask.score.head in SOFTMAX_HEADS:
             target = int(found.targets[0])
             fills = fill_disagreement(infomask, classifier.preprocess(image), target)

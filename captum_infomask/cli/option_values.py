@@ -10,7 +10,7 @@ from torch import Tensor
 from captum_infomask._checks import short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask.evaluation.method_calls import square_windows
-from captum_infomask.scores.groups import CheckedGroups, checked_groups
+from captum_infomask.scores.score import Score
 
 
 def view_of(options: argparse.Namespace) -> dict[str, Any]:
@@ -40,15 +40,15 @@ def _sides(given: str) -> list[int]:
         ) from None
 
 
-def reading_of(options: argparse.Namespace) -> dict[str, Any]:
-    """How the options say that outputs are read: InfoMask's keyword arguments."""
-    return {
-        "head": options.head,
-        "prior": None if options.prior is None else _numbers(options.prior),
-        "trained_with": options.trained_with,
-        "temperature": options.temperature,
-        "groups": None if options.groups is None else _groups(options.groups, options.head),
-    }
+def score_of(options: argparse.Namespace) -> Score:
+    """How the options say that outputs are read."""
+    return Score(
+        head=options.head,
+        prior=None if options.prior is None else _numbers(options.prior),
+        trained_with=options.trained_with,
+        temperature=options.temperature,
+        groups=None if options.groups is None else _groups(options.groups),
+    )
 
 
 def _numbers(given: str) -> float | list[float]:
@@ -66,20 +66,19 @@ def _numbers(given: str) -> float | list[float]:
     return found if len(found) > 1 else found[0] if found else []
 
 
-def _groups(given: str, head: str) -> CheckedGroups | None:
+def _groups(given: str) -> list[list[int]]:
     """The groups of a file, or those given."""
     lines = given.split(";")
     if Path(given).is_file():
         text = Path(given).read_text(encoding="utf-8", errors="replace")
         lines = [line for line in text.split("\n") if line.strip()]
     try:
-        found = [[int(word) for word in line.replace(",", " ").split()] for line in lines]
+        return [[int(word) for word in line.replace(",", " ").split()] for line in lines]
     except ValueError:
         raise ArgumentError(
             f"Expected `--groups` to be a file with class numbers, a group a line, or groups with "
             f"semicolons between, such as '151,152;3'; got {short_repr(given)}."
         ) from None
-    return checked_groups(found, head, None)
 
 
 def windows_of(options: argparse.Namespace, inputs: Tensor) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask._files import output_file
 from captum_infomask._messages import printable, utf8
 from captum_infomask.cli.commands import classifier_of, open_page
-from captum_infomask.cli.option_values import reading_of, view_of, windows_of
+from captum_infomask.cli.option_values import score_of, view_of, windows_of
 from captum_infomask.cli.terminal import PROGRAM, check_outputs, complain, say
 from captum_infomask.dataset_run.loaded import load_run
 from captum_infomask.dataset_run.run import run_dataset
@@ -27,9 +27,9 @@ def run_whole(options: argparse.Namespace) -> bool:
     """Score a data set, or what is missing of it; whether all pictures are bad."""
     classifier = classifier_of(options)
     settings = view_of(options)
-    reading = reading_of(options)
+    score = score_of(options)
     if options.contrast is not None:
-        named = group_names(classifier.categories, reading["groups"])
+        named = group_names(classifier.categories, score.groups)
         is_word = options.contrast == "runner_up"
         settings["contrast"] = "runner_up" if is_word else resolve_target(options.contrast, named)
     if options.window is not None or options.stride is not None:
@@ -54,7 +54,7 @@ def run_whole(options: argparse.Namespace) -> bool:
         device=options.device,
         seed=options.seed,
         show_progress=True,
-        **reading,
+        score=score,
         **settings,
     )
     bad = len(run.errors)

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,11 +36,16 @@ from captum_infomask.comparison.method_adapters import Entry, made_entries, read
 from captum_infomask.comparison.methods import (
     METHOD_NAMES,
     Setting,
-    checked_score,
     checked_setting,
     make_methods,
+    score_in_bits,
 )
-from captum_infomask.comparison.provenance import call_words, setting_words, versions
+from captum_infomask.comparison.provenance import (
+    call_words,
+    named_settings,
+    setting_words,
+    versions,
+)
 from captum_infomask.comparison.runner import Task, network_answers, run_methods
 from captum_infomask.engines.dropout import warn_of_mode
 from captum_infomask.engines.isolation import Isolation, alias
@@ -50,9 +55,10 @@ from captum_infomask.evaluation.given_truth import GroundTruth, ground_truth as 
 from captum_infomask.masks import MaxFraction, Rule, check_rule
 from captum_infomask.results.comparison import Comparison
 from captum_infomask.results.map_pictures import Pictures
-from captum_infomask.scores.groups import Groups
-from captum_infomask.scores.heads import Head
-from captum_infomask.scores.score import Prior, Score, TrainedWith
+from captum_infomask.scores.score import Score, ScoreSettings
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _OF_METHODS = (
     " Arguments of a method go with it: methods={'mine': (InfoMask(network), {'view': 'drop'})}."
@@ -67,7 +73,7 @@ _HABITS = {
 }
 
 
-@told(_HABITS)
+@told(_HABITS, options_of=Score, without=("unit",))
 @said_once()
 @modes_kept()
 def compare(
@@ -88,11 +94,8 @@ def compare(
     seed: int = 0,
     show_progress: bool = False,
     reference: str | None = None,
-    head: Head = "logits",
-    prior: Prior = None,
-    trained_with: TrainedWith = "cross_entropy",
-    temperature: float = 1.0,
-    groups: Groups = None,
+    score: Score | None = None,
+    **settings: Unpack[ScoreSettings],
 ) -> Comparison:
     """Run attribution methods side by side on the same pictures, and measure them.
 
@@ -128,16 +131,14 @@ def compare(
         seed: The seed of all that is drawn, for every method on every picture anew.
         show_progress: Show progress bars on stderr.
         reference: The method that differences are taken to; the first InfoMask if None.
-        head: What the outputs hold, as for :class:`InfoMask`, and so the four that follow: all
-            but ``raw``, which has no probabilities. Methods made by name, metrics, predictions and
-            the report read outputs in this way; methods that are given read them as they do.
-        prior: p(y).
-        trained_with: ``cross_entropy`` or ``pc_softmax``.
-        temperature: τ.
-        groups: Lists of classes that count as one each; targets, predictions and probabilities
-            then are the groups'. Methods that know of none, over the network itself, and functions
-            are given log Σ exp of each group's logits for its output. An InfoMask that is given
-            must have the same groups.
+        score: How the outputs are read: by any head but ``raw``, which has no probabilities, and
+            in bits. Methods made by name, metrics, predictions and the report read outputs in this
+            way; methods that are given read them as they do. With groups of classes targets,
+            predictions and probabilities are the groups'. Methods that know of no groups, over the
+            network itself, and functions are given log Σ exp of each group's logits for its output.
+            An InfoMask that is given must have the same groups.
+        **settings: The settings of :class:`Score` but ``unit`` by their names, instead of
+            ``score``.
 
     Returns:
         A :class:`Comparison`: maps, masks, metrics, costs; tables, figures, the report.
@@ -163,7 +164,8 @@ def compare(
     """
     images = checked_images(model, inputs)
     table = checked_target(target, len(images))
-    score = checked_score(head, prior, trained_with, temperature, groups)
+    as_value = score
+    score = score_in_bits(score, settings)
     if table is not None:
         score.check_target(torch.tensor(table)[:, None])
     setting = checked_setting(
@@ -262,11 +264,8 @@ def compare(
                 "categories": categories,
                 "seed": seed,
                 "reference": reference,
-                "head": None if head == "logits" else head,
-                "prior": prior,
-                "trained_with": None if trained_with == "cross_entropy" else trained_with,
-                "temperature": None if score.temperature == 1 else score.temperature,
-                "groups": groups,
+                "score": as_value,
+                **named_settings(score, settings),
             },
         ),
     )

@@ -1,10 +1,10 @@
 # The methods that a comparison runs unless it is told otherwise, by name; controls among them.
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 import torch
 from captum.attr import InputXGradient, IntegratedGradients
@@ -29,10 +29,12 @@ from captum_infomask.evaluation.method_calls import (
     grad_cam,
     occlusion,
 )
-from captum_infomask.scores.groups import Groups
-from captum_infomask.scores.heads import HEADS, Head
-from captum_infomask.scores.score import Prior, Score, TrainedWith
+from captum_infomask.scores.heads import HEADS
+from captum_infomask.scores.score import Score, ScoreSettings, score_from
 from captum_infomask.views.choose_view import OF_FEATURES, ViewName
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 def centred_blob(height: int, width: int) -> Tensor:
@@ -111,7 +113,7 @@ class Setting:
     score: Score
 
 
-@told()
+@told(options_of=Score, without=("unit",))
 def default_methods(
     model: Callable[..., Any],
     inputs: Tensor,
@@ -120,11 +122,8 @@ def default_methods(
     sliding_window_shapes: Shape | None = None,
     strides: int | Shape | None = None,
     baselines: Fill = 0.0,
-    head: Head = "logits",
-    prior: Prior = None,
-    trained_with: TrainedWith = "cross_entropy",
-    temperature: float = 1.0,
-    groups: Groups = None,
+    score: Score | None = None,
+    **settings: Unpack[ScoreSettings],
 ) -> dict[str, Any]:
     """Return the methods that :func:`compare` runs by default, to which others can be added.
 
@@ -140,12 +139,10 @@ def default_methods(
             takes a quarter of the sides, an eighth apart.
         strides: Steps between windows.
         baselines: What hidden pixels become: a number, or a picture (1, C, H, W).
-        head: What the outputs hold, as for :class:`InfoMask`, and so the four that follow; all
-            but ``raw``, which has no probabilities.
-        prior: p(y).
-        trained_with: ``cross_entropy`` or ``pc_softmax``.
-        temperature: τ.
-        groups: Classes that count as one; pass them to :func:`compare` too.
+        score: How the outputs are read; any head but ``raw``, which has no probabilities. Pass
+            it to :func:`compare` too.
+        **settings: The settings of :class:`Score` but ``unit`` by their names, instead of
+            ``score``.
 
     Returns:
         What :func:`compare` takes as ``methods``, by name.
@@ -162,19 +159,21 @@ def default_methods(
         ['InfoMask', 'InfoMask drop', 'Grad-CAM', 'Occlusion']
     """
     inputs = checked_images(model, inputs)
-    score = checked_score(head, prior, trained_with, temperature, groups)
+    score = score_in_bits(score, settings)
     setting = checked_setting(
         model, inputs, layer, sliding_window_shapes, strides, baselines, score
     )
     return make_methods(setting, None)
 
 
-def checked_score(
-    head: object, prior: object, trained_with: object, temperature: object, groups: object
-) -> Score:
-    """How a comparison reads outputs, in bits: settings that give probabilities."""
-    one_of("head", head, [name for name in HEADS if name != "raw"])
-    return Score.checked(head, prior, trained_with, temperature, "bits", groups)
+def score_in_bits(score: Score | None, settings: Mapping[str, Any]) -> Score:
+    """How a comparison reads outputs: in bits, by a head that gives probabilities."""
+    with_probabilities = [name for name in HEADS if name != "raw"]
+    if score is None:
+        one_of("head", settings.get("head", "logits"), with_probabilities)
+    found = score_from(score, settings)
+    one_of("head", found.head, with_probabilities)
+    return replace(found, unit="bits")
 
 
 def checked_setting(
@@ -223,7 +222,7 @@ def _make(name: str, setting: Setting) -> Made:
             options["baselines"] = setting.fill
         if view not in (None, *OF_FEATURES):
             options |= sliding
-        return InfoMask(setting.model, **setting.score.arguments()), options
+        return InfoMask(setting.model, score=setting.score), options
     if name == OCCLUSION:
         call = occlusion(shapes, strides, setting.score.log_probabilities, setting.fill)
         return Method(name, "nats", call, "Captum's, of log p(y | x)")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from captum_infomask.comparison.compare_arguments import fill_words
 from captum_infomask.comparison.methods import Setting
+from captum_infomask.scores.score import Score
 
 
 def versions() -> dict[str, str]:
@@ -54,6 +55,16 @@ def _words(name: str, value: Any, model: object) -> str:
 def _short(name: str, words: str) -> str:
     """Python that can be typed, or the argument's name."""
     return words if len(words) < 200 and "<" not in words and "\n" not in words else name
+
+
+def named_settings(score: Score, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a score that were given by name and are not the usual ones."""
+    changed = score.changed()
+    return {
+        name: changed[name] if name == "temperature" else given[name]
+        for name in changed
+        if name in given
+    }
 
 
 def setting_words(setting: Setting, *, made: bool) -> tuple[tuple[str, str], ...]:

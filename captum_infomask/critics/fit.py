@@ -134,7 +134,7 @@ def fit_critic(
     kinds, shapes = check_kinds(views), check_window_shapes(window_shapes)
     steps_apart = check_strides(strides)
     size, chosen = check_crop_size(crop_size), choose_imputer(baselines, imputer)
-    divisor = Score.checked("logits", None, "cross_entropy", temperature, "bits").temperature
+    divisor = Score(temperature=temperature).temperature
     steps, seed = positive_int("steps", steps), random_seed(seed)
     learning_rate = finite_number("learning_rate", learning_rate, above=0)
     autocast, show_progress = boolean("autocast", autocast), boolean("show_progress", show_progress)

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +19,7 @@ from torch.utils.data import (
 from captum_infomask._batches import batches
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
+from captum_infomask._messages import warn
 from captum_infomask._random import OwnGenerators
 from captum_infomask._types import Shape
 
@@ -152,11 +152,9 @@ class LoaderPictures:
     def _warn(self, number: int, images: Tensor) -> None:
         if not self._warned:
             wrong = int((~images.isfinite().flatten(1).all(1)).sum())
-            warnings.warn(
+            warn(
                 f"Batch {number} of `{self.name}` is left out: it holds NaN or infinity in {wrong} "
                 f"of {len(images)} pictures. Others like it are left out without a word.",
-                UserWarning,
-                stacklevel=2,
             )
         self._warned = True
 

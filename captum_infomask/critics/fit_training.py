@@ -5,7 +5,6 @@ import hashlib
 import json
 import math
 import re
-import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import damaged, part, read, write
-from captum_infomask._messages import progress_bar
+from captum_infomask._messages import progress_bar, warn
 from captum_infomask.critics.fit_loaders import LoaderPictures, LoaderPlace, seed_of
 from captum_infomask.critics.fitted_critic import (
     FittedCritic,
@@ -125,12 +124,10 @@ class Training:
         if not diverged and not self.last <= self.first:
             diverged = f"the held-out divergence is {self.last:.3f} bits after the last step"
         if diverged:
-            warnings.warn(
+            warn(
                 f"The fit diverged: {diverged}. The critic is kept as it was after step "
                 f"{self.best_step} (held-out divergence {self.best:.3f} bits; {self.first:.3f} "
                 f"before the fit). A smaller `learning_rate` may help.",
-                UserWarning,
-                stacklevel=3,
             )
         fit_state_dict(self.critic.network, self._best_weights, "memory")
 

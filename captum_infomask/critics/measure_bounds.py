@@ -1,9 +1,8 @@
 # The bounds of a network's information about the labels, over a loader, in one pass.
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -11,26 +10,29 @@ from torch import Tensor
 from captum_infomask._batches import check_label_range, device_of, labelled_batches
 from captum_infomask._checks import check_initialised, describe, positive_int, random_seed
 from captum_infomask._errors import ArgumentError
+from captum_infomask._keywords import told
+from captum_infomask._messages import warn
 from captum_infomask.engines.dropout import warn_of_mode
 from captum_infomask.engines.outputs import explained
 from captum_infomask.engines.untouched import untouched
-from captum_infomask.scores.bounds import Sandwich, sandwich_rows, softmax_head
-from captum_infomask.scores.heads import Doubt, Head
-from captum_infomask.scores.score import Prior, Score, TrainedWith, Unit
+from captum_infomask.scores.bounds import Sandwich, sandwich_rows, with_softmax
+from captum_infomask.scores.heads import Doubt
+from captum_infomask.scores.score import Score, ScoreSettings, score_from
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
+@told(options_of=Score)
 def measure_bounds(
     forward_func: Callable[..., Any],
     loader: Iterable[Any],
     *,
     n_samples: int = 1,
-    head: Head = "logits",
-    prior: Prior = None,
-    trained_with: TrainedWith = "cross_entropy",
-    temperature: float = 1.0,
-    unit: Unit = "bits",
     seed: int = 0,
     show_progress: bool = False,
+    score: Score | None = None,
+    **settings: Unpack[ScoreSettings],
 ) -> Sandwich:
     r"""Measure the bounds of a network's information about the labels over a loader, in one pass.
 
@@ -48,13 +50,10 @@ def measure_bounds(
             which it is to be measured. ``keep_dropout`` makes a network with dropout stochastic.
         loader: Yields (inputs, labels): finite inputs (B, ...), integers (B,).
         n_samples: S, the passes per batch of a stochastic network.
-        head: What the output holds: ``logits``, ``log_probs`` or ``probs``.
-        prior: p(y), one probability per class; uniform if None.
-        trained_with: ``cross_entropy`` or ``pc_softmax``.
-        temperature: τ > 0.
-        unit: ``bits`` or ``nats``.
         seed: The seed of the draws of a stochastic network.
         show_progress: Show a progress bar on stderr.
+        score: How the outputs are read; a softmax head.
+        **settings: The settings of :class:`Score` by their names, instead of ``score``.
 
     Returns:
         The bounds, their means over examples and standard errors.
@@ -72,7 +71,7 @@ def measure_bounds(
 
     Source: Qin & Kim, arXiv 1910.02629, Eq. 25 to 27.
     """
-    score = Score.checked(softmax_head(head), prior, trained_with, temperature, unit)
+    score = with_softmax(score_from(score, settings))
     check_initialised("forward_func", forward_func)
     n_samples = positive_int("n_samples", n_samples)
     seed = random_seed(seed)
@@ -93,10 +92,9 @@ def measure_bounds(
     doubt.say()
     sandwich = Sandwich(torch.cat(parts, dim=1), n_samples, score.unit)
     if n_samples > 1 and sandwich.upper - sandwich.lower < 1e-9:
-        warnings.warn(
+        warn(
             f"All {n_samples} passes gave the same: the network is deterministic, and its bounds "
             f"are equal. `with keep_dropout(model):` keeps its dropout on.",
-            stacklevel=2,
         )
     return sandwich
 

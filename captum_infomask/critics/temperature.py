@@ -1,10 +1,9 @@
 # The temperature that makes a network's posterior as true as one can, and how true that is.
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from matplotlib.axes import Axes
@@ -16,12 +15,17 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 from captum_infomask._batches import check_label_range, device_of, labelled_batches
 from captum_infomask._checks import check_callable, check_initialised, describe, positive_int
 from captum_infomask._errors import ArgumentError
+from captum_infomask._keywords import told
+from captum_infomask._messages import warn
 from captum_infomask.engines.dropout import warn_of_mode
 from captum_infomask.engines.outputs import explained
 from captum_infomask.engines.untouched import untouched
 from captum_infomask.report.evaluation_figures import ReliabilityBins, reliability_figure
-from captum_infomask.scores.heads import Doubt, Head, scaled_logits
-from captum_infomask.scores.score import Prior, Score, TrainedWith
+from captum_infomask.scores.heads import Doubt, scaled_logits
+from captum_infomask.scores.score import PosteriorSettings, Score, score_from
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _CHUNK = 2**22  # numbers held in double precision at a time
 
@@ -119,15 +123,15 @@ def chunks(logits: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         yield values.double(), classes
 
 
+@told(options_of=Score, without=("temperature", "unit", "groups"))
 def fit_temperature(
     forward_func: Callable[..., Any],
     loader: Iterable[Any],
     *,
-    head: Head = "logits",
-    prior: Prior = None,
-    trained_with: TrainedWith = "cross_entropy",
     bins: int = 15,
     show_progress: bool = False,
+    score: Score | None = None,
+    **settings: Unpack[PosteriorSettings],
 ) -> FittedTemperature:
     r"""Fit the temperature that makes held-out labels likeliest.
 
@@ -146,13 +150,13 @@ def fit_temperature(
         forward_func: The model (in eval mode), or any function that returns its output, (N, M).
         loader: Yields (inputs, labels) that the model was **not** trained on; read once. The labels
             are classes, long (B,); 0 or 1 for ``sigmoid``.
-        head: What the output holds: ``logits``, ``log_probs``, ``probs``, or ``sigmoid`` for one
-            logit per example.
-        prior: p(y) for ``trained_with="pc_softmax"``, uniform if None; cross-entropy needs none.
-        trained_with: ``cross_entropy``, or ``pc_softmax``, whose posterior is
-            :math:`\pi_k e^{f_k/\tau}`, normalised.
         bins: Number of equal bins of confidence.
         show_progress: Show a progress bar on stderr.
+        score: How the outputs are read. The fit takes its head and training, and after
+            ``pc_softmax`` its prior; labels are classes, whatever its groups.
+        **settings: ``head``, ``trained_with`` and ``prior`` by their names, instead of ``score``.
+            ``sigmoid`` is one logit per example. After ``pc_softmax`` the posterior is
+            :math:`\pi_k e^{f_k/\tau}`, normalised; after cross-entropy no prior is needed.
 
     Returns:
         The temperature, and calibration before and after.
@@ -178,12 +182,13 @@ def fit_temperature(
     check_callable("forward_func", forward_func)
     check_initialised("forward_func", forward_func)
     bins = positive_int("bins", bins)
-    if head == "raw":
+    is_value = score is not None
+    score = score_from(score, settings)
+    if score.head == "raw":
         raise ArgumentError(
             "Expected `head` to give probabilities; got 'raw', which is not normalised."
         )
-    score = Score.checked(head, prior, trained_with, 1.0, "nats")
-    if prior is not None and score.trained_with != "pc_softmax":
+    if score.prior is not None and score.trained_with != "pc_softmax" and not is_value:
         raise ArgumentError(
             "Expected no `prior` for trained_with='cross_entropy', whose posterior holds it "
             "already; pass trained_with='pc_softmax' if it was trained so."
@@ -196,7 +201,7 @@ def fit_temperature(
         temperature = _minimise(logits, labels, offset)
     else:
         temperature = 1.0
-        warnings.warn(f"The temperature is not identified and stays 1: {reason}.", stacklevel=2)
+        warn(f"The temperature is not identified and stays 1: {reason}.")
     nll_before, before = calibration(logits, labels, offset, 1.0, bins)
     nll_after, after = calibration(logits, labels, offset, temperature, bins)
     return FittedTemperature(temperature, nll_before, nll_after, before, after, len(labels))

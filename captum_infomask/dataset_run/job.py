@@ -248,5 +248,5 @@ class Worker:
     def _no_class(self, k: int) -> str:
         """Why a picture has no target."""
         labels = self._job.pictures.labels
-        grouped = self._job.settings.groups is not None
+        grouped = self._job.settings.score.groups is not None
         return label_error(None if labels is None else labels[k], self._categories, grouped=grouped)

@@ -76,7 +76,7 @@ def new_manifest(
             **settings.words(),
         },
         "preprocess": preprocess_words(classifier.preprocess),
-        "categories": list(group_names(classifier.categories, settings.groups)),
+        "categories": list(group_names(classifier.categories, settings.score.groups)),
         "versions": packages(),
         "machine": machine(settings.device),
         "probe": probe.words(),

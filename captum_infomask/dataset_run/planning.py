@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -120,7 +119,7 @@ def plan_run(
             given=source.categories is not None,
         )
         _check_labels(asked.target, pictures.labels, classes, classifier.categories)
-        classes = groups_of(classes, asked.groups)
+        classes = groups_of(classes, asked.score.groups)
     with _blamed("network"), unsaid(SHORT):
         outputs = [scorer.outputs(shown) for shown in inputs]
         _check_classes(outputs[0], classifier)
@@ -198,7 +197,7 @@ def _gone_on_with(
     except DamagedError as error:
         # Killed before it was written, or damaged: shards that hold other pictures are done again.
         if shards_done(folder):
-            warnings.warn(f"Made again from `data`, in {folder}: {error}.", stacklevel=4)
+            warn(f"Made again from `data`, in {folder}: {error}.")
         return listing, list(range(len(listing.keys)))
     return before.going_on(listing, folder, extend=extend)
 

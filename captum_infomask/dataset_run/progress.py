@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -11,7 +10,7 @@ import pyarrow as pa
 
 from captum_infomask._checks import short_repr
 from captum_infomask._errors import ArgumentError, RunStopped
-from captum_infomask._messages import progress_bar
+from captum_infomask._messages import progress_bar, warn
 from captum_infomask.dataset_run.data.reading import in_one_line
 from captum_infomask.dataset_run.job import Job, ShardDone
 from captum_infomask.dataset_run.shards import (
@@ -144,9 +143,8 @@ def survey(job: Job, ended: int, *, retry_errors: bool, verify: bool, show: bool
     damaged += [f"{shard_path(job.folder, shard).name} is missing" for shard in lost]
     if damaged:
         more = f", and {len(damaged) - 1} more" if len(damaged) > 1 else ""
-        warnings.warn(
+        warn(
             f"Done again, of {job.folder}, from the pictures as they are now: {damaged[0]}{more}.",
-            stacklevel=3,
         )
     return found
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from captum_infomask._checks import boolean, check_initialised, one_of, positive_int, short_repr
 from captum_infomask._errors import ArgumentError
+from captum_infomask._keywords import keywords, told
 from captum_infomask._messages import said_once
 from captum_infomask.dataset_run.data.data_pictures import DataPictures, find_pictures
 from captum_infomask.dataset_run.data.parquet_files import ParquetPictures
@@ -30,13 +31,12 @@ from captum_infomask.engines.choose_engine import EngineName
 from captum_infomask.engines.engine_protocol import Engine
 from captum_infomask.masks import Rule, check_rule
 from captum_infomask.models.classifier import Classifier
-from captum_infomask.scores.groups import Groups
-from captum_infomask.scores.heads import Head
-from captum_infomask.scores.score import Prior, Score, TrainedWith, Unit
+from captum_infomask.scores.score import Score, score_from
 
 RunEngine = Literal["local", "ray"]
 
 
+@told(options_of=Score, passes_on=True)
 def run_dataset(
     data: str | Path,
     model: str | nn.Module | Classifier,
@@ -48,12 +48,6 @@ def run_dataset(
     engine: RunEngine = "local",
     address: str | None = None,
     workers: int | None = None,
-    head: Head = "logits",
-    prior: Prior = None,
-    trained_with: TrainedWith = "cross_entropy",
-    temperature: float = 1.0,
-    unit: Unit = "bits",
-    groups: Groups = None,
     rule: Rule | None = None,
     view_engine: EngineName | Engine = "auto",
     batch_size: int | None = None,
@@ -64,6 +58,7 @@ def run_dataset(
     retry_errors: bool = False,
     device: str | None = None,
     show_progress: bool = False,
+    score: Score | None = None,
     **options: Any,
 ) -> DatasetRun:
     r"""Score every picture of a data set; go on where an earlier call stopped.
@@ -93,14 +88,6 @@ def run_dataset(
         address: A Ray cluster's address; None starts Ray here.
         workers: For ``local``, processes that decode pictures while this one computes; for
             ``ray``, processes that compute. As many as there are CPUs if None, or GPUs.
-        head: As for :class:`InfoMask`, and so the five that follow.
-        prior: p(y).
-        trained_with: ``cross_entropy`` or ``pc_softmax``.
-        temperature: τ.
-        unit: ``bits`` or ``nats``.
-        groups: Lists of classes that count as one each. Labels and ``categories`` stay those of the
-            classes: a picture's target is the group that its label is in, and a label in none is an
-            error in its place.
         rule: Which pixels the mask keeps; None for ``InfoMap.mask``'s own.
         view_engine: ``engine`` of :meth:`InfoMask.score_regions`, for views that have several.
         batch_size: Pictures that share forward passes; what suits the device if None.
@@ -114,7 +101,11 @@ def run_dataset(
         retry_errors: Score the bad pictures of the run that is gone on with anew.
         device: Where the network runs; CUDA if it is there, if None.
         show_progress: Show a progress bar on stderr, with pictures per second and the time left.
-        **options: The other keyword arguments of :meth:`InfoMask.attribute`, such as ``view`` (the
+        score: How the network's outputs are read. With groups, labels and ``categories`` stay those
+            of the classes: a picture's target is the group that its label is in, and a label in
+            none is an error in its place.
+        **options: The settings of :class:`Score` by their names, instead of ``score``; and the
+            other keyword arguments of :meth:`InfoMask.attribute`, such as ``view`` (the
             one that a picture of our own gets by default, if None, for all pictures),
             ``sliding_window_shapes`` and ``strides``, or ``seed``; ``contrast`` is one class for
             all pictures, or ``runner_up``.
@@ -146,17 +137,13 @@ def run_dataset(
     _check_max_errors(max_errors)
     for name, given in (("extend", extend), ("verify", verify), ("retry_errors", retry_errors)):
         boolean(name, given)
+    settings = {name: options.pop(name) for name in keywords(Score) if name in options}
     check_initialised("model", model.network if isinstance(model, Classifier) else model)
     if rule is not None:
         check_rule(rule)
     asked = RunSettings(
         target=target,
-        head=head,
-        prior=prior,
-        trained_with=trained_with,
-        temperature=temperature,
-        unit=unit,
-        groups=Score.checked(head, prior, trained_with, temperature, unit, groups).groups,
+        score=score_from(score, settings),
         rule=rule,
         options=score_options(options, view_engine),
         batch_size=batch_size or 0,

@@ -19,7 +19,7 @@ from captum_infomask.engines.choose_engine import EngineName
 from captum_infomask.engines.engine_protocol import Engine
 from captum_infomask.masks import Rule
 from captum_infomask.regions.region_protocol import Regions
-from captum_infomask.scores.groups import CheckedGroups
+from captum_infomask.scores.score import Score
 from captum_infomask.views.choose_view import OF_FEATURES
 
 
@@ -29,31 +29,21 @@ class RunSettings:
 
     Attributes:
         target: ``prediction``, ``label``, or the Parquet column of the labels.
-        head: As InfoMask's, as the four that follow.
-        prior: p(y), or None.
-        trained_with: ``cross_entropy`` or ``pc_softmax``.
-        temperature: τ.
-        unit: ``bits`` or ``nats``.
+        score: How the network's outputs are read.
         rule: What masks keep; None leaves it open, for the maps to say.
         options: The keyword arguments of ``score_regions``, with ``perturbations_per_eval``.
         batch_size: Pictures of a call; 0 until it is known what suits the pictures.
         shard_size: Pictures of a file; 0 until it is known.
         device: Where the network runs.
-        groups: InfoMask's: classes that count as one.
     """
 
     target: str
-    head: str
-    prior: Any
-    trained_with: str
-    temperature: float
-    unit: str
+    score: Score
     rule: Rule | None
     options: Mapping[str, Any]
     batch_size: int
     shard_size: int
     device: str
-    groups: CheckedGroups | None = None
 
     @property
     def further(self) -> list[str]:
@@ -65,8 +55,9 @@ class RunSettings:
     def words(self) -> dict[str, Any]:
         """The settings as JSON values, equal where the settings are."""
         named = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        options = named.pop("options")
-        return {name: in_words(name, value) for name, value in {**named, **options}.items()}
+        score, options = named.pop("score"), named.pop("options")
+        words = {**named, **score.named(), **options}
+        return {name: in_words(name, value) for name, value in words.items()}
 
 
 # The arguments of score_regions that a run gives by itself or cannot give to every picture.

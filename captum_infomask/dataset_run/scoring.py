@@ -136,15 +136,7 @@ class Scorer:
         self._network = classifier.network
         self._settings = settings
         self._copies: Copies = {}
-        self._infomask = InfoMask(
-            classifier.network,
-            head=settings.head,  # type: ignore[arg-type]
-            prior=settings.prior,
-            trained_with=settings.trained_with,  # type: ignore[arg-type]
-            temperature=settings.temperature,
-            unit=settings.unit,  # type: ignore[arg-type]
-            groups=settings.groups,
-        )
+        self._infomask = InfoMask(classifier.network, score=settings.score)
 
     def check_groups(self, outputs: Tensor) -> None:
         """Refuse groups of classes that the network does not have."""
@@ -152,7 +144,7 @@ class Scorer:
 
     def some_target(self) -> int:
         """A target that the settings have information about: the likeliest beforehand."""
-        prior, groups = self._infomask.score.target_prior, self._settings.groups
+        prior, groups = self._infomask.score.target_prior, self._infomask.score.groups
         order = list(range(2 if groups is None else len(groups)))
         if prior is not None and prior.dim() == 1:
             order = prior.argsort(descending=True, stable=True).tolist()

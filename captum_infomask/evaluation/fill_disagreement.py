@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -193,7 +193,7 @@ def fill_disagreement(
         )
     tensors = check_inputs(inputs)
     # Of the network's own classes, all of them, where targets count groups.
-    whole = InfoMask(infomask.forward_func, **{**infomask.score.arguments(), "groups": None})
+    whole = InfoMask(infomask.forward_func, score=replace(infomask.score, groups=None))
     maps, blanks = [], []
     for imputer in chosen.values():
         maps.append(

@@ -1,7 +1,6 @@
 # Attributions → masks, in Captum's attribution format.
 from __future__ import annotations
 
-import warnings
 from typing import overload
 
 import numpy as np
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
+from captum_infomask._messages import warn
 from captum_infomask._types import TensorOrTensors, Tensors
 from captum_infomask.masks.clean_up import check_clean_up, clean_masks
 from captum_infomask.masks.mask_planes import mask_planes
@@ -99,7 +99,7 @@ def threshold_mask(
     for example, left in enumerate(_pixels_kept(masks)):
         if not left:
             why = _why_empty(tensors, rule, example, counts[example])
-            warnings.warn(f"The mask of example {example} is empty: {why}.", stacklevel=2)
+            warn(f"The mask of example {example} is empty: {why}.")
     if invert:
         masks = tuple(~mask for mask in masks)
     return masks if isinstance(attributions, tuple) else masks[0]

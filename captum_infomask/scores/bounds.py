@@ -4,17 +4,29 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from captum_infomask._checks import describe, one_of
 from captum_infomask._errors import ArgumentError
+from captum_infomask._keywords import told
 from captum_infomask._types import Target
 from captum_infomask.scores.heads import SOFTMAX_HEADS
 from captum_infomask.scores.readings import Samples
-from captum_infomask.scores.score import NATS_PER_UNIT, Prior, Score, TrainedWith, Unit
+from captum_infomask.scores.score import (
+    NATS_PER_UNIT,
+    Prior,
+    Score,
+    ScoreSettings,
+    Unit,
+    score_from,
+)
 from captum_infomask.scores.targets import target_table
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _PARTS = ("lower", "information", "upper", "ceiling")
 
@@ -116,18 +128,16 @@ def sandwich_rows(score: Score, outputs: Iterable[Tensor], table: Tensor) -> Ten
     reading = account.reading()
     assert reading.lower is not None, "a softmax head has bounds"
     assert reading.upper is not None, "a softmax head has bounds"
-    prior = torch.full((classes,), 1 / classes, dtype=torch.float64)
-    if score.prior is not None:
-        prior = score.prior
-    ceiling = -prior[table[:, 0].cpu()].log() / NATS_PER_UNIT[score.unit]
+    ceiling = -score.log_priors(table[:, 0].cpu(), classes) / NATS_PER_UNIT[score.unit]
     parts = [part.double().cpu() for part in (reading.lower, reading.information, reading.upper)]
     # No network tells more than the ceiling, but for rounding.
     return torch.stack([*(part.minimum(ceiling) for part in parts), ceiling])
 
 
-def softmax_head(head: object) -> str:
-    """Return the head, if its critic has a value for every class: the bounds need them all."""
-    return one_of("head", head, SOFTMAX_HEADS)
+def with_softmax(score: Score) -> Score:
+    """Return the score, if its critic has a value for every class: the bounds need them all."""
+    one_of("head", score.head, SOFTMAX_HEADS)
+    return score
 
 
 def donsker_varadhan(
@@ -167,7 +177,7 @@ def donsker_varadhan(
 
     Source: Qin & Kim, arXiv 1910.02629, Eq. 17 to 23, and Eq. 25 for a stochastic network.
     """
-    score = Score.checked("logits", prior, "pc_softmax", 1.0, unit)
+    score = Score(prior=prior, trained_with="pc_softmax", unit=unit)
     _check_values(joint, marginal)
     classes = marginal.shape[-1]
     if score.prior is not None and len(score.prior) != classes:
@@ -185,14 +195,13 @@ def donsker_varadhan(
     return (values.mean(0) - partition).mean() / NATS_PER_UNIT[score.unit]
 
 
+@told(options_of=Score)
 def log_softmax_sandwich(
     logits: Tensor,
     target: Target,
     *,
-    prior: Prior = None,
-    trained_with: TrainedWith = "cross_entropy",
-    temperature: float = 1.0,
-    unit: Unit = "bits",
+    score: Score | None = None,
+    **settings: Unpack[ScoreSettings],
 ) -> Sandwich:
     r"""Bounds of the information of a stochastic network about the labels, from samples.
 
@@ -212,10 +221,8 @@ def log_softmax_sandwich(
     Args:
         logits: (S, N, M), or (N, M) for one sample; half precision is welcome.
         target: The N labels, in any form that Captum accepts.
-        prior: p(y), one probability per class; uniform if None.
-        trained_with: ``cross_entropy`` or ``pc_softmax``.
-        temperature: τ > 0.
-        unit: ``bits`` or ``nats``.
+        score: How the outputs are read.
+        **settings: The settings of :class:`Score` by their names, instead of ``score``.
 
     Returns:
         The bounds, their means over examples and standard errors.
@@ -233,7 +240,7 @@ def log_softmax_sandwich(
 
     Source: Qin & Kim, arXiv 1910.02629, Eq. 25 to 27.
     """
-    score = Score.checked("logits", prior, trained_with, temperature, unit)
+    score = with_softmax(score_from(score, settings))
     if not isinstance(logits, Tensor) or logits.dim() not in {2, 3} or logits.numel() == 0:
         raise ArgumentError(
             f"Expected `logits` to be a tensor (N, M), or (S, N, M) for S samples; got "

@@ -1,27 +1,29 @@
 # Pointwise mutual information of a network's outputs and a class, as a function.
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
+from captum_infomask._keywords import told
 from captum_infomask._types import Target
-from captum_infomask.scores.groups import Groups
-from captum_infomask.scores.heads import Doubt, Head
-from captum_infomask.scores.score import Prior, Score, TrainedWith, Unit
+from captum_infomask.scores.heads import Doubt
+from captum_infomask.scores.score import Score, ScoreSettings, score_from
 from captum_infomask.scores.targets import target_table
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
+
+@told(options_of=Score)
 def information(
     output: Tensor,
     target: Target = None,
     *,
-    head: Head = "logits",
-    prior: Prior = None,
-    trained_with: TrainedWith = "cross_entropy",
-    temperature: float = 1.0,
-    unit: Unit = "bits",
-    groups: Groups = None,
+    score: Score | None = None,
+    **settings: Unpack[ScoreSettings],
 ) -> Tensor:
     r"""Pointwise mutual information between views and a class, from a network's output.
 
@@ -42,13 +44,8 @@ def information(
             ``sigmoid`` and ``raw``. Half precision is computed in float32. A probability of 0
             counts as the smallest one that the output's type can hold.
         target: The class, in any form that Captum accepts; one value per example.
-        head: What ``output`` holds: ``logits``, ``log_probs``, ``probs``, ``sigmoid`` or ``raw``.
-        prior: p(y), one probability per class; uniform if None (1/2 for ``sigmoid``).
-        trained_with: ``cross_entropy`` or ``pc_softmax``.
-        temperature: τ > 0. A softmax of base ψ is τ = 1/ln ψ.
-        unit: ``bits`` or ``nats``.
-        groups: Lists of classes that count as one each, as for :class:`InfoMask`; targets then
-            count groups.
+        score: How the output is read.
+        **settings: The settings of :class:`Score` by their names, instead of ``score``.
 
     Returns:
         Tensor of shape (B,), float32, or float64 for float64 outputs, in ``unit``.
@@ -72,7 +69,7 @@ def information(
         raise ArgumentError(
             f"Expected `output` to be a tensor of shape (B, M, ...); got {describe(output)}."
         )
-    score = Score.checked(head, prior, trained_with, temperature, unit, groups)
+    score = score_from(score, settings)
     table = target_table(target, len(output))
     score.check_target(table)
     score.check(output, table)

@@ -119,13 +119,14 @@ def pc_cross_entropy(
     Example:
         >>> import torch
         >>> from captum_infomask import pc_cross_entropy
-        >>> pc_cross_entropy(torch.zeros(2, 3), torch.tensor([0, 2]), prior=[0.5, 0.3, 0.2])
-        tensor(0.)
+        >>> logits, labels = torch.eye(3)[:2], torch.tensor([0, 1])
+        >>> print(f"{pc_cross_entropy(logits, labels, prior=[0.5, 0.3, 0.2]):.3f} nats")
+        -0.482 nats
 
     Source: Qin, Kim & Gedeon, arXiv 1911.10688.
     """
     one_of("reduction", reduction, ("mean", "sum", "none"))
-    score = Score.checked("logits", prior, "pc_softmax", 1.0, "nats")
+    score = Score(prior=prior, trained_with="pc_softmax", unit="nats")
     _check_loss(logits, target)
     batch = logits if logits.dim() > 1 else logits[None]
     rows = batch.movedim(1, -1).reshape(-1, batch.shape[1])

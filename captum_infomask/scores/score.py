@@ -4,10 +4,10 @@ from __future__ import annotations
 import contextlib
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, Literal, SupportsFloat
+from typing import Any, Literal, SupportsFloat, TypedDict
 
 import torch
 from torch import Tensor
@@ -17,12 +17,14 @@ from captum_infomask._checks import describe, finite_number, one_of
 from captum_infomask._errors import ArgumentError
 from captum_infomask.scores.groups import (
     CheckedGroups,
+    Groups,
     check_members,
     checked_groups,
     merged_classes,
 )
 from captum_infomask.scores.heads import (
     HEADS,
+    Head,
     check_head_output,
     log_partition,
     log_posterior,
@@ -41,37 +43,84 @@ _FEW_CLASSES = 5  # whose prior is written out
 NATS_PER_UNIT = {"bits": math.log(2), "nats": 1.0}
 
 
-@dataclass(frozen=True)
+class PosteriorSettings(TypedDict, total=False):
+    """The settings of :class:`Score` that say what p(y | v) is, up to its temperature."""
+
+    head: Head
+    prior: Prior
+    trained_with: TrainedWith
+
+
+class ScoreSettings(PosteriorSettings, total=False):
+    """All settings of :class:`Score`, for the functions that take each by its name."""
+
+    temperature: SupportsFloat
+    unit: Unit
+    groups: Groups
+
+
+@dataclass(frozen=True, init=False, eq=False, repr=False)
 class Score:
-    """How outputs are read as information: the settings, checked once, and the formula.
+    r"""How a network's outputs are read as information: settings that go together, as one value.
+
+    .. math::
+
+        i(y; v) = \log p_\theta(y \mid v) - \log \pi_y
+
+    :class:`InfoMask`, :func:`compare`, :func:`run_dataset`, :func:`fit_temperature`,
+    :func:`measure_bounds`, :func:`information` and their kin take ``score=Score(...)``, or the same
+    settings by their names. ``dataclasses.replace(score, temperature=2.0)`` changes one.
+
+    Args:
+        head: What the output holds: ``logits``, ``log_probs``, ``probs``, ``sigmoid`` (logits of
+            independent labels, or one logit) or ``raw`` (any number per example; the paper's
+            un-normalised critic).
+        prior: p(y), one probability per class; uniform if None (1/2 for ``sigmoid``).
+        trained_with: ``cross_entropy``, or ``pc_softmax`` for prior-corrected softmax.
+        temperature: τ > 0, by which logits are divided: a number, or what :func:`fit_temperature`
+            returns. A softmax of base ψ is τ = 1/ln ψ.
+        unit: ``bits`` or ``nats``.
+        groups: Classes that count as one: a list of lists of their numbers, each class in at most
+            one. Their probabilities add up, p(G | v) = Σ p(y | v) and π_G = Σ π_y, and targets
+            count groups. Classes in no group keep their share of the probability, and are no
+            target. For softmax heads.
 
     Attributes:
-        head: What the output holds.
-        prior: p(y) of every class, or None for the uniform one (1/2 for the head ``sigmoid``).
-        trained_with: The loss that the network was trained with.
-        temperature: τ, by which logits are divided.
-        unit: ``bits`` or ``nats``.
-        groups: Classes that count as one, by their numbers; None where each counts for itself.
+        prior: float64 (M,), or () for one number, on the CPU; None for the uniform one.
+        groups: Tuples of class numbers; None where each class counts for itself.
+
+    Raises:
+        ArgumentError: A setting is out of range, or two do not go together.
+
+    Example:
+        >>> from captum_infomask import InfoMask, Score
+        >>> score = Score(prior=[0.5, 0.25, 0.25], temperature=1.5)
+        >>> score
+        Score(head='logits', prior=[0.5, 0.25, 0.25], temperature=1.5, unit='bits')
+        >>> InfoMask(lambda x: x, score=score).score == score
+        True
+
+    Source: Qin & Kim, arXiv 1910.02629, Eq. 17 to 23; PC-softmax: Qin, Kim & Gedeon,
+    arXiv 1911.10688.
     """
 
-    head: str = "logits"
-    prior: Tensor | None = None
-    trained_with: str = "cross_entropy"
-    temperature: float = 1.0
-    unit: str = "bits"
-    groups: CheckedGroups | None = None
+    head: str
+    prior: Tensor | None
+    trained_with: str
+    temperature: float
+    unit: str
+    groups: CheckedGroups | None
 
-    @classmethod
-    def checked(
-        cls,
-        head: object,
-        prior: object,
-        trained_with: object,
-        temperature: object,
-        unit: object,
-        groups: object = None,
-    ) -> Score:
-        """Check every setting; raises ``ArgumentError``."""
+    def __init__(
+        self,
+        *,
+        head: Head = "logits",
+        prior: Prior = None,
+        trained_with: TrainedWith = "cross_entropy",
+        temperature: SupportsFloat = 1.0,
+        unit: Unit = "bits",
+        groups: Groups = None,
+    ) -> None:
         name = one_of("head", head, HEADS)
         training = one_of("trained_with", trained_with, ("cross_entropy", "pc_softmax"))
         if training == "pc_softmax" and name != "logits":
@@ -80,7 +129,7 @@ class Score:
                 f"logits; got head={name!r}."
             )
         values = _checked_prior(prior, name)
-        return cls(
+        vars(self).update(
             head=name,
             prior=values,
             trained_with=training,
@@ -89,14 +138,32 @@ class Score:
             groups=checked_groups(groups, name, values),
         )
 
-    def arguments(self) -> dict[str, Any]:
-        """The settings as InfoMask's keyword arguments."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+    def named(self) -> dict[str, Any]:
+        """The settings by their names, as plain numbers and words."""
+        prior = None if self.prior is None else self.prior.tolist()
+        return {field.name: getattr(self, field.name) for field in fields(self)} | {"prior": prior}
+
+    def changed(self) -> dict[str, Any]:
+        """Those of them that are not the usual ones."""
+        usual = Score().named()
+        return {name: value for name, value in self.named().items() if value != usual[name]}
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all settings are the same."""
+        return isinstance(other, Score) and self.named() == other.named()
+
+    def __hash__(self) -> int:
+        """The same for equal settings."""
+        return hash(repr(self.named()))
+
+    def __repr__(self) -> str:
+        """What a notebook or prompt shows."""
+        return f"Score({self.words()})"
 
     @property
     def is_usual(self) -> bool:
         """Whether outputs are logits of a softmax, as they are, with equally likely classes."""
-        return self.words() == Score(unit=self.unit).words()
+        return self.changed().keys() <= {"unit"}
 
     def words(self) -> str:
         """The settings that are not the usual ones, and the head and unit, as arguments."""
@@ -176,13 +243,13 @@ class Score:
         return (widen(rows) / self.temperature).softmax(1)
 
     def log_priors(self, targets: Tensor, classes: int) -> Tensor:
-        """Log π of some targets, float64, of a network with M classes; 1/2 for independent labels.
-
-        Without a prior or groups there is nothing to tell targets apart by.
-        """
-        prior = torch.tensor(0.5).double() if self.prior is None else self.prior
+        """Log π of some targets, float64, of a network with M classes."""
+        usual = 0.5 if self.head == "sigmoid" else 1 / classes
+        prior = torch.tensor(usual, dtype=torch.float64)
         if self.groups is not None:
             prior = self._prior_of_groups(classes)
+        elif self.prior is not None:
+            prior = self.prior
         return prior.log()[targets] if prior.dim() else prior.log().expand(len(targets))
 
     def merged(self, output: Tensor) -> Tensor:
@@ -340,3 +407,21 @@ def _checked_prior(prior: object, head: str) -> Tensor | None:
     elif abs(float(values.sum()) - 1) > 1e-3:
         raise ArgumentError(f"Expected `prior` to sum to 1; got a sum of {float(values.sum()):g}.")
     return values
+
+
+def score_from(score: Score | None, settings: Mapping[str, Any]) -> Score:
+    """The score that a call is given, as one value or as settings by their names.
+
+    Raises:
+        ArgumentError: It is given both, or a setting is wrong.
+    """
+    if score is None:
+        return Score(**settings)
+    if not isinstance(score, Score):
+        raise ArgumentError(f"Expected `score` to be a Score; got {describe(score)}.")
+    if settings:
+        raise ArgumentError(
+            f"Expected `score` or its settings, not both; got {score} and "
+            f"{', '.join(f'{name}=' for name in settings)}."
+        )
+    return score

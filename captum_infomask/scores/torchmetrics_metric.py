@@ -11,9 +11,9 @@ from torchmetrics import Metric
 
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
-from captum_infomask.scores.bounds import softmax_head
-from captum_infomask.scores.heads import Head
-from captum_infomask.scores.score import Prior, Score, TrainedWith, Unit
+from captum_infomask._keywords import keywords, told
+from captum_infomask.scores.bounds import with_softmax
+from captum_infomask.scores.score import Score, score_from
 
 
 class ConditionalMutualInformation(Metric):
@@ -31,13 +31,10 @@ class ConditionalMutualInformation(Metric):
     Apple's GPUs, which have no float64.
 
     Args:
-        head: What the outputs hold: ``logits``, ``log_probs`` or ``probs``. One logit f of a
-            binary network is ``torch.stack([0 * f, f], 1)``.
-        prior: p(y), one probability per class; uniform if None.
-        trained_with: ``cross_entropy`` or ``pc_softmax``.
-        temperature: τ > 0.
-        unit: ``bits`` or ``nats``.
-        **kwargs: As for every torchmetrics metric (``dist_sync_on_step``, ``process_group``, …).
+        score: How the outputs are read; a softmax head. One logit f of a binary network is
+            ``torch.stack([0 * f, f], 1)``.
+        **kwargs: The settings of :class:`Score` by their names, instead of ``score``; and those of
+            every torchmetrics metric (``dist_sync_on_step``, ``process_group``, …).
 
     Raises:
         ArgumentError: A setting is out of range; or, from ``update``, outputs or labels do not fit
@@ -62,18 +59,16 @@ class ConditionalMutualInformation(Metric):
     total: Tensor
     count: Tensor
 
+    @told(options_of=Score, passes_on=True)
     def __init__(
         self,
         *,
-        head: Head = "logits",
-        prior: Prior = None,
-        trained_with: TrainedWith = "cross_entropy",
-        temperature: float = 1.0,
-        unit: Unit = "bits",
+        score: Score | None = None,
         **kwargs: Any,
     ) -> None:
+        settings = {name: kwargs.pop(name) for name in keywords(Score) if name in kwargs}
         super().__init__(**kwargs)
-        self._score = Score.checked(softmax_head(head), prior, trained_with, temperature, unit)
+        self._score = with_softmax(score_from(score, settings))
         self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
         # A MetricCollection lets metrics share states that are close after the first batch, as two
@@ -136,6 +131,4 @@ class ConditionalMutualInformation(Metric):
 
 def _name_of(score: Score) -> str:
     """A name that two metrics share only if their settings are the same."""
-    prior = None if score.prior is None else score.prior.tolist()
-    settings = (score.head, score.trained_with, score.temperature, score.unit, prior)
-    return f"settings_{hashlib.sha256(repr(settings).encode()).hexdigest()[:16]}"
+    return f"settings_{hashlib.sha256(repr(score.named()).encode()).hexdigest()[:16]}"

@@ -22,7 +22,7 @@ from run_samples import (
     tiny,
 )
 
-from captum_infomask import MaxFraction, RunStopped, load_run
+from captum_infomask import MaxFraction, RunStopped, Score, load_run
 from captum_infomask.dataset_run.data.data_pictures import find_pictures
 from captum_infomask.dataset_run.job import ModelSource
 from captum_infomask.dataset_run.planning import plan_run
@@ -32,8 +32,10 @@ from captum_infomask.dataset_run.scoring import Scorer
 pytestmark = pytest.mark.slow
 
 SETTINGS = RunSettings(
-    **{"target": "prediction", "head": "logits", "prior": None, "trained_with": "cross_entropy"},
-    **{"temperature": 1.0, "unit": "bits", "rule": MaxFraction(0.2), "device": "cpu"},
+    target="prediction",
+    score=Score(),
+    rule=MaxFraction(0.2),
+    device="cpu",
     options=score_options(WINDOWS, "auto"),
     batch_size=4,
     shard_size=4,

@@ -27,7 +27,7 @@ from run_samples import (
 from tiny import Net
 from torch import nn
 
-from captum_infomask import Constant, MaxFraction, load_run
+from captum_infomask import Constant, MaxFraction, Score, load_run
 from captum_infomask.cli import main
 from captum_infomask.dataset_run.data.data_pictures import find_pictures
 from captum_infomask.dataset_run.job import ModelSource
@@ -135,11 +135,9 @@ def test_a_network_that_differs_outside_of_its_state_dict_is_refused(folder, tmp
 
 def test_a_network_that_is_another_one_where_it_is_loaded_is_refused(folder, tmp_path):
     """As on another machine, whose module of the same name has other code."""
-    asked = {"head": "logits", "prior": None, "trained_with": "cross_entropy", "unit": "bits"}
     settings = RunSettings(
-        **asked,
         target="prediction",
-        temperature=1.0,
+        score=Score(),
         rule=MaxFraction(0.2),
         options=score_options(WINDOWS, "auto"),
         batch_size=4,
