@@ -7,17 +7,20 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from captum_infomask.report.figure import INK, Caption, map_figure, methods_figure
-from captum_infomask.report.page_content import MethodResult, MethodRow
+from captum_infomask.report.figure import INK, map_figure, methods_figure
+from captum_infomask.report.page_content import MapContent, PictureContent
 from captum_infomask.report.words import text_table
 
 HEIGHT, WIDTH = 6, 9
 
 
-def row(name: str, unit: str, values: np.ndarray) -> MethodRow:
+def row(name: str, unit: str, values: np.ndarray) -> MapContent:
     values = values.astype(np.float32)
-    result = MethodResult(values, values >= 0.2 * values.max())
-    return MethodRow(name, unit, result)
+    return MapContent(name, unit, values, mask=values >= 0.2 * values.max())
+
+
+def content(photo: np.ndarray, rows: list[MapContent], *facts: tuple[str, str]) -> PictureContent:
+    return PictureContent(photo, "espresso", facts, tuple(rows))
 
 
 def ramp(largest: float, smallest: float = 0.0) -> np.ndarray:
@@ -30,11 +33,11 @@ def photo() -> np.ndarray:
 
 
 @pytest.fixture
-def rows() -> list[MethodRow]:
+def rows() -> list[MapContent]:
     return [
         row("InfoMask crop", "bits", ramp(8.0, -2.0)),
         row("InfoMask drop", "bits", ramp(2.0)),
-        MethodRow("Grad-CAM", "a.u.", error="no feature map " * 20),
+        MapContent("Grad-CAM", "a.u.", None, error="no feature map " * 20),
         row("Occlusion", "nats", ramp(2.0)),
     ]
 
@@ -55,11 +58,11 @@ def test_a_table_is_as_wide_as_its_words():
 
 
 def test_the_panels_show_the_photograph_the_mask_and_what_it_keeps(photo, rows):
-    _, panels = methods_figure(photo, rows, Caption("espresso"))
+    _, panels = methods_figure(content(photo, rows))
     assert len(panels) == 1 + 3 * 3  # the method that failed has no panels
     shown = [np.asarray(panel.images[0].get_array()) for panel in panels]
     assert (shown[0] == photo).all()
-    mask = rows[0].result.mask
+    mask = rows[0].mask
     assert 0 < mask.sum() < mask.size
     dark = (np.abs(shown[2] - to_rgb(INK)) < 1e-9).all(axis=2)
     assert (dark == mask).all()
@@ -68,13 +71,23 @@ def test_the_panels_show_the_photograph_the_mask_and_what_it_keeps(photo, rows):
     assert all(panel.images[0].get_array().shape == (HEIGHT, WIDTH, 3) for panel in panels)
 
 
+def test_a_map_without_a_mask_is_drawn_on_blank_paper_without_a_photograph(rows):
+    bare = MapContent("InfoMask crop", "bits", rows[0].plane)
+    figure, panels = methods_figure(PictureContent(None, "espresso", (), (bare,)))
+    assert len(panels) == 2
+    assert np.asarray(panels[0].images[0].get_array()).min() == 255
+    assert bare.numbers == "largest 8.00 bits"
+    assert bare.numbers in words(figure)
+    assert "of the picture" not in words(figure)
+
+
 def test_rows_in_bits_share_one_scale_and_others_have_their_own(photo, rows):
     flat = np.full_like(photo, 128)
-    figure, panels = methods_figure(flat, rows, Caption("espresso"))
+    figure, panels = methods_figure(content(flat, rows))
     crop, drop, occlusion = (np.asarray(panels[k].images[0].get_array()) for k in (1, 4, 7))
     # The same 2 bits have the same colour in both InfoMask rows, ...
-    two_bits = np.abs(rows[0].result.attribution - 2).argmin()
-    assert np.abs(rows[0].result.attribution - 2).min() < 0.1
+    two_bits = np.abs(rows[0].plane - 2).argmin()
+    assert np.abs(rows[0].plane - 2).min() < 0.1
     np.testing.assert_allclose(crop.reshape(-1, 3)[two_bits], drop.reshape(-1, 3)[-1], atol=0.02)
     # ... and a quarter of the scale is far from its end, which Occlusion's 2 nats reach.
     np.testing.assert_allclose(occlusion.reshape(-1, 3)[-1], crop.reshape(-1, 3)[-1], atol=1e-6)
@@ -89,7 +102,7 @@ def test_colours_are_centred_at_zero(photo):
     flat = np.full_like(photo, 128)
     signed = np.zeros((HEIGHT, WIDTH))
     signed[0, 0], signed[0, 1] = 1.0, -1.0
-    _, panels = methods_figure(flat, [row("any", "a.u.", signed)], Caption("espresso"))
+    _, panels = methods_figure(content(flat, [row("any", "a.u.", signed)]))
     shown = np.asarray(panels[1].images[0].get_array())
     positive, negative, nothing = shown[0, 0], shown[0, 1], shown[0, 2]
     assert positive[0] - positive[2] > 0.2  # red
@@ -98,8 +111,8 @@ def test_colours_are_centred_at_zero(photo):
 
 
 def test_the_figure_names_what_it_shows(photo, rows):
-    caption = Caption("espresso", (("9.88 bits", "i(y; x)"),), ("A note.",), mask="mask by Otsu")
-    figure, _ = methods_figure(photo, rows, caption)
+    picture = content(photo, rows, ("9.88 bits", "i(y; x)"))
+    figure, _ = methods_figure(picture, ("A note.",), mask="mask by Otsu")
     for part in (
         "mask by Otsu",
         "espresso",
@@ -115,8 +128,8 @@ def test_the_figure_names_what_it_shows(photo, rows):
 
 def test_words_stay_on_the_page_and_panels_apart(photo, rows):
     note = "One two three four five six seven eight nine ten. " * 6
-    caption = Caption("espresso", (("9.88 bits", "i(y; x), what the picture says"),) * 3, (note,))
-    figure, _ = methods_figure(photo, rows, caption)
+    facts = [("9.88 bits", "i(y; x), what the picture says")] * 3
+    figure, _ = methods_figure(content(photo, rows, *facts), (note,))
     page = figure.bbox
     renderer = figure.canvas.get_renderer()
     for text in figure.texts:
@@ -130,16 +143,16 @@ def test_words_stay_on_the_page_and_panels_apart(photo, rows):
 
 @pytest.mark.parametrize("values", [np.zeros((HEIGHT, WIDTH)), ramp(-1.0, -2.0)])
 def test_values_that_are_nothing_or_negative_are_drawn(values, photo, tmp_path):
-    empty = MethodResult(values.astype(np.float32), np.zeros((HEIGHT, WIDTH), dtype=bool))
-    rows = [MethodRow("InfoMask drop", "bits", empty)]
-    figure, _ = methods_figure(photo, rows, Caption("espresso"))
+    empty = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    rows = [MapContent("InfoMask drop", "bits", values.astype(np.float32), mask=empty)]
+    figure, _ = methods_figure(content(photo, rows))
     figure.savefig(tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
 
 
 def test_drawing_leaves_pyplot_alone(photo, rows):
     before = dict(mpl.rcParams)
-    methods_figure(photo, rows, Caption("espresso"))
+    methods_figure(content(photo, rows))
     assert plt.get_fignums() == []
     assert dict(mpl.rcParams) == before
 

@@ -1,4 +1,6 @@
 # What pictures of maps show: windows run into each other, all else is sharp, and it is said.
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,15 +9,9 @@ from page_content import label_map, windows_map
 
 from captum_infomask import InfoMask, grid, sliding_windows, superpixels
 from captum_infomask.report.colour_planes import SMOOTHED, shown_plane, smoothed_note, window_steps
-from captum_infomask.report.figure import Caption, map_figure, methods_figure
+from captum_infomask.report.figure import map_figure, methods_figure
 from captum_infomask.report.page import static_html
-from captum_infomask.report.page_content import (
-    MapContent,
-    MethodResult,
-    MethodRow,
-    PageContent,
-    PictureContent,
-)
+from captum_infomask.report.page_content import MapContent, PageContent, PictureContent
 from captum_infomask.report.payload import page_payload
 
 
@@ -136,8 +132,8 @@ def test_figures_pages_and_notebooks_say_so():
     note = smoothed_note([windows.plane])
     assert SMOOTHED in note
     for made, is_smoothed in ((windows, True), (labels, False)):
-        row = MethodRow(made.name, "bits", MethodResult(made.plane, made.plane > 0))
-        figure, panels = methods_figure(photo, [row], Caption("any"))
+        shown = replace(made, mask=made.plane > 0)
+        figure, panels = methods_figure(PictureContent(photo, "any", (), (shown,)))
         words = " ".join(text.get_text() for text in figure.texts)
         assert (note in words) == is_smoothed
         mask = np.asarray(panels[2].images[0].get_array())

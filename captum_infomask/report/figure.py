@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,23 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from captum_infomask._messages import printable
-from captum_infomask.report.colour_planes import ARBITRARY, SMOOTHED, shown_plane, smoothed_note
+from captum_infomask.report.colour_planes import (
+    ARBITRARY,
+    SMOOTHED,
+    colour_limits,
+    picture_size,
+    shown_plane,
+    smoothed_note,
+)
 from captum_infomask.report.colours import RGB, pale_grey, tint
-from captum_infomask.report.page_content import BoolArray, FloatArray, MethodRow, PhotoArray
+from captum_infomask.report.page_content import (
+    BoolArray,
+    FloatArray,
+    MapContent,
+    PageContent,
+    PhotoArray,
+    PictureContent,
+)
 
 _COLOURS = "RdBu_r"  # told apart without colour vision for red and green
 
@@ -82,30 +95,10 @@ PHOTO_TO_PANELS, OVERLAY_TO_MASK, MASK_TO_KEPT = 0.4, 0.85, 0.2
 CAPTION = 4.7
 
 
-@dataclass(frozen=True)
-class Caption:
-    """What the figure says beside the photograph.
-
-    Args:
-        title: The name of the target's category.
-        facts: Pairs of a number with its unit, and what it is.
-        notes: Paragraphs in small print.
-        mask: The head of the masks' column.
-
-    Example:
-        >>> from captum_infomask.report.figure import Caption
-        >>> Caption("espresso", (("9.91 bits", "i(y; x)"),)).title
-        'espresso'
-    """
-
-    title: str
-    facts: tuple[tuple[str, str], ...] = ()
-    notes: tuple[str, ...] = ()
-    mask: str = "mask, 20% of the largest"
-
-
 def methods_figure(
-    photo: PhotoArray, rows: Sequence[MethodRow], caption: Caption
+    picture: PictureContent,
+    notes: Sequence[str] = (),
+    mask: str = "mask, 20% of the largest",
 ) -> tuple[Figure, list[Axes]]:
     """Draw the photograph and one row per method: overlay, mask, and what the mask keeps.
 
@@ -115,50 +108,57 @@ def methods_figure(
     smoothed between window centres, which the small print says; masks and numbers are exact.
 
     Args:
-        photo: (H, W, 3), uint8, the pixels that the network saw.
-        rows: One per method; attributions and masks are (H, W).
-        caption: The words under the photograph.
+        picture: The photograph, (H, W, 3), uint8, blank where nobody gave it; the target's name
+            and facts; a map per method, with its mask where there is one.
+        notes: Paragraphs in small print.
+        mask: The head of the masks' column.
 
     Returns:
         The figure, on an Agg canvas (no window, no pyplot state), and its panels: the photograph,
-        then three per method that did not fail.
+        then three per method that has a map and a mask.
+
+    Raises:
+        ArgumentError: The picture and its maps differ in size.
 
     Example:
         >>> import numpy as np
-        >>> from captum_infomask.report.figure import Caption, methods_figure
-        >>> from captum_infomask.report.page_content import MethodResult, MethodRow
+        >>> from captum_infomask.report.figure import methods_figure
+        >>> from captum_infomask.report.page_content import MapContent, PictureContent
         >>> values = np.eye(8, dtype=np.float32)
-        >>> row = MethodRow("InfoMask crop", "bits", MethodResult(values, values > 0.2))
-        >>> fig, axes = methods_figure(np.zeros((8, 8, 3), np.uint8), [row], Caption("espresso"))
+        >>> made = MapContent("InfoMask crop", "bits", values, mask=values > 0.2)
+        >>> photo = np.zeros((8, 8, 3), np.uint8)
+        >>> figure, axes = methods_figure(PictureContent(photo, "espresso", (), (made,)))
         >>> len(axes)
         4
     """
-    aspect = photo.shape[0] / photo.shape[1]
-    page = _Page(len(rows), PHOTO * aspect, PANEL * aspect)
+    height, width = picture_size(picture)
+    photo = picture.pixels
+    if photo is None:
+        photo = np.full((height, width, 3), 255, np.uint8)
+    maps, aspect = picture.maps, height / width
+    page = _Page(len(maps), PHOTO * aspect, PANEL * aspect)
     panels = [page.axes(MARGIN, TOP + HEAD, PHOTO, page.photo_height)]
     panels[0].imshow(photo)
-    note = smoothed_note(row.result.attribution for row in rows if row.result)
-    _write_caption(page, replace(caption, notes=(*caption.notes, *[note] * bool(note))))
-    for column, title in enumerate(("attribution", caption.mask, "what it keeps")):
+    note = smoothed_note(made.plane for made in maps)
+    _write_caption(page, picture, (*notes, *[note] * bool(note)))
+    for column, title in enumerate(("attribution", mask, "what it keeps")):
         page.text(page.column_left(column), TOP - 0.16, title, 10.5, color=GREY)
-    limits = _limits(rows)
+    (limits,) = colour_limits(PageContent(picture.title, (picture,)))
     grey = pale_grey(photo)
-    for place, row in enumerate(rows):
+    for place, made in enumerate(maps):
         top = page.row_top(place)
-        _write_heading(page, place, row)
-        if row.result is None:
+        _write_heading(page, place, made)
+        if made.plane is None:
             continue
-        pictures = (
-            tint(shown_plane(row.result.attribution), limits[place], grey),
-            _mask_picture(row.result.mask),
-            _kept(photo, row.result.mask),
-        )
-        for column, picture in enumerate(pictures):
+        shown = [tint(shown_plane(made.plane), limits[place], grey)]
+        if made.mask is not None:
+            shown += [_mask_picture(made.mask), _kept(photo, made.mask)]
+        for column, pixels in enumerate(shown):
             axes = page.axes(page.column_left(column), top, PANEL, page.panel_height)
-            axes.imshow(picture)
+            axes.imshow(pixels)
             panels.append(axes)
-    for places in _scale_groups(rows):
-        _draw_scale(page, rows, places, limits[places.start])
+    for places in _scale_groups(maps):
+        _draw_scale(page, maps[places.start : places.stop], places, limits[places.start])
     return page.figure, panels
 
 
@@ -207,54 +207,42 @@ class _Page:
         )
 
 
-def _write_caption(page: _Page, caption: Caption) -> None:
+def _write_caption(page: _Page, picture: PictureContent, notes: Sequence[str]) -> None:
     """The target's name above the photograph; numbers and small print below it."""
     page.text(MARGIN, TOP - 0.16, "what the network sees", 10.5, color=GREY)
-    page.text(MARGIN, TOP + HEAD - 0.12, caption.title, 18, weight="bold")
+    page.text(MARGIN, TOP + HEAD - 0.12, picture.title, 18, weight="bold")
     line = TOP + HEAD + page.photo_height + 0.42
-    for number, meaning in caption.facts:
+    for number, meaning in picture.facts:
         page.text(MARGIN, line, number, 16)
         page.text(MARGIN, line + 0.2, meaning, 9, color=GREY)
         line += 0.62
-    for note in caption.notes:
+    for note in notes:
         for part in textwrap.wrap(note, 47):
             page.text(MARGIN, line, part, 9)
             line += 0.19
         line += 0.12
 
 
-def _write_heading(page: _Page, place: int, row: MethodRow) -> None:
+def _write_heading(page: _Page, place: int, made: MapContent) -> None:
     """A method's name and meaning over its panels, and what its mask keeps."""
     line = page.row_top(place) - 0.11
-    page.text(page.column_left(0), line - 0.2, row.name, 12, weight="bold")
-    page.text(page.column_left(0), line, row.meaning, 9, color=GREY)
-    if row.result is None:
-        for number, part in enumerate(textwrap.wrap(f"failed: {row.error}", 80), start=1):
+    page.text(page.column_left(0), line - 0.2, made.name, 12, weight="bold")
+    page.text(page.column_left(0), line, made.meaning, 9, color=GREY)
+    if made.plane is None:
+        for number, part in enumerate(textwrap.wrap(f"failed: {made.error}", 80), start=1):
             page.text(page.column_left(0), line + 0.22 * number, part, 9)
         return
-    page.text(page.column_left(1), line, row.numbers, 9, color=GREY)
+    page.text(page.column_left(1), line, made.numbers, 9, color=GREY)
 
 
-def _limits(rows: Sequence[MethodRow]) -> list[float]:
-    """Largest magnitude that each row's colours reach: common to all rows of one unit."""
-    own = [float(np.abs(row.result.attribution).max()) if row.result else 0.0 for row in rows]
-    shared: dict[str, float] = {}
-    for limit, row in zip(own, rows, strict=True):
-        shared[row.unit] = max(shared.get(row.unit, 0.0), limit)
-    return [
-        (limit if row.unit == ARBITRARY else shared[row.unit]) or 1.0
-        for limit, row in zip(own, rows, strict=True)
-    ]
-
-
-def _scale_groups(rows: Sequence[MethodRow]) -> list[range]:
+def _scale_groups(maps: Sequence[MapContent]) -> list[range]:
     """The rows of each colour bar: neighbours of one unit share one."""
     groups: list[range] = []
-    for place, row in enumerate(rows):
-        if row.result is None:
+    for place, made in enumerate(maps):
+        if made.plane is None:
             continue
         before = groups[-1] if groups else range(0)
-        is_same = bool(before) and row.unit == rows[before.start].unit != ARBITRARY
+        is_same = bool(before) and made.unit == maps[before.start].unit != ARBITRARY
         if before.stop == place and is_same:
             groups[-1] = range(before.start, place + 1)
         else:
@@ -272,12 +260,12 @@ def _kept(photo: PhotoArray, mask: BoolArray) -> RGB:
     return np.where(mask[..., None], photo / 255.0, to_rgb(PAPER))
 
 
-def _draw_scale(page: _Page, rows: Sequence[MethodRow], places: range, limit: float) -> None:
+def _draw_scale(page: _Page, maps: Sequence[MapContent], places: range, limit: float) -> None:
     """A colour bar beside the overlays that share it, as far as their values reach."""
     top = page.row_top(places[0])
     height = page.row_top(places[-1]) + page.panel_height - top
     axes = page.axes(page.column_left(0) + PANEL + 0.1, top, BAR, height)
-    shown = [row.result.attribution for row in rows[places.start : places.stop] if row.result]
+    shown = [made.plane for made in maps if made.plane is not None]
     low = min(0.0, *(float(values.min()) for values in shown))
     high = max(0.0, *(float(values.max()) for values in shown)) or limit
     steps = np.linspace(low, high, 256, dtype=np.float32)[:, None]
@@ -286,5 +274,5 @@ def _draw_scale(page: _Page, rows: Sequence[MethodRow], places: range, limit: fl
     axes.yaxis.tick_right()
     axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
     axes.tick_params(length=2, width=0.6, labelsize=8.5, color=GREY, labelcolor=INK, pad=2)
-    unit = rows[places[0]].unit.replace(" per ", "\nper ")  # beside it stands the mask's heading
+    unit = maps[0].unit.replace(" per ", "\nper ")  # beside it stands the mask's heading
     axes.set_title(unit, fontsize=9.5, color=INK, loc="left", pad=6)

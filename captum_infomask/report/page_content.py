@@ -36,74 +36,6 @@ def as_shown(plane: FloatArray, unit: str) -> tuple[FloatArray, str]:
     return plane * scale, unit.removesuffix(_PER_PIXEL) + _PER_PERCENT
 
 
-@dataclass(frozen=True)
-class MethodResult:
-    """What a method said about a picture.
-
-    Args:
-        attribution: (H, W), in ``unit``.
-        mask: (H, W), what the threshold keeps.
-
-    Example:
-        >>> import numpy as np
-        >>> from captum_infomask.report.page_content import MethodResult
-        >>> values = np.array([[1.0, 3.0]], dtype=np.float32)
-        >>> MethodResult(values, values > 2).share
-        0.5
-    """
-
-    attribution: FloatArray
-    mask: BoolArray
-
-    @property
-    def largest(self) -> float:
-        """The largest value, in the method's unit."""
-        return float(self.attribution.max())
-
-    @property
-    def share(self) -> float:
-        """The share of the picture that the mask keeps, from 0 to 1."""
-        return float(self.mask.mean())
-
-
-@dataclass(frozen=True)
-class MethodRow:
-    """One method's row: what it is called, and what it gave.
-
-    Args:
-        name: The method's name.
-        unit: What its values are counted in.
-        result: What it gave; None where it failed.
-        error: Why it failed; empty where it did not.
-        meaning: What its values say, in a few words.
-
-    Example:
-        >>> import numpy as np
-        >>> from captum_infomask.report.page_content import MethodResult, MethodRow
-        >>> values = np.eye(2, dtype=np.float32)
-        >>> row = MethodRow("InfoMask crop", "bits", MethodResult(values, values > 0.2))
-        >>> row.result.largest, row.result.share
-        (1.0, 0.5)
-    """
-
-    name: str
-    unit: str
-    result: MethodResult | None = None
-    error: str = ""
-    meaning: str = ""
-
-    @property
-    def numbers(self) -> str:
-        """What a map's values come to, and what its mask keeps."""
-        if self.result is None:
-            return ""
-        values = f"largest {self.result.largest:.2f} {self.unit}"
-        if self.unit.endswith(_PER_PERCENT):
-            whole = 100 * float(self.result.attribution.mean())
-            values = f"sums to {whole:.2f} {self.unit.removesuffix(_PER_PERCENT)}"
-        return f"{values}, mask {self.result.share:.0%} of the picture"
-
-
 Better = Literal["higher", "lower", ""]
 
 
@@ -141,12 +73,15 @@ class MapContent:
         error: Why it failed; empty where it did not.
         curves: Per metric that walks through the picture (``deletion``, ``insertion``), (K,)
             probabilities of the target after k / (K − 1) of the pixels.
+        mask: (H, W), what a rule keeps: figures draw it. Pages cut masks themselves, where their
+            slider stands.
 
     Example:
         >>> import numpy as np
         >>> from captum_infomask.report.page_content import MapContent
-        >>> MapContent("InfoMask crop", "bits", np.eye(4, dtype=np.float32)).error
-        ''
+        >>> values = np.eye(2, dtype=np.float32)
+        >>> MapContent("InfoMask crop", "bits", values, mask=values > 0.2).numbers
+        'largest 1.00 bits, mask 50% of the picture'
     """
 
     name: str
@@ -156,6 +91,20 @@ class MapContent:
     regions: RegionScores | None = None
     error: str = ""
     curves: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+    mask: BoolArray | None = None
+
+    @property
+    def numbers(self) -> str:
+        """What a map's values come to, and what its mask keeps."""
+        if self.plane is None:
+            return ""
+        words = f"largest {float(self.plane.max()):.2f} {self.unit}"
+        if self.unit.endswith(_PER_PERCENT):
+            whole = 100 * float(self.plane.mean())
+            words = f"sums to {whole:.2f} {self.unit.removesuffix(_PER_PERCENT)}"
+        if self.mask is not None:
+            words += f", mask {float(self.mask.mean()):.0%} of the picture"
+        return words
 
 
 @dataclass(frozen=True, eq=False)

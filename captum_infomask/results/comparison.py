@@ -30,10 +30,11 @@ from captum_infomask.results.comparison_files import (
     write_json,
 )
 from captum_infomask.results.comparison_page import (
-    caption,
     comparison_text,
-    method_rows,
+    mask_head,
+    notes,
     page_content,
+    picture_content,
 )
 from captum_infomask.results.map_pictures import checked_place
 from captum_infomask.results.method_outcome import MethodOutcome, Numbers
@@ -157,8 +158,7 @@ class Comparison:
             ArgumentError: There is no picture k.
         """
         place = checked_place(k, len(self.pictures))
-        rows, words = method_rows(self, place), caption(self, place)
-        return methods_figure(self.pictures[place], rows, words)
+        return methods_figure(picture_content(self, place), notes(self), mask_head(self.rule))
 
     def content(self) -> PageContent:
         """All that the report and the widget show, in plain arrays and words."""

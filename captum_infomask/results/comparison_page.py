@@ -8,13 +8,10 @@ import numpy as np
 
 from captum_infomask._messages import printable
 from captum_infomask.masks import AtLeast, MaxFraction, Rule
-from captum_infomask.report.figure import Caption
 from captum_infomask.report.page_content import (
     Cell,
     Column,
     MapContent,
-    MethodResult,
-    MethodRow,
     PageContent,
     PictureContent,
     TableRow,
@@ -46,17 +43,17 @@ def page_content(comparison: Comparison) -> PageContent:
     """All that a page or a widget shows."""
     labels = list(dict.fromkeys(comparison.labels))
     title = ", ".join(labels[:3]) + (", …" if len(labels) > 3 else "")
-    notes = [*_notes(comparison), *comparison.troubles]
+    said = [*notes(comparison), *comparison.troubles]
     threshold, note = _threshold(comparison.rule)
     return PageContent(
         title=title,
-        pictures=tuple(_picture(comparison, k) for k in range(len(comparison.pictures))),
+        pictures=tuple(picture_content(comparison, k) for k in range(len(comparison.pictures))),
         threshold=threshold,
         columns=columns(comparison),
         rows=table_rows(comparison),
         reference=comparison.reference,
         agreement=comparison.agreement,
-        notes=tuple([note, *notes] if note else notes),
+        notes=tuple([note, *said] if note else said),
         call=comparison.call,
         provenance=(
             *((name.lower(), value) for name, value in comparison.settings),
@@ -107,40 +104,15 @@ def facts(comparison: Comparison, k: int) -> tuple[tuple[str, str], ...]:
     )
 
 
-def caption(comparison: Comparison, k: int) -> Caption:
-    """The words of the figure of picture k."""
-    return Caption(
-        comparison.labels[k],
-        facts(comparison, k),
-        _notes(comparison),
-        mask=f"mask, {_rule(comparison.rule)}",
-    )
-
-
-def method_rows(comparison: Comparison, k: int) -> tuple[MethodRow, ...]:
-    """The rows of the figure of picture k."""
-    return tuple(_row(outcome, k) for outcome in comparison.outcomes)
-
-
-def _row(outcome: MethodOutcome, k: int) -> MethodRow:
-    plane, unit = outcome.shown(k)
-    return MethodRow(
-        name=outcome.name,
-        unit=unit,
-        result=None if outcome.errors[k] else MethodResult(plane, outcome.masks[k]),
-        error=outcome.errors[k],
-        meaning=outcome.meaning,
-    )
-
-
-def _notes(comparison: Comparison) -> tuple[str, ...]:
+def notes(comparison: Comparison) -> tuple[str, ...]:
     """What a reader of these methods' maps should know."""
     has_views = {"InfoMask", "InfoMask drop"} <= set(comparison.names)
     has_controls = any(name.endswith("(control)") for name in comparison.names)
     return (_SCALES, *[_VIEWS] * has_views, *[_CONTROLS] * has_controls)
 
 
-def _picture(comparison: Comparison, k: int) -> PictureContent:
+def picture_content(comparison: Comparison, k: int) -> PictureContent:
+    """Picture k and what every method says about it, for a page or a figure."""
     return PictureContent(
         pixels=comparison.pictures[k],
         title=comparison.labels[k],
@@ -162,6 +134,7 @@ def _map(outcome: MethodOutcome, k: int) -> MapContent:
         regions=None if infomap is None else region_scores(infomap.regions, infomap.scores, 0),
         error=outcome.errors[k],
         curves={name: curve for name, curve in curves.items() if curve is not None},
+        mask=None if outcome.errors[k] else outcome.masks[k],
     )
 
 
@@ -198,11 +171,10 @@ def _threshold(rule: Rule) -> tuple[tuple[Literal["max_fraction", "at_least"], f
     return ("max_fraction", 0.2), note
 
 
-def _rule(rule: Rule) -> str:
-    """A rule in a few words, for the head of a column."""
-    if isinstance(rule, MaxFraction):
-        return f"{rule.fraction:.0%} of the largest"
-    return str(rule)
+def mask_head(rule: Rule) -> str:
+    """A rule in a few words, for the head of the masks' column."""
+    words = f"{rule.fraction:.0%} of the largest" if isinstance(rule, MaxFraction) else str(rule)
+    return f"mask, {words}"
 
 
 def comparison_text(comparison: Comparison) -> str:
