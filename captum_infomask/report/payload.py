@@ -55,7 +55,7 @@ def page_payload(content: PageContent) -> dict[str, Any]:
             _picture(picture, limits[place]) for place, picture in enumerate(content.pictures)
         ],
         "threshold": list(content.threshold),
-        "largest": _number(largest),
+        "largest": json_number(largest),
         "colours": colour_tables(),
         "opacity": OPACITY,
         "columns": [
@@ -68,7 +68,7 @@ def page_payload(content: PageContent) -> dict[str, Any]:
             {
                 "title": square.title,
                 "names": list(square.names),
-                "values": [[_number(value) for value in line] for line in square.values],
+                "values": [[json_number(value) for value in line] for line in square.values],
             }
             for square in content.agreement
         ],
@@ -119,7 +119,7 @@ def _map(made: MapContent, limit: float) -> dict[str, Any]:
         "plane": None if made.plane is None else _plane(made.plane),
         "steps": None if made.plane is None else list(window_steps(made.plane)),
         "regions": None if made.regions is None else _regions(made.regions),
-        "curves": {name: [_number(v) for v in curve] for name, curve in made.curves.items()},
+        "curves": {name: [json_number(v) for v in curve] for name, curve in made.curves.items()},
     }
 
 
@@ -135,7 +135,7 @@ def _plane(plane: npt.NDArray[np.float32]) -> dict[str, Any]:
 
 def _regions(regions: RegionScores) -> dict[str, Any]:
     return {
-        "scores": [_number(score) for score in regions.scores],
+        "scores": [json_number(score) for score in regions.scores],
         "boxes": None if regions.boxes is None else regions.boxes.tolist(),
         "labels": None if regions.labels is None else run_lengths(regions.labels),
     }
@@ -147,16 +147,16 @@ def _row(row: TableRow) -> dict[str, Any]:
         "error": row.error,
         "cells": [
             {
-                "value": _number(cell.value),
-                "difference": _number(cell.difference),
-                "low": _number(cell.low),
-                "high": _number(cell.high),
+                "value": json_number(cell.value),
+                "difference": json_number(cell.difference),
+                "low": json_number(cell.low),
+                "high": json_number(cell.high),
             }
             for cell in row.cells
         ],
     }
 
 
-def _number(value: float | None) -> float | None:
-    """JSON has no NaN and no infinity: they are shown as missing."""
+def json_number(value: float | None) -> float | None:
+    """A number that JSON has; None for NaN and infinity, which it has not."""
     return float(value) if value is not None and math.isfinite(value) else None

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from captum_infomask._checks import one_of
+from captum_infomask._messages import printable
 from captum_infomask.masks import MaxFraction, Rule
 from captum_infomask.report.figure import methods_figure
 from captum_infomask.report.page_content import (
@@ -21,23 +22,33 @@ from captum_infomask.report.page_content import (
     Column,
     PageContent,
     PhotoArray,
+    PictureContent,
 )
+from captum_infomask.report.payload import json_number
 from captum_infomask.results import map_pictures
 from captum_infomask.results.comparison_files import (
+    agreement_facts,
+    method_facts,
     write_arrays,
     write_csv,
     write_html,
     write_json,
 )
-from captum_infomask.results.comparison_page import (
-    comparison_text,
-    mask_head,
-    notes,
-    page_content,
-    picture_content,
-)
 from captum_infomask.results.map_pictures import checked_place
 from captum_infomask.results.method_outcome import MethodOutcome, Numbers
+from captum_infomask.results.outcome_tables import (
+    costs_text,
+    map_content,
+    mask_head,
+    metrics_text,
+    notes_on,
+    remarks,
+    slider_start,
+    table_columns,
+    table_rows,
+)
+
+_SHOWN = 8  # pictures whose targets are listed in a terminal
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -143,7 +154,28 @@ class Comparison:
 
     def text(self) -> str:
         """Targets, costs and metrics in plain text."""
-        return comparison_text(self)
+        facts = [*self._targets(), *(f"{name}: {value}" for name, value in self.settings)]
+        lines = [*map(printable, facts), "", costs_text(self.outcomes)]
+        if self.metrics:
+            lines += ["", metrics_text(self.outcomes, self.metrics, self.reference)]
+        return "\n".join([*lines, *remarks(self.outcomes, self.troubles)])
+
+    def _targets(self) -> list[str]:
+        """A line per picture: its target and what the whole picture says of it."""
+        bound = f"log2 {self.classes}" if self.log_priors is None else "-log2 p(y)"
+        lines = []
+        for k, label in enumerate(self.labels[:_SHOWN]):
+            predicted = self.targets[k] == self.predictions[k]
+            kind = "its prediction" if predicted else "not its prediction"
+            which = "Target" if len(self.labels) == 1 else f"Picture {k}"
+            lines.append(
+                f"{which}: {label} (class {self.targets[k]}, {kind}), "
+                f"p(y | x) = {self.probabilities[k]:.3f}, "
+                f"i(y; x) = {self.information[k]:.2f} bits of at most "
+                f"{bound} = {self.bounds[k]:.2f} bits"
+            )
+        left = len(self.labels) - _SHOWN
+        return [*lines, f"and {left} more pictures"] if left > 0 else lines
 
     def figure(self, k: int = 0) -> tuple[Figure, list[Axes]]:
         """Draw picture k, and for each method its overlay, its mask, and what the mask keeps.
@@ -158,11 +190,46 @@ class Comparison:
             ArgumentError: There is no picture k.
         """
         place = checked_place(k, len(self.pictures))
-        return methods_figure(picture_content(self, place), notes(self), mask_head(self.rule))
+        return methods_figure(self._picture(place), notes_on(self.names), mask_head(self.rule))
 
     def content(self) -> PageContent:
         """All that the report and the widget show, in plain arrays and words."""
-        return page_content(self)
+        labels = list(dict.fromkeys(self.labels))
+        threshold, note = slider_start(self.rule)
+        return PageContent(
+            title=", ".join(labels[:3]) + (", …" if len(labels) > 3 else ""),
+            pictures=tuple(self._picture(k) for k in range(len(self.pictures))),
+            threshold=threshold,
+            columns=table_columns(self.metrics, self.rule),
+            rows=table_rows(self.outcomes, self.metrics, self.reference),
+            reference=self.reference,
+            agreement=self.agreement,
+            notes=(*[note] * bool(note), *notes_on(self.names), *self.troubles),
+            call=self.call,
+            provenance=(
+                *((name.lower(), value) for name, value in self.settings),
+                ("masks", str(self.rule)),
+                ("seed", str(self.seed)),
+                *self.versions.items(),
+            ),
+        )
+
+    def _picture(self, k: int) -> PictureContent:
+        """Picture k, what is known of it whatever the method, and what every method says."""
+        predicted = self.targets[k] == self.predictions[k]
+        whose = "the network's answer" if predicted else "not the network's answer"
+        bound = f"log₂ {self.classes}" if self.log_priors is None else "−log₂ p(y)"
+        return PictureContent(
+            pixels=self.pictures[k],
+            title=self.labels[k],
+            facts=(
+                (f"{self.probabilities[k]:.1%}", f"p(y | x), {whose}"),
+                (f"{self.information[k]:.2f} bits", "i(y; x), what the whole picture says"),
+                (f"{self.bounds[k]:.2f} bits", f"{bound}, the most it could say"),
+            ),
+            maps=tuple(map_content(outcome, k) for outcome in self.outcomes),
+            truth=None if self.truth is None else self.truth[k],
+        )
 
     def to_html(self, path: str | PathLike[str]) -> None:
         """Write the report: one self-contained file, which opens without a network.
@@ -178,7 +245,7 @@ class Comparison:
         Raises:
             ArgumentError: As ``to_html``.
         """
-        write_csv(self, path)
+        write_csv(self.targets.tolist(), self.labels, self.outcomes, self.metrics, path)
 
     def to_json(self, path: str | PathLike[str]) -> None:
         """Write all numbers but the maps, with settings and versions; null is no number.
@@ -186,7 +253,34 @@ class Comparison:
         Raises:
             ArgumentError: As ``to_html``.
         """
-        write_json(self, path)
+        facts = {
+            "format": "captum_infomask.Comparison 1",
+            "call": self.call,
+            "seed": self.seed,
+            "versions": dict(self.versions),
+            "settings": dict(self.settings),
+            "rule": str(self.rule),
+            "classes": self.classes,
+            "pictures": [
+                {
+                    "target": int(self.targets[k]),
+                    "label": label,
+                    "prediction": int(self.predictions[k]),
+                    "probability": json_number(self.probabilities[k]),
+                    "information_bits": json_number(self.information[k]),
+                }
+                for k, label in enumerate(self.labels)
+            ],
+            "metrics": [
+                {"name": column.name, "better": column.better, "note": column.note}
+                for column in self.metrics
+            ],
+            "reference": self.reference,
+            "methods": [method_facts(outcome) for outcome in self.outcomes],
+            "agreement": [agreement_facts(square) for square in self.agreement],
+            "troubles": list(self.troubles),
+        }
+        write_json(facts, path)
 
     def save_arrays(self, path: str | PathLike[str]) -> None:
         """Write pictures, maps and masks as plain NumPy arrays (``.npz``), which need no pickle.
@@ -194,7 +288,15 @@ class Comparison:
         Raises:
             ArgumentError: As ``to_html``.
         """
-        write_arrays(self, path)
+        arrays = {
+            "pictures": self.pictures,
+            "targets": self.targets,
+            "labels": np.array(self.labels),
+            "information_bits": self.information,
+        }
+        if self.truth is not None:
+            arrays["truth"] = self.truth
+        write_arrays(arrays, self.outcomes, path)
 
     def widget(self) -> Any:
         """The report's viewer as a notebook widget, which the extra ``notebook`` brings.

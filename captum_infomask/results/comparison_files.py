@@ -6,18 +6,17 @@ import io
 import json
 import math
 import re
+from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from captum_infomask._files import check_output_file, output_file
 from captum_infomask._messages import utf8
-from captum_infomask.report.page_content import PageContent
+from captum_infomask.report.page_content import Agreement, Column, PageContent
+from captum_infomask.report.payload import json_number
 from captum_infomask.results.method_outcome import MethodOutcome, Numbers
-
-if TYPE_CHECKING:
-    from captum_infomask.results.comparison import Comparison
 
 _COSTS = ("forward_passes", "seconds", "peak_bytes", "share", "largest")
 
@@ -30,80 +29,42 @@ def write_html(content: PageContent, path: str | PathLike[str]) -> None:
     _write(path, utf8(page_html(content)))
 
 
-def write_csv(comparison: Comparison, path: str | PathLike[str]) -> None:
+def write_csv(
+    targets: Sequence[int],
+    labels: Sequence[str],
+    outcomes: Sequence[MethodOutcome],
+    metrics: Sequence[Column],
+    path: str | PathLike[str],
+) -> None:
     """Write a line per method and picture; an empty field is no number."""
-    names = [column.name for column in comparison.metrics]
+    names = [column.name for column in metrics]
     text = io.StringIO(newline="")
     lines = csv.writer(text)
     lines.writerow(["picture", "target", "label", "method", "unit", "error", *_COSTS, *names])
-    for k in range(len(comparison.pictures)):
-        for outcome in comparison.outcomes:
+    for k, (target, label) in enumerate(zip(targets, labels, strict=True)):
+        for outcome in outcomes:
             numbers = [outcome.values(name)[k] for name in (*_COSTS, *names)]
+            fields = ["" if math.isnan(number) else repr(float(number)) for number in numbers]
             lines.writerow(
-                [
-                    k,
-                    int(comparison.targets[k]),
-                    comparison.labels[k],
-                    outcome.name,
-                    outcome.unit,
-                    outcome.errors[k],
-                    *("" if math.isnan(number) else repr(float(number)) for number in numbers),
-                ]
+                [k, target, label, outcome.name, outcome.unit, outcome.errors[k], *fields]
             )
     _write(path, utf8(text.getvalue()))
 
 
-def write_json(comparison: Comparison, path: str | PathLike[str]) -> None:
-    """Write all numbers but the maps."""
-    facts = {
-        "format": "captum_infomask.Comparison 1",
-        "call": comparison.call,
-        "seed": comparison.seed,
-        "versions": dict(comparison.versions),
-        "settings": dict(comparison.settings),
-        "rule": str(comparison.rule),
-        "classes": comparison.classes,
-        "pictures": [
-            {
-                "target": int(comparison.targets[k]),
-                "label": label,
-                "prediction": int(comparison.predictions[k]),
-                "probability": _number(comparison.probabilities[k]),
-                "information_bits": _number(comparison.information[k]),
-            }
-            for k, label in enumerate(comparison.labels)
-        ],
-        "metrics": [
-            {"name": column.name, "better": column.better, "note": column.note}
-            for column in comparison.metrics
-        ],
-        "reference": comparison.reference,
-        "methods": [_method(outcome) for outcome in comparison.outcomes],
-        "agreement": [
-            {
-                "title": square.title,
-                "names": list(square.names),
-                "values": [_numbers(row) for row in square.values],
-            }
-            for square in comparison.agreement
-        ],
-        "troubles": list(comparison.troubles),
-    }
+def write_json(facts: Mapping[str, Any], path: str | PathLike[str]) -> None:
+    """Write numbers and words."""
     text = json.dumps(facts, ensure_ascii=False, allow_nan=False, indent=1)
     _write(path, utf8(f"{text}\n"))  # JSON reads a backslash back
 
 
-def write_arrays(comparison: Comparison, path: str | PathLike[str]) -> None:
-    """Write pictures, maps and masks."""
-    arrays: dict[str, Any] = {
-        "pictures": comparison.pictures,
-        "targets": comparison.targets,
-        "labels": np.array(comparison.labels),
-        "information_bits": comparison.information,
-    }
-    if comparison.truth is not None:
-        arrays["truth"] = comparison.truth
-    for outcome in comparison.outcomes:
+def write_arrays(
+    given: Mapping[str, Any],
+    outcomes: Sequence[MethodOutcome],
+    path: str | PathLike[str],
+) -> None:
+    """Write the arrays that are given, maps and masks."""
+    arrays: dict[str, Any] = dict(given)
+    for outcome in outcomes:
         if not outcome.failed:
             key = re.sub(r"\W+", "_", outcome.name.lower()).strip("_")
             while key in arrays:
@@ -116,8 +77,8 @@ def write_arrays(comparison: Comparison, path: str | PathLike[str]) -> None:
     _write(path, packed.getvalue())
 
 
-def _method(outcome: MethodOutcome) -> dict[str, Any]:
-    """One method's numbers."""
+def method_facts(outcome: MethodOutcome) -> dict[str, Any]:
+    """One method's numbers, in types that JSON has."""
     return {
         "name": outcome.name,
         "unit": outcome.unit,
@@ -136,13 +97,17 @@ def _method(outcome: MethodOutcome) -> dict[str, Any]:
     }
 
 
+def agreement_facts(square: Agreement) -> dict[str, Any]:
+    """How alike methods are, in types that JSON has."""
+    return {
+        "title": square.title,
+        "names": list(square.names),
+        "values": [_numbers(row) for row in square.values],
+    }
+
+
 def _numbers(values: Numbers) -> list[float | None]:
-    return [_number(value) for value in values]
-
-
-def _number(value: float) -> float | None:
-    """A number that JSON has, or None."""
-    return float(value) if math.isfinite(value) else None
+    return [json_number(value) for value in values]
 
 
 def _write(path: str | PathLike[str], content: bytes) -> None:

@@ -1,0 +1,175 @@
+# What methods gave, as pages and terminals show it: maps, the table, the words beside them.
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from captum_infomask._messages import printable
+from captum_infomask.masks import AtLeast, MaxFraction, Rule
+from captum_infomask.report.page_content import Cell, Column, MapContent, TableRow
+from captum_infomask.report.payload import json_number
+from captum_infomask.report.words import text_table
+from captum_infomask.results.map_pictures import region_scores
+from captum_infomask.results.method_outcome import MethodOutcome
+
+MEGABYTE = 1e6
+SHARE, PASSES, SECONDS, MEMORY = "share in mask", "forward passes", "seconds", "peak memory, MB"
+_SCALES = (
+    "Maps of one unit have one scale: their colours can be compared. Maps in arbitrary units "
+    "(a.u.) have scales of their own."
+)
+_VIEWS = (
+    "InfoMask shares out what the network learns from the picture: its values add up to the "
+    "whole. InfoMask drop hides a region, and so counts only what the rest does not say too."
+)
+_CONTROLS = "Controls see no network: a method that does no better tells nothing of it."
+_SAME = "With the same windows and fill, Occlusion of log p(y | x) is InfoMask drop in nats."
+
+
+def map_content(outcome: MethodOutcome, k: int) -> MapContent:
+    """What a method said about picture k, for a page or a figure."""
+    infomap = outcome.infomaps[k]
+    plane, unit = outcome.shown(k)
+    curves = {name: found[k] for name, found in outcome.curves.items()}
+    return MapContent(
+        name=outcome.name,
+        unit=unit,
+        plane=None if outcome.errors[k] else plane,
+        meaning=outcome.meaning,
+        regions=None if infomap is None else region_scores(infomap.regions, infomap.scores, 0),
+        error=outcome.errors[k],
+        curves={name: curve for name, curve in curves.items() if curve is not None},
+        mask=None if outcome.errors[k] else outcome.masks[k],
+    )
+
+
+def notes_on(names: Sequence[str]) -> tuple[str, ...]:
+    """What a reader of these methods' maps should know."""
+    has_views = {"InfoMask", "InfoMask drop"} <= set(names)
+    has_controls = any(name.endswith("(control)") for name in names)
+    return (_SCALES, *[_VIEWS] * has_views, *[_CONTROLS] * has_controls)
+
+
+def slider_start(rule: Rule) -> tuple[tuple[Literal["max_fraction", "at_least"], float], str]:
+    """Where the viewer's slider starts, and what to say where it cannot follow the rule."""
+    if isinstance(rule, MaxFraction):
+        return ("max_fraction", float(rule.fraction)), ""
+    if isinstance(rule, AtLeast):
+        return ("at_least", float(rule.bits)), ""
+    note = f"The table's masks are cut by {rule}; the slider cuts at a share of each maximum."
+    return ("max_fraction", 0.2), note
+
+
+def mask_head(rule: Rule) -> str:
+    """A rule in a few words, for the head of the masks' column."""
+    words = f"{rule.fraction:.0%} of the largest" if isinstance(rule, MaxFraction) else str(rule)
+    return f"mask, {words}"
+
+
+def table_columns(metrics: Sequence[Column], rule: Rule) -> tuple[Column, ...]:
+    """The table's columns: metrics, what the mask keeps, costs."""
+    return (
+        *metrics,
+        Column(SHARE, "", f"The share of the picture that {rule} keeps."),
+        Column(PASSES, "", "Pictures sent through the network, whole or in part.", 0),
+        Column(SECONDS, "", "Wall-clock time of one picture, on the machine that ran this.", 2),
+        Column(
+            MEMORY,
+            "",
+            "The most memory held beyond what was held before: PyTorch's on CUDA, the process's on "
+            "Linux, where memory that was freed earlier and is used again is not seen. We look at "
+            "it every 2 ms: shorter peaks are seen only where the process never held as much.",
+            0,
+        ),
+    )
+
+
+def table_rows(
+    outcomes: Sequence[MethodOutcome], metrics: Sequence[Column], reference: str
+) -> tuple[TableRow, ...]:
+    """A row per method: means over the pictures that it did not fail on."""
+    return tuple(
+        TableRow(outcome.name, _cells(outcome, metrics, reference), outcome.error)
+        for outcome in outcomes
+    )
+
+
+def _cells(outcome: MethodOutcome, metrics: Sequence[Column], reference: str) -> tuple[Cell, ...]:
+    compared = reference not in ("", outcome.name)
+    cells = []
+    for column in metrics:
+        found = outcome.differences.get(column.name)
+        value = json_number(outcome.mean(column.name))
+        cells.append(
+            Cell(value, found.mean, found.low, found.high) if compared and found else Cell(value)
+        )
+    plain = (
+        outcome.mean("share"),
+        outcome.mean("forward_passes"),
+        outcome.mean("seconds"),
+        outcome.mean("peak_bytes") / MEGABYTE,
+    )
+    return (*cells, *(Cell(json_number(value)) for value in plain))
+
+
+def costs_text(outcomes: Sequence[MethodOutcome]) -> str:
+    """What each method cost and gave."""
+    head = ("method", "forward passes", "seconds", "largest value", "share in mask")
+    rows = []
+    for outcome in outcomes:
+        passes, seconds = outcome.mean("forward_passes"), outcome.mean("seconds")
+        fields = [outcome.name, _text(passes, ",.0f"), _text(seconds, ".2f")]
+        if outcome.failed:
+            rows.append([*fields, "", ""])
+            continue
+        largest = _largest(outcome)
+        rows.append([*fields, largest, _text(outcome.mean("share"), ".1%")])
+    ends = [f"  failed: {outcome.errors[0]}" if outcome.failed else "" for outcome in outcomes]
+    return text_table(head, rows, ends)
+
+
+def metrics_text(
+    outcomes: Sequence[MethodOutcome], metrics: Sequence[Column], reference: str
+) -> str:
+    """What the metrics say of each method, and by how much it differs from the reference."""
+    head = ["method"]
+    for column in metrics:
+        arrow = f" ({column.better} is better)" if column.better else ""
+        head.append(f"{column.name}{arrow}")
+    rows = []
+    for outcome, row in zip(outcomes, table_rows(outcomes, metrics, reference), strict=True):
+        fields = [outcome.name]
+        for column, cell in zip(metrics, row.cells, strict=False):
+            text = "-" if cell.value is None else f"{cell.value:.{column.digits}f}"
+            if cell.low is not None and cell.high is not None:
+                text += f" [{cell.low:+.{column.digits}f}, {cell.high:+.{column.digits}f}]"
+            fields.append(text)
+        rows.append(fields)
+    table = text_table(head, rows, [""] * len(rows))
+    if "[" not in table:
+        return table
+    return f"{table}\n[95% interval of the difference from {printable(reference)}]"
+
+
+def remarks(outcomes: Sequence[MethodOutcome], troubles: Sequence[str]) -> list[str]:
+    """What failed on some pictures, and what two methods have in common."""
+    failed = [
+        f"{outcome.name} failed {outcome.error}"
+        for outcome in outcomes
+        if outcome.error and not outcome.failed
+    ]
+    is_same = {"InfoMask drop", "Occlusion"} <= {outcome.name for outcome in outcomes}
+    return [*map(printable, [*failed, *troubles]), *["", _SAME] * is_same]
+
+
+def _text(value: float, form: str) -> str:
+    """A number, or a dash where there is none."""
+    return "-" if json_number(value) is None else format(value, form)
+
+
+def _largest(outcome: MethodOutcome) -> str:
+    """The mean of the largest values, as they are shown."""
+    found = [outcome.shown(k) for k, error in enumerate(outcome.errors) if not error]
+    return f"{np.mean([plane.max() for plane, _ in found]):.2f} {found[0][1]}"
