@@ -25,7 +25,7 @@ from torch import nn
 
 import captum_infomask.models.two_digits as network_module
 from captum_infomask._errors import ArgumentError
-from captum_infomask.comparison.methods import Method
+from captum_infomask.comparison.method_adapters import ForwardMethod
 from captum_infomask.datasets import TwoDigits, sklearn_digits, two_digits
 from captum_infomask.evaluation.ground_truth import (
     average_precision,
@@ -190,8 +190,8 @@ def test_bad_arguments_of_metrics_are_named(measure, named):
 # The experiment
 
 
-def oracle(name: str, values: torch.Tensor) -> Method:
-    return Method(name, "a.u.", lambda forward, inputs, target, show_progress: values)
+def oracle(name: str, values: torch.Tensor) -> ForwardMethod:
+    return ForwardMethod(name, "a.u.", lambda forward, inputs, target, show_progress: values)
 
 
 def test_an_oracle_scores_one_and_its_opposite_zero():

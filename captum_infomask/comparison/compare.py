@@ -15,7 +15,6 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask._keywords import told
 from captum_infomask._messages import progress_bar, said_once
 from captum_infomask._types import Shape, Target
-from captum_infomask.attribution.infomask import InfoMask
 from captum_infomask.comparison.compare_arguments import (
     Fill,
     checked_categories,
@@ -32,12 +31,13 @@ from captum_infomask.comparison.measured_arrays import (
     troubles_of,
     with_differences,
 )
-from captum_infomask.comparison.method_adapters import Entry, made_entries, read_entries
+from captum_infomask.comparison.method_adapters import as_method
+from captum_infomask.comparison.method_protocol import Method
 from captum_infomask.comparison.methods import (
     METHOD_NAMES,
-    Setting,
     checked_setting,
     make_methods,
+    read_methods,
     score_in_bits,
 )
 from captum_infomask.comparison.provenance import (
@@ -171,7 +171,7 @@ def compare(
     setting = checked_setting(
         model, images, layer, sliding_window_shapes, strides, baselines, score
     )
-    given = None if methods is None else read_entries(methods)
+    by_name, given = read_methods(methods)
     _check_groups(given, score)
     chosen = choose_metrics(metrics, has_truth=ground_truth is not None)
     if rule is not None:
@@ -181,8 +181,7 @@ def compare(
     shown = shown_pictures(pictures, images)
     names = checked_categories(categories)
     if reference is not None:
-        known = METHOD_NAMES if given is None else [_name(entry) for entry in given]
-        one_of("reference", reference, known)
+        one_of("reference", reference, METHOD_NAMES if by_name is None else (*by_name, *given))
     truths = None
     if ground_truth is not None and table is not None:
         truths = read_truth(ground_truth, images, table)
@@ -197,18 +196,19 @@ def compare(
     score.check_target(torch.tensor(targets)[:, None])
     if ground_truth is not None and truths is None:
         truths = read_truth(ground_truth, images, targets)
-    entries = _entries(setting, given)
+    made = make_methods(setting, by_name)
+    ran = (*given.values(), *(as_method(name, one) for name, one in made.items()))
     if own is not model:
-        entries = tuple(entry.isolated(isolation) for entry in entries)
-    against = _reference(entries, reference)
-    has_density = any(entry.is_density(images) for entry in entries)
+        ran = tuple(method.isolated(isolation) for method in ran)
+    against = _reference(ran, reference)
+    has_density = any(method.is_density(images) for method in ran)
     cut = MaxFraction(0.5 if has_density else 0.2) if rule is None else rule
     task = Task(
         model=own,
         users=model,
         score=score,
         has_classes=answered.has_classes,
-        entries=entries,
+        methods=ran,
         metrics=chosen,
         rule=cut,
         fill=fill_picture(images[:1], setting.fill),
@@ -217,16 +217,15 @@ def compare(
         show_progress=show_progress,
     )
     found = []
-    total = len(images) * len(entries)
+    total = len(images) * len(ran)
     bar = progress_bar(total=total, desc="Comparison", unit="map", show=show_progress)
     with bar:
         warn_of_mode(model, is_sampled=not getattr(model, "training", False))
         for k, (picture, label) in enumerate(zip(images.split(1), targets, strict=True)):
             found.append(run_methods(task, picture, label, k, truths[k] if truths else None, bar))
-    size = (images.shape[2], images.shape[3])
     outcomes = [
-        outcome_of(entry, [picture[m] for picture in found], chosen, size)
-        for m, entry in enumerate(entries)
+        outcome_of(method, [picture[m] for picture in found], chosen)
+        for m, method in enumerate(ran)
     ]
     return Comparison(
         pictures=shown,
@@ -242,10 +241,8 @@ def compare(
         reference=against,
         truth=None if truths is None else np.stack([truth.mask.numpy() for truth in truths]),
         agreement=agreement_of(outcomes),
-        troubles=troubles_of(entries, found),
-        settings=setting_words(
-            setting, made=given is None or any(isinstance(entry, str) for entry in given)
-        ),
+        troubles=troubles_of(ran, found),
+        settings=setting_words(setting, made=bool(made)),
         seed=seed,
         versions=versions(),
         call=call_words(
@@ -292,39 +289,19 @@ def _log_priors(
     return found
 
 
-def _check_groups(given: tuple[Entry, ...] | tuple[str, ...] | None, score: Score) -> None:
+def _check_groups(given: Mapping[str, Method], score: Score) -> None:
     """Refuse InfoMasks whose targets count something else than the comparison's."""
-    for entry in given or ():
-        infomask = entry.given if isinstance(entry, Entry) else None
-        if isinstance(infomask, InfoMask) and infomask.score.groups != score.groups:
+    for name, method in given.items():
+        if method.score is not None and method.score.groups != score.groups:
             raise ArgumentError(
-                f"Expected `methods`[{_name(entry)!r}] to be an InfoMask with the `groups` of the "
-                f"comparison, which targets count; got {short_repr(infomask.score.groups)} and "
+                f"Expected `methods`[{name!r}] to be an InfoMask with the `groups` of the "
+                f"comparison, which targets count; got {short_repr(method.score.groups)} and "
                 f"{short_repr(score.groups)}."
             )
 
 
-def _name(entry: Entry | str) -> str:
-    return entry if isinstance(entry, str) else entry.name
-
-
-def _entries(
-    setting: Setting, given: tuple[Entry, ...] | tuple[str, ...] | None
-) -> tuple[Entry, ...]:
-    """The methods to run; names become the methods that they name."""
-    made: list[Entry] = []
-    if given is None:
-        return made_entries(make_methods(setting, None))
-    for entry in given:
-        made += (
-            [entry] if isinstance(entry, Entry) else made_entries(make_methods(setting, [entry]))
-        )
-    return tuple(made)
-
-
-def _reference(entries: Sequence[Entry], reference: str | None) -> str:
+def _reference(methods: Sequence[Method], reference: str | None) -> str:
     """The method that differences are taken to, if there is one."""
     if reference is not None:
-        return one_of("reference", reference, [entry.name for entry in entries])
-    ours = (entry.name for entry in entries if isinstance(entry.given, InfoMask))
-    return next(ours, "")
+        return one_of("reference", reference, [method.name for method in methods])
+    return next((method.name for method in methods if method.score is not None), "")

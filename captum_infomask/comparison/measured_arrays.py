@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captum_infomask.comparison.method_adapters import Entry
-from captum_infomask.comparison.runner import Found
+from captum_infomask.comparison.method_adapters import view_meaning
+from captum_infomask.comparison.method_protocol import Answer, Method
 from captum_infomask.evaluation.metric_protocol import CommonThreshold, Metric
 from captum_infomask.evaluation.statistics import mask_iou_matrix, paired_difference, spearman
 from captum_infomask.report.page_content import Agreement, BoolArray, Column, FloatArray, PhotoArray
@@ -43,21 +43,25 @@ def _shown(picture: Tensor) -> PhotoArray:
 
 
 def outcome_of(
-    entry: Entry, found: Sequence[Found], metrics: Mapping[str, Metric], size: tuple[int, int]
+    method: Method, found: Sequence[Answer], metrics: Mapping[str, Metric]
 ) -> MethodOutcome:
-    """One method's findings as arrays; NaN stands for what there is not."""
-    planes: FloatArray = np.full((len(found), *size), np.nan, dtype=np.float32)
-    masks: BoolArray = np.zeros((len(found), *size), dtype=np.bool_)
+    """One method's answers as arrays; NaN stands for what there is not."""
+    planes: FloatArray = np.stack([one.attributions[0, 0].numpy() for one in found])
+    masks: BoolArray = np.zeros(planes.shape, dtype=np.bool_)
     for k, one in enumerate(found):
-        if one.plane is not None and one.mask is not None:
-            planes[k], masks[k] = one.plane.numpy(), one.mask.numpy()
+        if one.mask is not None:
+            masks[k] = one.mask.numpy()
     values = {name: _values(name, metric, found) for name, metric in metrics.items()}
     curves = {name: tuple(_curve(one, name) for one in found) for name in metrics}
     infomap = next((one.infomap for one in found if one.infomap is not None), None)
+    unit, meaning = method.unit, method.meaning
+    if infomap is not None:
+        unit = attributions_unit(infomap.regions, infomap.unit)
+        meaning = view_meaning(infomap.view, infomap.contrast)
     return MethodOutcome(
-        name=entry.name,
-        unit=entry.unit if infomap is None else attributions_unit(infomap.regions, infomap.unit),
-        meaning=entry.meaning(None if infomap is None else infomap.view),
+        name=method.name,
+        unit=unit,
+        meaning=meaning,
         planes=planes,
         masks=masks,
         errors=tuple(one.error for one in found),
@@ -114,14 +118,14 @@ def metric_columns(metrics: Mapping[str, Metric]) -> tuple[Column, ...]:
     return tuple(Column(name, metric.better, metric.note) for name, metric in metrics.items())
 
 
-def troubles_of(entries: Sequence[Entry], found: Sequence[Sequence[Found]]) -> tuple[str, ...]:
+def troubles_of(methods: Sequence[Method], found: Sequence[Sequence[Answer]]) -> tuple[str, ...]:
     """What metrics failed at, a sentence for each method and metric."""
     said: dict[tuple[str, str], str] = {}
     for k, picture in enumerate(found):
-        for entry, one in zip(entries, picture, strict=True):
+        for method, one in zip(methods, picture, strict=True):
             for metric, why in one.troubles.items():
-                words = f"No {metric} of {entry.name} on picture {k}: {why}"
-                said.setdefault((entry.name, metric), words)
+                words = f"No {metric} of {method.name} on picture {k}: {why}"
+                said.setdefault((method.name, metric), words)
     return tuple(said.values())
 
 
@@ -133,13 +137,13 @@ def _given(outcome: MethodOutcome, arrays: FloatArray | BoolArray) -> list[Tenso
     ]
 
 
-def _curve(found: Found, name: str) -> Numbers | None:
+def _curve(found: Answer, name: str) -> Numbers | None:
     """What a metric found on its way, if it walks."""
     curve = found.measured[name].curve if name in found.measured else None
     return None if curve is None else curve.double().numpy()
 
 
-def _values(name: str, metric: Metric, found: Sequence[Found]) -> Numbers:
+def _values(name: str, metric: Metric, found: Sequence[Answer]) -> Numbers:
     """A metric's value for each picture, NaN where there is none."""
     values = _numbers(one.measured[name].value if name in one.measured else None for one in found)
     measured = [one.measured[name].overlaps for one in found if name in one.measured]

@@ -1,28 +1,31 @@
-# What a user gives as methods, brought to one signature: names, Captum's methods, functions.
+# What a user gives as a method, brought to one protocol: an InfoMask, Captum's, a function.
 from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from types import FunctionType
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from captum.attr import Attribution, LayerAttribution
 from torch import Tensor
 
-from captum_infomask._checks import describe, one_of
+from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
 from captum_infomask.attribution.default_view import asked_view
 from captum_infomask.attribution.infomask import InfoMask
 from captum_infomask.attribution.options import Options
-from captum_infomask.comparison.costs import Count, Read, as_it_is, counted, counted_attribution
-from captum_infomask.comparison.methods import METHOD_NAMES, Method
+from captum_infomask.comparison.costs import Count, counted, counted_attribution
+from captum_infomask.comparison.method_protocol import Answer, Method, Question
 from captum_infomask.engines.isolation import Isolation
-from captum_infomask.results import InfoMap
+from captum_infomask.evaluation.method_calls import Attribute
+from captum_infomask.scores.score import Score
 from captum_infomask.views.choose_view import OF_FEATURES
+
+AnAttribution = TypeVar("AnAttribution", bound=Attribution)
 
 MEANINGS = {
     "crop": "what a region says alone",
@@ -33,150 +36,239 @@ MEANINGS = {
     "evidence": "what a region's features add",
     "relay": "what each part adds",
 }
-_FORMS = (
-    "default methods' names, or a mapping of names to captum.attr methods or functions "
-    "(model, inputs, target), each alone or in a pair with a dict of further arguments"
-)
 
 
-@dataclass(frozen=True, eq=False)
-class Question:
-    """What a method is asked: one picture, one class.
+def as_method(name: str, given: object) -> Method:
+    """Bring what a user, or ``default_methods``, gives under a name to the protocol.
 
-    Attributes:
-        model: The network, or the comparison's copy of it.
-        users: The network itself.
-        inputs: (1, C, H, W), of the method's own.
-        target: Index of the class; None where an output is one number per picture, (N,).
-        place: Which of the comparison's pictures this is.
-        pictures: How many there are.
-        seed: The seed of what the method draws.
-        show_progress: Whether it shows a bar of its own, if it has one.
-        read: What methods that know of no groups are given of the network's outputs.
+    Args:
+        name: The name.
+        given: One of Captum's methods, an InfoMask, a function, or a :class:`ForwardMethod`, alone
+            or in a pair with a dict of further arguments.
+
+    Raises:
+        ArgumentError: It is none of these, or its arguments are not for it.
     """
+    options: object = {}
+    if isinstance(given, tuple) and len(given) == 2:
+        given, options = given
+    if isinstance(given, type) or not (
+        isinstance(given, Attribution | ForwardMethod) or callable(given)
+    ):
+        hint = ""
+        if isinstance(given, type):
+            hint = f" Make one: {given.__name__}(model)."
+        elif isinstance(given, str):
+            hint = " Default methods are named in a list, or come from default_methods()."
+        raise ArgumentError(
+            f"Expected `methods`[{name!r}] to be one of captum.attr's methods, made, or a function "
+            f"(model, inputs, target); got {kind_of(given)}.{hint}"
+        )
+    if not isinstance(options, Mapping) or not all(isinstance(key, str) for key in options):
+        raise ArgumentError(
+            f"Expected `methods`[{name!r}] with a dict of arguments by name; got "
+            f"{describe(options)}."
+        )
+    taken = {"inputs", "target"} & set(options)
+    if taken:
+        raise ArgumentError(
+            f"Expected `methods`[{name!r}] without {', '.join(sorted(taken))}, which compare gives."
+        )
+    if isinstance(given, ForwardMethod):
+        if options:
+            raise ArgumentError(f"Expected `methods`[{name!r}] alone: a Method takes no arguments.")
+        return replace(given, name=name)
+    if isinstance(given, InfoMask):
+        return InfoMaskMethod(name, given, dict(options))
+    if isinstance(given, Attribution):
+        return CaptumMethod(name, given, dict(options))
+    return FunctionMethod(name, given, dict(options))
 
-    model: Callable[..., Any]
-    users: Callable[..., Any]
-    inputs: Tensor
-    target: int | None
-    place: int = 0
-    pictures: int = 1
-    seed: int = 0
-    show_progress: bool = False
-    read: Read = as_it_is
+
+def kind_of(given: object) -> str:
+    """What a method is, without its address."""
+    if isinstance(given, type):
+        return f"the class {given.__name__}"
+    is_method = isinstance(given, Attribution)
+    return f"the method {type(given).__name__}" if is_method else describe(given)
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
-    """What a method said.
+class ForwardMethod:
+    """A method that calls the network in one way only: by the forward function that it is given.
 
-    Attributes:
-        attributions: (1, C', H, W).
-        passes: Pictures sent through the network; None where nobody could count.
-        infomap: The regions' scores, of an InfoMask.
-    """
+    Args:
+        name: What tables and figures call it.
+        unit: What its values are counted in.
+        call: ``(forward, inputs, target, show_progress)`` → attributions (1, C, H, W); ``forward``
+            maps inputs to outputs and is the only way in which it may call the network; ``target``
+            is None where an output is one number per picture, (N,).
+        meaning: What its values say, in a few words.
 
-    attributions: Tensor
-    passes: int | None
-    infomap: InfoMap | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Entry:
-    """A method under the name that it was given, and with its arguments.
-
-    Attributes:
-        name: As in tables.
-        given: One of Captum's methods, a function, or a ``Method``.
-        options: Further arguments. Of tensors with one entry per picture each picture gets its own.
+    Example:
+        >>> from captum_infomask.comparison.method_adapters import ForwardMethod
+        >>> ForwardMethod("input", "pixels", lambda forward, inputs, target, bar: inputs).unit
+        'pixels'
     """
 
     name: str
-    given: Any
-    options: Mapping[str, Any] = field(default_factory=dict)
+    unit: str
+    call: Attribute
+    meaning: str = ""
 
-    @property
-    def is_foreign(self) -> bool:
-        """Whether it runs code that is not of this package."""
-        if isinstance(self.given, Method):
-            return not _is_ours(self.given.attribute)
-        return not isinstance(self.given, InfoMask)
+    score: ClassVar[Score | None] = None
 
     @property
     def takes_users(self) -> bool:
-        """Whether it may do anything to the network itself: a function, or a user's own class."""
-        captums = isinstance(self.given, Attribution) and not _runs_a_function(self.given)
-        captums = captums and type(self.given).__module__.startswith("captum.")
-        return self.is_foreign and not captums
-
-    def isolated(self, isolation: Isolation) -> Entry:
-        """The method on a copy of the network; a function is given the network itself.
-
-        It may hold layers of it, which would see nothing of what a copy does.
-        """
-        return replace(self, given=_isolated(self.given, isolation))
+        """Whether the call is not of this package, and so may hold layers of the network."""
+        return not str(getattr(_called(self.call), "__module__", "")).startswith("captum_infomask.")
 
     def is_density(self, inputs: Tensor) -> bool:
-        """Whether it is an InfoMask that spreads bits over the cells of feature maps."""
-        if not isinstance(self.given, InfoMask):
-            return False
+        """It says in its unit what it is."""
+        return False
+
+    def isolated(self, isolation: Isolation) -> ForwardMethod:
+        """What this package calls holds what it runs where a copy can follow."""
+        return self if self.takes_users else replace(self, call=isolation.copy(self.call))
+
+    def attribute(self, question: Question) -> Answer:
+        """Give it the network; a control does not call it."""
+        count, x = Count(), question.inputs
+        network = counted(question.model, count)
+        if self.takes_users:
+            network = counted(question.users, count, question.read)
+        found = self.call(network, x, question.target, question.show_progress)
+        return Answer(_as_map(found, x), count.pictures)
+
+
+@dataclass(frozen=True, eq=False)
+class FunctionMethod:
+    """A function ``(model, inputs, target, **options)`` → attributions."""
+
+    name: str
+    function: Callable[..., Any]
+    options: Mapping[str, Any]
+
+    unit: ClassVar[str] = "a.u."
+    meaning: ClassVar[str] = ""
+    score: ClassVar[Score | None] = None
+    takes_users: ClassVar[bool] = True
+
+    def is_density(self, inputs: Tensor) -> bool:
+        """Nobody knows."""
+        return False
+
+    def isolated(self, isolation: Isolation) -> FunctionMethod:
+        """It may hold layers of the network itself."""
+        return self
+
+    def attribute(self, question: Question) -> Answer:
+        """Give it the network itself, which it may use in ways that are not counted."""
+        options = _own_options(self.options, question)
+        count, x = Count(), question.inputs
+        network = counted(question.users, count, question.read)
+        found = self.function(network, x, question.target, **options)
+        return Answer(_as_map(found, x), count.pictures or None)
+
+
+@dataclass(frozen=True, eq=False)
+class CaptumMethod:
+    """One of Captum's methods, or a user's own class of that kind, with its arguments."""
+
+    name: str
+    attribution: Attribution
+    options: Mapping[str, Any]
+
+    unit: ClassVar[str] = "a.u."
+    score: ClassVar[Score | None] = None
+
+    @property
+    def meaning(self) -> str:
+        """Captum's name for it."""
+        return f"Captum's {self.attribution.get_name()}"
+
+    @property
+    def takes_users(self) -> bool:
+        """Whether its code is not Captum's, or the network comes to it in a function."""
+        is_captums = type(self.attribution).__module__.startswith("captum.")
+        return _runs_a_function(self.attribution) or not is_captums
+
+    def is_density(self, inputs: Tensor) -> bool:
+        """None of them counts bits."""
+        return False
+
+    def isolated(self, isolation: Isolation) -> CaptumMethod:
+        """A copy of it holds the copy."""
+        return replace(self, attribution=_isolated(self.attribution, isolation))
+
+    def attribute(self, question: Question) -> Answer:
+        """Run a copy of it that counts, and may use the network in ways that are not counted."""
+        options = _own_options(self.options, question)
+        count, x = Count(), question.inputs
+        networks = (question.model, question.users)
+        method = counted_attribution(self.attribution, count, networks, question.read)
+        taken = inspect.signature(method.attribute).parameters
+        if "show_progress" in taken:
+            options = {"show_progress": question.show_progress, **options}
+        if "target" in taken or "kwargs" in taken:
+            options = {"target": question.target, **options}
+        return Answer(_as_map(method.attribute(x, **options), x), count.pictures or None)
+
+
+@dataclass(frozen=True, eq=False)
+class InfoMaskMethod:
+    """An InfoMask with its arguments: its regions' scores are kept."""
+
+    name: str
+    infomask: InfoMask
+    options: Mapping[str, Any]
+
+    takes_users: ClassVar[bool] = False
+
+    @property
+    def unit(self) -> str:
+        """What it scores in."""
+        return self.score.unit
+
+    @property
+    def meaning(self) -> str:
+        """What the view says that it is asked for, if any."""
+        return view_meaning(self.options.get("view"), self.options.get("contrast"))
+
+    @property
+    def score(self) -> Score:
+        """How it reads the network's outputs."""
+        return self.infomask.score
+
+    def is_density(self, inputs: Tensor) -> bool:
+        """Whether its view, given or chosen, is one of feature maps, without regions."""
         view = asked_view(Options.among(self.options), (inputs,))
         regions = ("regions", "feature_mask", "sliding_window_shapes", "strides")
         has_regions = any(self.options.get(name) is not None for name in regions)
         return view in (None, *OF_FEATURES) and not has_regions
 
-    @property
-    def unit(self) -> str:
-        """What the values are counted in."""
-        if isinstance(self.given, InfoMask):
-            return self.given.score.unit
-        return self.given.unit if isinstance(self.given, Method) else "a.u."
+    def isolated(self, isolation: Isolation) -> InfoMaskMethod:
+        """A copy of it holds the copy."""
+        return replace(self, infomask=_isolated(self.infomask, isolation))
 
-    def meaning(self, view: str | None) -> str:
-        """What the values say, in a few words; of an InfoMask by the view that it took."""
-        if isinstance(self.given, InfoMask):
-            meaning = MEANINGS.get(str(view or self.options.get("view")), "")
-            told = self.options.get("contrast") is not None
-            return f"{meaning}, against another class" if told else meaning
-        if isinstance(self.given, Attribution):
-            return f"Captum's {self.given.get_name()}"
-        return self.given.meaning if isinstance(self.given, Method) else ""
-
-    def ask(self, question: Question) -> Answer:
-        """Run the method on one picture.
-
-        Raises:
-            ArgumentError: What comes back is no map of the picture.
-        """
-        options = {name: _own(value, question) for name, value in self.options.items()}
-        if isinstance(self.given, InfoMask):
-            return _ask_infomask(self.given, options, question)
-        count = Count()
-        x, y = question.inputs, question.target
-        if isinstance(self.given, Attribution):
-            networks = (question.model, question.users)
-            method = counted_attribution(self.given, count, networks, question.read)
-            if _takes(method.attribute, "show_progress"):
-                options = {"show_progress": question.show_progress, **options}
-            if _takes(method.attribute, "target") or _takes(method.attribute, "kwargs"):
-                options = {"target": y, **options}
-            found = method.attribute(x, **options)
-        elif isinstance(self.given, Method):
-            network = question.users if self.is_foreign else question.model
-            read = question.read if self.is_foreign else as_it_is
-            shown = counted(network, count, read)
-            found = self.given.attribute(shown, x, y, question.show_progress)
-        else:
-            found = self.given(counted(question.users, count, question.read), x, y, **options)
-        # Our controls use no network. Other methods may use it in ways that are not counted.
-        known = count.pictures or (0 if isinstance(self.given, Method) else None)
-        return Answer(_as_map(found, x), known)
+    def attribute(self, question: Question) -> Answer:
+        """Score regions; the engines need the network itself, and count for themselves."""
+        options = _own_options(self.options, question)
+        settings = {"seed": question.seed, "show_progress": question.show_progress, **options}
+        x = question.inputs
+        infomap = self.infomask.score_regions(x, target=question.target, **settings)
+        return Answer(_as_map(infomap.attributions(), x), infomap.views, infomap)
 
 
-def _isolated(given: Any, isolation: Isolation) -> Any:
-    if isinstance(given, Method) and _is_ours(given.attribute):
-        return replace(given, attribute=isolation.copy(given.attribute))
-    if not isinstance(given, Attribution) or _runs_a_function(given):
+def view_meaning(view: object, contrast: object) -> str:
+    """What a view's values say, in a few words."""
+    meaning = MEANINGS.get(str(view), "")
+    return meaning if contrast is None else f"{meaning}, against another class"
+
+
+def _isolated(given: AnAttribution, isolation: Isolation) -> AnAttribution:
+    """A copy of a method that holds copies; itself, where a function brings it the network."""
+    if _runs_a_function(given):
         return given
     made = copy.copy(given)
     for name, held in vars(given).items():
@@ -191,11 +283,6 @@ def _runs_a_function(method: Attribution) -> bool:
     return any(isinstance(_called(one), FunctionType) for one in held)
 
 
-def _is_ours(attribute: Callable[..., Any]) -> bool:
-    """Whether a function is of this package, and so holds what it runs where a copy can follow."""
-    return str(getattr(_called(attribute), "__module__", "")).startswith("captum_infomask.")
-
-
 def _called(function: Any) -> Any:
     """What a partial calls in the end."""
     while isinstance(function, partial):
@@ -203,97 +290,9 @@ def _called(function: Any) -> Any:
     return function
 
 
-def read_entries(methods: object) -> tuple[Entry, ...] | tuple[str, ...]:
-    """Check what the user gives: names of default methods, or methods by name.
-
-    Raises:
-        ArgumentError: A name is unknown (the nearest is named) or comes twice, or something is
-            none of the forms.
-    """
-    if isinstance(methods, str):
-        methods = [methods]
-    if isinstance(methods, Mapping):
-        if not methods or not all(isinstance(name, str) and name for name in methods):
-            raise ArgumentError(f"Expected `methods` to be {_FORMS}; got {describe(methods)}.")
-        return tuple(_entry(name, given) for name, given in methods.items())
-    if not isinstance(methods, Iterable):
-        raise ArgumentError(
-            f"Expected `methods` to be {_FORMS}; got {_kind(methods)}.{_by_name(methods)}"
-        )
-    names = tuple(_name(name) for name in methods)
-    if not names or len(set(names)) < len(names):
-        raise ArgumentError(
-            f"Expected `methods` to name each method once; got {describe(methods)}."
-        )
-    return names
-
-
-def _name(given: object) -> str:
-    """A default method's name; a method itself is told to go into a mapping."""
-    if not isinstance(given, str):
-        raise ArgumentError(
-            f"Expected `methods` as a list to hold default methods' names; got {_kind(given)}."
-            f"{_by_name(given)} {{**default_methods(model, inputs), ...}} keeps the default ones."
-        )
-    return one_of("methods", given, METHOD_NAMES)
-
-
-def _kind(given: object) -> str:
-    """What a method is, without its address."""
-    if isinstance(given, type):
-        return f"the class {given.__name__}"
-    is_method = isinstance(given, Attribution)
-    return f"the method {type(given).__name__}" if is_method else describe(given)
-
-
-def _by_name(given: object) -> str:
-    """How to give a method of one's own."""
-    kind = given if isinstance(given, type) else type(given)
-    if issubclass(kind, Attribution):
-        return f" Give it a name: methods={{{kind.__name__!r}: {kind.__name__}(model)}}."
-    return " Give it a name: methods={'mine': method}." if callable(given) else ""
-
-
-def made_entries(made: Mapping[str, Any]) -> tuple[Entry, ...]:
-    """The default methods as entries."""
-    return tuple(_entry(name, given) for name, given in made.items())
-
-
-def _entry(name: str, given: object) -> Entry:
-    options: object = {}
-    if isinstance(given, tuple) and len(given) == 2:
-        given, options = given
-    is_options = isinstance(options, Mapping) and all(isinstance(key, str) for key in options)
-    if isinstance(given, type) or not (isinstance(given, Attribution | Method) or callable(given)):
-        hint = ""
-        if isinstance(given, type):
-            hint = f" Make one: {given.__name__}(model)."
-        elif isinstance(given, str):
-            hint = " Default methods are named in a list, or come from default_methods()."
-        raise ArgumentError(
-            f"Expected `methods`[{name!r}] to be one of captum.attr's methods, made, or a function "
-            f"(model, inputs, target); got {_kind(given)}.{hint}"
-        )
-    if not isinstance(options, Mapping) or not is_options:
-        raise ArgumentError(
-            f"Expected `methods`[{name!r}] with a dict of arguments by name; got "
-            f"{describe(options)}."
-        )
-    taken = {"inputs", "target"} & set(options)
-    if taken:
-        raise ArgumentError(
-            f"Expected `methods`[{name!r}] without {', '.join(sorted(taken))}, which compare gives."
-        )
-    if options and isinstance(given, Method):
-        raise ArgumentError(f"Expected `methods`[{name!r}] alone: a Method takes no arguments.")
-    return Entry(name, given, dict(options))
-
-
-def _ask_infomask(infomask: InfoMask, options: dict[str, Any], question: Question) -> Answer:
-    """Keep the regions' scores; the engines need the network itself, and count for themselves."""
-    settings = {"seed": question.seed, "show_progress": question.show_progress, **options}
-    infomap = infomask.score_regions(question.inputs, target=question.target, **settings)
-    return Answer(_as_map(infomap.attributions(), question.inputs), infomap.views, infomap)
+def _own_options(options: Mapping[str, Any], question: Question) -> dict[str, Any]:
+    """The arguments; of tensors that have one entry per picture the picture's own."""
+    return {name: _own(value, question) for name, value in options.items()}
 
 
 def _own(value: Any, question: Question) -> Any:
@@ -302,11 +301,6 @@ def _own(value: Any, question: Question) -> Any:
     if isinstance(value, Tensor) and n > 1 and value.dim() > 0 and len(value) == n:
         return value[k : k + 1]
     return value
-
-
-def _takes(function: Callable[..., Any], name: str) -> bool:
-    """Whether a function has an argument of that name."""
-    return name in inspect.signature(function).parameters
 
 
 def _as_map(found: Any, inputs: Tensor) -> Tensor:

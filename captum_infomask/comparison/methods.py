@@ -1,23 +1,25 @@
 # The methods that a comparison runs unless it is told otherwise, by name; controls among them.
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
-from captum.attr import InputXGradient, IntegratedGradients
+from captum.attr import Attribution, InputXGradient, IntegratedGradients
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from captum_infomask._checks import check_initialised, one_of, short_repr
+from captum_infomask._checks import check_initialised, describe, one_of, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask._keywords import told
 from captum_infomask._types import Shape
 from captum_infomask.attribution.infomask import InfoMask
 from captum_infomask.comparison.compare_arguments import Fill, checked_fill, checked_images
 from captum_infomask.comparison.gradcam_layers import OnTokensError, layer_map
+from captum_infomask.comparison.method_adapters import ForwardMethod, as_method, kind_of
+from captum_infomask.comparison.method_protocol import Method
 from captum_infomask.engines.reached import named_layer
 from captum_infomask.evaluation.method_calls import (
     OCCLUSION_CHUNK,
@@ -55,32 +57,6 @@ def blurred_noise(height: int, width: int) -> Tensor:
     return (blurred / blurred.abs().max()).float()
 
 
-@dataclass(frozen=True)
-class Method:
-    """An attribution method under one name.
-
-    Args:
-        name: What tables and figures call it.
-        unit: What its values are counted in.
-        attribute: ``(forward, inputs, target, show_progress)`` → attributions (1, C, H, W);
-            ``forward`` maps inputs to outputs and is the only way in which it may call the network;
-            ``target`` is None where an output is one number per picture, (N,).
-        meaning: What its values say, in a few words.
-
-    Example:
-        >>> from captum_infomask.comparison.methods import Method
-        >>> Method("input", "pixels", lambda forward, inputs, target, show_progress: inputs).unit
-        'pixels'
-    """
-
-    name: str
-    unit: str
-    attribute: Attribute
-    meaning: str = ""
-
-
-Made: TypeAlias = Method | tuple[InfoMask, dict[str, Any]]
-
 INFO_MASK, DROP, GRAD_CAM, OCCLUSION = "InfoMask", "InfoMask drop", "Grad-CAM", "Occlusion"
 NOISE, BLOB = "blurred noise (control)", "centred blob (control)"
 INPUT_GRADIENT, INTEGRATED = "Input x gradient", "Integrated gradients"
@@ -89,6 +65,10 @@ VIEWS: dict[str, ViewName | None] = {INFO_MASK: None}
 VIEWS |= {f"{INFO_MASK} {view}": view for view in get_args(ViewName)}
 METHOD_NAMES = (*VIEWS, GRAD_CAM, OCCLUSION, INPUT_GRADIENT, INTEGRATED, NOISE, BLOB)
 
+_FORMS = (
+    "default methods' names, or a mapping of names to captum.attr methods or functions "
+    "(model, inputs, target), each alone or in a pair with a dict of further arguments"
+)
 _STEPS = 32  # of integrated gradients: Captum's 50 cost more than all other methods
 
 
@@ -197,22 +177,71 @@ def checked_setting(
     )
 
 
-def make_methods(setting: Setting, names: Iterable[str] | None) -> dict[str, Made]:
-    """Make default methods by name; None are the defaults that suit the network."""
-    made: dict[str, Made] = {}
+def read_methods(methods: object) -> tuple[Sequence[str] | None, dict[str, Method]]:
+    """Check what the user gives as ``methods``: names of default methods, or methods by name.
+
+    Returns:
+        Names of default methods that are to be made, None for those that suit the network; and the
+        methods that are given.
+
+    Raises:
+        ArgumentError: A name is unknown (the nearest is named) or comes twice, or something is
+            none of the forms.
+    """
+    if methods is None:
+        return None, {}
+    if isinstance(methods, str):
+        methods = [methods]
+    if isinstance(methods, Mapping):
+        if not methods or not all(isinstance(name, str) and name for name in methods):
+            raise ArgumentError(f"Expected `methods` to be {_FORMS}; got {describe(methods)}.")
+        return (), {name: as_method(name, given) for name, given in methods.items()}
+    if not isinstance(methods, Iterable):
+        raise ArgumentError(
+            f"Expected `methods` to be {_FORMS}; got {kind_of(methods)}.{_by_name(methods)}"
+        )
+    names = tuple(_name(name) for name in methods)
+    if not names or len(set(names)) < len(names):
+        raise ArgumentError(
+            f"Expected `methods` to name each method once; got {describe(methods)}."
+        )
+    return names, {}
+
+
+def _name(given: object) -> str:
+    """A default method's name; a method itself is told to go into a mapping."""
+    if not isinstance(given, str):
+        raise ArgumentError(
+            f"Expected `methods` as a list to hold default methods' names; got {kind_of(given)}."
+            f"{_by_name(given)} {{**default_methods(model, inputs), ...}} keeps the default ones."
+        )
+    return one_of("methods", given, METHOD_NAMES)
+
+
+def _by_name(given: object) -> str:
+    """How to give a method of one's own."""
+    kind = given if isinstance(given, type) else type(given)
+    if issubclass(kind, Attribution):
+        return f" Give it a name: methods={{{kind.__name__!r}: {kind.__name__}(model)}}."
+    return " Give it a name: methods={'mine': method}." if callable(given) else ""
+
+
+def make_methods(setting: Setting, names: Iterable[str] | None) -> dict[str, Any]:
+    """Make default methods by name, as compare takes them; None are those that suit the network."""
+    made: dict[str, Any] = {}
     for name in DEFAULT_METHODS if names is None else names:
         if name != GRAD_CAM:
             made[name] = _make(name, setting)
             continue
         attribute, on_tokens = _grad_cam(setting)
         attribute = _counting_groups(attribute, setting.score)
-        made[name] = Method(name, "a.u.", attribute, "Captum's LayerGradCam")
+        made[name] = ForwardMethod(name, "a.u.", attribute, "Captum's LayerGradCam")
         if on_tokens and names is None:
             made |= {other: _make(other, setting) for other in (INPUT_GRADIENT, INTEGRATED)}
     return made
 
 
-def _make(name: str, setting: Setting) -> Made:
+def _make(name: str, setting: Setting) -> Any:
     shapes, strides = setting.windows
     sliding = {"sliding_window_shapes": shapes, "strides": strides}
     if name in VIEWS:
@@ -225,15 +254,15 @@ def _make(name: str, setting: Setting) -> Made:
         return InfoMask(setting.model, score=setting.score), options
     if name == OCCLUSION:
         call = occlusion(shapes, strides, setting.score.log_probabilities, setting.fill)
-        return Method(name, "nats", call, "Captum's, of log p(y | x)")
+        return ForwardMethod(name, "nats", call, "Captum's, of log p(y | x)")
     if name == INPUT_GRADIENT:
         call = _counting_groups(_input_gradient, setting.score)
-        return Method(name, "a.u.", call, "Captum's InputXGradient")
+        return ForwardMethod(name, "a.u.", call, "Captum's InputXGradient")
     if name == INTEGRATED:
         call = _counting_groups(_integrated_gradients(setting.fill), setting.score)
-        return Method(name, "a.u.", call, "Captum's IntegratedGradients")
+        return ForwardMethod(name, "a.u.", call, "Captum's IntegratedGradients")
     make = blurred_noise if name == NOISE else centred_blob
-    return Method(name, "a.u.", _control(make), "sees no network")
+    return ForwardMethod(name, "a.u.", _control(make), "sees no network")
 
 
 def _checked_layer(model: Callable[..., Any], layer: object) -> nn.Module | None:

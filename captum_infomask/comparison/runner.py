@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,14 +13,13 @@ from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
 from captum_infomask._process import quiet
 from captum_infomask.comparison.costs import Cost, as_it_is, measured
-from captum_infomask.comparison.method_adapters import Answer, Entry, Question
+from captum_infomask.comparison.method_protocol import Answer, Method, Question
 from captum_infomask.engines.outputs import explained, tensor_within
 from captum_infomask.evaluation.choose_metrics import METRICS
 from captum_infomask.evaluation.given_truth import Truth
 from captum_infomask.evaluation.metric_protocol import Measured, Metric, Sample
 from captum_infomask.evaluation.model_as_it_was import as_it_was
 from captum_infomask.masks import Rule, threshold_mask
-from captum_infomask.results import InfoMap
 from captum_infomask.scores.heads import Doubt, rows_of
 from captum_infomask.scores.score import Score
 
@@ -34,7 +33,7 @@ class Task:
         users: The network itself, which functions of the user's may hold.
         score: How outputs are read.
         has_classes: Whether they have a dimension of classes.
-        entries: The methods.
+        methods: The methods.
         metrics: By name.
         rule: Where masks are cut.
         fill: What hidden pixels become, (1, C, H, W).
@@ -47,7 +46,7 @@ class Task:
     users: Callable[..., Any]
     score: Score
     has_classes: bool
-    entries: tuple[Entry, ...]
+    methods: tuple[Method, ...]
     metrics: Mapping[str, Metric]
     rule: Rule
     fill: Tensor
@@ -56,37 +55,13 @@ class Task:
     show_progress: bool
 
 
-@dataclass(frozen=True, eq=False)
-class Found:
-    """What one method gave for one picture; ``error`` says why it gave nothing.
-
-    Attributes:
-        plane: (H, W), float32, on the CPU.
-        mask: (H, W), boolean, on the CPU.
-        passes: Pictures sent through the network, where they could be counted.
-        cost: Seconds and memory.
-        infomap: The regions' scores, of an InfoMask.
-        measured: What each metric found.
-        troubles: Why a metric found nothing, by its name.
-    """
-
-    cost: Cost
-    plane: Tensor | None = None
-    mask: Tensor | None = None
-    passes: int | None = None
-    infomap: InfoMap | None = None
-    measured: Mapping[str, Measured] = field(default_factory=dict)
-    troubles: Mapping[str, str] = field(default_factory=dict)
-    error: str = ""
-
-
 def run_methods(
     task: Task, inputs: Tensor, target: int, place: int, truth: Truth | None, bar: tqdm[Any]
-) -> list[Found]:
+) -> list[Answer]:
     """Run every method on one picture, (1, C, H, W); a failure is that method's only."""
     found = []
-    for entry in task.entries:
-        bar.set_postfix_str(entry.name)
+    for method in task.methods:
+        bar.set_postfix_str(method.name)
         question = Question(
             task.model,
             task.users,
@@ -98,44 +73,48 @@ def run_methods(
             task.show_progress,
             as_it_is if task.score.groups is None else task.score.merged,
         )
-        found.append(_run(task, entry, question, target, truth))
+        found.append(_run(task, method, question, target, truth))
         bar.update()
     return found
 
 
-def run_one(entry: Entry, question: Question, cost: Cost | None = None) -> Answer:
+def run_one(method: Method, question: Question, cost: Cost | None = None) -> Answer:
     """Ask a method about a picture of its own, and leave all of the user's as it was.
 
     Args:
-        entry: The method.
+        method: The method.
         question: What it is asked.
         cost: Where what the method cost is noted; what is noted to be put back is not its cost.
     """
-    models = (question.model, question.users) if entry.takes_users else (question.model,)
+    models = (question.model, question.users) if method.takes_users else (question.model,)
     with (
-        as_it_was(*models, seed=question.seed, writes=entry.takes_users),
+        as_it_was(*models, seed=question.seed, writes=method.takes_users),
         measured(question.inputs.device, cost),
     ):
-        return entry.ask(replace(question, inputs=question.inputs.detach().clone()))
+        return method.attribute(replace(question, inputs=question.inputs.detach().clone()))
 
 
-def _run(task: Task, entry: Entry, question: Question, target: int, truth: Truth | None) -> Found:
+def _run(
+    task: Task, method: Method, question: Question, target: int, truth: Truth | None
+) -> Answer:
     cost = Cost()
     try:
-        answer = run_one(entry, question, cost)
+        answer = run_one(method, question, cost)
         plane = answer.attributions.mean(1)[0].float()
         mask = _mask(plane, task.rule)
     except Exception as failure:  # one method's failure must not lose the others' work
-        return Found(cost, error=_words(failure))
+        size = (1, 1, *question.inputs.shape[2:])
+        nothing = torch.full(size, torch.nan, dtype=torch.float32, device="cpu")
+        return Answer(nothing, cost=cost, error=_words(failure))
     measures, troubles = _measure(
-        task, entry, question, target, answer.attributions, plane, mask, truth
+        task, method, question, target, answer.attributions, plane, mask, truth
     )
-    return Found(
-        cost=cost,
-        plane=plane.cpu(),
-        mask=mask.cpu(),
+    return Answer(
+        attributions=plane.cpu()[None, None],
         passes=answer.passes,
         infomap=None if answer.infomap is None else answer.infomap.cpu(),
+        mask=mask.cpu(),
+        cost=cost,
         measured=measures,
         troubles=troubles,
     )
@@ -143,7 +122,7 @@ def _run(task: Task, entry: Entry, question: Question, target: int, truth: Truth
 
 def _measure(
     task: Task,
-    entry: Entry,
+    method: Method,
     question: Question,
     target: int,
     attributions: Tensor,
@@ -155,7 +134,7 @@ def _measure(
     quiet = replace(question, show_progress=False)
 
     def attribute(inputs: Tensor) -> Tensor:
-        return run_one(entry, replace(quiet, inputs=inputs)).attributions
+        return run_one(method, replace(quiet, inputs=inputs)).attributions
 
     sample = Sample(
         forward=task.model,

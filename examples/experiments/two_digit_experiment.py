@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from captum_infomask._errors import ArgumentError
 from captum_infomask._process import quiet
-from captum_infomask.comparison.methods import Method, centred_blob, uniform_noise
+from captum_infomask.comparison.method_adapters import ForwardMethod
+from captum_infomask.comparison.methods import centred_blob, uniform_noise
 from captum_infomask.datasets import HOLDS_TARGET, INK_THRESHOLD, TwoDigits
 from captum_infomask.evaluation.ground_truth import (
     average_precision,
@@ -49,7 +50,7 @@ _OF_WINDOWS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 def two_digit_methods(
     network: nn.Module, *, window: int = 20, stride: int = 4
-) -> tuple[Method, ...]:
+) -> tuple[ForwardMethod, ...]:
     """Return the experiment's methods: InfoMask's default and other views, Grad-CAM, and so on.
 
     Args:
@@ -72,13 +73,15 @@ def two_digit_methods(
     sliding = {"sliding_window_shapes": shapes, "strides": strides}
     log_p = occlusion(shapes, strides, target_log_probabilities)
     return (
-        *(Method(name, density("bits"), info_mask(**view)) for name, view in _OF_CELLS),
-        *(Method(name, "bits", info_mask(**sliding, **view)) for name, view in _OF_WINDOWS),
-        Method("Grad-CAM", "a.u.", grad_cam(network.get_submodule("features"))),
-        Method("Occlusion, logits", "logits", occlusion(shapes, strides, lambda logits: logits)),
-        Method("Occlusion, log-probabilities", "nats", log_p),
-        Method("centred blob (control)", "a.u.", _blob),
-        Method("uniform noise (control)", "a.u.", _noise),
+        *(ForwardMethod(name, density("bits"), info_mask(**view)) for name, view in _OF_CELLS),
+        *(ForwardMethod(name, "bits", info_mask(**sliding, **view)) for name, view in _OF_WINDOWS),
+        ForwardMethod("Grad-CAM", "a.u.", grad_cam(network.get_submodule("features"))),
+        ForwardMethod(
+            "Occlusion, logits", "logits", occlusion(shapes, strides, lambda logits: logits)
+        ),
+        ForwardMethod("Occlusion, log-probabilities", "nats", log_p),
+        ForwardMethod("centred blob (control)", "a.u.", _blob),
+        ForwardMethod("uniform noise (control)", "a.u.", _noise),
     )
 
 
@@ -120,7 +123,7 @@ class TwoDigitRow:
 def two_digit_experiment(
     network: nn.Module,
     pictures: TwoDigits,
-    methods: Sequence[Method] | None = None,
+    methods: Sequence[ForwardMethod] | None = None,
     *,
     show_progress: bool = False,
 ) -> list[TwoDigitRow]:
@@ -161,7 +164,7 @@ def two_digit_experiment(
     rows = []
     for method in two_digit_methods(network) if methods is None else methods:
         start = time.perf_counter()
-        attributions = method.attribute(network, pictures.images, HOLDS_TARGET, show_progress)
+        attributions = method.call(network, pictures.images, HOLDS_TARGET, show_progress)
         seconds = time.perf_counter() - start
         with quiet("The mask of example"):
             # An empty mask is an ink IoU of 0 in the table; a hundred warnings say no more.

@@ -26,7 +26,7 @@ from captum_infomask import (
     run_dataset,
 )
 from captum_infomask.comparison.gradcam_layers import layer_map
-from captum_infomask.comparison.methods import Method
+from captum_infomask.comparison.method_adapters import ForwardMethod
 from captum_infomask.models.classifier import Classifier
 
 SWIN = {"embed_dim": 16, "depths": (1, 1), "num_heads": (2, 2), "window_size": 4}
@@ -219,8 +219,8 @@ def test_a_layer_of_the_users_network_is_found_wherever_it_is_held(kind: str) ->
 
     mine: Any = {
         "metric": LayerGradCam(net, net.conv),
-        "method": Method("it", "a.u.", answer),
-        "partial": Method("it", "a.u.", partial(answer)),
+        "method": ForwardMethod("it", "a.u.", answer),
+        "partial": ForwardMethod("it", "a.u.", partial(answer)),
         "partial of Captum's": LayerGradCam(partial(lambda x: 1 * net(x)), net.conv),
     }[kind]
     with unchanged(net, x):
