@@ -21,15 +21,9 @@ from captum_infomask.comparison.compare_arguments import (
     checked_images,
     checked_target,
     fill_picture,
-    targets_among,
-)
-from captum_infomask.comparison.measured_arrays import (
-    agreement_of,
-    metric_columns,
-    outcome_of,
+    network_answers,
     shown_pictures,
-    troubles_of,
-    with_differences,
+    targets_among,
 )
 from captum_infomask.comparison.method_adapters import as_method
 from captum_infomask.comparison.method_protocol import Method
@@ -46,7 +40,15 @@ from captum_infomask.comparison.provenance import (
     setting_words,
     versions,
 )
-from captum_infomask.comparison.runner import Task, network_answers, run_methods
+from captum_infomask.comparison.run_methods import (
+    Task,
+    agreement_of,
+    metric_columns,
+    outcome_of,
+    run_methods,
+    troubles_of,
+    with_differences,
+)
 from captum_infomask.engines.dropout import warn_of_mode
 from captum_infomask.engines.isolation import Isolation, alias
 from captum_infomask.engines.untouched import modes_kept

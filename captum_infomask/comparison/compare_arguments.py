@@ -1,15 +1,24 @@
-# What compare() is given, checked: pictures, targets, names, and the same fill for all methods.
+# What compare() is given, checked: pictures, targets, names, the fill; what the network answers.
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from captum_infomask._checks import check_callable, check_inputs, describe, plain
 from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Target
+from captum_infomask.engines.outputs import explained, tensor_within
+from captum_infomask.evaluation.model_as_it_was import as_it_was
 from captum_infomask.imputers.constant import Constant
+from captum_infomask.report.page_content import PhotoArray
+from captum_infomask.results.map_pictures import checked_pictures
+from captum_infomask.scores.heads import Doubt, rows_of
+from captum_infomask.scores.score import Score
 from captum_infomask.scores.targets import ONE_LOGIT, target_table
 
 
@@ -96,3 +105,92 @@ def fill_picture(inputs: Tensor, fill: Fill) -> Tensor:
 def fill_words(fill: Fill) -> str:
     """Say what the fill is."""
     return f"{fill:g}" if isinstance(fill, float) else "the picture given as `baselines`"
+
+
+def shown_pictures(pictures: Any, inputs: Tensor) -> PhotoArray:
+    """Return uint8 pictures (N, H, W, 3).
+
+    Without the user's own each input is brought to 0..255 by itself: three channels are colours,
+    any other number is averaged to grey.
+    """
+    n, _, height, width = inputs.shape
+    if pictures is not None:
+        return checked_pictures("pictures", pictures, n, height, width)
+    return np.stack([_shown(picture) for picture in inputs.detach()])
+
+
+def _shown(picture: Tensor) -> PhotoArray:
+    """One input (C, H, W) as colours or grey."""
+    values = picture.double().cpu()
+    if len(values) != 3:
+        values = values.mean(0, keepdim=True).expand(3, -1, -1)
+    low, high = float(values.min()), float(values.max())
+    scaled = 255 * (values - low) / ((high - low) or 1.0)
+    made: PhotoArray = scaled.round().byte().permute(1, 2, 0).contiguous().numpy()
+    return made
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What the network says of all pictures.
+
+    Attributes:
+        log_probabilities: (N, M), float64, on the CPU; (N, 1) for one logit per picture; (N, G) for
+            groups of classes.
+        has_classes: Whether an output has a dimension of classes.
+        outputs: M.
+    """
+
+    log_probabilities: Tensor
+    has_classes: bool
+    outputs: int
+
+
+def network_answers(model: Callable[..., Any], inputs: Tensor, seed: int, score: Score) -> Answers:
+    """Ask the network about all pictures, one after another.
+
+    Raises:
+        ArgumentError: What comes back for a picture is no row of finite numbers that the score
+            can read.
+    """
+    found: list[Tensor] = []
+    has_classes, doubt = True, Doubt(score.head)
+    for picture in inputs.split(1):
+        with (
+            explained(model, (picture,), "model"),
+            as_it_was(model, seed=seed),
+            torch.no_grad(),
+        ):
+            output = model(picture.detach().clone())
+        _check_answer(output, score)
+        has_classes = output.dim() > 1
+        rows = rows_of(output.detach())
+        score.check(rows, torch.zeros(1, 1).long(), "model")
+        doubt.see(rows)
+        # A probability of 0 is the smallest one of the output's own type.
+        wide = rows if score.head in ("probs", "log_probs") else rows.double()
+        answer = score.log_probabilities(wide).double().cpu()
+        if not bool(answer.isfinite().all()):
+            raise ArgumentError("Expected `model` to return finite logits; got NaN or infinity.")
+        found.append(answer[0])
+    doubt.say()
+    return Answers(torch.stack(found), has_classes, rows.shape[1])
+
+
+def _check_answer(output: object, score: Score) -> None:
+    """Refuse what is no row of numbers: two classes for a softmax, one or more for a sigmoid."""
+    shape = tuple(output.shape) if isinstance(output, Tensor) else ()
+    if score.head == "sigmoid":
+        least, form = 1, "logits (N, M), or (N,) for one logit each,"
+        shape = (*shape, 1) if len(shape) == 1 else shape
+    else:
+        least, form = 2, f"{score.head} (N, M) of at least two classes"
+    if len(shape) != 2 or shape[0] != 1 or shape[1] < least:
+        given, hint = type(output).__name__, tensor_within(output)
+        if isinstance(output, Tensor):
+            given = describe(output)
+            one = shape in ((1,), (1, 1))
+            hint = " For one logit per picture pass head='sigmoid'." if one else ""
+        raise ArgumentError(
+            f"Expected `model` to return {form}; got {given} for one picture.{hint}"
+        )

@@ -93,7 +93,7 @@ def kind_of(given: object) -> str:
     return f"the method {type(given).__name__}" if is_method else describe(given)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class ForwardMethod:
     """A method that calls the network in one way only: by the forward function that it is given.
 

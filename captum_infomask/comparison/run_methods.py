@@ -1,26 +1,30 @@
-# Every method on one picture: asked, timed, cut into a mask, and measured.
+# Every method on every picture: asked, timed, cut into a mask, measured; then as arrays.
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
 from captum_infomask._process import quiet
 from captum_infomask.comparison.costs import Cost, as_it_is, measured
+from captum_infomask.comparison.method_adapters import view_meaning
 from captum_infomask.comparison.method_protocol import Answer, Method, Question
-from captum_infomask.engines.outputs import explained, tensor_within
 from captum_infomask.evaluation.choose_metrics import METRICS
 from captum_infomask.evaluation.given_truth import Truth
-from captum_infomask.evaluation.metric_protocol import Measured, Metric, Sample
+from captum_infomask.evaluation.metric_protocol import CommonThreshold, Measured, Metric, Sample
 from captum_infomask.evaluation.model_as_it_was import as_it_was
+from captum_infomask.evaluation.statistics import mask_iou_matrix, paired_difference, spearman
 from captum_infomask.masks import Rule, threshold_mask
-from captum_infomask.scores.heads import Doubt, rows_of
+from captum_infomask.report.page_content import Agreement, BoolArray, Column, FloatArray
+from captum_infomask.results.map_pictures import attributions_unit
+from captum_infomask.results.method_outcome import Difference, MethodOutcome, Numbers
 from captum_infomask.scores.score import Score
 
 
@@ -177,67 +181,117 @@ def _words(failure: Exception) -> str:
     return kind + " ".join(str(failure).split())
 
 
-@dataclass(frozen=True, eq=False)
-class Answers:
-    """What the network says of all pictures.
-
-    Attributes:
-        log_probabilities: (N, M), float64, on the CPU; (N, 1) for one logit per picture; (N, G) for
-            groups of classes.
-        has_classes: Whether an output has a dimension of classes.
-        outputs: M.
-    """
-
-    log_probabilities: Tensor
-    has_classes: bool
-    outputs: int
-
-
-def network_answers(model: Callable[..., Any], inputs: Tensor, seed: int, score: Score) -> Answers:
-    """Ask the network about all pictures, one after another.
-
-    Raises:
-        ArgumentError: What comes back for a picture is no row of finite numbers that the score
-            can read.
-    """
-    found: list[Tensor] = []
-    has_classes, doubt = True, Doubt(score.head)
-    for picture in inputs.split(1):
-        with (
-            explained(model, (picture,), "model"),
-            as_it_was(model, seed=seed),
-            torch.no_grad(),
-        ):
-            output = model(picture.detach().clone())
-        _check_answer(output, score)
-        has_classes = output.dim() > 1
-        rows = rows_of(output.detach())
-        score.check(rows, torch.zeros(1, 1).long(), "model")
-        doubt.see(rows)
-        # A probability of 0 is the smallest one of the output's own type.
-        wide = rows if score.head in ("probs", "log_probs") else rows.double()
-        answer = score.log_probabilities(wide).double().cpu()
-        if not bool(answer.isfinite().all()):
-            raise ArgumentError("Expected `model` to return finite logits; got NaN or infinity.")
-        found.append(answer[0])
-    doubt.say()
-    return Answers(torch.stack(found), has_classes, rows.shape[1])
+def outcome_of(
+    method: Method, found: Sequence[Answer], metrics: Mapping[str, Metric]
+) -> MethodOutcome:
+    """One method's answers as arrays; NaN stands for what there is not."""
+    planes: FloatArray = np.stack([one.attributions[0, 0].numpy() for one in found])
+    masks: BoolArray = np.zeros(planes.shape, dtype=np.bool_)
+    for k, one in enumerate(found):
+        if one.mask is not None:
+            masks[k] = one.mask.numpy()
+    values = {name: _values(name, metric, found) for name, metric in metrics.items()}
+    curves = {name: tuple(_curve(one, name) for one in found) for name in metrics}
+    infomap = next((one.infomap for one in found if one.infomap is not None), None)
+    unit, meaning = method.unit, method.meaning
+    if infomap is not None:
+        unit = attributions_unit(infomap.regions, infomap.unit)
+        meaning = view_meaning(infomap.view, infomap.contrast)
+    return MethodOutcome(
+        name=method.name,
+        unit=unit,
+        meaning=meaning,
+        planes=planes,
+        masks=masks,
+        errors=tuple(one.error for one in found),
+        infomaps=tuple(one.infomap for one in found),
+        forward_passes=_numbers(one.passes for one in found),
+        seconds=_numbers(None if one.error else one.cost.seconds for one in found),
+        peak_bytes=_numbers(None if one.error else one.cost.peak_bytes for one in found),
+        metrics=values,
+        curves={
+            name: own for name, own in curves.items() if any(curve is not None for curve in own)
+        },
+    )
 
 
-def _check_answer(output: object, score: Score) -> None:
-    """Refuse what is no row of numbers: two classes for a softmax, one or more for a sigmoid."""
-    shape = tuple(output.shape) if isinstance(output, Tensor) else ()
-    if score.head == "sigmoid":
-        least, form = 1, "logits (N, M), or (N,) for one logit each,"
-        shape = (*shape, 1) if len(shape) == 1 else shape
-    else:
-        least, form = 2, f"{score.head} (N, M) of at least two classes"
-    if len(shape) != 2 or shape[0] != 1 or shape[1] < least:
-        given, hint = type(output).__name__, tensor_within(output)
-        if isinstance(output, Tensor):
-            given = describe(output)
-            one = shape in ((1,), (1, 1))
-            hint = " For one logit per picture pass head='sigmoid'." if one else ""
-        raise ArgumentError(
-            f"Expected `model` to return {form}; got {given} for one picture.{hint}"
+def with_differences(
+    outcomes: Sequence[MethodOutcome], reference: str, seed: int
+) -> tuple[MethodOutcome, ...]:
+    """Every method's paired differences from the reference, where there is one."""
+    theirs = next((outcome for outcome in outcomes if outcome.name == reference), None)
+    if theirs is None:
+        return tuple(outcomes)
+    return tuple(
+        outcome
+        if outcome is theirs
+        else replace(
+            outcome,
+            differences={
+                name: Difference(
+                    *paired_difference(values.tolist(), theirs.metrics[name].tolist(), seed)
+                )
+                for name, values in outcome.metrics.items()
+            },
         )
+        for outcome in outcomes
+    )
+
+
+def agreement_of(outcomes: Sequence[MethodOutcome]) -> tuple[Agreement, ...]:
+    """How alike the maps and the masks are; nothing where fewer than two methods gave any."""
+    given = [outcome for outcome in outcomes if not outcome.failed]
+    if len(given) < 2:
+        return ()
+    names = tuple(outcome.name for outcome in given)
+    planes = [_given(outcome, outcome.planes) for outcome in given]
+    masks = [_given(outcome, outcome.masks) for outcome in given]
+    return (
+        Agreement("Spearman's rank correlation of maps", names, spearman(planes)),
+        Agreement("IoU of masks", names, mask_iou_matrix(masks)),
+    )
+
+
+def metric_columns(metrics: Mapping[str, Metric]) -> tuple[Column, ...]:
+    """The metrics as columns of the table."""
+    return tuple(Column(name, metric.better, metric.note) for name, metric in metrics.items())
+
+
+def troubles_of(methods: Sequence[Method], found: Sequence[Sequence[Answer]]) -> tuple[str, ...]:
+    """What metrics failed at, a sentence for each method and metric."""
+    said: dict[tuple[str, str], str] = {}
+    for k, picture in enumerate(found):
+        for method, one in zip(methods, picture, strict=True):
+            for metric, why in one.troubles.items():
+                words = f"No {metric} of {method.name} on picture {k}: {why}"
+                said.setdefault((method.name, metric), words)
+    return tuple(said.values())
+
+
+def _given(outcome: MethodOutcome, arrays: FloatArray | BoolArray) -> list[Tensor | None]:
+    """One array per picture, None where the method failed."""
+    return [
+        torch.from_numpy(array) if done else None
+        for array, done in zip(arrays, outcome.done, strict=True)
+    ]
+
+
+def _curve(found: Answer, name: str) -> Numbers | None:
+    """What a metric found on its way, if it walks."""
+    curve = found.measured[name].curve if name in found.measured else None
+    return None if curve is None else curve.double().numpy()
+
+
+def _values(name: str, metric: Metric, found: Sequence[Answer]) -> Numbers:
+    """A metric's value for each picture, NaN where there is none."""
+    values = _numbers(one.measured[name].value if name in one.measured else None for one in found)
+    measured = [one.measured[name].overlaps for one in found if name in one.measured]
+    overlaps = [each for each in measured if each is not None]
+    if isinstance(metric, CommonThreshold) and overlaps:
+        values[~np.isnan(values)] = metric.over(torch.stack(overlaps)).numpy()
+    return values
+
+
+def _numbers(values: Iterable[float | None]) -> Numbers:
+    """Numbers with NaN for None."""
+    return np.array([math.nan if value is None else float(value) for value in values])
