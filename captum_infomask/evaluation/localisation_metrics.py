@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
@@ -202,7 +201,29 @@ def unknown(name: str) -> ArgumentError:
 
 
 @dataclass(frozen=True)
-class BestBoxIoU:
+class _Boxes:
+    """What metrics of boxes share: overlaps at every threshold."""
+
+    thresholds: int
+
+    name: ClassVar[str]
+    better: ClassVar[Better] = "higher"
+    needs_truth: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        positive_int("thresholds", self.thresholds)
+
+    def _overlaps(self, sample: Sample) -> Tensor:
+        """The best overlap of a box around the largest values with a right one, by threshold."""
+        if sample.boxes is None:
+            raise unknown(self.name)
+        cuts = tuple(step / self.thresholds for step in range(self.thresholds))
+        plane = normalised(sample.plane.detach().double().cpu().numpy())
+        return torch.from_numpy(best_overlaps(plane, sample.boxes.double().cpu(), cuts, "all"))
+
+
+@dataclass(frozen=True)
+class BestBoxIoU(_Boxes):
     r"""The largest overlap of a box around large attributions with a right box, at any threshold.
 
     .. math::
@@ -231,11 +252,6 @@ class BestBoxIoU:
     thresholds: int = 100
 
     name: ClassVar[str] = "box_iou"
-    better: ClassVar[Better] = "higher"
-    needs_truth: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        positive_int("thresholds", self.thresholds)
 
     @property
     def note(self) -> str:
@@ -248,11 +264,11 @@ class BestBoxIoU:
 
     def __call__(self, sample: Sample) -> Measured:
         """Try the thresholds."""
-        return Measured(float(_overlaps(sample, self.name, self.thresholds).max()))
+        return Measured(float(self._overlaps(sample).max()))
 
 
 @dataclass(frozen=True)
-class MaxBoxAcc:
+class MaxBoxAcc(_Boxes):
     r"""MaxBoxAccV2: how often a box around large attributions is right, at the best threshold.
 
     .. math::
@@ -282,11 +298,6 @@ class MaxBoxAcc:
     thresholds: int = 1000
 
     name: ClassVar[str] = "max_box_acc"
-    better: ClassVar[Better] = "higher"
-    needs_truth: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        positive_int("thresholds", self.thresholds)
 
     @property
     def note(self) -> str:
@@ -299,7 +310,7 @@ class MaxBoxAcc:
 
     def __call__(self, sample: Sample) -> Measured:
         """Overlaps at every threshold; the value is that of the picture alone."""
-        overlaps = torch.from_numpy(_overlaps(sample, self.name, self.thresholds))
+        overlaps = self._overlaps(sample)
         return Measured(float(self.over(overlaps[None])), overlaps=overlaps)
 
     def over(self, overlaps: Tensor) -> Tensor:
@@ -307,12 +318,3 @@ class MaxBoxAcc:
         right = torch.stack([overlaps >= delta for delta in _RIGHT]).double()
         best = right.mean(1).argmax(1)
         return torch.stack([hits[:, cut] for hits, cut in zip(right, best, strict=True)]).mean(0)
-
-
-def _overlaps(sample: Sample, name: str, thresholds: int) -> npt.NDArray[np.float64]:
-    """The best overlap of a box around the largest values with a right one, by threshold."""
-    if sample.boxes is None:
-        raise unknown(name)
-    cuts = tuple(step / thresholds for step in range(thresholds))
-    plane = normalised(sample.plane.detach().double().cpu().numpy())
-    return best_overlaps(plane, sample.boxes.double().cpu(), cuts, "all")
