@@ -21,21 +21,14 @@ from captum_infomask._messages import warn
 from captum_infomask._random import LibraryDraws, OwnGenerators
 from captum_infomask._types import AdditionalForwardArgs, Baselines, TensorOrTensors, Tensors
 from captum_infomask.attribution.options import Options
-from captum_infomask.engines.choose_engine import choose_engine
+from captum_infomask.engines.choose_engine import AnyPasses, choose_engine, passes_of
 from captum_infomask.engines.engine_protocol import Call
-from captum_infomask.engines.evidence_passes import EvidencePasses
-from captum_infomask.engines.passes import Passes
-from captum_infomask.engines.pooled_features import PooledFeatures
-from captum_infomask.engines.tokens.tokens_engine import RunningTokens
 from captum_infomask.imputers.constant import choose_imputer
 from captum_infomask.regions.choose_regions import choose_regions
-from captum_infomask.regions.map_cells import over_picture
-from captum_infomask.regions.region_protocol import OVERLAPS, Regions
+from captum_infomask.regions.region_protocol import OVERLAPS
 from captum_infomask.regions.sharpening import check_sharpen, label_maps
 from captum_infomask.views.choose_view import choose_view, draws_of
-from captum_infomask.views.evidence import Evidence
-from captum_infomask.views.region_views import Crop, Features
-from captum_infomask.views.view_plan import Scene
+from captum_infomask.views.view_plan import Scene, View
 
 
 def prepare(
@@ -47,7 +40,7 @@ def prepare(
     options: Options,
     *,
     is_default: bool = False,
-) -> Passes | EvidencePasses:
+) -> AnyPasses:
     """Check every argument, and describe the forward passes; nothing runs yet.
 
     A view that is taken by default is sharpened where it is ``relay``, of pictures without regions.
@@ -72,18 +65,7 @@ def prepare(
         options.layer,
         options.input_sizes,
     )
-    if isinstance(chosen, Evidence) and options.overlap != "mean":
-        raise ArgumentError(
-            f"Expected `overlap` 'mean' for view={chosen.name!r}, whose values add up; got "
-            f"{options.overlap!r}."
-        )
-    if isinstance(chosen, Features):
-        chosen_engine = PooledFeatures()
-    if isinstance(chosen, Features | Evidence) and options.engine != "auto":
-        raise ArgumentError(
-            f"Expected `engine` 'auto' for view={chosen.name!r}, which has an engine of its own; "
-            f"got {describe(options.engine)}."
-        )
+    _check_needs(chosen, options)
     asked = (feature_mask, options.sliding_window_shapes, options.regions)
     has_regions = any(one is not None for one in asked)
     if are_channels_last(tuple(tensors[0].shape)) and (options.view == "crop" or not has_regions):
@@ -92,14 +74,10 @@ def prepare(
             f"read as (N, C, H, W): their rows count as channels. inputs.permute(0, 3, 1, 2) moves "
             f"the channels; the network for them is lambda x: model(x.permute(0, 2, 3, 1))."
         )
-    if isinstance(chosen, Evidence) and not has_regions and options.strides is None:
-        made: Regions = over_picture(tuple(tensors[0].shape[1:]))
-    else:
-        made = choose_regions(
-            tensors, feature_mask, options.sliding_window_shapes, options.strides, options.regions
-        )
-    if isinstance(chosen, Crop):
-        made = chosen.scaled(made)
+    given = choose_regions(
+        tensors, feature_mask, options.sliding_window_shapes, options.strides, options.regions
+    )
+    made = chosen.regions_of(tensors, given)
     stand_ins = choose_imputer(baselines, options.imputer)
     further = format_additional_forward_args(additional_forward_args) or ()
     call = Call(
@@ -112,19 +90,29 @@ def prepare(
         is_guess=options.args_per_example is None,
     )
     draws = draws_of(stand_ins, chosen, seed)
-    scenes = tuple(Scene(tensors, made, draw.prepare(tensors)) for draw in draws)
+    scenes = tuple(Scene(tensors, made, draw.prepare(tensors), has_regions) for draw in draws)
     chosen.check(scenes[0])
     sharpen = options.sharpen
     if is_default and options.view == "relay" and not has_regions and sharpen is None:
         is_picture = tensors[0].dim() == 4 and bool(tensors[0].isfinite().all())
         sharpen = "superpixels" if is_picture else None
     superpixels = label_maps(sharpen, tensors, seed)
-    if isinstance(chosen, Evidence):
-        return EvidencePasses(call, chosen, scenes[0], superpixels, has_regions=has_regions)
-    passes = Passes(chosen_engine.start(call), chosen, scenes, call, superpixels)
-    if isinstance(passes.engine, RunningTokens):
-        passes.engine.check(passes.plan, passes.blank)
-    return passes
+    return passes_of(chosen, chosen_engine, call, scenes, superpixels)
+
+
+def _check_needs(view: View, options: Options) -> None:
+    """Refuse what the view does not allow: another engine than its own, or another overlap."""
+    if options.overlap not in view.needs.overlaps:
+        allowed = " or ".join(map(repr, view.needs.overlaps))
+        raise ArgumentError(
+            f"Expected `overlap` {allowed} for view={view.name!r}, whose values add up; got "
+            f"{options.overlap!r}."
+        )
+    if view.needs.engine is not None and options.engine != "auto":
+        raise ArgumentError(
+            f"Expected `engine` 'auto' for view={view.name!r}, which has an engine of its own; "
+            f"got {describe(options.engine)}."
+        )
 
 
 def _checked_per_example(further: tuple[Any, ...], given: object, n: int) -> tuple[bool, ...]:

@@ -24,10 +24,8 @@ from captum_infomask._types import (
 from captum_infomask.attribution.call import check_order, check_place, prepare
 from captum_infomask.attribution.default_view import CHEAPEST, FINEST, asked_view, of_view
 from captum_infomask.attribution.options import Options, ScoreOptions
-from captum_infomask.engines.choose_engine import EngineName
+from captum_infomask.engines.choose_engine import AnyPasses, EngineName
 from captum_infomask.engines.engine_protocol import Engine
-from captum_infomask.engines.evidence_passes import EvidencePasses
-from captum_infomask.engines.passes import Passes
 from captum_infomask.engines.untouched import modes_kept
 from captum_infomask.imputers.imputer_protocol import Imputer
 from captum_infomask.masks import Rule, check_no_rule, check_rule
@@ -435,14 +433,14 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         )
         is_tuple = isinstance(inputs, tuple)
 
-        def read(passes: Passes | EvidencePasses) -> InfoMap:
+        def read(passes: AnyPasses) -> InfoMap:
             return self._map(passes, table, against, asked, is_tuple)
 
         return of_view(asked, FINEST, prepared, read)
 
     def _map(
         self,
-        passes: Passes | EvidencePasses,
+        passes: AnyPasses,
         table: Tensor | None,
         against: Against | None,
         options: Options,
@@ -545,14 +543,14 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         against = checked_contrast(given.contrast, known, n, self.score, given.overlap)
         is_tuple = isinstance(inputs, tuple)
 
-        def read(passes: Passes | EvidencePasses) -> ClassMaps:
+        def read(passes: AnyPasses) -> ClassMaps:
             return self._class_maps(passes, asked, against, given, is_tuple)
 
         return of_view(given, CHEAPEST, prepared, read)
 
     def _class_maps(
         self,
-        passes: Passes | EvidencePasses,
+        passes: AnyPasses,
         asked: Tensor | int | None,
         against: Against | None,
         options: Options,

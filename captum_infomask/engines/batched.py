@@ -30,7 +30,7 @@ from captum_infomask.engines.outputs import changed_classes, check_output, expla
 from captum_infomask.engines.pixels import draw
 from captum_infomask.engines.traced_network import StandsAside
 from captum_infomask.engines.verified_copy import FastCopy, check_agreement, fast_copy
-from captum_infomask.views.view_plan import ViewPlan
+from captum_infomask.views.view_plan import Blank, ViewPlan
 
 _log = logging.getLogger("captum_infomask")
 
@@ -103,6 +103,9 @@ class RunningBatched:
         self._since = 0  # views since one was compared
         self._checked = False
         self._fitting: int | None = None  # views, once there was too little memory for more
+
+    def check(self, plan: ViewPlan, blank: Blank | None) -> None:
+        """Any views will do."""
 
     def run(self, plan: ViewPlan) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield each chunk's rows and outputs."""

@@ -1,17 +1,26 @@
-# Which engine an attribute call means.
+# Which engine an attribute call means, and the passes of a view.
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Callable
+from functools import partial
+from typing import Literal, TypeAlias, get_args
+
+from torch import Tensor
 
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
 from captum_infomask.engines.batched import Batched
-from captum_infomask.engines.engine_protocol import Engine
+from captum_infomask.engines.engine_protocol import Call, Engine
+from captum_infomask.engines.evidence_passes import EvidencePasses
 from captum_infomask.engines.incremental.incremental_engine import Incremental
+from captum_infomask.engines.passes import Passes
+from captum_infomask.engines.pooled_features import PooledFeatures
 from captum_infomask.engines.tokens.tokens_engine import Tokens
 from captum_infomask.imputers.remove_tokens import RemoveTokens
+from captum_infomask.views.view_plan import Scene, View
 
 EngineName = Literal["auto", "batched", "incremental", "tokens"]
+AnyPasses: TypeAlias = Passes | EvidencePasses
 
 # Below this gain in operations, what the incremental engine does besides takes what it saves.
 _LEAST_GAIN = 1.3
@@ -22,6 +31,36 @@ _ENGINES: dict[str, Engine] = {
     "incremental": Incremental(),
     "tokens": Tokens(),
 }
+
+# Those that some views have of their own, by the names that views say.
+_OF_VIEWS: dict[str, Callable[..., AnyPasses]] = {
+    "features": partial(Passes.by, PooledFeatures()),
+    "evidence": EvidencePasses,
+}
+
+
+def passes_of(
+    view: View,
+    engine: Engine,
+    call: Call,
+    scenes: tuple[Scene, ...],
+    superpixels: Tensor | None,
+) -> AnyPasses:
+    """The passes that show a view: by its own engine if it has one, else by the one that is chosen.
+
+    Args:
+        view: What is shown.
+        engine: The engine that is chosen, for views that any one can show.
+        call: What is asked of the engine.
+        scenes: What all views share, one for each draw of a random imputer.
+        superpixels: What attributions are averaged over, if they are.
+
+    Raises:
+        ArgumentError: The engine cannot show it, of this network or of these regions.
+    """
+    own = view.needs.engine
+    started = partial(Passes.by, engine) if own is None else _OF_VIEWS[own]
+    return started(call, view, scenes, superpixels)
 
 
 def choose_engine(engine: object, imputer: object) -> Engine:

@@ -13,7 +13,7 @@ from captum_infomask._process import libraries_state
 from captum_infomask._random import LibraryDraws, OwnGenerators
 from captum_infomask.engines.traced import traced
 from captum_infomask.engines.traced_network import StandsAside, TracedNetwork
-from captum_infomask.views.view_plan import ViewPlan
+from captum_infomask.views.view_plan import Blank, ViewPlan
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +99,10 @@ class Running(Protocol):
     @property
     def name(self) -> str:
         """The engine that ran, and why no other, as results record it; known after the run."""
+        ...
+
+    def check(self, plan: ViewPlan, blank: Blank | None) -> None:
+        """Refuse views that it can show by no means, before anything of the user's runs."""
         ...
 
     def run(self, plan: ViewPlan) -> Iterator[tuple[Tensor, Tensor]]:

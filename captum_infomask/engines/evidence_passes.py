@@ -33,24 +33,23 @@ class EvidencePasses:
     Args:
         call: What is asked for.
         view: Layers, sizes and reference.
-        scene: The pictures; its regions are those that are asked for, or the whole picture.
+        scenes: The pictures, once: no imputer draws. Where no regions are asked for, the maps'
+            cells are the regions.
         superpixels: What attributions are averaged over, if they are.
-        has_regions: Whether regions are asked for; else the maps' cells are the regions.
     """
 
     def __init__(
         self,
         call: Call,
         view: Evidence,
-        scene: Scene,
+        scenes: tuple[Scene, ...],
         superpixels: Tensor | None,
-        *,
-        has_regions: bool,
     ) -> None:
+        (scene,) = scenes
         self._superpixels = superpixels
         self.call, self.view, self._scene = call, view, scene
         self._engine = RunningEvidence(call, view, scene)
-        self._asked = scene.regions if has_regions else None
+        self._asked = scene.regions if scene.has_regions else None
         self._looks = Looks(call)
         self._whole = shown_at(scene, None)
         self._kept: list[Chunk] = []

@@ -14,7 +14,7 @@ from torch import Tensor
 from captum_infomask._errors import ArgumentError
 from captum_infomask._messages import progress_bar, warn
 from captum_infomask.engines.dropout import warn_of_mode
-from captum_infomask.engines.engine_protocol import Call, Running
+from captum_infomask.engines.engine_protocol import Call, Engine, Running
 from captum_infomask.engines.outputs import changed_classes
 from captum_infomask.engines.pixels import draw
 from captum_infomask.engines.untouched import buffers_kept
@@ -23,7 +23,7 @@ from captum_infomask.results.info_map import InfoMap
 from captum_infomask.scores.heads import Doubt
 from captum_infomask.scores.readings import Account, Draws, Reader, Reading, Samples, SinglePass
 from captum_infomask.scores.score import NATS_PER_UNIT, Score
-from captum_infomask.views.view_plan import Blank, Scene, View, ViewPlan, whole_images
+from captum_infomask.views.view_plan import Blank, RegionView, Scene, ViewPlan, whole_images
 
 
 def read_views(
@@ -169,7 +169,7 @@ class Passes:
     """
 
     engine: Running
-    view: View
+    view: RegionView
     scenes: tuple[Scene, ...]
     call: Call
     superpixels: Tensor | None = None
@@ -177,6 +177,20 @@ class Passes:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_looks", Looks(self.call))
+
+    @classmethod
+    def by(
+        cls,
+        engine: Engine,
+        call: Call,
+        view: RegionView,
+        scenes: tuple[Scene, ...],
+        superpixels: Tensor | None,
+    ) -> Passes:
+        """Those that an engine runs, which is asked first whether it can."""
+        passes = cls(engine.start(call), view, scenes, call, superpixels)
+        passes.engine.check(passes.plan, passes.blank)
+        return passes
 
     @cached_property
     def whole(self) -> ViewPlan:
@@ -251,7 +265,7 @@ class Passes:
             total: i(y; x), (n, K).
             found: Each region's reading, (n, R, K).
         """
-        if self.view.name not in ("crop", "keep") or score.head == "raw" or score.groups:
+        if not self.view.needs.lone_parts or score.head == "raw" or score.groups:
             return
         shape = self._looks.shape
         nats = NATS_PER_UNIT[score.unit]

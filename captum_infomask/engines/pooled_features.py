@@ -22,7 +22,7 @@ from captum_infomask.engines.traced import traced
 from captum_infomask.engines.traced_network import Node, StandsAside, TracedNetwork
 from captum_infomask.regions.map_cells import cell_weights
 from captum_infomask.scores.heads import widen
-from captum_infomask.views.view_plan import ViewPlan, whole_images
+from captum_infomask.views.view_plan import Blank, ViewPlan, whole_images
 
 _ROWS = 1024  # regions whose features go on together
 
@@ -182,6 +182,9 @@ class RunningFeatures:
     name = "features"
     _maps: dict[int, Tensor] = field(default_factory=dict)
     _seen: LastPooling = field(default_factory=LastPooling)
+
+    def check(self, plan: ViewPlan, blank: Blank | None) -> None:
+        """The view has checked them."""
 
     def run(self, plan: ViewPlan) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield each chunk's rows and outputs; whole images are run by the user's function."""

@@ -13,7 +13,7 @@ from captum_infomask._types import TensorOrTensors, Tensors
 from captum_infomask.regions.label_regions import from_feature_mask
 from captum_infomask.regions.region_protocol import Regions, example_shapes
 from captum_infomask.regions.scales import Scales
-from captum_infomask.regions.windows import default_windows, sliding_windows
+from captum_infomask.regions.windows import sliding_windows
 
 
 def choose_regions(
@@ -22,8 +22,8 @@ def choose_regions(
     sliding_window_shapes: Any,
     strides: Any,
     regions: object,
-) -> Regions:
-    """Make the regions from whichever of the arguments was given; at most one may be."""
+) -> Regions | None:
+    """Make the regions from whichever of the arguments was given, if one was; no more may be."""
     given = {
         "feature_mask": feature_mask,
         "sliding_window_shapes": sliding_window_shapes,
@@ -44,7 +44,7 @@ def choose_regions(
     if sliding_window_shapes is not None:
         return sliding_windows(inputs, sliding_window_shapes, strides)
     if regions is None:
-        return default_windows(inputs)
+        return None
     if isinstance(regions, list | tuple) and regions:
         parts = tuple(checked_regions("regions", part, inputs) for part in regions)
         return parts[0] if len(parts) == 1 else Scales(parts)

@@ -9,9 +9,19 @@ import torch
 from torch import Tensor
 
 from captum_infomask._errors import ArgumentError
+from captum_infomask._types import Tensors
+from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.regions.scales import Scales
 from captum_infomask.scores.readings import Reading
-from captum_infomask.views.view_plan import Blank, Orders, Scene, ViewPlan, all_imputed
+from captum_infomask.views.view_plan import (
+    Blank,
+    Needs,
+    Orders,
+    Scene,
+    ViewPlan,
+    all_imputed,
+    or_windows,
+)
 
 
 def draw_orders(count: int, n_samples: int, seed: int) -> Tensor:
@@ -74,6 +84,11 @@ class Chain:
     seed: int
     name = "chain"
     over_orders = True
+    needs = Needs(fixed_imputer="whose `n_samples` counts orders")
+
+    def regions_of(self, inputs: Tensors, asked: Regions | None) -> Regions:
+        """Those that are asked for, or windows."""
+        return or_windows(asked, inputs)
 
     def check(self, scene: Scene) -> None:
         """Regions of one scale, each of which adds something that others have not shown."""

@@ -35,7 +35,7 @@ def choose_view(
     imputer: object,
     layer: object = None,
     input_sizes: object = None,
-) -> View | Evidence:
+) -> View:
     """Make the view; options that it would ignore are errors."""
     name = one_of("view", view, get_args(ViewName))
     count = None if n_samples is None else positive_int("n_samples", n_samples)
@@ -98,18 +98,13 @@ def _crop_sizes(sizes: object) -> tuple[tuple[int, int] | str | None, ...]:
     return (check_crop_size(sizes),)
 
 
-def draws_of(imputer: Imputer, view: View | Evidence, seed: int) -> list[Imputer]:
+def draws_of(imputer: Imputer, view: View, seed: int) -> list[Imputer]:
     """The imputer of every draw: a fixed one alone, or the draws of a random one."""
     if not isinstance(imputer, RandomImputer):
         return [imputer]
-    if isinstance(view, Evidence):
+    if view.needs.fixed_imputer:
         raise ArgumentError(
-            f"Expected a fixed `imputer` for view={view.name!r}, whose path starts at one picture; "
-            f"got {type(imputer).__name__}, which draws. {_ONE_DRAW}"
-        )
-    if view.over_orders:
-        raise ArgumentError(
-            "Expected a fixed `imputer` for view='chain', whose `n_samples` counts orders; got "
+            f"Expected a fixed `imputer` for view={view.name!r}, {view.needs.fixed_imputer}; got "
             f"{type(imputer).__name__}, which draws. {_ONE_DRAW}"
         )
     return [imputer.draw(seed, index) for index in range(view.n_samples or _DRAWS)]

@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 from captum_infomask._checks import describe, plain, positive_int, short_repr
 from captum_infomask._errors import ArgumentError
-from captum_infomask.views.view_plan import Hidden, Scene, ViewPlan
+from captum_infomask._types import Tensors
+from captum_infomask.regions.map_cells import over_picture
+from captum_infomask.regions.region_protocol import Regions
+from captum_infomask.views.view_plan import Hidden, Needs, Scene, ViewPlan
 
 Layer = nn.Module | str
 Layers = Layer | Sequence[Layer] | None
@@ -75,6 +78,10 @@ class Evidence:
     sizes: tuple[Size | HalfCrops | None, ...] = (None,)
     from_blank: bool = False
     is_relayed: bool = False
+    n_samples = None
+    needs = Needs(
+        engine="evidence", overlaps=("mean",), fixed_imputer="whose path starts at one picture"
+    )
 
     @classmethod
     def checked(
@@ -87,6 +94,10 @@ class Evidence:
     def name(self) -> str:
         """What users call it."""
         return "relay" if self.is_relayed else "evidence"
+
+    def regions_of(self, inputs: Tensors, asked: Regions | None) -> Regions:
+        """Those that are asked for, or the whole picture until its feature maps are known."""
+        return over_picture(tuple(inputs[0].shape[1:])) if asked is None else asked
 
     def check(self, scene: Scene) -> None:
         """Features have places: there must be one input, and dimensions that are places."""

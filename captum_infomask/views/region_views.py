@@ -7,15 +7,18 @@ import torch
 from torch import Tensor
 
 from captum_infomask._errors import ArgumentError
+from captum_infomask._types import Tensors
 from captum_infomask.regions.map_cells import span_channels
 from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.regions.scales import Scales, scales_of
 from captum_infomask.scores.readings import Reading
 from captum_infomask.views.view_plan import (
     Blank,
+    Needs,
     Scene,
     ViewPlan,
     all_imputed,
+    or_windows,
     over_regions,
     region_pairs,
 )
@@ -42,9 +45,11 @@ class Crop:
     n_samples: int | None = None
     over_orders = False
     name = "crop"
+    needs = Needs(lone_parts=True)
 
-    def scaled(self, regions: Regions) -> Regions:
-        """The regions, once for every size where several are asked for."""
+    def regions_of(self, inputs: Tensors, asked: Regions | None) -> Regions:
+        """Those that are asked for, or windows; once for every size, where there are several."""
+        regions = or_windows(asked, inputs)
         if len(self.sizes) == 1:
             return regions
         if not isinstance(regions, Scales):
@@ -139,6 +144,11 @@ class Keep:
     n_samples: int | None = None
     over_orders = False
     name = "keep"
+    needs = Needs(lone_parts=True)
+
+    def regions_of(self, inputs: Tensors, asked: Regions | None) -> Regions:
+        """Those that are asked for, or windows."""
+        return or_windows(asked, inputs)
 
     def check(self, scene: Scene) -> None:
         """Any scene will do."""
@@ -173,6 +183,11 @@ class Drop:
     n_samples: int | None = None
     over_orders = False
     name = "drop"
+    needs = Needs()
+
+    def regions_of(self, inputs: Tensors, asked: Regions | None) -> Regions:
+        """Those that are asked for, or windows."""
+        return or_windows(asked, inputs)
 
     def check(self, scene: Scene) -> None:
         """Any scene will do."""
@@ -211,6 +226,11 @@ class Features:
     name = "features"
     n_samples = None
     over_orders = False
+    needs = Needs(engine="features")
+
+    def regions_of(self, inputs: Tensors, asked: Regions | None) -> Regions:
+        """Those that are asked for, or windows."""
+        return or_windows(asked, inputs)
 
     def check(self, scene: Scene) -> None:
         """Feature maps have places but not the picture's channels."""

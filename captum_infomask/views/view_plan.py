@@ -9,7 +9,8 @@ from torch import Tensor
 
 from captum_infomask._types import Tensors
 from captum_infomask.imputers.imputer_protocol import StandIn
-from captum_infomask.regions.region_protocol import Regions
+from captum_infomask.regions.region_protocol import OVERLAPS, Regions
+from captum_infomask.regions.windows import default_windows
 from captum_infomask.scores.readings import Reading
 
 Hidden = Literal["nothing", "everything", "region", "rest", "later", "features"]
@@ -23,11 +24,13 @@ class Scene:
         inputs: The inputs, (n, ...) each.
         regions: The regions to score.
         stand_in: The imputer, made ready for these inputs.
+        has_regions: Whether the regions were asked for; else they are the view's own.
     """
 
     inputs: Tensors
     regions: Regions
     stand_in: StandIn
+    has_regions: bool = True
 
     @property
     def images(self) -> Tensor:
@@ -146,8 +149,31 @@ def region_pairs(scene: Scene) -> tuple[Tensor, Tensor]:
     return images, regions
 
 
+def or_windows(asked: Regions | None, inputs: Tensors) -> Regions:
+    """The regions that are asked for; windows, or one region per element, where none are."""
+    return default_windows(inputs) if asked is None else asked
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a view needs of those who show it. Most views need nothing.
+
+    Attributes:
+        engine: The name of the only engine that can show the view; None where any engine can.
+        overlaps: How its regions may combine where they overlap.
+        fixed_imputer: Why an imputer that draws cannot stand in, in words; empty where it can.
+        lone_parts: Whether regions are shown without the rest of their picture, which a network
+            must have learned to read.
+    """
+
+    engine: str | None = None
+    overlaps: tuple[str, ...] = OVERLAPS
+    fixed_imputer: str = ""
+    lone_parts: bool = False
+
+
 class View(Protocol):
-    """What the network is shown to score one region, and how its answers become information."""
+    """What all views have, whoever shows them."""
 
     @property
     def name(self) -> str:
@@ -155,17 +181,30 @@ class View(Protocol):
         ...
 
     @property
+    def needs(self) -> Needs:
+        """What it needs of those who show it."""
+        ...
+
+    @property
     def n_samples(self) -> int | None:
         """Orders, or samples of a stochastic network; None for a single pass."""
         ...
 
-    @property
-    def over_orders(self) -> bool:
-        """Whether ``n_samples`` counts orders, each step of which is one pass."""
+    def regions_of(self, inputs: Tensors, asked: Regions | None) -> Regions:
+        """The regions to score, where these are asked for, or none are."""
         ...
 
     def check(self, scene: Scene) -> None:
         """Refuse scenes that the view cannot be used on; the error says which view to pass."""
+        ...
+
+
+class RegionView(View, Protocol):
+    """What the network is shown to score one region, and how its answers become information."""
+
+    @property
+    def over_orders(self) -> bool:
+        """Whether ``n_samples`` counts orders, each step of which is one pass."""
         ...
 
     def plan(self, scene: Scene) -> ViewPlan:

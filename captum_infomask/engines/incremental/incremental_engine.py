@@ -22,7 +22,7 @@ from captum_infomask.engines.pixels import draw
 from captum_infomask.engines.traced import folded
 from captum_infomask.engines.traced_network import StandsAside
 from captum_infomask.engines.verified_copy import TOLERANCE, check_agreement
-from captum_infomask.views.view_plan import ViewPlan
+from captum_infomask.views.view_plan import Blank, ViewPlan
 
 _log = logging.getLogger("captum_infomask")
 
@@ -107,6 +107,9 @@ class RunningIncremental:
         if self._reason is None:
             return "incremental"
         return f"{'incremental, then ' if self._ran else ''}batched ({self._reason})"
+
+    def check(self, plan: ViewPlan, blank: Blank | None) -> None:
+        """Any views will do: it stands aside for those that have no boxes."""
 
     def run(self, plan: ViewPlan) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield each chunk's rows and outputs; pictures without a region are run as they are."""
