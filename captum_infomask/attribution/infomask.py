@@ -1,30 +1,25 @@
-# InfoMask: wiring only. Score the view of a region, imputed, run by an engine.
+# InfoMask: what users call. Score the view of a region, imputed, run by an engine.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from captum_infomask._captum import (
-    PerturbationAttribution,
-    logged,
-)
-from captum_infomask._checks import check_callable, check_inputs
+from captum_infomask._captum import PerturbationAttribution, logged
+from captum_infomask._checks import check_callable
 from captum_infomask._keywords import told
-from captum_infomask._types import (
-    AdditionalForwardArgs,
-    Baselines,
-    Target,
-    TensorOrTensors,
+from captum_infomask._types import AdditionalForwardArgs, Baselines, Target, TensorOrTensors
+from captum_infomask.attribution.call import check_order
+from captum_infomask.attribution.options import (
+    HABITS,
+    HABITS_OF_CLASSES,
+    HABITS_OF_RULES,
+    ScoreOptions,
 )
-from captum_infomask.attribution.call import check_order, check_place, prepare
-from captum_infomask.attribution.default_view import CHEAPEST, FINEST, asked_view, of_view
-from captum_infomask.attribution.options import Options, ScoreOptions
-from captum_infomask.engines.choose_engine import AnyPasses, EngineName
+from captum_infomask.attribution.questions import AboutClasses, AboutTarget, Asking
+from captum_infomask.engines.choose_engine import EngineName
 from captum_infomask.engines.engine_protocol import Engine
 from captum_infomask.engines.untouched import modes_kept
 from captum_infomask.imputers.imputer_protocol import Imputer
@@ -33,16 +28,8 @@ from captum_infomask.masks.clean_up import check_clean_up
 from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.regions.sharpening import Sharpen
 from captum_infomask.results import ClassMaps, InfoMap
-from captum_infomask.scores.class_scores import (
-    ClassScore,
-    all_log_priors,
-    checked_classes,
-    choose_classes,
-)
-from captum_infomask.scores.contrast import Against, Contrast, EveryClass, checked_contrast
-from captum_infomask.scores.readings import Reader
+from captum_infomask.scores.contrast import Contrast
 from captum_infomask.scores.score import Score, ScoreSettings, score_from
-from captum_infomask.scores.targets import target_table
 from captum_infomask.views.choose_view import CropSizes, Reference, ViewName
 from captum_infomask.views.evidence import InputSizes, Layers
 
@@ -50,28 +37,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 SameAsGiven = TypeVar("SameAsGiven", Tensor, tuple[Tensor, ...])
-
-# What users of other methods write, and what to write here.
-_NETWORK = " The network is `forward_func`, the first argument."
-_LAYER = " layer= names what view='evidence' or 'relay' reads; other views read the whole network."
-_GRADIENTS = " There is nothing to set: view='evidence' takes as many points as its sum needs."
-_PASSES = " perturbations_per_eval= bounds the views of one forward pass."
-_WINDOWS = " Did you mean 'sliding_window_shapes'?"
-_HABITS = {
-    **dict.fromkeys(("model", "network", "net", "module"), _NETWORK),
-    **dict.fromkeys(("layers", "attribute_to_layer_input"), _LAYER),
-    **dict.fromkeys(("n_steps", "method", "return_convergence_delta", "abs"), _GRADIENTS),
-    **dict.fromkeys(("internal_batch_size", "batch_size", "chunk_size"), _PASSES),
-    **dict.fromkeys(("window", "windows", "window_size", "patch_size"), _WINDOWS),
-    "relu_attributions": " attributions.clamp_min(0) keeps what speaks for the target.",
-    "device": " InfoMask runs where the network and its inputs are: network.to(device).",
-    "class_names": " Classes are told by number: target=class_names.index(name).",
-}
-_RULE = " Did you mean rule=MaxFraction(0.2), TopFraction(0.1) or AtLeast(bits=1.0)?"
-_CUTS = dict.fromkeys(("fraction", "threshold", "keep", "percentile", "quantile", "bits"), _RULE)
-_CLASSES = dict.fromkeys(
-    ("target", "targets"), " Pass classes=, a list such as [3]; None takes every class."
-)
 
 
 class InfoMask(PerturbationAttribution):  # type: ignore[misc]
@@ -113,7 +78,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
     Source: Qin & Kim, "Softmax Is Not an Artificial Trick", arXiv 1910.02629, Eq. 23 and Sec. 5.
     """
 
-    @told(_HABITS, options_of=Score)
+    @told(HABITS, options_of=Score)
     def __init__(
         self,
         forward_func: Callable[..., Any],
@@ -139,7 +104,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
     @logged
     @modes_kept()
     @torch.no_grad()
-    @told(_HABITS)
+    @told(HABITS)
     def attribute(
         self,
         inputs: SameAsGiven,
@@ -324,7 +289,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         found: SameAsGiven = self.score_regions(**given).attributions()
         return found
 
-    @told({**_HABITS, **_CUTS}, options_of=attribute)
+    @told({**HABITS, **HABITS_OF_RULES}, options_of=attribute)
     def mask(
         self,
         inputs: SameAsGiven,
@@ -385,7 +350,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
 
     @modes_kept()
     @torch.no_grad()
-    @told(_HABITS, options_of=attribute)
+    @told(HABITS, options_of=attribute)
     def score_regions(
         self,
         inputs: TensorOrTensors,
@@ -418,68 +383,15 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
 
         Source: arXiv 1910.02629, Sec. 5.
         """
-        tensors, asked = check_inputs(inputs), Options(**options)
-        prepared = partial(
-            prepare, self.forward_func, tensors, baselines, additional_forward_args, feature_mask
-        )
-        asked = replace(asked, view=asked_view(asked, tensors))
-        check_order(tensors, baselines, target, asked.view)
-        table = target_table(target, len(tensors[0]))
-        self.score.check_target(table)
-        check_place(table, asked.view)
-        targets = None if table is None else table[:, :1]
-        against = checked_contrast(
-            asked.contrast, targets, len(tensors[0]), self.score, asked.overlap
-        )
-        is_tuple = isinstance(inputs, tuple)
-
-        def read(passes: AnyPasses) -> InfoMap:
-            return self._map(passes, table, against, asked, is_tuple)
-
-        return of_view(asked, FINEST, prepared, read)
-
-    def _map(
-        self,
-        passes: AnyPasses,
-        table: Tensor | None,
-        against: Against | None,
-        options: Options,
-        is_tuple: bool,
-    ) -> InfoMap:
-        """Run the passes, and read every region."""
-        with passes.running(self.get_name(), options.show_progress) as bar:
-            reader: Reader = self.score
-            told = None
-            if against is None:
-                total = passes.read_whole(reader, table, bar)
-            else:
-                assert table is not None, "as checked"
-                every = passes.read_whole(EveryClass(self.score), table, bar)
-                told = against.told(self.score, every, table[:, :1], table[:, 1:])
-                reader, table = told.reader, told.table
-                total = told.total.map(lambda part: part[:, 0])
-            blank = passes.read_blank(reader, table, bar)
-            found = passes.read_regions(reader, table, bar, total, blank)
-        if told is None:
-            passes.doubt_lone_parts(
-                self.score,
-                torch.zeros(len(total.information), 1).long() if table is None else table[:, :1],
-                total.map(lambda part: part[:, None]),
-                found.map(lambda part: part[..., None]),
-            )
-        return passes.info_map(
-            found,
-            total,
-            blank,
-            unit=self.score.unit,
-            overlap=options.overlap,
-            is_tuple=is_tuple,
-            contrast=None if told is None else told.classes[..., 0],
-        )
+        given = (baselines, additional_forward_args, feature_mask)
+        asking = Asking.checked(self.forward_func, inputs, given, options)
+        check_order(asking.tensors, baselines, target, asking.options.view)
+        question = AboutTarget.checked(self.score, target, asking.options, asking.n)
+        return asking.ask(question, self.get_name())
 
     @modes_kept()
     @torch.no_grad()
-    @told({**_HABITS, **_CLASSES}, options_of=attribute)
+    @told({**HABITS, **HABITS_OF_CLASSES}, options_of=attribute)
     def score_classes(
         self,
         inputs: TensorOrTensors,
@@ -528,59 +440,8 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
 
         Source: arXiv 1910.02629, Sec. 5, for every class at once.
         """
-        tensors, given = check_inputs(inputs), Options(**options)
-        prepared = partial(
-            prepare, self.forward_func, tensors, baselines, additional_forward_args, feature_mask
-        )
-        given = replace(given, view=asked_view(given, tensors))
-        check_order(tensors, baselines, None, given.view, by="classes")
-        n = len(tensors[0])
-        asked = checked_classes(classes, top_k, n)
-        if isinstance(asked, Tensor):
-            for column in asked.T:
-                self.score.check_target(column[:, None])
-        known = asked if isinstance(asked, Tensor) else torch.empty(n, 0, dtype=torch.long)
-        against = checked_contrast(given.contrast, known, n, self.score, given.overlap)
-        is_tuple = isinstance(inputs, tuple)
-
-        def read(passes: AnyPasses) -> ClassMaps:
-            return self._class_maps(passes, asked, against, given, is_tuple)
-
-        return of_view(given, CHEAPEST, prepared, read)
-
-    def _class_maps(
-        self,
-        passes: AnyPasses,
-        asked: Tensor | int | None,
-        against: Against | None,
-        options: Options,
-        is_tuple: bool,
-    ) -> ClassMaps:
-        """Run the passes, and read every region for every class that is asked for."""
-        with passes.running(self.get_name(), options.show_progress) as bar:
-            classes_read = ClassScore(self.score)
-            reader: Reader = classes_read
-            every = passes.read_whole(reader, None, bar)
-            chosen = table = choose_classes(asked, every.information, self.score)
-            told = None
-            if against is None:
-                total = every.map(lambda part: part.gather(1, chosen.to(part.device)))
-            else:
-                chosen = against.others(chosen) if asked is None else chosen
-                told = against.told(classes_read, every, chosen, chosen[:, :0])
-                reader, table, total = told.reader, told.table, told.total
-            blank = passes.read_blank(reader, table, bar)
-            found = passes.read_regions(reader, table, bar, total, blank)
-        if told is None:
-            passes.doubt_lone_parts(self.score, chosen, total, found)
-        stacked = passes.info_map(
-            found,
-            total,
-            blank,
-            unit=self.score.unit,
-            overlap=options.overlap,
-            is_tuple=is_tuple,
-            contrast=None if told is None else told.classes,
-        )
-        priors = all_log_priors(chosen, every.information, self.score) if told is None else None
-        return ClassMaps(chosen, stacked, priors)
+        given = (baselines, additional_forward_args, feature_mask)
+        asking = Asking.checked(self.forward_func, inputs, given, options)
+        check_order(asking.tensors, baselines, None, asking.options.view, by="classes")
+        question = AboutClasses.checked(self.score, classes, top_k, asking.options, asking.n)
+        return asking.ask(question, self.get_name())

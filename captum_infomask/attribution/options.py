@@ -1,4 +1,5 @@
-# The keyword arguments of an attribute call, once for type checkers and once with their defaults.
+# The keyword arguments of an attribute call: once for type checkers, once with their defaults, and
+# what users of other methods write in their place.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -77,3 +78,28 @@ class Options:
 
 def _is_same(given: Any, usual: Any) -> bool:
     return given is usual or (isinstance(given, str | float) and given == usual)
+
+
+# What users of other methods write, and what to write here.
+_NETWORK = " The network is `forward_func`, the first argument."
+_LAYER = " layer= names what view='evidence' or 'relay' reads; other views read the whole network."
+_GRADIENTS = " There is nothing to set: view='evidence' takes as many points as its sum needs."
+_PASSES = " perturbations_per_eval= bounds the views of one forward pass."
+_WINDOWS = " Did you mean 'sliding_window_shapes'?"
+HABITS = {
+    **dict.fromkeys(("model", "network", "net", "module"), _NETWORK),
+    **dict.fromkeys(("layers", "attribute_to_layer_input"), _LAYER),
+    **dict.fromkeys(("n_steps", "method", "return_convergence_delta", "abs"), _GRADIENTS),
+    **dict.fromkeys(("internal_batch_size", "batch_size", "chunk_size"), _PASSES),
+    **dict.fromkeys(("window", "windows", "window_size", "patch_size"), _WINDOWS),
+    "relu_attributions": " attributions.clamp_min(0) keeps what speaks for the target.",
+    "device": " InfoMask runs where the network and its inputs are: network.to(device).",
+    "class_names": " Classes are told by number: target=class_names.index(name).",
+}
+_RULE = " Did you mean rule=MaxFraction(0.2), TopFraction(0.1) or AtLeast(bits=1.0)?"
+HABITS_OF_RULES = dict.fromkeys(
+    ("fraction", "threshold", "keep", "percentile", "quantile", "bits"), _RULE
+)
+HABITS_OF_CLASSES = dict.fromkeys(
+    ("target", "targets"), " Pass classes=, a list such as [3]; None takes every class."
+)

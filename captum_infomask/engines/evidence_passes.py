@@ -68,17 +68,19 @@ class EvidencePasses:
             yield bar
         self._looks.say()
 
-    def read_whole(self, reader: Reader, table: Tensor | None, bar: Any) -> Reading:
+    def read_whole(
+        self, reader: Reader, table: Tensor | None, bar: Any, *, as_regions: bool = False
+    ) -> Reading:
         """i(y; x) of the whole images, (n, ...).
 
-        What their features add is read at once, chunk by chunk, where that is what regions will be
-        asked about. Else the classes may hang on all outputs: a single chunk is kept, several are
+        What their features add is read at once, chunk by chunk, where regions will be read in the
+        same way. Else the classes may hang on all outputs: a single chunk is kept, several are
         recorded again.
         """
         shown = self._whole
         account = SinglePass(reader, len(shown.plan))
         self._kept, self._found, self._left = [], [], torch.arange(len(shown.plan))
-        is_asked, is_kept = isinstance(reader, Score), None in self.view.sizes
+        is_asked, is_kept = as_regions, None in self.view.sizes
         is_first = True
         for chunk in self._engine.record(shown):
             self._looks.see(chunk.output, reader.head)

@@ -226,8 +226,17 @@ class Passes:
         """Pictures that the network is shown, whole or in part: of pooled features, the whole."""
         return len(self.whole) if self.plan.hidden == "features" else self.count
 
-    def read_whole(self, reader: Reader, table: Tensor | None, bar: Any) -> Reading:
-        """i(y; x) of the whole images, (n, ...)."""
+    def read_whole(
+        self, reader: Reader, table: Tensor | None, bar: Any, *, as_regions: bool = False
+    ) -> Reading:
+        """i(y; x) of the whole images, (n, ...).
+
+        Args:
+            reader: How outputs are read.
+            table: Each image's target or classes, (n, k), or None.
+            bar: A progress bar.
+            as_regions: Whether the regions will be read by the same reader and table.
+        """
         account: Account = SinglePass(reader, len(self.whole))
         if self._is_sampled:
             account = Samples(reader, len(self.whole))
@@ -262,18 +271,19 @@ class Passes:
             score: How outputs were read.
             classes: Each image's classes, long (n, K); of several the one that it surely shows
                 counts.
-            total: i(y; x), (n, K).
-            found: Each region's reading, (n, R, K).
+            total: i(y; x), (n, K), or (n,) of one class.
+            found: Each region's reading, (n, R, K), or (n, R).
         """
         if not self.view.needs.lone_parts or score.head == "raw" or score.groups:
             return
         shape = self._looks.shape
         nats = NATS_PER_UNIT[score.unit]
-        values = total.information.double()
+        values = total.information.double().reshape(classes.shape)
+        regions = found.information.reshape(*found.information.shape[:2], classes.shape[1])
         log_prior = torch.as_tensor(score.log_prior(values.new_empty(1, *shape[:1]))).to(values)
         own = log_prior.flatten().expand(math.prod(shape[:1]))[classes.to(values.device)]
         log_p, column = (values * nats + own).max(1)
-        said = found.information[torch.arange(len(column)), :, column][log_p >= math.log(0.5)]
+        said = regions[torch.arange(len(column)), :, column][log_p >= math.log(0.5)]
         said = said[~said.isnan()] * nats
         if len(said) and float((said <= -math.log(2)).double().mean()) > 0.5:
             warn(

@@ -19,9 +19,12 @@ class ClassScore:
 
     Attributes:
         score: How outputs are read.
+        at_place: Whether the table holds each image's target, at whose place in the picture all
+            classes are read. Else it holds the classes that are read.
     """
 
     score: Score
+    at_place: bool = False
 
     @property
     def head(self) -> str:
@@ -40,7 +43,8 @@ class ClassScore:
 
     def __call__(self, output: Tensor, table: Tensor | None) -> Tensor:
         """Information of each example about its classes (B, K), or about all: (B, K) or (B, M)."""
-        return self._of(self.score.of_all(rows_of(output)), table)
+        rows, classes = self._asked(output, table)
+        return self._of(self.score.of_all(rows), classes)
 
     def terms(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, ...]:
         """The information alone."""
@@ -48,11 +52,15 @@ class ClassScore:
 
     def critic(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, Tensor]:
         """The critic's values and log partitions, of the same shape, in nats."""
-        value, partition = self.score.critic_of_all(rows_of(output))
-        return self._of(value, table), self._of(partition, table)
+        rows, classes = self._asked(output, table)
+        value, partition = self.score.critic_of_all(rows)
+        return self._of(value, classes), self._of(partition, classes)
 
     def check(self, output: Tensor, table: Tensor | None) -> None:
         """Refuse outputs without one number per class, and classes that they do not have."""
+        if self.at_place:
+            self.score.check(output, table)
+            return
         output = rows_of(output)
         if output.dim() != 2:
             raise ArgumentError(
@@ -63,6 +71,10 @@ class ClassScore:
         for column in columns.T:
             self.score.check(output, column[:, None])
 
+    def _asked(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Every class's output for each example, and the classes that are asked for."""
+        return (_at_place(output, table), None) if self.at_place else (rows_of(output), table)
+
     def _of(self, values: Tensor, table: Tensor | None) -> Tensor:
         """The asked classes' values; of all classes, 0 for those of prior 0, which nobody asks."""
         if table is not None:
@@ -71,6 +83,15 @@ class ClassScore:
         if prior is None or prior.dim() == 0:
             return values
         return torch.where(prior.to(values.device) > 0, values, 0)
+
+
+def _at_place(output: Tensor, table: Tensor | None) -> Tensor:
+    """Every class's output where the target is: (B, M, ...) → (B, M)."""
+    rows = rows_of(output)
+    if table is None or rows.dim() == 2:
+        return rows
+    place = table[:, 1:].to(rows.device).unbind(1)
+    return rows.movedim(1, -1)[(torch.arange(len(rows), device=rows.device), *place)]
 
 
 def checked_classes(classes: object, top_k: object, n: int) -> Tensor | int | None:

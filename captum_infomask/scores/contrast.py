@@ -11,7 +11,6 @@ from torch import Tensor
 from captum_infomask._checks import describe, one_of
 from captum_infomask._errors import ArgumentError
 from captum_infomask.scores.class_scores import ClassScore
-from captum_infomask.scores.heads import rows_of
 from captum_infomask.scores.readings import Reading
 from captum_infomask.scores.score import Score
 from captum_infomask.scores.targets import check_range, target_table
@@ -72,48 +71,6 @@ class ContrastScore:
         first, second = (self.reader.critic(output, half) for half in _halves(table))
         difference = (first[0] - first[1]) - (second[0] - second[1])
         return difference, torch.zeros_like(difference)
-
-
-@dataclass(frozen=True)
-class EveryClass:
-    """Reads outputs as information about every class, where ``Score`` reads the target alone.
-
-    Attributes:
-        score: How outputs are read.
-    """
-
-    score: Score
-
-    @property
-    def head(self) -> str:
-        """What the output holds."""
-        return self.score.head
-
-    @property
-    def unit(self) -> str:
-        """``bits`` or ``nats``."""
-        return self.score.unit
-
-    @property
-    def has_partition(self) -> bool:
-        """Whether the critic is made a probability by a partition."""
-        return self.score.has_partition
-
-    def check(self, output: Tensor, table: Tensor | None) -> None:
-        """Refuse outputs and targets that do not fit the settings."""
-        self.score.check(output, table)
-
-    def __call__(self, output: Tensor, table: Tensor | None) -> Tensor:
-        """Information of each example about every class, at the target's place: (B, M)."""
-        return ClassScore(self.score)(_at_place(output, table), None)
-
-    def terms(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, ...]:
-        """The information alone."""
-        return (self(output, table),)
-
-    def critic(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The critic's values and log partitions, of the same shape, in nats."""
-        return ClassScore(self.score).critic(_at_place(output, table), None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,12 +206,3 @@ def _check_apart(targets: Tensor, contrast: Tensor) -> None:
 def _halves(table: Tensor | None) -> tuple[Tensor, ...]:
     assert table is not None, "a contrast has a target"
     return table.chunk(2, dim=1)
-
-
-def _at_place(output: Tensor, table: Tensor | None) -> Tensor:
-    """Every class's output where the target is: (B, M, ...) → (B, M)."""
-    rows = rows_of(output)
-    if table is None or rows.dim() == 2:
-        return rows
-    place = table[:, 1:].to(rows.device).unbind(1)
-    return rows.movedim(1, -1)[(torch.arange(len(rows), device=rows.device), *place)]

@@ -1,0 +1,244 @@
+# What an attribute call asks: what each region tells about a target, or about several classes.
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from captum_infomask._checks import check_inputs
+from captum_infomask._types import (
+    AdditionalForwardArgs,
+    Baselines,
+    Target,
+    TensorOrTensors,
+    Tensors,
+)
+from captum_infomask.attribution.call import check_place, prepare
+from captum_infomask.attribution.default_view import CHEAPEST, FINEST, asked_view, of_view
+from captum_infomask.attribution.options import Options
+from captum_infomask.engines.choose_engine import AnyPasses
+from captum_infomask.results import ClassMaps, InfoMap
+from captum_infomask.scores.class_scores import (
+    ClassScore,
+    all_log_priors,
+    checked_classes,
+    choose_classes,
+)
+from captum_infomask.scores.contrast import Against, checked_contrast
+from captum_infomask.scores.readings import Reader, Reading
+from captum_infomask.scores.score import Score
+from captum_infomask.scores.targets import target_table
+from captum_infomask.views.choose_view import ViewName
+
+_Answer_co = TypeVar("_Answer_co", covariant=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Begun:
+    """What is known once the whole pictures are read.
+
+    Attributes:
+        reader: How the outputs for regions are read.
+        table: What the reader takes for each image.
+        total: The information of the whole images, (n,) or (n, K).
+        classes: The classes that regions tell about, long (n, K); K = 1 for a target.
+        contrast: Targets and the classes that they are told from, if they are.
+        log_priors: Log π of the classes, where they are all that there are.
+    """
+
+    reader: Reader
+    table: Tensor | None
+    total: Reading
+    classes: Tensor
+    contrast: Tensor | None = None
+    log_priors: Tensor | None = None
+
+
+class Question(Protocol[_Answer_co]):
+    """What is asked of all regions of a call."""
+
+    @property
+    def score(self) -> Score:
+        """How outputs are read."""
+        ...
+
+    @property
+    def best_view(self) -> ViewName:
+        """The view that answers it best, where none is named."""
+        ...
+
+    def begin(self, passes: AnyPasses, bar: Any) -> Begun:
+        """Read the whole pictures."""
+        ...
+
+    def answer(self, begun: Begun, infomap: InfoMap) -> _Answer_co:
+        """What the user gets of all that was read."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class AboutTarget:
+    """What does each region tell about its image's target?
+
+    Attributes:
+        score: How outputs are read.
+        table: Each image's target, or None.
+        against: What the target is told from, if it is.
+    """
+
+    score: Score
+    table: Tensor | None
+    against: Against | None
+    best_view = FINEST
+
+    @classmethod
+    def checked(cls, score: Score, target: Target, options: Options, n: int) -> AboutTarget:
+        """The question about the targets of n images; raises ``ArgumentError``."""
+        table = target_table(target, n)
+        score.check_target(table)
+        check_place(table, options.view)
+        targets = None if table is None else table[:, :1]
+        against = checked_contrast(options.contrast, targets, n, score, options.overlap)
+        return cls(score, table, against)
+
+    def begin(self, passes: AnyPasses, bar: Any) -> Begun:
+        """Read what the whole pictures tell about their targets."""
+        if self.against is None:
+            total = passes.read_whole(self.score, self.table, bar, as_regions=True)
+            none = torch.zeros(len(total.information), 1, dtype=torch.long)
+            classes = none if self.table is None else self.table[:, :1]
+            return Begun(self.score, self.table, total, classes)
+        assert self.table is not None, "as checked"
+        classes, place = self.table[:, :1], self.table[:, 1:]
+        every = passes.read_whole(ClassScore(self.score, at_place=True), self.table, bar)
+        told = self.against.told(self.score, every, classes, place)
+        total = told.total.map(lambda part: part[:, 0])
+        return Begun(told.reader, told.table, total, classes, told.classes[..., 0])
+
+    def answer(self, begun: Begun, infomap: InfoMap) -> InfoMap:
+        """The map of the target."""
+        return infomap
+
+
+@dataclass(frozen=True, eq=False)
+class AboutClasses:
+    """What does each region tell about each of several classes?
+
+    Attributes:
+        score: How outputs are read.
+        asked: Each image's classes, (n, K), the number of its likeliest ones, or None for all.
+        against: What the classes are told from, if they are.
+    """
+
+    score: Score
+    asked: Tensor | int | None
+    against: Against | None
+    best_view = CHEAPEST
+
+    @classmethod
+    def checked(
+        cls, score: Score, classes: object, top_k: object, options: Options, n: int
+    ) -> AboutClasses:
+        """The question about the classes of n images; raises ``ArgumentError``."""
+        asked = checked_classes(classes, top_k, n)
+        if isinstance(asked, Tensor):
+            for column in asked.T:
+                score.check_target(column[:, None])
+        known = asked if isinstance(asked, Tensor) else torch.empty(n, 0, dtype=torch.long)
+        against = checked_contrast(options.contrast, known, n, score, options.overlap)
+        return cls(score, asked, against)
+
+    def begin(self, passes: AnyPasses, bar: Any) -> Begun:
+        """Read what the whole pictures tell about every class, and choose classes by it."""
+        reader = ClassScore(self.score)
+        every = passes.read_whole(reader, None, bar)
+        chosen = choose_classes(self.asked, every.information, self.score)
+        if self.against is None:
+            total = every.map(lambda part: part.gather(1, chosen.to(part.device)))
+            log_priors = all_log_priors(chosen, every.information, self.score)
+            return Begun(reader, chosen, total, chosen, log_priors=log_priors)
+        chosen = self.against.others(chosen) if self.asked is None else chosen
+        told = self.against.told(reader, every, chosen, chosen[:, :0])
+        return Begun(told.reader, told.table, told.total, chosen, told.classes)
+
+    def answer(self, begun: Begun, infomap: InfoMap) -> ClassMaps:
+        """The maps of all classes."""
+        return ClassMaps(begun.classes, infomap, begun.log_priors)
+
+
+def answered(
+    question: Question[_Answer_co], name: str, options: Options, is_tuple: bool, passes: AnyPasses
+) -> _Answer_co:
+    """Run the passes, and read every region.
+
+    Args:
+        question: What is asked.
+        name: The method's, for the progress bar.
+        options: The call's options.
+        is_tuple: Whether the inputs are a tuple.
+        passes: What the network is shown.
+    """
+    with passes.running(name, options.show_progress) as bar:
+        begun = question.begin(passes, bar)
+        blank = passes.read_blank(begun.reader, begun.table, bar)
+        found = passes.read_regions(begun.reader, begun.table, bar, begun.total, blank)
+    if begun.contrast is None:
+        passes.doubt_lone_parts(question.score, begun.classes, begun.total, found)
+    infomap = passes.info_map(
+        found,
+        begun.total,
+        blank,
+        unit=question.score.unit,
+        overlap=options.overlap,
+        is_tuple=is_tuple,
+        contrast=begun.contrast,
+    )
+    return question.answer(begun, infomap)
+
+
+@dataclass(frozen=True, eq=False)
+class Asking:
+    """The arguments that all questions share: pictures, and what is shown of them.
+
+    Attributes:
+        forward_func: The user's function.
+        inputs: As they are given.
+        tensors: The same as a tuple, checked.
+        given: Baselines, further arguments and feature mask.
+        options: The options, with the view that they ask for; None leaves it open.
+    """
+
+    forward_func: Callable[..., Any]
+    inputs: TensorOrTensors
+    tensors: Tensors
+    given: tuple[Baselines, AdditionalForwardArgs, TensorOrTensors | None]
+    options: Options
+
+    @classmethod
+    def checked(
+        cls,
+        forward_func: Callable[..., Any],
+        inputs: TensorOrTensors,
+        given: tuple[Baselines, AdditionalForwardArgs, TensorOrTensors | None],
+        options: Mapping[str, Any],
+    ) -> Asking:
+        """Check the inputs, and which view the options ask for."""
+        tensors, said = check_inputs(inputs), Options(**options)
+        said = replace(said, view=asked_view(said, tensors))
+        return cls(forward_func, inputs, tensors, given, said)
+
+    @property
+    def n(self) -> int:
+        """How many images there are."""
+        return len(self.tensors[0])
+
+    def ask(self, question: Question[_Answer_co], name: str) -> _Answer_co:
+        """The answer, by the view that is asked for or the best one."""
+        prepared = partial(prepare, self.forward_func, self.tensors, *self.given)
+        is_tuple = isinstance(self.inputs, tuple)
+        read = partial(answered, question, name, self.options, is_tuple)
+        return of_view(self.options, question.best_view, prepared, read)
