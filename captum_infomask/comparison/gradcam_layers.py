@@ -1,19 +1,20 @@
 # Which layer Grad-CAM looks at, the last feature map or the one that is named.
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
 from captum_infomask._random import OwnGenerators
 from captum_infomask.engines.isolation import Isolation, alias
+from captum_infomask.engines.map_axes import REDUCTIONS, channels_beside
+from captum_infomask.engines.recording import Watching
 
 _ACTIVATIONS = nn.ReLU.__module__
 
@@ -143,7 +144,7 @@ def _finished_layers(model: nn.Module, inputs: Tensor) -> tuple[list[_Layer], _C
         module.register_forward_hook(note) for module in model.modules() if module is not model
     ]
     try:
-        with torch.inference_mode(False), torch.enable_grad(), OwnGenerators(0), axes:
+        with torch.inference_mode(False), torch.enable_grad(), OwnGenerators(0), Watching(axes.see):
             output = model.eval()(inputs.detach().clone().requires_grad_())
     finally:
         for hook in hooks:  # they and what they note know each other
@@ -161,11 +162,10 @@ _SWAP = {(0, 2, 3, 1), (0, 3, 1, 2)}  # channels from one end to the other
 _IN_PLACE = {(0, 2, 1, 3), (0, 1, 3, 2)}  # rows and columns of one of the two layouts
 _MARKS = (2, 3, 5, 7)  # sizes that tell dimensions apart
 _FIRST = ("conv2d", "conv_transpose2d", "pool2d", "batch_norm", "group_norm", "instance_norm")
-_REDUCTIONS = ("mean", "sum", "amax", "max", "norm", "linalg_vector_norm", "logsumexp")
 _NO_MAPS = ("matmul", "bmm", "einsum", "scaled_dot_product_attention", "view", "reshape")
 
 
-class _ChannelAxes(TorchFunctionMode):
+class _ChannelAxes:
     """Follows tensors of four dimensions through a pass, and what tells where channels stand.
 
     Tensors that are made of each other without a change of layout form a group; a permutation
@@ -173,7 +173,6 @@ class _ChannelAxes(TorchFunctionMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self._tied: dict[int, tuple[int, bool]] = {}
         self._told: dict[int, set[bool]] = {}
         self._alive: list[Tensor] = []  # so that no other tensor gets its number
@@ -184,19 +183,8 @@ class _ChannelAxes(TorchFunctionMode):
         told = self._told.get(root, set())
         return (next(iter(told)) != is_opposite) if len(told) == 1 else None
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Run one of PyTorch's functions, and look at it."""
-        result = func(*args, **(kwargs or {}))
-        self._look(func, args, kwargs or {}, result)
-        return result
-
-    def _look(self, func: Callable[..., Any], args: Any, kwargs: Any, result: Any) -> None:
+    def see(self, func: Callable[..., Any], args: Any, kwargs: Any, result: Any) -> None:
+        """Look at one of PyTorch's functions, which has run."""
         name = getattr(func, "__name__", "")
         made = [leaf for leaf in tree_leaves(result) if _has_four(leaf)]
         given = [leaf for leaf in tree_leaves((args, kwargs)) if _has_four(leaf)]
@@ -213,7 +201,7 @@ class _ChannelAxes(TorchFunctionMode):
             order = _order(func, args, kwargs)
             if order in _SWAP or order in _IN_PLACE:
                 self._tie(x, made[0], is_opposite=order in _SWAP)
-        elif name in _REDUCTIONS or name == "flatten":
+        elif name in REDUCTIONS or name == "flatten":
             self._reduced(name, x, args, kwargs)
         elif name not in _NO_MAPS or [x.shape] == [one.shape for one in made]:
             for other in [*given, *made]:
@@ -233,10 +221,9 @@ class _ChannelAxes(TorchFunctionMode):
             first = kwargs.get("start_dim", args[1] if len(args) > 1 else 0) % 4
             last = kwargs.get("end_dim", args[2] if len(args) > 2 else -1) % 4
             dims = tuple(range(first, last + 1))
-        if isinstance(dims, tuple | list) and all(isinstance(dim, int) for dim in dims):
-            places = sorted(dim % 4 for dim in dims)
-            if places in ([2, 3], [1, 2]):
-                self._tell([x], are_last=places == [1, 2])
+        told = channels_beside(dims, 4)
+        if told is not None:
+            self._tell([x], are_last=told == "last")
 
     def _weighted(self, made: Tensor, args: Any) -> None:
         """A weight per channel is (C,) or (C, 1, 1), and broadcasts to where they stand."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from captum_infomask.engines.recording import Recording, Step
 
-_REDUCTIONS = ("mean", "sum", "amax", "max", "logsumexp", "norm", "linalg_vector_norm")
+REDUCTIONS = ("mean", "sum", "amax", "max", "logsumexp", "norm", "linalg_vector_norm")
 
 # What tells where the channels of what it reads stand, by words in its name.
 _FIRST = ("conv", "pool", "batch_norm", "group_norm", "instance_norm", "interpolate", "pixel")
@@ -42,6 +42,22 @@ def axes_of(recording: Recording, value: Tensor, after: int, places: int) -> tup
     return first if told == "first" else last
 
 
+def channels_beside(reduced: Any, dims: int) -> str | None:
+    """Where channels stand, ``first`` or ``last``, if a reduction is one over all places.
+
+    Args:
+        reduced: Over which dimensions it is, as it was called.
+        dims: How many dimensions there are, those of a batch and of channels among them.
+    """
+    over = [reduced] if isinstance(reduced, int) else reduced
+    if not isinstance(over, list | tuple) or not all(isinstance(one, int) for one in over):
+        return None
+    places = sorted(one % dims for one in over)
+    if places == list(range(2, dims)):
+        return "first"
+    return "last" if places == list(range(1, dims - 1)) else None
+
+
 def _told(steps: Sequence[Step], value: Tensor, *, forward: bool) -> str | None:
     """Where channels stand, told by the steps that a value goes through, or came through."""
     at, is_moved = value, False
@@ -66,8 +82,8 @@ def _tells(step: Step, at: Tensor) -> str | None:
     name, dims = step.name, at.dim()
     if dims > 3 and any(word in name for word in _HEADS):
         return "heads"
-    if name in _REDUCTIONS:
-        return _reduced(_argument(step, "dim"), dims)
+    if name in REDUCTIONS:
+        return channels_beside(_argument(step, "dim"), dims)
     if name in ("getitem", "select"):
         return "last" if dims == 3 and _picks_token(step) else None
     if name == "layer_norm" and len(_argument(step, "normalized_shape")) > 1:
@@ -75,17 +91,6 @@ def _tells(step: Step, at: Tensor) -> str | None:
     if any(word in name for word in _LAST):
         return "last"
     return "first" if any(word in name for word in _FIRST) else None
-
-
-def _reduced(dim: Any, dims: int) -> str | None:
-    """Where channels stand, if a reduction is one over all places."""
-    over = [dim] if isinstance(dim, int) else dim
-    if not isinstance(over, list | tuple) or not all(isinstance(one, int) for one in over):
-        return None
-    reduced = sorted(one % dims for one in over)
-    if reduced == list(range(2, dims)):
-        return "first"
-    return "last" if reduced == list(range(1, dims - 1)) else None
 
 
 def _picks_token(step: Step) -> bool:

@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from captum_infomask._errors import ArgumentError
 from captum_infomask._random import LibraryDraws, OwnGenerators
 from captum_infomask.engines.batched import Batched
 from captum_infomask.engines.engine_protocol import Call
 from captum_infomask.engines.feature_maps import CUTS, first_cut
+from captum_infomask.engines.map_axes import channels_beside
 from captum_infomask.engines.outputs import explained
 from captum_infomask.engines.pixels import draw
-from captum_infomask.engines.recording import Recording
+from captum_infomask.engines.recording import Recording, Watching
 from captum_infomask.engines.traced import traced
 from captum_infomask.engines.traced_network import Node, StandsAside, TracedNetwork
 from captum_infomask.regions.map_cells import cell_weights
@@ -27,8 +27,8 @@ from captum_infomask.views.view_plan import Blank, ViewPlan, whole_images
 _ROWS = 1024  # regions whose features go on together
 
 
-class LastPooling(TorchFunctionMode):
-    """Notes the last global average pooling of what runs in a ``with`` block, and changes nothing.
+class LastPooling:
+    """The last global average pooling of a network as it runs.
 
     Attributes:
         features: What was pooled, (n, C, h, w); None where nothing was.
@@ -40,20 +40,12 @@ class LastPooling(TorchFunctionMode):
     pooled: Tensor | None = None
     may_cut = False
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Run one of PyTorch's functions."""
-        result = func(*args, **(kwargs or {}))
+    def see(self, func: Callable[..., Any], args: Any, kwargs: Any, result: Any) -> None:
+        """Look at one of PyTorch's functions, and note it where it is a pooling."""
         if getattr(func, "__name__", "").strip("_") in CUTS:
             self.may_cut = True
-        if _pools(func, args, kwargs or {}) and args[0].dim() == 4:
+        if _pools(func, args, kwargs) and args[0].dim() == 4:
             self.features, self.pooled = args[0], result
-        return result
 
 
 def pools_part(recording: Recording) -> bool:
@@ -81,12 +73,7 @@ def _pools(function: object, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
     if function is F.adaptive_avg_pool2d:
         return _is_one(kwargs.get("output_size", second))
     if function in (torch.mean, Tensor.mean):
-        places = kwargs.get("dim", second)
-        return (
-            isinstance(places, tuple | list)
-            and all(isinstance(place, int) for place in places)
-            and sorted(place % 4 for place in places) == [2, 3]
-        )
+        return channels_beside(kwargs.get("dim", second), 4) == "first"
     return False
 
 
@@ -212,7 +199,8 @@ class RunningFeatures:
             yield rows, output
 
     def _watched(self, *inputs: Tensor) -> Any:
-        with explained(self.call.forward_func, inputs), LastPooling() as self._seen:
+        self._seen = LastPooling()
+        with explained(self.call.forward_func, inputs), Watching(self._seen.see):
             return self.call.forward_func(*inputs)
 
     def _check_uncut(self, plan: ViewPlan, row: Tensor) -> None:

@@ -115,6 +115,31 @@ class Step:
         return self.given[0] if self.given and (is_written or returns_it) else None
 
 
+class Watching(TorchFunctionMode):
+    """Shows what runs in a ``with`` block, in this thread, to a function, and changes nothing.
+
+    Args:
+        see: Is given each of PyTorch's functions, its arguments by place and by name, and its
+            result.
+    """
+
+    def __init__(self, see: Callable[[Callable[..., Any], Any, Any, Any], None]) -> None:
+        super().__init__()
+        self._see = see
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Run one of PyTorch's functions."""
+        result = func(*args, **(kwargs or {}))
+        self._see(func, args, kwargs or {}, result)
+        return result
+
+
 class Recording(TorchFunctionMode):
     """Notes what runs in a ``with`` block, in this thread, and changes nothing.
 
