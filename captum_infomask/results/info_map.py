@@ -1,6 +1,7 @@
 # InfoMap: every region's information about one class.
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any, Literal
@@ -33,13 +34,6 @@ from captum_infomask.results.map_files import (
     check_settings,
     check_superpixels,
     restore,
-)
-from captum_infomask.results.map_pictures import (
-    checked_pictures,
-    checked_place,
-    plane_of,
-    region_scores,
-    suited_rule,
 )
 from captum_infomask.scores.score import NATS_PER_UNIT
 
@@ -203,11 +197,13 @@ class InfoMap:
         width = torch.where(errors > 0, t * errors, errors)
         return self.scores - width, self.scores + width
 
+    def _own(self, names: Sequence[str]) -> dict[str, Tensor]:
+        """Those of some tensors that there are, by name."""
+        return {name: own for name in names if (own := getattr(self, name)) is not None}
+
     def cpu(self) -> InfoMap:
         """The same with its numbers on the CPU; regions stay where they are."""
-        parts: dict[str, Any] = {
-            name: tensor.cpu() for name in _TENSORS if (tensor := getattr(self, name)) is not None
-        }
+        parts: dict[str, Any] = {name: own.cpu() for name, own in self._own(_TENSORS).items()}
         return replace(self, **parts)
 
     def scales(self) -> tuple[InfoMap, ...]:
@@ -215,9 +211,8 @@ class InfoMap:
         if not isinstance(self.regions, Scales):
             return (self,)
         split = {
-            name: getattr(self, name).split(self.regions.counts, dim=1)
-            for name in PER_REGION
-            if getattr(self, name) is not None
+            name: own.split(self.regions.counts, dim=1)
+            for name, own in self._own(PER_REGION).items()
         }
         return tuple(
             replace(self, regions=part, **{name: values[k] for name, values in split.items()})
@@ -238,7 +233,7 @@ class InfoMap:
         maximum of a density over the cells of feature maps.
         """
         attributions: TensorOrTensors = self.attributions()
-        rule = suited_rule(self.regions) if rule is None else rule
+        rule = map_pictures.suited_rule(self.regions) if rule is None else rule
         return threshold_mask(attributions, rule, smooth=smooth, min_area=min_area, invert=invert)
 
     def boxes(
@@ -266,8 +261,8 @@ class InfoMap:
             ArgumentError: The inputs were no pictures, ``picture`` has another size, or there is no
                 image k.
         """
-        place = checked_place(k, len(self.scores))
-        plane, unit = plane_of(self.attributions(), self.regions, self.unit, place)
+        place = map_pictures.checked_place(k, len(self.scores))
+        plane, unit = map_pictures.plane_of(self.attributions(), self.regions, self.unit, place)
         over = "" if self.superpixels is None else " over superpixels"
         total = f"{self._whole} = {float(self.total[place]):.2f} {self.unit}"
         title = ", ".join(filter(None, (f"{self.view}{over}", self._question(place), total)))
@@ -277,11 +272,11 @@ class InfoMap:
 
     def content(self, picture: Any = None, k: int = 0) -> PageContent:
         """Image k's map in the report's plain arrays and words; arguments as of ``figure``."""
-        place = checked_place(k, len(self.scores))
-        plane, unit = plane_of(self.attributions(), self.regions, self.unit, place)
+        place = map_pictures.checked_place(k, len(self.scores))
+        plane, unit = map_pictures.plane_of(self.attributions(), self.regions, self.unit, place)
         name = ", ".join(filter(None, (f"InfoMask {self.view}", self._question(place))))
         shown = MapContent(
-            name, unit, plane, regions=region_scores(self.regions, self.scores, place)
+            name, unit, plane, regions=map_pictures.region_scores(self.regions, self.scores, place)
         )
         facts = [
             (f"{float(self.total[place]):.2f} {self.unit}", f"{self._whole}, the whole picture")
@@ -292,7 +287,7 @@ class InfoMap:
         return PageContent(
             name,
             (PictureContent(pixels, name, tuple(facts), (shown,)),),
-            threshold=("max_fraction", suited_rule(self.regions).fraction),
+            threshold=("max_fraction", map_pictures.suited_rule(self.regions).fraction),
         )
 
     def widget(self, picture: Any = None, k: int = 0) -> Any:
@@ -317,7 +312,7 @@ class InfoMap:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything to one safetensors file, to the bit."""
-        tensors = {name: tensor for name in _TENSORS if (tensor := getattr(self, name)) is not None}
+        tensors = self._own(_TENSORS)
         tensors |= {f"regions.{name}": tensor for name, tensor in self.regions.state().items()}
         settings = {name: getattr(self, name) for name in _SETTINGS}
         write("path", check_output_file("path", path), _FORMAT, tensors, settings)
@@ -347,5 +342,6 @@ def _picture_or_none(picture: Any, plane: FloatArray) -> PhotoArray | None:
     if picture is None:
         return None
     height, width = plane.shape
-    pixels: PhotoArray = checked_pictures("picture", [picture], 1, height, width)[0]
+    given = map_pictures.checked_pictures("picture", [picture], 1, height, width)
+    pixels: PhotoArray = given[0]
     return pixels
