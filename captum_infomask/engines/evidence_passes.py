@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from captum_infomask._messages import warn
 from captum_infomask.engines.engine_protocol import Call
 from captum_infomask.engines.evidence_engine import CellShares, Chunk, MapPart, RunningEvidence
-from captum_infomask.engines.passes import Looks, check_finite, running
+from captum_infomask.engines.passes import Looks, ReadBy, check_finite, running
 from captum_infomask.regions.map_cells import sums
 from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.regions.scales import Scales
@@ -21,6 +21,9 @@ from captum_infomask.scores.readings import Reader, Reading, SinglePass
 from captum_infomask.scores.score import NATS_PER_UNIT, Score
 from captum_infomask.views.evidence import Evidence, shown_at
 from captum_infomask.views.view_plan import Scene
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _PAINTED = 8  # pictures at a time
 _SLIGHT_BITS, _SLIGHT_SHARE = 0.1, 0.01  # that may be missing without a word
@@ -154,15 +157,7 @@ class EvidencePasses:
         return torch.cat(wholes), torch.cat(found)
 
     def info_map(
-        self,
-        found: Reading,
-        total: Reading,
-        blank: Reading | None,
-        *,
-        unit: str,
-        overlap: str,
-        is_tuple: bool,
-        contrast: Tensor | None = None,
+        self, found: Reading, total: Reading, blank: Reading | None, **read_by: Unpack[ReadBy]
     ) -> InfoMap:
         """What was read, with the settings that it was read by."""
         return InfoMap(
@@ -172,14 +167,11 @@ class EvidencePasses:
             blank=None,
             explained=self._explained,
             residual=self._residual,
-            unit=unit,
             view=self.view.name,
-            overlap=overlap,
             engine=self._engine.name,
-            is_tuple=is_tuple,
-            contrast=contrast,
             superpixels=self._superpixels,
             views=self._engine.shown,
+            **read_by,
         )
 
 

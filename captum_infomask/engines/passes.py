@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -18,12 +18,23 @@ from captum_infomask.engines.engine_protocol import Call, Engine, Running
 from captum_infomask.engines.outputs import changed_classes
 from captum_infomask.engines.pixels import draw
 from captum_infomask.engines.untouched import buffers_kept
-from captum_infomask.imputers.remove_tokens import Removed
 from captum_infomask.results.info_map import InfoMap
 from captum_infomask.scores.heads import Doubt
 from captum_infomask.scores.readings import Account, Draws, Reader, Reading, Samples, SinglePass
 from captum_infomask.scores.score import NATS_PER_UNIT, Score
 from captum_infomask.views.view_plan import Blank, RegionView, Scene, ViewPlan, whole_images
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class ReadBy(TypedDict):
+    """How regions are read, as results record it; see :class:`InfoMap`."""
+
+    unit: str
+    overlap: str
+    is_tuple: bool
+    contrast: Tensor | None
 
 
 def read_views(
@@ -100,7 +111,7 @@ def check_finite(values: Tensor, passes: Sequence[ViewPlan]) -> None:
 
 def _imputed_badly(plan: ViewPlan, view: int) -> bool:
     """Whether a view of finite inputs is not finite."""
-    if isinstance(plan.scene.stand_in, Removed):
+    if not plan.scene.has_pixels:
         return False
     shown = draw(plan, torch.tensor([view]))
     image = int(plan.images[view])
@@ -231,11 +242,7 @@ class Passes:
     ) -> Reading:
         """i(y; x) of the whole images, (n, ...).
 
-        Args:
-            reader: How outputs are read.
-            table: Each image's target or classes, (n, k), or None.
-            bar: A progress bar.
-            as_regions: Whether the regions will be read by the same reader and table.
+        With ``as_regions`` the regions will be read by the same reader and table.
         """
         account: Account = SinglePass(reader, len(self.whole))
         if self._is_sampled:
@@ -294,15 +301,7 @@ class Passes:
             )
 
     def info_map(
-        self,
-        found: Reading,
-        total: Reading,
-        blank: Reading | None,
-        *,
-        unit: str,
-        overlap: str,
-        is_tuple: bool,
-        contrast: Tensor | None = None,
+        self, found: Reading, total: Reading, blank: Reading | None, **read_by: Unpack[ReadBy]
     ) -> InfoMap:
         """What was read, with the settings that it was read by."""
         return InfoMap(
@@ -314,15 +313,12 @@ class Passes:
             upper=found.upper,
             spread=found.spread,
             standard_errors=found.standard_errors,
-            unit=unit,
             view=self.view.name,
-            overlap=overlap,
             engine=self.engine.name,
-            is_tuple=is_tuple,
             n_samples=self.view.n_samples if len(self.scenes) == 1 else len(self.scenes),
             views=self.shown,
-            contrast=contrast,
             superpixels=self.superpixels,
+            **read_by,
         )
 
     def _read(self, plan: ViewPlan, reader: Reader, table: Tensor | None, bar: Any) -> Reading:

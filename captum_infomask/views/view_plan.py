@@ -9,6 +9,7 @@ from torch import Tensor
 
 from captum_infomask._types import Tensors
 from captum_infomask.imputers.imputer_protocol import StandIn
+from captum_infomask.imputers.remove_tokens import Removed
 from captum_infomask.regions.region_protocol import OVERLAPS, Regions
 from captum_infomask.regions.windows import default_windows
 from captum_infomask.scores.readings import Reading
@@ -36,6 +37,11 @@ class Scene:
     def images(self) -> Tensor:
         """The numbers of the images, long (n,)."""
         return torch.arange(len(self.inputs[0]))
+
+    @property
+    def has_pixels(self) -> bool:
+        """Whether pixels stand in for what is hidden; else it is removed, as tokens are."""
+        return not isinstance(self.stand_in, Removed)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,6 @@ from captum_infomask.engines.engine_protocol import Call
 from captum_infomask.engines.tokens.transformers import Transformer, patch_size, transformer_of
 from captum_infomask.engines.traced_network import StandsAside
 from captum_infomask.engines.verified_copy import roundings
-from captum_infomask.imputers.remove_tokens import Removed
 from captum_infomask.views.view_plan import Blank, Scene, ViewPlan
 
 _GROUP = 64  # regions whose masks are held at a time
@@ -185,7 +184,7 @@ class RunningTokens:
 
     def check(self, plan: ViewPlan, blank: Blank | None) -> None:
         """Refuse views that tokens cannot be removed for, before anything runs."""
-        if not isinstance(plan.scene.stand_in, Removed):
+        if plan.scene.has_pixels:
             return
         if plan.cuts is not None:
             raise ArgumentError(
@@ -200,7 +199,7 @@ class RunningTokens:
         """Yield each chunk's rows and outputs."""
         if plan.hidden == "nothing" and plan.cuts is None:
             yield from self._whole(plan)
-        elif isinstance(plan.scene.stand_in, Removed):
+        elif not plan.scene.has_pixels:
             yield from self._kept_alone(plan)
         else:
             yield from Batched().start(replace(self.call, forward_func=self._forward)).run(plan)
