@@ -170,36 +170,6 @@ class AboutClasses:
         return ClassMaps(begun.classes, infomap, begun.log_priors)
 
 
-def answered(
-    question: Question[_Answer_co], name: str, options: Options, is_tuple: bool, passes: AnyPasses
-) -> _Answer_co:
-    """Run the passes, and read every region.
-
-    Args:
-        question: What is asked.
-        name: The method's, for the progress bar.
-        options: The call's options.
-        is_tuple: Whether the inputs are a tuple.
-        passes: What the network is shown.
-    """
-    with passes.running(name, options.show_progress) as bar:
-        begun = question.begin(passes, bar)
-        blank = passes.read_blank(begun.reader, begun.table, bar)
-        found = passes.read_regions(begun.reader, begun.table, bar, begun.total, blank)
-    if begun.contrast is None:
-        passes.doubt_lone_parts(question.score, begun.classes, begun.total, found)
-    infomap = passes.info_map(
-        found,
-        begun.total,
-        blank,
-        unit=question.score.unit,
-        overlap=options.overlap,
-        is_tuple=is_tuple,
-        contrast=begun.contrast,
-    )
-    return question.answer(begun, infomap)
-
-
 @dataclass(frozen=True, eq=False)
 class Asking:
     """The arguments that all questions share: pictures, and what is shown of them.
@@ -237,8 +207,31 @@ class Asking:
         return len(self.tensors[0])
 
     def ask(self, question: Question[_Answer_co], name: str) -> _Answer_co:
-        """The answer, by the view that is asked for or the best one."""
+        """The answer, by the view that is asked for or the best one.
+
+        Args:
+            question: What is asked.
+            name: The method's, for the progress bar.
+        """
         prepared = partial(prepare, self.forward_func, self.tensors, *self.given)
-        is_tuple = isinstance(self.inputs, tuple)
-        read = partial(answered, question, name, self.options, is_tuple)
+        read = partial(self._answer, question, name)
         return of_view(self.options, question.best_view, prepared, read)
+
+    def _answer(self, question: Question[_Answer_co], name: str, passes: AnyPasses) -> _Answer_co:
+        """Run the passes, and read every region."""
+        with passes.running(name, self.options.show_progress) as bar:
+            begun = question.begin(passes, bar)
+            blank = passes.read_blank(begun.reader, begun.table, bar)
+            found = passes.read_regions(begun.reader, begun.table, bar, begun.total, blank)
+        if begun.contrast is None:
+            passes.doubt_lone_parts(question.score, begun.classes, begun.total, found)
+        infomap = passes.info_map(
+            found,
+            begun.total,
+            blank,
+            unit=question.score.unit,
+            overlap=self.options.overlap,
+            is_tuple=isinstance(self.inputs, tuple),
+            contrast=begun.contrast,
+        )
+        return question.answer(begun, infomap)
