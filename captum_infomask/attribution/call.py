@@ -21,8 +21,8 @@ from captum_infomask._messages import warn
 from captum_infomask._random import LibraryDraws, OwnGenerators
 from captum_infomask._types import AdditionalForwardArgs, Baselines, TensorOrTensors, Tensors
 from captum_infomask.attribution.options import Options
-from captum_infomask.engines.choose_engine import AnyPasses, choose_engine, passes_of
-from captum_infomask.engines.engine_protocol import Call
+from captum_infomask.engines.choose_engine import choose_engine, passes_of
+from captum_infomask.engines.engine_protocol import Call, Passes
 from captum_infomask.imputers.constant import choose_imputer
 from captum_infomask.regions.choose_regions import choose_regions
 from captum_infomask.regions.region_protocol import OVERLAPS
@@ -40,7 +40,7 @@ def prepare(
     options: Options,
     *,
     is_default: bool = False,
-) -> AnyPasses:
+) -> Passes:
     """Check every argument, and describe the forward passes; nothing runs yet.
 
     A view that is taken by default is sharpened where it is ``relay``, of pictures without regions.

@@ -9,11 +9,11 @@ from typing import TypeVar
 from captum_infomask._messages import said_once, warn
 from captum_infomask._types import Tensors
 from captum_infomask.attribution.options import Options
-from captum_infomask.engines.choose_engine import AnyPasses
+from captum_infomask.engines.engine_protocol import Passes
 from captum_infomask.engines.watched import UnfitError
 from captum_infomask.views.choose_view import ViewName
 
-Prepare = partial[AnyPasses]
+Prepare = partial[Passes]
 _Found = TypeVar("_Found")
 
 FINEST: ViewName = "relay"
@@ -39,7 +39,7 @@ def of_view(
     options: Options,
     best: ViewName,
     prepared: Prepare,
-    read: Callable[[AnyPasses], _Found],
+    read: Callable[[Passes], _Found],
 ) -> _Found:
     """What is read of a view; where it is open, of the best, or of ``drop`` without features.
 

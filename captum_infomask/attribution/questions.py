@@ -20,7 +20,7 @@ from captum_infomask._types import (
 from captum_infomask.attribution.call import check_place, prepare
 from captum_infomask.attribution.default_view import CHEAPEST, FINEST, asked_view, of_view
 from captum_infomask.attribution.options import Options
-from captum_infomask.engines.choose_engine import AnyPasses
+from captum_infomask.engines.engine_protocol import Passes
 from captum_infomask.results import ClassMaps, InfoMap
 from captum_infomask.scores.class_scores import (
     ClassScore,
@@ -71,7 +71,7 @@ class Question(Protocol[_Answer_co]):
         """The view that answers it best, where none is named."""
         ...
 
-    def begin(self, passes: AnyPasses, bar: Any) -> Begun:
+    def begin(self, passes: Passes, bar: Any) -> Begun:
         """Read the whole pictures."""
         ...
 
@@ -105,7 +105,7 @@ class AboutTarget:
         against = checked_contrast(options.contrast, targets, n, score, options.overlap)
         return cls(score, table, against)
 
-    def begin(self, passes: AnyPasses, bar: Any) -> Begun:
+    def begin(self, passes: Passes, bar: Any) -> Begun:
         """Read what the whole pictures tell about their targets."""
         if self.against is None:
             total = passes.read_whole(self.score, self.table, bar, as_regions=True)
@@ -152,7 +152,7 @@ class AboutClasses:
         against = checked_contrast(options.contrast, known, n, score, options.overlap)
         return cls(score, asked, against)
 
-    def begin(self, passes: AnyPasses, bar: Any) -> Begun:
+    def begin(self, passes: Passes, bar: Any) -> Begun:
         """Read what the whole pictures tell about every class, and choose classes by it."""
         reader = ClassScore(self.score)
         every = passes.read_whole(reader, None, bar)
@@ -217,7 +217,7 @@ class Asking:
         read = partial(self._answer, question, name)
         return of_view(self.options, question.best_view, prepared, read)
 
-    def _answer(self, question: Question[_Answer_co], name: str, passes: AnyPasses) -> _Answer_co:
+    def _answer(self, question: Question[_Answer_co], name: str, passes: Passes) -> _Answer_co:
         """Run the passes, and read every region."""
         with passes.running(name, self.options.show_progress) as bar:
             begun = question.begin(passes, bar)

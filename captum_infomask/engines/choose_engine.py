@@ -3,24 +3,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, get_args
 
 from torch import Tensor
 
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
 from captum_infomask.engines.batched import Batched
-from captum_infomask.engines.engine_protocol import Call, Engine
+from captum_infomask.engines.engine_protocol import Call, Engine, Passes
 from captum_infomask.engines.evidence_passes import EvidencePasses
 from captum_infomask.engines.incremental.incremental_engine import Incremental
-from captum_infomask.engines.passes import Passes
+from captum_infomask.engines.passes import RegionPasses
 from captum_infomask.engines.pooled_features import PooledFeatures
 from captum_infomask.engines.tokens.tokens_engine import Tokens
 from captum_infomask.imputers.remove_tokens import RemoveTokens
 from captum_infomask.views.view_plan import Scene, View
 
 EngineName = Literal["auto", "batched", "incremental", "tokens"]
-AnyPasses: TypeAlias = Passes | EvidencePasses
 
 # Below this gain in operations, what the incremental engine does besides takes what it saves.
 _LEAST_GAIN = 1.3
@@ -33,8 +32,8 @@ _ENGINES: dict[str, Engine] = {
 }
 
 # Those that some views have of their own, by the names that views say.
-_OF_VIEWS: dict[str, Callable[..., AnyPasses]] = {
-    "features": partial(Passes.by, PooledFeatures()),
+_OF_VIEWS: dict[str, Callable[..., Passes]] = {
+    "features": partial(RegionPasses.by, PooledFeatures()),
     "evidence": EvidencePasses,
 }
 
@@ -45,7 +44,7 @@ def passes_of(
     call: Call,
     scenes: tuple[Scene, ...],
     superpixels: Tensor | None,
-) -> AnyPasses:
+) -> Passes:
     """The passes that show a view: by its own engine if it has one, else by the one that is chosen.
 
     Args:
@@ -59,7 +58,7 @@ def passes_of(
         ArgumentError: The engine cannot show it, of this network or of these regions.
     """
     own = view.needs.engine
-    started = partial(Passes.by, engine) if own is None else _OF_VIEWS[own]
+    started = partial(RegionPasses.by, engine) if own is None else _OF_VIEWS[own]
     return started(call, view, scenes, superpixels)
 
 

@@ -1,11 +1,11 @@
-# What every engine can do, and what one call asks of it.
+# What every engine can do, what one call asks of it, and what is read of its passes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, runtime_checkable
 
 from torch import Tensor
 
@@ -13,7 +13,14 @@ from captum_infomask._process import libraries_state
 from captum_infomask._random import LibraryDraws, OwnGenerators
 from captum_infomask.engines.traced import traced
 from captum_infomask.engines.traced_network import StandsAside, TracedNetwork
+from captum_infomask.scores.readings import Reader, Reading
+from captum_infomask.scores.score import Score
 from captum_infomask.views.view_plan import Blank, ViewPlan
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from captum_infomask.results.info_map import InfoMap
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,4 +126,63 @@ class Engine(Protocol):
 
     def start(self, call: Call) -> Running:
         """Begin a call; nothing of the user's has run when this returns."""
+        ...
+
+
+class ReadBy(TypedDict):
+    """How regions are read, as results record it; see :class:`InfoMap`."""
+
+    unit: str
+    overlap: str
+    is_tuple: bool
+    contrast: Tensor | None
+
+
+class Passes(Protocol):
+    """The forward passes of one call, and what is read of their outputs."""
+
+    def running(self, name: str, show_progress: bool) -> AbstractContextManager[Any]:
+        """A progress bar, under which the user's model is kept as it is; all is read inside."""
+        ...
+
+    def read_whole(
+        self, reader: Reader, table: Tensor | None, bar: Any, *, as_regions: bool = False
+    ) -> Reading:
+        """i(y; x) of the whole images, (n, ...), which comes first.
+
+        Args:
+            reader: How outputs are read.
+            table: Each image's target or classes, (n, k), or None.
+            bar: The progress bar.
+            as_regions: Whether the regions will be read by the same reader and table.
+        """
+        ...
+
+    def read_blank(self, reader: Reader, table: Tensor | None, bar: Any) -> Reading | None:
+        """i(y; all-imputed view) that each region is counted from, (n, R, ...), if it is."""
+        ...
+
+    def read_regions(
+        self, reader: Reader, table: Tensor | None, bar: Any, total: Reading, blank: Reading | None
+    ) -> Reading:
+        """Information of every region, (n, R, ...); NaN where an image does not have it."""
+        ...
+
+    def doubt_lone_parts(
+        self, score: Score, classes: Tensor, total: Reading, found: Reading
+    ) -> None:
+        """Warn where parts shown alone speak against what their own picture surely shows.
+
+        Args:
+            score: How outputs were read.
+            classes: Each image's classes, long (n, K).
+            total: i(y; x), (n, K), or (n,) of one class.
+            found: Each region's reading, (n, R, K), or (n, R).
+        """
+        ...
+
+    def info_map(
+        self, found: Reading, total: Reading, blank: Reading | None, **read_by: Unpack[ReadBy]
+    ) -> InfoMap:
+        """What was read, with the settings that it was read by."""
         ...

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from captum_infomask._messages import warn
-from captum_infomask.engines.engine_protocol import Call
+from captum_infomask.engines.engine_protocol import Call, ReadBy
 from captum_infomask.engines.evidence_engine import CellShares, Chunk, MapPart, RunningEvidence
-from captum_infomask.engines.passes import Looks, ReadBy, check_finite, running
+from captum_infomask.engines.passes import Looks, check_finite, running
 from captum_infomask.regions.map_cells import sums
 from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.regions.scales import Scales
@@ -31,7 +31,7 @@ SHORT = "Of some maps more than 0.1 bits and 1% of the whole are given to no pix
 
 
 class EvidencePasses:
-    """The passes of one call for evidence, in the place of :class:`Passes`.
+    """The passes of one call for evidence, in the place of :class:`RegionPasses`.
 
     Args:
         call: What is asked for.

@@ -1,4 +1,4 @@
-# All that one call shows to the network, and what is read of its outputs.
+# All that one call shows of regions to the network, and what is read of its outputs.
 from __future__ import annotations
 
 import math
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch import Tensor
 from captum_infomask._errors import ArgumentError
 from captum_infomask._messages import progress_bar, warn
 from captum_infomask.engines.dropout import warn_of_mode
-from captum_infomask.engines.engine_protocol import Call, Engine, Running
+from captum_infomask.engines.engine_protocol import Call, Engine, ReadBy, Running
 from captum_infomask.engines.outputs import changed_classes
 from captum_infomask.engines.pixels import draw
 from captum_infomask.engines.untouched import buffers_kept
@@ -26,15 +26,6 @@ from captum_infomask.views.view_plan import Blank, RegionView, Scene, ViewPlan, 
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-
-class ReadBy(TypedDict):
-    """How regions are read, as results record it; see :class:`InfoMap`."""
-
-    unit: str
-    overlap: str
-    is_tuple: bool
-    contrast: Tensor | None
 
 
 def read_views(
@@ -168,8 +159,8 @@ def running(
 
 
 @dataclass(frozen=True, eq=False)
-class Passes:
-    """The forward passes of one call, and how their outputs become information of regions.
+class RegionPasses:
+    """The passes of a view of regions, and how their outputs become information of these.
 
     Attributes:
         engine: Runs the views.
@@ -197,7 +188,7 @@ class Passes:
         view: RegionView,
         scenes: tuple[Scene, ...],
         superpixels: Tensor | None,
-    ) -> Passes:
+    ) -> RegionPasses:
         """Those that an engine runs, which is asked first whether it can."""
         passes = cls(engine.start(call), view, scenes, call, superpixels)
         passes.engine.check(passes.plan, passes.blank)
