@@ -172,7 +172,7 @@ class AboutClasses:
 
 @dataclass(frozen=True, eq=False)
 class Asking:
-    """The arguments that all questions share: pictures, and what is shown of them.
+    """What all questions of a call share: the network, the pictures, and what is shown of them.
 
     Attributes:
         forward_func: The user's function.
@@ -197,9 +197,9 @@ class Asking:
         options: Mapping[str, Any],
     ) -> Asking:
         """Check the inputs, and which view the options ask for."""
-        tensors, said = check_inputs(inputs), Options(**options)
-        said = replace(said, view=asked_view(said, tensors))
-        return cls(forward_func, inputs, tensors, given, said)
+        tensors, asked = check_inputs(inputs), Options(**options)
+        asked = replace(asked, view=asked_view(asked, tensors))
+        return cls(forward_func, inputs, tensors, given, asked)
 
     @property
     def n(self) -> int:
