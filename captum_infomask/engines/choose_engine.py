@@ -17,7 +17,7 @@ from captum_infomask.engines.passes import RegionPasses
 from captum_infomask.engines.pooled_features import PooledFeatures
 from captum_infomask.engines.tokens.tokens_engine import Tokens
 from captum_infomask.imputers.remove_tokens import RemoveTokens
-from captum_infomask.views.view_plan import Scene, View
+from captum_infomask.views.view_plan import OwnEngine, Scene, View
 
 EngineName = Literal["auto", "batched", "incremental", "tokens"]
 
@@ -32,7 +32,7 @@ _ENGINES: dict[str, Engine] = {
 }
 
 # Those that some views have of their own, by the names that views say.
-_OF_VIEWS: dict[str, Callable[..., Passes]] = {
+_OF_VIEWS: dict[OwnEngine, Callable[..., Passes]] = {
     "features": partial(RegionPasses.by, PooledFeatures()),
     "evidence": EvidencePasses,
 }

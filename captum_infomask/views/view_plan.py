@@ -15,6 +15,7 @@ from captum_infomask.regions.windows import default_windows
 from captum_infomask.scores.readings import Reading
 
 Hidden = Literal["nothing", "everything", "region", "rest", "later", "features"]
+OwnEngine = Literal["features", "evidence"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +173,7 @@ class Needs:
             must have learned to read.
     """
 
-    engine: str | None = None
+    engine: OwnEngine | None = None
     overlaps: tuple[str, ...] = OVERLAPS
     fixed_imputer: str = ""
     lone_parts: bool = False
