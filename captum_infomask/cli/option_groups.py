@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 _MODEL = "efficientnet_lite0"
-# As compare() names them, which is imported only once the words are known to be right.
+# The names of compare(). It is imported only after the arguments are checked.
 _METHODS = (
     "InfoMask",
     *(
@@ -69,7 +69,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def add_going_on(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a run that goes on."""
+    """Add the options for continuing a run."""
     for name, words in {
         "--extend": "score pictures that are new in the data, behind those of the run",
         "--verify": "compare the bytes of all pictures with those that were scored",
@@ -87,7 +87,7 @@ def add_methods(parser: argparse.ArgumentParser) -> None:
 
 
 def add_scores(parser: argparse.ArgumentParser) -> None:
-    """Add the options of what is scored."""
+    """Add the options that say what is scored."""
     parser.add_argument(
         "--view",
         help="crop, keep, drop, chain, features, evidence or relay (default: relay over "
@@ -221,7 +221,7 @@ def add_windows(parser: argparse.ArgumentParser) -> None:
 
 
 def file_path(given: str) -> Path:
-    """An option's file, which a path with a slash behind it is not."""
+    """An option's file; a path that ends with a slash is not a file."""
     if given.endswith(("/", os.sep)):
         raise argparse.ArgumentTypeError(f"expected a file, got the folder {given}")
     return Path(given)

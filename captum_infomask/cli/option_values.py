@@ -1,4 +1,4 @@
-# What the options of the command line ask for, as keyword arguments.
+# Turns the options of the command line into keyword arguments.
 from __future__ import annotations
 
 import argparse
@@ -26,7 +26,7 @@ def view_of(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def names_in(given: str) -> list[str]:
-    """Names with commas between."""
+    """Names that are separated by commas."""
     return [name.strip() for name in given.split(",") if name.strip()]
 
 
@@ -41,7 +41,7 @@ def _sides(given: str) -> list[int]:
 
 
 def reading_of(options: argparse.Namespace) -> dict[str, Any]:
-    """How the options say that outputs are read: InfoMask's keyword arguments."""
+    """The options that say how outputs are read, as InfoMask's keyword arguments."""
     return {
         "head": options.head,
         "prior": None if options.prior is None else _numbers(options.prior),
@@ -52,7 +52,7 @@ def reading_of(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _numbers(given: str) -> float | list[float]:
-    """The numbers of a file, or those given; one number alone is one for all labels."""
+    """The numbers from a file or from the option; a single number is for all labels."""
     words = given.split(",")
     if Path(given).is_file():
         words = Path(given).read_text(encoding="utf-8", errors="replace").split()
@@ -67,7 +67,7 @@ def _numbers(given: str) -> float | list[float]:
 
 
 def _groups(given: str, head: str) -> CheckedGroups | None:
-    """The groups of a file, or those given."""
+    """The groups from a file or from the option."""
     lines = given.split(";")
     if Path(given).is_file():
         text = Path(given).read_text(encoding="utf-8", errors="replace")
@@ -83,7 +83,7 @@ def _groups(given: str, head: str) -> CheckedGroups | None:
 
 
 def windows_of(options: argparse.Namespace, inputs: Tensor) -> dict[str, Any]:
-    """The windows that the options ask for on pictures like these; InfoMask's own if for none."""
+    """The windows that the options set for these pictures; without options, InfoMask's own."""
     if options.window is None and options.stride is None:
         return {}
     shapes, strides = square_windows(inputs, options.window, options.stride)

@@ -46,7 +46,7 @@ examples:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports its errors like all others: one line."""
+    """A parser whose errors are one line, like all others."""
 
     def error(self, message: str) -> NoReturn:
         """Leave the reporting to main."""

@@ -88,7 +88,7 @@ class MarginalPatches:
         images: Pictures (D, C, H, W) like the inputs, with the same normalisation, on any device.
             Or a loader that yields such batches, or (images, labels); it is read once, here. Leave
             out the pictures that you want to explain.
-        limit: At most this many pictures of a loader are read and held.
+        limit: The most pictures of a loader that are read and kept.
 
     Raises:
         ArgumentError: ``images`` has no such pictures, or has NaN; when used: the inputs have
@@ -147,7 +147,7 @@ class ConditionalPatches:
         images: As for :class:`MarginalPatches`; with more pictures, the neighbours are better.
         neighbours: The number of nearest pictures from which patches are drawn.
         border: The width of the border, in pixels.
-        limit: At most this many pictures of a loader are read and held.
+        limit: The most pictures of a loader that are read and kept.
 
     Raises:
         ArgumentError: ``images`` has no such pictures, has NaN, or has fewer pictures than

@@ -166,8 +166,7 @@ def _of_zip(file: IO[bytes], size: int) -> _Claims:
 
 
 def _of_stream(file: _Readable, size: int) -> _Claims:
-    """The claims of the older form: a magic number, two pickles of facts, the pickle, and
-    storages."""
+    """The claims of the older form: a magic number, three pickles, and the storages."""
     if _Claims(file).load() != _MAGIC:
         raise ValueError("it does not begin as torch.save does")
     for _ in range(2):

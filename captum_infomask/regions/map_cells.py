@@ -220,11 +220,11 @@ def sums(regions: Regions, images: Tensor, density: Tensor, present: Tensor) -> 
 
     It is NaN if an image does not have the region.
 
-        Args:
-            regions: The regions.
-            images: The numbers of the images, long (B,).
-            density: The densities, (B, ...) without channels.
-            present: Which image has which region, (N, R).
+    Args:
+        regions: The regions.
+        images: The numbers of the images, long (B,).
+        density: The densities, (B, ...) without channels.
+        present: Which image has which region, (N, R).
     """
     found = density.new_full((len(images), len(regions)), torch.nan)
     for row, image in enumerate(images.tolist()):

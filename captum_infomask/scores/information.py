@@ -1,4 +1,4 @@
-# Pointwise mutual information of a network's outputs and a class, as a function.
+# A function for the pointwise mutual information of a network's outputs and a class.
 from __future__ import annotations
 
 from torch import Tensor
@@ -31,10 +31,10 @@ def information(
 
     with :math:`\log p_\theta(y \mid v)` the log-softmax of the logits divided by ``temperature``.
     For a network trained by prior-corrected softmax it is
-    :math:`f_y/\tau - \log \sum_k \pi_k e^{f_k/\tau}`; for ``sigmoid``
-    :math:`\log \sigma(f_y/\tau) - \log \pi_y`; for ``raw`` the output over :math:`\tau` itself,
-    the paper's un-normalised critic. With a uniform prior both trainings give
-    log-softmax + log M, at most log M. Of a group G of classes it is
+    :math:`f_y/\tau - \log \sum_k \pi_k e^{f_k/\tau}`. For ``sigmoid`` it is
+    :math:`\log \sigma(f_y/\tau) - \log \pi_y`. For ``raw`` it is the output over :math:`\tau`
+    itself, the paper's un-normalised critic. With a uniform prior both trainings give log-softmax +
+    log M, at most log M. For a group G of classes it is
     :math:`\log \sum_{y \in G} p_\theta(y \mid v) - \log \sum_{y \in G} \pi_y`.
 
     Args:
@@ -42,7 +42,7 @@ def information(
             ``sigmoid`` and ``raw``. Half precision is computed in float32. A probability of 0
             counts as the smallest one that the output's type can hold.
         target: The class, in any form that Captum accepts; one value per example.
-        head: What ``output`` holds: ``logits``, ``log_probs``, ``probs``, ``sigmoid`` or ``raw``.
+        head: The kind of ``output``: ``logits``, ``log_probs``, ``probs``, ``sigmoid`` or ``raw``.
         prior: p(y), one probability per class; uniform if None (1/2 for ``sigmoid``).
         trained_with: ``cross_entropy`` or ``pc_softmax``.
         temperature: τ > 0. A softmax of base ψ is τ = 1/ln ψ.
@@ -57,7 +57,7 @@ def information(
         ArgumentError: A setting is out of range, or ``output`` or ``target`` does not fit it.
 
     Warns:
-        UserWarning: What is read as logits looks like probabilities.
+        UserWarning: The output is read as logits but looks like probabilities.
 
     Example:
         >>> import torch
