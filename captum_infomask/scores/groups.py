@@ -59,8 +59,7 @@ def check_members(groups: CheckedGroups, classes: int, because: str) -> None:
 
 
 def merged_classes(values: Tensor, groups: CheckedGroups) -> Tensor:
-    """Log Σ exp over each group's classes, (N, M, ...) → (N, G, ...); a lone class keeps its
-    value."""
+    """Log Σ exp over each group's classes: (N, M, ...) → (N, G, ...)."""
     by_size: dict[int, list[int]] = {}
     for place, group in enumerate(groups):
         by_size.setdefault(len(group), []).append(place)
