@@ -99,7 +99,7 @@ def read_coco_boxes(path: str | PathLike[str], *, crowd: bool = False) -> dict[s
         For each picture, by its ``file_name``, its objects; pictures without objects have no boxes.
 
     Raises:
-        ArgumentError: ``path`` is no such file; the message names the annotation that is wrong.
+        ArgumentError: ``path`` is not such a file; the message names the annotation that is wrong.
 
     Example:
         >>> import json, tempfile
@@ -156,7 +156,7 @@ def read_coco_masks(
         For each picture, by its ``file_name``, its objects; pictures without objects have no masks.
 
     Raises:
-        ArgumentError: ``path`` is no such file, or lacks one of ``keys``; the message names the
+        ArgumentError: ``path`` is not such a file, or lacks one of ``keys``; the message names the
             annotation that is wrong.
 
     Example:

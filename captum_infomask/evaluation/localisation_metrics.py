@@ -218,7 +218,7 @@ class BestBoxIoU:
         thresholds: T, the number of thresholds: 0, 1/T, …, (T − 1)/T.
 
     Raises:
-        ArgumentError: ``thresholds`` is no integer of at least 1.
+        ArgumentError: ``thresholds`` is not an integer of at least 1.
 
     Example:
         >>> from captum_infomask.evaluation.localisation_metrics import BestBoxIoU
@@ -269,7 +269,7 @@ class MaxBoxAcc:
         thresholds: The number of thresholds, from 0 up to but not including 1.
 
     Raises:
-        ArgumentError: ``thresholds`` is no integer of at least 1.
+        ArgumentError: ``thresholds`` is not an integer of at least 1.
 
     Example:
         >>> import torch

@@ -212,7 +212,7 @@ class _Network(nn.Module):
     def __init__(self, sample: Sample, read: Callable[[Score, Tensor], Tensor]) -> None:
         super().__init__()
         self._read = read
-        self._sample = sample  # not the user's network itself, because its mode would change with this module's
+        self._sample = sample  # not the user's network, whose mode would change too
         self.eval()
 
     def forward(self, pictures: Tensor) -> Tensor:

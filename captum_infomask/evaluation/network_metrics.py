@@ -78,7 +78,7 @@ class Deletion(_Walk):
             groups of equal pixels it sees at most twice as many.
 
     Raises:
-        ArgumentError: ``steps`` is no integer of at least 1.
+        ArgumentError: ``steps`` is not an integer of at least 1.
 
     Example:
         >>> from captum_infomask.evaluation.network_metrics import Deletion
@@ -117,7 +117,7 @@ class Insertion(_Walk):
             groups of equal pixels it sees at most twice as many.
 
     Raises:
-        ArgumentError: ``steps`` is no integer of at least 1.
+        ArgumentError: ``steps`` is not an integer of at least 1.
 
     Example:
         >>> from captum_infomask.evaluation.network_metrics import Insertion
