@@ -35,7 +35,7 @@ def _sides(given: str) -> list[int]:
         return [int(side) for side in given.split(",")]
     except ValueError:
         raise ArgumentError(
-            f"Expected `--input-sizes` to be whole numbers with commas between, such as 224,320; "
+            f"Expected `--input-sizes` to be whole numbers separated by commas, such as 224,320; "
             f"got {short_repr(given)}."
         ) from None
 
@@ -60,8 +60,8 @@ def _numbers(given: str) -> float | list[float]:
         found = [float(word) for word in words]
     except ValueError:
         raise ArgumentError(
-            f"Expected `--prior` to be a file with a number a line, or numbers with commas "
-            f"between; got {short_repr(given)}."
+            f"Expected `--prior` to be a file with one number per line, or numbers "
+            f"separated by commas; got {short_repr(given)}."
         ) from None
     return found if len(found) > 1 else found[0] if found else []
 
@@ -76,8 +76,8 @@ def _groups(given: str, head: str) -> CheckedGroups | None:
         found = [[int(word) for word in line.replace(",", " ").split()] for line in lines]
     except ValueError:
         raise ArgumentError(
-            f"Expected `--groups` to be a file with class numbers, a group a line, or groups with "
-            f"semicolons between, such as '151,152;3'; got {short_repr(given)}."
+            f"Expected `--groups` to be a file with one group of class numbers per line, or groups "
+            f"separated by semicolons, such as '151,152;3'; got {short_repr(given)}."
         ) from None
     return checked_groups(found, head, None)
 

@@ -89,8 +89,8 @@ def report_run(options: argparse.Namespace) -> bool:
     if options.out is None and (path.is_symlink() or (path.exists() and not path.is_file())):
         what = "a link" if path.is_symlink() else "no file"
         raise ArgumentError(
-            f"Expected a new or an ordinary file where the page is written; {path} is {what}. "
-            f"`--out` says where else."
+            f"Expected a new or an ordinary file for the page; {path} is {what}. "
+            f"Choose another file with `--out`."
         )
     own = (file for file in options.run_folder.iterdir() if file.suffix != ".html")
     check_outputs([("--out", path)], own)

@@ -58,9 +58,9 @@ class PointingGame:
     def note(self) -> str:
         """What it is."""
         return (
-            "Whether the largest attribution lies on what is right, with a tolerance of "
-            f"{self.tolerance:g} pixels; of several that are equal, the share that do (Zhang et "
-            "al., arXiv 1608.00507)."
+            "Whether the largest attribution lies on a right pixel, with a tolerance of "
+            f"{self.tolerance:g} pixels; for equal ones, the share that does (Zhang et al., "
+            "arXiv 1608.00507)."
         )
 
     def __call__(self, sample: Sample) -> Measured:
@@ -85,7 +85,7 @@ class MaskIoU:
     name: ClassVar[str] = "iou"
     better: ClassVar[Better] = "higher"
     needs_truth: ClassVar[bool] = True
-    note: ClassVar[str] = "Intersection over union of the mask and what is right."
+    note: ClassVar[str] = "Intersection over union of the mask and the right pixels."
 
     def __call__(self, sample: Sample) -> Measured:
         """Count pixels."""
@@ -115,7 +115,7 @@ class RelevanceMass:
     better: ClassVar[Better] = "higher"
     needs_truth: ClassVar[bool] = True
     note: ClassVar[str] = (
-        "Share of the positive attribution that lies on what is right (relevance mass accuracy of "
+        "Share of the positive attribution that lies on right pixels (relevance mass accuracy of "
         "Arras et al., arXiv 2003.07258)."
     )
 
@@ -143,7 +143,7 @@ class RelevanceRank:
     better: ClassVar[Better] = "higher"
     needs_truth: ClassVar[bool] = True
     note: ClassVar[str] = (
-        "Share of the K largest attributions that lie on the K pixels that are right (relevance "
+        "Share of the K largest attributions that lie on the K right pixels (relevance "
         "rank accuracy of Arras et al., arXiv 2003.07258)."
     )
 
@@ -174,8 +174,8 @@ class AveragePrecision:
     better: ClassVar[Better] = "higher"
     needs_truth: ClassVar[bool] = True
     note: ClassVar[str] = (
-        "Average precision of ranking the pixels by attribution, right pixels first; of several "
-        "that are equal, the mean over their orders (McSherry & Najork, ECIR 2008)."
+        "Average precision if pixels are ranked by attribution; for equal pixels, the mean over "
+        "their orders (McSherry & Najork, ECIR 2008)."
     )
 
     def __call__(self, sample: Sample) -> Measured:

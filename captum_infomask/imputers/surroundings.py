@@ -34,7 +34,7 @@ class Blur:
         sigma: Standard deviation in pixels; a sixteenth of the shorter side if None.
 
     Raises:
-        ArgumentError: ``sigma`` is not above 0; when used: the inputs are not floating-point images.
+        ArgumentError: ``sigma`` is not above 0; when used: inputs are not floating-point images.
 
     Example:
         >>> from captum_infomask import Blur, InfoMask
@@ -89,7 +89,7 @@ class LocalMean:
         sigma: Standard deviation in pixels; a sixteenth of the shorter side if None.
 
     Raises:
-        ArgumentError: ``sigma`` is not above 0; when used: the inputs are not floating-point images.
+        ArgumentError: ``sigma`` is not above 0; when used: inputs are not floating-point images.
 
     Example:
         >>> from captum_infomask.imputers import LocalMean
