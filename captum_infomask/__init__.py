@@ -1,4 +1,4 @@
-# The public names, each loaded when it is first used: __init__.pyi says from where.
+# Loads each public name when it is first used. __init__.pyi lists the names and their files.
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any

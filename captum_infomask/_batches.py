@@ -1,4 +1,4 @@
-# Batches of a user's loader, checked as they come.
+# Yields the batches of a user's loader, and checks each one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
@@ -22,8 +22,8 @@ def batches(
     Args:
         loader: A DataLoader, or anything that can be iterated over.
         name: The argument's name, for messages.
-        description: What the progress bar says.
-        show_progress: Show it, on stderr.
+        description: The text of the progress bar.
+        show_progress: Whether to show the bar on stderr.
     """
     if not isinstance(loader, Iterable) or isinstance(loader, str | Tensor):
         raise ArgumentError(
@@ -54,7 +54,7 @@ def labelled_batches(
 
 
 def checked_batch(inputs: object, name: str, number: int) -> Tensor:
-    """Return a batch's inputs; refuse what is no tensor, empty, or not finite."""
+    """Return a batch's inputs; refuse inputs that are not tensors, are empty, or are not finite."""
     if not isinstance(inputs, Tensor) or inputs.dim() == 0 or inputs.numel() == 0:
         raise ArgumentError(f"Expected `{name}` to yield {_FORM}; got inputs {describe(inputs)}.")
     if not bool(inputs.isfinite().all()):
@@ -67,7 +67,7 @@ def checked_batch(inputs: object, name: str, number: int) -> Tensor:
 
 
 def checked_labels(labels: object, name: str, number: int, count: int | None = None) -> Tensor:
-    """Return a batch's labels as a long tensor (B,); refuse what holds no class per example."""
+    """Return a batch's labels as a long tensor (B,); refuse anything but one class per example."""
     values = torch.as_tensor(labels) if isinstance(labels, list | tuple) else labels
     if (
         not isinstance(values, Tensor)
@@ -100,7 +100,7 @@ def check_label_range(labels: Tensor, classes: int, name: str = "loader") -> Non
 
 
 def device_of(forward_func: object, inputs: Tensor) -> torch.device:
-    """Where a network's parameters are; for other functions, where the inputs are."""
+    """The device of a network's parameters; for other functions, the device of the inputs."""
     if not isinstance(forward_func, nn.Module):
         forward_func = getattr(forward_func, "__self__", None)
     if isinstance(forward_func, nn.Module):

@@ -25,6 +25,6 @@ __all__ = [
 
 
 def logged(method: Callable[_P, _R]) -> Callable[_P, _R]:
-    """A method whose use Captum logs, where its user turned that on; typed as it was."""
+    """Let Captum log the use of a method, if the user turned this on; its type stays the same."""
     made: Callable[_P, _R] = log_usage()(method)
     return made

@@ -1,4 +1,4 @@
-# Argument checks and their messages: what was expected, what was given.
+# Checks arguments. Each message says what was expected and what was given.
 from __future__ import annotations
 
 import contextlib
@@ -31,7 +31,7 @@ def one_of(argument: str, given: object, valid: Iterable[str]) -> str:
 
 
 def plain(given: Any) -> Any:
-    """A number out of the scalar, array or tensor without dimensions that NumPy or PyTorch made."""
+    """Return a NumPy or PyTorch scalar (or 0-dimensional array or tensor) as a Python number."""
     has_value = isinstance(given, np.generic | np.ndarray | torch.Tensor) and given.ndim == 0
     return given.item() if has_value else given
 
@@ -113,7 +113,7 @@ def _shortened(words: str) -> str:
 
 
 def check_callable(argument: str, given: object) -> None:
-    """Refuse what is no network or function, and say what to pass instead."""
+    """Refuse anything but a network or a function, and say what to pass instead."""
     if isinstance(given, type):
         raise ArgumentError(
             f"Expected `{argument}` to be a model or function; got the class {given.__name__}. "
@@ -136,7 +136,7 @@ def check_callable(argument: str, given: object) -> None:
 
 
 def check_initialised(argument: str, forward_func: object) -> None:
-    """Refuse a network, or its method, with parameters or buffers that a first pass would make."""
+    """Refuse a network, or its method, whose lazy parameters or buffers are not initialised."""
     network = getattr(forward_func, "__self__", forward_func)
     if not isinstance(network, nn.Module):
         return

@@ -1,19 +1,19 @@
-# The errors that users may catch, and what installs a missing package; nothing heavy is imported.
+# Errors that users may catch, and hints that install missing packages. Imports nothing heavy.
 from __future__ import annotations
 
 
 class ArgumentError(ValueError, AssertionError):
     """A bad argument: the message names it, what was expected, and what was given.
 
-    It is a ``ValueError`` for Python's users and an ``AssertionError`` for code that was written
-    against Captum, whose own checks are assertions.
+    It is a ``ValueError``, which Python users expect. It is also an ``AssertionError``, because
+    Captum's own checks are assertions and code written for Captum expects these.
     """
 
 
-class RunStopped(RuntimeError):  # noqa: N818 - not all that stops a run is an error
+class RunStopped(RuntimeError):  # noqa: N818 - some runs stop for reasons that are not errors
     """A run stopped before its last picture: no space on the disk, or too many bad pictures.
 
-    What was done stays in the output folder, and the same call goes on from there.
+    Finished work stays in the output folder, and the same call continues from there.
 
     Example:
         >>> from captum_infomask import RunStopped
@@ -28,7 +28,7 @@ _EXTRAS = {"pyarrow": "data", "torchmetrics": "calibration", "lightning_utilitie
 
 
 def with_extra(error: ModuleNotFoundError) -> ImportError:
-    """The same error, with the command that installs the package if an extra of ours has it."""
+    """Add the command that installs the package, if one of our extras has it."""
     package = (error.name or "").split(".")[0]
     if package not in _EXTRAS:
         return error

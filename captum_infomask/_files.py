@@ -1,5 +1,5 @@
-# Files of results: written whole or not at all, where links lead, through what is no file; and
-# tensors in safetensors, with all else as JSON in its metadata.
+# Writes result files whole or not at all. Links are followed; pipes and devices are written
+# through. Tensors are stored in safetensors, and everything else as JSON in its metadata.
 from __future__ import annotations
 
 import contextlib
@@ -28,13 +28,13 @@ from captum_infomask._errors import ArgumentError
 
 PART = ".part"
 
-_OF_FILES = frozenset(  # suffixes that no folder is meant to have
+_OF_FILES = frozenset(  # suffixes that only files have
     {".csv", ".htm", ".html", ".jpeg", ".jpg", ".json", ".npz", ".parquet", ".pdf", ".png", ".svg"}
 )
 
 
 def check_input(argument: str, path: object) -> Path:
-    """Return the path of a file that is there."""
+    """Return the path of an existing file."""
     file = _checked_path(argument, path)
     try:
         mode = file.stat().st_mode
@@ -51,7 +51,8 @@ def check_input(argument: str, path: object) -> Path:
 def check_output_file(argument: str, path: object) -> Path:
     """Return the absolute path of a file that can be written, now or later.
 
-    It is tried out beside the file, which is not touched; nothing is left behind.
+    The check writes a temporary file beside it and removes it again. The file itself is not
+    touched.
     """
     given = _checked_path(argument, path)
     try:
@@ -75,7 +76,7 @@ def check_output_file(argument: str, path: object) -> Path:
 
 
 def check_folder(argument: str, path: str | PathLike[str]) -> Path:
-    """Return the absolute path of a folder that is there and writable, or can be made."""
+    """Return the absolute path of a folder that is writable, or that can be made."""
     try:
         folder = _checked_path(argument, path).absolute()
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -98,7 +99,7 @@ def check_folder(argument: str, path: str | PathLike[str]) -> Path:
 
 
 def _unwritable(argument: str, path: object, error: OSError | ValueError) -> ArgumentError:
-    """The error of a place where nothing can be written, which is tried beside it."""
+    """The error for a path that cannot be written."""
     words = error.strerror if isinstance(error, OSError) else None
     said = error if words is None else f"{path}: {words}"
     return ArgumentError(f"Expected `{argument}` to be writable; got {said}.")
@@ -112,7 +113,7 @@ def _checked_path(argument: str, path: object) -> Path:
 
 @contextmanager
 def output_file(argument: str, path: str | PathLike[str]) -> Iterator[Path]:
-    """``whole_file`` of an argument; a file that cannot be written is the argument's fault."""
+    """Use ``whole_file``; if the file cannot be written, the error names the argument."""
     file = check_output_file(argument, path)
     try:
         with whole_file(file) as beside:
@@ -123,11 +124,11 @@ def output_file(argument: str, path: str | PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A path beside this one to write to, which takes this one's place when all is on the disk.
+    """Give a temporary path to write to; it replaces this path when all data is on the disk.
 
-    Of a link, the file that it names gets the content. A device, a pipe, or the file that the
-    process prints to is written through, when all is there. No two writers share a path. A process
-    that is killed leaves it behind, under ``PART``'s suffix.
+    If this path is a link, the linked file gets the content. A device, a pipe, or the file that the
+    process prints to is written through at the end. No two writers share a temporary path. A killed
+    process leaves its temporary file, whose suffix is ``PART``.
     """
     place = _place(path)
     if place is None:
@@ -148,7 +149,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def _place(path: Path) -> Path | None:
-    """The regular file, there or to be, that a path leads to; None for what is written through."""
+    """The regular file that a path leads to, existing or not; None for a device or a pipe."""
     try:
         found = os.stat(path)
     except FileNotFoundError:
@@ -163,7 +164,7 @@ def _place(path: Path) -> Path | None:
 
 
 def _stream(found: os.stat_result) -> int | None:
-    """The standard stream, 1 or 2, that is this very file."""
+    """The standard stream, 1 or 2, that is the same file as this one."""
     for handle in (1, 2):
         with contextlib.suppress(OSError):
             if os.path.samestat(found, os.fstat(handle)):
@@ -172,7 +173,7 @@ def _stream(found: os.stat_result) -> int | None:
 
 
 def _opened(path: Path) -> int:
-    """A handle of what is no regular file: not made anew, and not truncated."""
+    """Open a file that is not regular; it is not created and not truncated."""
     stream = _stream(os.stat(path))
     if stream is None:
         return os.open(path, os.O_WRONLY)
@@ -183,7 +184,7 @@ def _opened(path: Path) -> int:
 
 
 def _made_beside(place: Path) -> Path:
-    """A new, empty file beside another, as private as that one is."""
+    """Make a new, empty file beside another, with the same permissions."""
     beside = place.with_name(f"{place.name[:50]}.{uuid.uuid4().hex[:12]}{PART}")
     before = os.stat(place) if place.exists() else None
     mode = 0o666 if before is None else 0o600
@@ -208,20 +209,20 @@ def _to_disk(path: Path) -> None:
 def write(
     argument: str, path: Path, kind: str, tensors: dict[str, Tensor], facts: dict[str, Any]
 ) -> None:
-    """Write a file; an interrupt leaves the one that was there before."""
+    """Write a file; after an interrupt, the old file is still there."""
     # Copies, because safetensors refuses tensors that share memory.
     owned = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     words = json.dumps(facts)
     metadata = {"format": kind, "facts": words, "sha256": _digest(owned, words)}
     with output_file(argument, path) as beside:
-        # Not by `save_file`, whose errors do not say that a disk is full in a way to catch.
+        # `save_file` is not used: we could not tell from its errors that a disk is full.
         beside.write_bytes(save(owned, metadata=metadata))
 
 
 def read(argument: str, path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what ``write`` wrote; tensors are on the CPU.
+    """Read a file that ``write`` wrote; tensors are on the CPU.
 
-    safetensors itself holds its header against the file's size before it makes a tensor.
+    safetensors itself compares its header with the file's size before it makes a tensor.
     """
     file = check_input(argument, path)
     try:
@@ -237,10 +238,10 @@ def read(argument: str, path: Path, kind: str) -> tuple[dict[str, Tensor], dict[
         raise
     except MemoryError:
         raise
-    except Exception as error:  # safetensors reports damage by several kinds
+    except Exception as error:  # safetensors raises several kinds of errors for damage
         raise damaged(argument, path, kind, f"it cannot be read: {error}") from error
     words = metadata.get("facts", "")
-    # Files of the first versions have no sum; what they hold is checked by who reads them.
+    # Files of the first versions have no checksum; the reader checks their content.
     if metadata.get("sha256", _digest(tensors, words)) != _digest(tensors, words):
         raise damaged(argument, path, kind, "its SHA-256 is not that of what was written")
     try:
@@ -253,14 +254,14 @@ def read(argument: str, path: Path, kind: str) -> tuple[dict[str, Tensor], dict[
 
 
 def damaged(argument: str, path: Path, kind: str, what: str) -> ArgumentError:
-    """The error of a file of ours that is not as it was written."""
+    """The error for one of our files that changed after it was written."""
     return ArgumentError(
         f"Expected `{argument}` to be a whole file of format {kind!r}; {path} is damaged: {what}."
     )
 
 
 def _digest(tensors: dict[str, Tensor], words: str) -> str:
-    """SHA-256 of all that a file says."""
+    """SHA-256 of all the content of a file."""
     digest = hashlib.sha256(words.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -269,7 +270,7 @@ def _digest(tensors: dict[str, Tensor], words: str) -> str:
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with a prefix, without it."""
+    """The tensors whose names begin with a prefix; the prefix is removed."""
     return {
         name.removeprefix(prefix): tensor
         for name, tensor in tensors.items()

@@ -1,4 +1,4 @@
-# Arguments that a function does not have: what was probably meant, or which call takes them.
+# Unknown arguments: the error says what was probably meant, or which call takes them.
 from __future__ import annotations
 
 import difflib
@@ -14,7 +14,7 @@ _KEYWORDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_
 
 
 def keywords(function: Callable[..., Any]) -> tuple[str, ...]:
-    """What a function can be given by name."""
+    """The arguments that a function takes by name."""
     found = inspect.signature(function).parameters.values()
     return tuple(one.name for one in found if one.kind in _KEYWORDS and one.name != "self")
 
@@ -29,7 +29,7 @@ def told(
     """Decorate a function: Python's ``TypeError`` for unknown arguments says what to write instead.
 
     Args:
-        hints: What to say of names that others use.
+        hints: Messages for names that other packages use.
         options_of: A function whose keyword-only arguments this one takes too, as ``**options``;
             its own signature shows them.
         without: Those of them that it does not take.

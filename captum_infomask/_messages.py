@@ -1,4 +1,4 @@
-# What is said to users: warnings at their own line, progress bars, words that are safe to print.
+# Messages to users: warnings at the user's line, progress bars, and text that is safe to print.
 from __future__ import annotations
 
 import sys
@@ -19,7 +19,7 @@ _unsaid: ContextVar[tuple[str, ...]] = ContextVar("_unsaid", default=())
 
 @contextmanager
 def said_once() -> Iterator[None]:
-    """Inside, the same words are said once, however many calls would say them."""
+    """Inside the block, the same message is shown once, even if many calls give it."""
     token = _said.set(set()) if _said.get() is None else None
     try:
         yield
@@ -30,7 +30,7 @@ def said_once() -> Iterator[None]:
 
 @contextmanager
 def unsaid(*beginnings: str) -> Iterator[None]:
-    """Inside, words that begin so are not said: they are of no picture of the user's."""
+    """Hide messages that begin so inside the block: they are not about the user's pictures."""
     token = _unsaid.set((*_unsaid.get(), *beginnings))
     try:
         yield
@@ -39,7 +39,7 @@ def unsaid(*beginnings: str) -> Iterator[None]:
 
 
 def warn(words: str) -> None:
-    """Warn at the line outside of this package and the libraries around it that led here."""
+    """Warn at the line of the user's code that led here."""
     if words.startswith(_unsaid.get()):
         return
     said = _said.get()
@@ -58,10 +58,10 @@ def _room(names: dict[str, object]) -> str:
 
 
 def progress_bar(shown: Iterable[Any] | None = None, *, show: bool, **options: Any) -> Any:
-    """A bar that is asked for moves on a terminal or in a notebook; a file gets none.
+    """Show a progress bar on a terminal or in a notebook; a file gets none.
 
     Args:
-        shown: What is gone through, if it is iterated over.
+        shown: The items to iterate over, if any.
         show: Whether the user asked for a bar.
         **options: tqdm's own.
     """
@@ -69,34 +69,34 @@ def progress_bar(shown: Iterable[Any] | None = None, *, show: bool, **options: A
 
 
 def _moves() -> bool:
-    """Whether stderr can draw over a line again."""
+    """Whether stderr can overwrite a line."""
     stream = sys.stderr
     if type(stream).__module__.startswith("ipykernel."):
         return True
     return stream is not None and not stream.closed and stream.isatty()
 
 
-# What turns the direction of the text around it, so that a name can pass for another one.
+# Characters that change the direction of text: with these, a name can look like another name.
 _TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _ESCAPED = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control characters, lone surrogates, line ends
 
 
 def printable(words: str, *, keep: str = "") -> str:
-    r"""Write what a terminal would obey instead of showing with a backslash: ``\x1b``, ``\u202e``.
+    r"""Escape characters that a terminal obeys instead of showing: ``\x1b``, ``\u202e``.
 
     Args:
         words: A name, a path, or a whole text.
-        keep: Characters to leave as they are, such as a text's own new lines.
+        keep: Characters that are not escaped, such as a text's own line ends.
 
     Returns:
-        The same in one line (but for ``keep``), for any terminal that has its characters.
+        The same text in one line (except for ``keep``), for any terminal that has its characters.
 
     Example:
         >>> from captum_infomask._messages import printable
         >>> printable("cat\x1b[2J")
         'cat\\x1b[2J'
     """
-    if words.isprintable():  # which none of the escaped ones is
+    if words.isprintable():  # then nothing needs an escape
         return words
     return "".join(
         character.encode("unicode_escape").decode("ascii")
@@ -108,5 +108,5 @@ def printable(words: str, *, keep: str = "") -> str:
 
 
 def utf8(words: str) -> bytes:
-    r"""Encode a text for a file; what UTF-8 cannot hold, as of some file names, is ``\udc80``."""
+    r"""Encode a text for a file; characters that UTF-8 cannot hold are escaped, like ``\udc80``."""
     return words.encode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-# What belongs to the whole process, and not to one thread: changed by our calls, and put back.
+# State that all threads of the process share. Our calls change it and restore it.
 from __future__ import annotations
 
 import itertools
@@ -21,15 +21,15 @@ PATIENCE = 10.0  # seconds
 _NUMBERS = "the generators of Python and NumPy"
 
 _filtering, _turn = threading.RLock(), threading.Condition()
-_turns: list[tuple[int, set[Any]]] = []  # of blocks at work: the thread, and what it is alone with
-_states: list[list[Any]] = []  # of Python's and NumPy's generators, as blocks at work found them
+_turns: list[tuple[int, set[Any]]] = []  # of running blocks: the thread, and its exclusive keys
+_states: list[list[Any]] = []  # of Python's and NumPy's generators before each running block
 _numbers = itertools.count()
 
 
 def after_fork(function: Callable[[], None]) -> Callable[[], None]:
-    """Have a function run in every process that is forked from this one.
+    """Run a function in every process that is forked from this one.
 
-    A fork copies locks as they are held, but not the threads that would give them back.
+    A fork copies locks that are held, but not the threads that would release them.
     """
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=function)
@@ -48,8 +48,9 @@ def _renew() -> None:
 def set_profile(function: Any) -> None:
     """Set this thread's profile function.
 
-    Python up to 3.11 refuses to while another thread is setting its own, and threads change in the
-    middle of it where an audit hook is written in Python (filelock, which PyTorch loads, has one).
+    Python up to 3.11 refuses this while another thread sets its own function. If an audit hook is
+    written in Python (PyTorch loads filelock, which has one), threads can change in the middle of
+    the call.
     """
     while True:
         try:
@@ -64,10 +65,10 @@ def set_profile(function: Any) -> None:
 
 @contextmanager
 def quiet(*beginnings: str) -> Iterator[None]:
-    """Inside, warnings whose messages begin so are not shown.
+    """Inside the block, warnings whose messages begin so are not shown.
 
-    Python keeps one list of filters for all threads. What is added to it here is taken out again by
-    itself: other threads may add and take out meanwhile, and nobody waits while the block runs.
+    Python keeps one list of filters for all threads. The block removes only the filters that it
+    added. So other threads may add and remove filters at the same time, and no thread waits.
     """
     with _filtered("ignore", beginnings, Warning):
         yield
@@ -75,9 +76,9 @@ def quiet(*beginnings: str) -> Iterator[None]:
 
 @contextmanager
 def refused(category: type[Warning]) -> Iterator[None]:
-    """Inside, a kind of warning is an error, also where other threads ignore it.
+    """Inside the block, a kind of warning is an error, even if other threads ignore it.
 
-    No code of the user's may run inside: other threads that change filters wait for the end.
+    The user's code must not run inside, because other threads that change filters wait for the end.
     """
     with _filtering, _filtered("error", [""], category):
         yield
@@ -85,8 +86,8 @@ def refused(category: type[Warning]) -> Iterator[None]:
 
 @contextmanager
 def _filtered(action: Any, beginnings: Iterable[str], category: type[Warning]) -> Iterator[None]:
-    lists: list[Any] = []  # catch_warnings works on a copy, and goes back to the one before
-    # No two are equal: Python would take another thread's for this one.
+    lists: list[Any] = []  # catch_warnings works on a copy, and restores the list from before
+    # No two filters are equal. Otherwise Python would take another thread's filter for this one.
     patterns = [f"(?#{next(_numbers)}){beginning}" for beginning in beginnings]
 
     def take_out() -> None:
@@ -112,15 +113,14 @@ def _filtered(action: Any, beginnings: Iterable[str], category: type[Warning]) -
 
 @contextmanager
 def in_turn(keys: Iterable[Any], patience: float) -> Iterator[bool]:
-    """Wait until no other thread is in such a block with one of these keys.
+    """Wait until no other thread runs such a block with one of these keys.
 
     Args:
-        keys: Names of what the block is alone with.
-        patience: Seconds to wait while nobody leaves: one of the other threads may itself wait for
-            this one.
+        keys: Names of the things that the block needs for itself.
+        patience: Seconds to wait while no block ends. Another thread may itself wait for this one.
 
     Yields:
-        Whether the block is alone with them.
+        Whether no other block runs with these keys.
     """
     mine = (threading.get_ident(), set(keys))
 
@@ -149,15 +149,15 @@ def in_turn(keys: Iterable[Any], patience: float) -> Iterator[bool]:
 
 @contextmanager
 def numbers_of_libraries(seed: int, *, alone: bool = True) -> Iterator[None]:
-    """Inside, Python's and NumPy's global generators draw by a seed; afterwards as before.
+    """Inside the block, Python's and NumPy's global generators use a seed; then they are restored.
 
-    Another thread that draws from them meanwhile gets numbers of the seed: there is one generator
-    for all.
+    All threads share these generators. So another thread that draws during the block gets numbers
+    of the seed.
 
     Args:
         seed: The seed of the numbers.
-        alone: Whether such blocks of several threads run one after another, as long as none of them
-            takes longer than ``PATIENCE``.
+        alone: Whether such blocks of several threads run one after another, if none of them takes
+            longer than ``PATIENCE``.
     """
     state: list[Any] = []
 
@@ -166,7 +166,7 @@ def numbers_of_libraries(seed: int, *, alone: bool = True) -> Iterator[None]:
             place = next((k for k, each in enumerate(_states) if each is state), None)
             if place is None:
                 return
-            if place + 1 < len(_states):  # the block that began after this one will put it back
+            if place + 1 < len(_states):  # the block that began after this one restores it
                 _states[place + 1][0] = state[0]
             else:
                 set_libraries(state[0])
@@ -195,12 +195,12 @@ def numbers_of_libraries(seed: int, *, alone: bool = True) -> Iterator[None]:
 
 
 def libraries_state() -> bytes:
-    """Where Python's and NumPy's global generators stand."""
+    """The state of Python's and NumPy's global generators."""
     return pickle.dumps((random.getstate(), np.random.get_state(legacy=False)))
 
 
 def set_libraries(state: bytes) -> None:
-    """Have Python's and NumPy's global generators go on from a state."""
+    """Set the state of Python's and NumPy's global generators."""
     python, numpy = pickle.loads(state)
     random.setstate(python)
     np.random.set_state(numpy)

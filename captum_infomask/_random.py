@@ -1,4 +1,4 @@
-# Random numbers of a call's own: PyTorch's global generators belong to the user's process.
+# Random generators that belong to one call. PyTorch's global generators belong to the user.
 from __future__ import annotations
 
 import os
@@ -35,7 +35,7 @@ _borrowing = threading.local()  # whether this thread has borrowed a global gene
 
 @after_fork
 def _renew() -> None:
-    """No other thread is there to give the lock back, and a worker's calls are its own."""
+    """Make a new lock after a fork: no other thread of this process could release the old one."""
     global _exchange  # noqa: PLW0603 - the lock is the process's
     _exchange = threading.Lock()
     _borrowing.now = False
@@ -44,18 +44,19 @@ def _renew() -> None:
 
 
 class OwnGenerators(TorchDispatchMode):
-    """In a ``with`` block, and in this thread alone, PyTorch draws by generators of this object.
+    """In a ``with`` block, in this thread only, PyTorch draws from generators of this object.
 
-    The global generators are not moved, whatever other threads draw meanwhile: what Python code
-    calls on one of them inside (``torch.manual_seed``, ``fork_rng``, the states that checkpointing
-    keeps) is done to this object's, and so numbers are what they would be by themselves. A
-    generator that a network passes by itself is left to it. For such a call, and for an operation
-    that takes no generator (CUDA's fused dropout), the global one is borrowed for its own duration.
-    Calls are seen by a profile function; where the thread has one already, they are not. The block
-    may be entered again, and goes on with the numbers that follow.
+    The global generators do not move, even if other threads draw at the same time. If Python code
+    in the block calls a global generator (``torch.manual_seed``, ``fork_rng``, the states that
+    checkpointing keeps), the call goes to this object's generator. So the numbers are the same as
+    without the block. A generator that a network passes itself is not replaced. For such a call,
+    and for an operation that takes no generator (CUDA's fused dropout), the global generator is
+    borrowed for the duration of the call. A profile function sees these calls; if the thread
+    already has a profile function, they are not seen. The block may be entered again, and then
+    continues with the next numbers.
 
     Args:
-        seed: The seed of the numbers; None goes on from where the global generators stand.
+        seed: The seed of the numbers; None continues from the state of the global generators.
 
     Attributes:
         drew: Whether anything was drawn, or seeded.
@@ -70,9 +71,9 @@ class OwnGenerators(TorchDispatchMode):
         self._profiles: list[Any] = []
         self._loan = ExitStack()
 
-    # What TorchDispatchMode does besides, for torch.compile, it does to all threads.
+    # The rest of TorchDispatchMode's own methods is for torch.compile and changes all threads.
     def __enter__(self) -> OwnGenerators:
-        """Draw by these generators."""
+        """Draw from these generators."""
         before = sys.getprofile()
         if _gives_way(before):
             set_profile(self._look)  # an audit hook may raise
@@ -81,17 +82,17 @@ class OwnGenerators(TorchDispatchMode):
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Draw by those from before."""
+        """Draw from the generators from before."""
         before = self._profiles.pop()
         if _gives_way(before) and _gives_way(sys.getprofile()):
             set_profile(before)
-        if _get_current_dispatch_mode() is self:  # an interrupt may have taken it out before
+        if _get_current_dispatch_mode() is self:  # an interrupt may have removed it already
             _pop_mode()
-        self._loan.close()  # after an interruption in the middle of one
+        self._loan.close()  # if an interrupt came in the middle of a loan
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Inside, the block that this object was entered for looks at no operation."""
+        """Inside this block, operations of the outer block are not intercepted."""
         _pop_mode()
         try:
             yield
@@ -99,16 +100,16 @@ class OwnGenerators(TorchDispatchMode):
             _push_mode(self)
 
     def seed(self, seed: int) -> None:
-        """Begin again with the numbers of another seed."""
+        """Start again from another seed."""
         self._seed = seed
         self._generators.clear()
 
     def states(self) -> dict[torch.device, Tensor]:
-        """Where the generators stand; those of other devices have drawn nothing."""
+        """The states of the generators; generators of other devices have drawn nothing."""
         return {device: own.get_state() for device, own in self._generators.items()}
 
     def go_on_from(self, states: Mapping[torch.device, Tensor]) -> None:
-        """Draw again what was drawn from these states on."""
+        """Continue from these states, and so draw the same numbers again."""
         for device in self._generators.keys() - states.keys():
             del self._generators[device]
         for device, state in states.items():
@@ -123,7 +124,7 @@ class OwnGenerators(TorchDispatchMode):
     ) -> Any:
         """Run one of PyTorch's operations."""
         given = dict(kwargs or {})
-        # A process that is forked meanwhile, such as a DataLoader's, draws as it was seeded.
+        # A process that is forked in the block, such as a DataLoader's, draws from its own seed.
         if torch.Tag.nondeterministic_seeded not in func.tags or os.getpid() != self._process:
             return func(*args, **given)
         return self._draw(func, args, given)
@@ -150,8 +151,8 @@ class OwnGenerators(TorchDispatchMode):
             return func(*args, **kwargs)
 
     def _look(self, frame: FrameType, event: str, called: Any) -> None:
-        """Lend this object's generator to a call on the global one, as in torch.manual_seed."""
-        if event[1] != "_":  # of a function in C
+        """Use this object's generator for a call on the global one, such as torch.manual_seed."""
+        if event[1] != "_":  # events of functions in C
             return
         generator = getattr(called, "__self__", None)
         if type(generator) is not torch.Generator or frame.f_globals is globals():
@@ -162,7 +163,7 @@ class OwnGenerators(TorchDispatchMode):
                 self._loan.enter_context(self._borrowed(generator.device))
 
     def _generator(self, device: torch.device) -> torch.Generator | None:
-        """The generator of a device; None of one on which nothing is computed."""
+        """The generator of a device; None for a device that computes nothing."""
         if device.type == "meta":
             return None
         self.drew = True
@@ -177,10 +178,9 @@ class OwnGenerators(TorchDispatchMode):
 
     @contextmanager
     def _borrowed(self, device: torch.device) -> Iterator[None]:
-        """Inside, the global generator of a device goes on from where this object's stands.
+        """Inside the block, a device's global generator continues from this object's state.
 
-        Where a block inside of this one has borrowed it for the same operation it goes on from
-        there.
+        If an inner block has borrowed it for the same operation, it continues from there.
         """
         if getattr(_borrowing, "now", False) and _exchange.locked():
             start = _global(device).get_state()
@@ -206,19 +206,19 @@ class OwnGenerators(TorchDispatchMode):
 
 
 class LibraryDraws:
-    """What a network draws from Python's and NumPy's global generators: by a seed, and put back.
+    """A network's draws from Python's and NumPy's global generators: seeded, and restored.
 
-    Made before anything of the network runs. The generators are let be unless its first pass is
-    seen to move them, and moves them in the same way twice from the seed on: what moves them
-    otherwise is another thread.
+    Make this object before the network runs. The generators are seeded only if the network's first
+    pass moves them, and two more passes from the seed move them in the same way. Otherwise another
+    thread moved them, and they are left alone.
 
     Args:
         seed: The seed of the numbers.
-        generators: What the network draws PyTorch's numbers from. They go on as after one pass,
-            however often it had to be run.
+        generators: The source of the network's PyTorch numbers. They continue as after one pass,
+            even if the pass ran several times.
 
     Attributes:
-        found: Whether the network draws so; None as long as that is not known.
+        found: Whether the network draws from them; None while this is not known.
     """
 
     def __init__(self, seed: int, generators: OwnGenerators) -> None:
@@ -230,7 +230,7 @@ class LibraryDraws:
         self._trials = _TRIALS
 
     def run(self, function: Callable[[], _T]) -> _T:
-        """Run a pass of the network that can be run again with the same outcome."""
+        """Run a pass of the network that may run several times with the same outcome."""
         if self.found:
             own = self._by_seed(function)
             self._next = own.end
@@ -250,7 +250,7 @@ class LibraryDraws:
     def _tried(
         self, function: Callable[[], _T], start: Mapping[torch.device, Tensor]
     ) -> _Outcome[_T]:
-        """The outcome by the seed, which tells whether the network draws if no one else does."""
+        """The outcome with the seed; it shows whether the network itself draws."""
         self.generators.go_on_from(start)
         outcome = self._by_seed(function)
         if outcome.start == outcome.end:
@@ -264,7 +264,7 @@ class LibraryDraws:
         return again
 
     def _by_seed(self, function: Callable[[], _T]) -> _Outcome[_T]:
-        """What a function gives with the numbers that follow."""
+        """The outcome of a function with the next numbers of the seed."""
         with numbers_of_libraries(self._seed):
             if self._next is not None:
                 set_libraries(self._next)
@@ -272,7 +272,7 @@ class LibraryDraws:
 
 
 class _Outcome(Generic[_T]):
-    """What a function gives or raises, and where the libraries' generators stand around it."""
+    """A function's result or error, and the libraries' generator states before and after it."""
 
     def __init__(self, function: Callable[[], _T]) -> None:
         self.start = libraries_state()
@@ -284,10 +284,10 @@ class _Outcome(Generic[_T]):
         self.end = libraries_state()
 
     def given(self) -> _T:
-        """The value; the error is raised."""
+        """Return the value, or raise the error."""
         if self.error is None:
             return self._value
-        error, self.error = self.error, None  # its traceback knows this object
+        error, self.error = self.error, None  # its traceback refers to this object
         try:
             raise error
         finally:
@@ -295,12 +295,12 @@ class _Outcome(Generic[_T]):
 
 
 def _gives_way(profile: object) -> bool:
-    """Whether a thread's profile function is none of the user's."""
+    """Whether a thread has no profile function of the user's."""
     return profile is None or isinstance(getattr(profile, "__self__", None), OwnGenerators)
 
 
 def _made_of_others(func: Any, args: tuple[Any, ...]) -> str | None:
-    """The kernel by which an operation runs others, of which some take a generator."""
+    """The kernel that runs an operation as several others, some of which take a generator."""
     kernels = ["CompositeImplicitAutograd", "CompositeExplicitAutograd"]
     tensors = [value for value in args if isinstance(value, Tensor)]
     if any(tensor.is_nested for tensor in tensors):
@@ -322,13 +322,13 @@ def _global(device: torch.device) -> torch.Generator:
 
 
 def _is_global(generator: Any) -> bool:
-    """Whether it is a global generator, which may have several objects in Python."""
+    """Whether it is a global generator; this may have several Python objects."""
     shared: Any = _global(generator.device)
     return bool(generator._cdata == shared._cdata)
 
 
 def _device(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> torch.device:
-    """Where an operation computes."""
+    """The device on which an operation computes."""
     if kwargs.get("device") is not None:
         return torch.device(kwargs["device"])
     tensors = (value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))

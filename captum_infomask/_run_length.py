@@ -13,7 +13,7 @@ from torch import Tensor
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
 
-# A character holds 5 bits of a number, a bit that says that more follow, and this offset.
+# A character holds 5 bits of a number, one bit that says whether more follow, and this offset.
 FIRST, BITS, SIGN, MORE = 48, 5, 0x10, 0x20
 _LAST = FIRST + 63
 _LONGEST = 13  # characters of a number: more than 64 bits
@@ -71,9 +71,9 @@ def decode(
         The mask, bool (H, W), on the CPU.
 
     Raises:
-        ArgumentError: It is no such dict, of another size, has characters that COCO does not use,
-            runs that do not add up to H · W, or, without ``size``, more pixels than Pillow's
-            ``MAX_IMAGE_PIXELS``.
+        ArgumentError: It is not such a dict, has another size, has characters that COCO does not
+            use, or has runs that do not add up to H · W. Without ``size``, also if it has more
+            pixels than Pillow's ``MAX_IMAGE_PIXELS``.
 
     Example:
         >>> from captum_infomask._run_length import decode
@@ -101,7 +101,7 @@ def decode(
 
 
 def check_pixels(name: str, height: int, width: int) -> None:
-    """Refuse masks of more pixels than a picture can have: a few bytes may ask for any number."""
+    """Refuse masks with more pixels than a picture can have; a few bytes may claim any number."""
     most = Image.MAX_IMAGE_PIXELS
     if most is not None and height * width > most:
         raise ArgumentError(
@@ -123,7 +123,7 @@ def _checked_size(given: Any, name: str, size: tuple[int, int] | None) -> tuple[
 
 
 def _checked_counts(given: Any, name: str) -> list[int]:
-    """The run lengths, whichever form they came in."""
+    """The run lengths, from either form."""
     if isinstance(given, list) and all(_is_integer(count) for count in given):
         return [int(count) for count in given]
     if not isinstance(given, str | bytes):
@@ -164,14 +164,14 @@ def _compressed(counts: list[int]) -> str:
         while more:
             low = number & (MORE - 1)
             number >>= BITS
-            # The highest bit written is the sign, so a number ends when only copies of it are left.
+            # The highest written bit is the sign, so a number ends when only copies of it remain.
             more = number != (-1 if low & SIGN else 0)
             codes.append(FIRST + low + (MORE if more else 0))
     return bytes(codes).decode("ascii")
 
 
 def _decompressed(codes: list[int]) -> list[int] | None:
-    """The numbers; None where one is longer than any of a picture's."""
+    """The numbers; None if one is longer than any number of a picture."""
     counts: list[int] = []
     number = shift = 0
     for code in codes:

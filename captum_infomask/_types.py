@@ -1,4 +1,4 @@
-# Tensor aliases and the names of shapes, used all over the house.
+# Tensor aliases and the names of shapes, used in the whole package.
 #
 # N images (examples) in a batch, R regions, M classes, V views, C channels, H height, W width.
 from __future__ import annotations

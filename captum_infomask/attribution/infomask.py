@@ -59,7 +59,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         score: How the output is read. A network that ends in a sigmoid is wrapped:
             ``lambda x: torch.logit(model(x), eps=1e-6)``, with the head ``sigmoid``. With groups
             ``target``, ``contrast``, ``classes`` and ``top_k`` count groups.
-        **settings: The settings of :class:`Score` by their names, instead of ``score``: ``head``,
+        **settings: The settings of :class:`Score` by name, instead of ``score``: ``head``,
             ``prior``, ``trained_with``, ``temperature``, ``unit``, ``groups``.
 
     Raises:

@@ -1,4 +1,4 @@
-# What the commands do: read pictures and networks, compare, and write what was found.
+# The commands: they read pictures and networks, compare methods, and write the results.
 from __future__ import annotations
 
 import argparse
@@ -49,7 +49,7 @@ _FEW = list(DEFAULT_METHODS[:4])  # without the controls
 
 
 def run_demo(options: argparse.Namespace) -> bool:
-    """Show the main job on a photograph; whether all methods failed."""
+    """Show the main job on a photograph; return whether all methods failed."""
     folder = check_folder("--out", options.out)
     photo = Image.fromarray(sample_photo(options.photo))
     classifier = efficientnet_lite0()
@@ -63,7 +63,7 @@ def run_demo(options: argparse.Namespace) -> bool:
 
 
 def run_attribute(options: argparse.Namespace) -> bool:
-    """Draw the maps of the user's picture; whether all methods failed."""
+    """Draw the maps of the user's picture; return whether all methods failed."""
     folder = check_folder("--out", options.out)
     image = _picture(options.image)
     classifier = classifier_of(options)
@@ -91,7 +91,7 @@ def run_attribute(options: argparse.Namespace) -> bool:
 
 
 def run_compare(options: argparse.Namespace) -> bool:
-    """Compare methods on the user's pictures, and write the report; whether all methods failed."""
+    """Compare methods on pictures and write the report; return whether all methods failed."""
     if options.out is None:
         options.out = report_of(options.images, options.target)
     outputs = [("--out", options.out), ("--json", options.json), ("--csv", options.csv)]
@@ -169,7 +169,7 @@ def _picture(given: str) -> Image.Image:
     try:
         with fsspec.open(given, "rb") as file:
             content = file.read()
-    except Exception as error:  # each kind of storage has errors of its own
+    except Exception as error:  # each kind of storage has its own errors
         raise ArgumentError(
             f"Expected the image to be a file, or an address that fsspec reads; {given} is not: "
             f"{type(error).__name__}: {error}."
@@ -178,7 +178,7 @@ def _picture(given: str) -> Image.Image:
 
 
 def _drawn(path: Path) -> list[tuple[str, Path]]:
-    """The figure and the arrays of a picture whose results have this name."""
+    """The files of a picture's figure and arrays, from the name of its results."""
     return [("--out", path.with_name(path.name + suffix)) for suffix in (".png", ".npz")]
 
 
@@ -235,7 +235,7 @@ def _metrics(given: str | None) -> str | list[str] | None:
 def _truth(
     masks: Sequence[Image.Image], images: Sequence[Image.Image], preprocess: Preprocess
 ) -> Tensor:
-    """Masks as the network sees the pictures, bool (N, H, W): what is brighter than half."""
+    """Masks in the network's view of the pictures, bool (N, H, W): pixels brighter than half."""
     framing = replace(preprocess, interpolation=InterpolationMode.NEAREST)
     made = []
     for mask, image in zip(masks, images, strict=True):
@@ -271,7 +271,7 @@ def open_page(path: Path, wanted: bool) -> None:
 def _importable_from_here() -> Iterator[None]:
     """Let ``module:function`` name a module in the working folder, as ``python -m`` does.
 
-    Relative paths mean what they meant, whatever folder the function goes to.
+    Relative paths keep their meaning, even if the function changes the folder.
     """
     folder = os.getcwd()
     sys.path.insert(0, "")

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 _MODEL = "efficientnet_lite0"
-# As compare() names them, which is imported only once the words are known to be right.
+# The names of compare(). It is imported only after the arguments are checked.
 _METHODS = (
     "InfoMask",
     *(
@@ -48,32 +48,32 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="OUT",
-        help="folder for the results: new, empty, or that of the run to go on with",
+        help="folder for the results: new, empty, or of a run to continue",
     )
     parser.add_argument(
         "--target",
         default="prediction",
         metavar="WHAT",
-        help="prediction, label (the sub-folder, or Parquet's column of that name), or another "
+        help="prediction, label (the sub-folder, or Parquet's column label), or another "
         "Parquet column (default: %(default)s)",
     )
     parser.add_argument(
-        "--max-errors", type=int, metavar="N", help="stop after more bad pictures (default: never)"
+        "--max-errors", type=int, metavar="N", help="stop if more pictures are bad (default: never)"
     )
     parser.add_argument(
         "--shard-size",
         type=int,
         metavar="N",
-        help="pictures of a file of results (default: 64, or a batch)",
+        help="pictures per file of results (default: 64, or a batch)",
     )
 
 
 def add_going_on(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a run that goes on."""
+    """Add the options for continuing a run."""
     for name, words in {
-        "--extend": "score pictures that are new in the data, behind those of the run",
-        "--verify": "compare the bytes of all pictures with those that were scored",
-        "--retry-errors": "score the run's bad pictures anew",
+        "--extend": "also score pictures that are new in the data, after the others",
+        "--verify": "check that the bytes of all scored pictures have not changed",
+        "--retry-errors": "score the run's bad pictures again",
     }.items():
         parser.add_argument(name, action="store_true", help=words)
 
@@ -81,47 +81,47 @@ def add_going_on(parser: argparse.ArgumentParser) -> None:
 def add_methods(parser: argparse.ArgumentParser) -> None:
     """Add the options that name methods, and Grad-CAM's layer."""
     parser.add_argument(
-        "--methods", metavar="NAMES", help=f"with commas between, of: {', '.join(_METHODS)}"
+        "--methods", metavar="NAMES", help=f"separated by commas, from: {', '.join(_METHODS)}"
     )
     parser.add_argument("--layer", metavar="NAME", help="Grad-CAM's layer (default: the last)")
 
 
 def add_scores(parser: argparse.ArgumentParser) -> None:
-    """Add the options of what is scored."""
+    """Add the options that say what is scored."""
     parser.add_argument(
         "--view",
         help="crop, keep, drop, chain, features, evidence or relay (default: relay over "
-        "superpixels, or drop where the network's features cannot be had)",
+        "superpixels, or drop if the network's features cannot be read)",
     )
     parser.add_argument(
         "--layer",
         metavar="NAMES",
-        help="for evidence and relay: the layers whose cells get bits, with commas between "
-        "(default: found by the view)",
+        help="for evidence and relay: the layers whose cells get bits, separated by commas "
+        "(default: the view finds them)",
     )
     parser.add_argument(
         "--input-sizes",
         metavar="PIXELS",
-        help="for evidence and relay: sides of the pictures that the network is shown, with commas "
-        "between, whose maps are averaged (default: their own)",
+        help="for evidence and relay: sides of the pictures for the network, separated by commas; "
+        "their maps are averaged (default: the pictures' own sides)",
     )
     parser.add_argument(
         "--sharpen",
         choices=["superpixels"],
-        help="what maps are averaged over (default: superpixels where no view is named)",
+        help="average maps over these (default: superpixels if no view is named)",
     )
     parser.add_argument(
         "--contrast",
         metavar="CLASS",
-        help="a class, by number or name, that targets are told from, or runner_up: the likeliest "
-        "other one of each picture",
+        help="a class to compare targets with, by number or name, or runner_up: the likeliest "
+        "other class of each picture",
     )
     parser.add_argument(
         *("--fraction", "--keep"),
         type=float,
         metavar="FRACTION",
-        help="share of the maximum that the mask keeps (default: 0.2, and 0.5 of maps that no "
-        "window or region cuts)",
+        help="the mask keeps values of at least this share of the maximum (default: 0.2, or 0.5 "
+        "for maps without windows or regions)",
     )
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
 
@@ -137,8 +137,8 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prior",
         metavar="FILE|NUMBERS",
-        help="p(y) of every class: a file with a number a line, or numbers with commas between "
-        "(default: all equal)",
+        help="p(y) of every class: a file with one number per line, or numbers separated by "
+        "commas (default: all equal)",
     )
     parser.add_argument(
         "--trained-with",
@@ -152,8 +152,8 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--groups",
         metavar="FILE|GROUPS",
-        help="classes that count as one: a file with the numbers of a group a line, or groups with "
-        "semicolons between, such as '151,152;3'; targets then are groups",
+        help="classes that count as one: a file with one group of numbers per line, or groups "
+        "separated by semicolons, such as '151,152;3'; targets are then groups",
     )
 
 
@@ -173,7 +173,7 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes that decode (local) or compute (ray) (default: one per CPU, or GPU)",
     )
-    parser.add_argument("--device", help="where the network runs (default: cuda if it is there)")
+    parser.add_argument("--device", help="device of the network (default: cuda if it is available)")
     parser.add_argument(
         "--batch-size", type=int, metavar="N", help="pictures that share forward passes"
     )
@@ -191,7 +191,7 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", help="name of torchvision's weights, or a file (.safetensors, state dict)"
     )
-    parser.add_argument("--categories", metavar="FILE", help="category names, one a line")
+    parser.add_argument("--categories", metavar="FILE", help="category names, one per line")
 
 
 def add_metrics(parser: argparse.ArgumentParser) -> None:
@@ -199,7 +199,7 @@ def add_metrics(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics",
         metavar="NAMES",
-        help=f"with commas between, of: {', '.join(_METRICS)}; or all, or none",
+        help=f"separated by commas, from: {', '.join(_METRICS)}; or all, or none",
     )
 
 
@@ -210,7 +210,7 @@ def add_windows(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="PIXELS",
         help="side of the windows of Occlusion and of InfoMask's views of regions (default: a "
-        "quarter of the picture's, as the network sees it)",
+        "quarter of the side of the network's picture)",
     )
     parser.add_argument(
         "--stride",
@@ -221,7 +221,7 @@ def add_windows(parser: argparse.ArgumentParser) -> None:
 
 
 def file_path(given: str) -> Path:
-    """An option's file, which a path with a slash behind it is not."""
+    """An option's file; a path that ends with a slash is not a file."""
     if given.endswith(("/", os.sep)):
         raise argparse.ArgumentTypeError(f"expected a file, got the folder {given}")
     return Path(given)

@@ -1,4 +1,4 @@
-# What the options of the command line ask for, as keyword arguments.
+# Turns the options of the command line into keyword arguments.
 from __future__ import annotations
 
 import argparse
@@ -26,7 +26,7 @@ def view_of(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def names_in(given: str) -> list[str]:
-    """Names with commas between."""
+    """Names that are separated by commas."""
     return [name.strip() for name in given.split(",") if name.strip()]
 
 
@@ -35,13 +35,13 @@ def _sides(given: str) -> list[int]:
         return [int(side) for side in given.split(",")]
     except ValueError:
         raise ArgumentError(
-            f"Expected `--input-sizes` to be whole numbers with commas between, such as 224,320; "
+            f"Expected `--input-sizes` to be whole numbers separated by commas, such as 224,320; "
             f"got {short_repr(given)}."
         ) from None
 
 
 def score_of(options: argparse.Namespace) -> Score:
-    """How the options say that outputs are read."""
+    """How outputs are read, by the options."""
     return Score(
         head=options.head,
         prior=None if options.prior is None else _numbers(options.prior),
@@ -52,7 +52,7 @@ def score_of(options: argparse.Namespace) -> Score:
 
 
 def _numbers(given: str) -> float | list[float]:
-    """The numbers of a file, or those given; one number alone is one for all labels."""
+    """The numbers from a file or from the option; a single number is for all labels."""
     words = given.split(",")
     if Path(given).is_file():
         words = Path(given).read_text(encoding="utf-8", errors="replace").split()
@@ -60,14 +60,14 @@ def _numbers(given: str) -> float | list[float]:
         found = [float(word) for word in words]
     except ValueError:
         raise ArgumentError(
-            f"Expected `--prior` to be a file with a number a line, or numbers with commas "
-            f"between; got {short_repr(given)}."
+            f"Expected `--prior` to be a file with one number per line, or numbers "
+            f"separated by commas; got {short_repr(given)}."
         ) from None
     return found if len(found) > 1 else found[0] if found else []
 
 
 def _groups(given: str) -> list[list[int]]:
-    """The groups of a file, or those given."""
+    """The groups from a file or from the option."""
     lines = given.split(";")
     if Path(given).is_file():
         text = Path(given).read_text(encoding="utf-8", errors="replace")
@@ -76,13 +76,13 @@ def _groups(given: str) -> list[list[int]]:
         return [[int(word) for word in line.replace(",", " ").split()] for line in lines]
     except ValueError:
         raise ArgumentError(
-            f"Expected `--groups` to be a file with class numbers, a group a line, or groups with "
-            f"semicolons between, such as '151,152;3'; got {short_repr(given)}."
+            f"Expected `--groups` to be a file with one group of class numbers per line, or groups "
+            f"separated by semicolons, such as '151,152;3'; got {short_repr(given)}."
         ) from None
 
 
 def windows_of(options: argparse.Namespace, inputs: Tensor) -> dict[str, Any]:
-    """The windows that the options ask for on pictures like these; InfoMask's own if for none."""
+    """The windows that the options set for these pictures; without options, InfoMask's own."""
     if options.window is None and options.stride is None:
         return {}
     shapes, strides = square_windows(inputs, options.window, options.stride)

@@ -46,7 +46,7 @@ examples:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports its errors like all others: one line."""
+    """A parser whose errors are one line, like all others."""
 
     def error(self, message: str) -> NoReturn:
         """Leave the reporting to main."""
@@ -57,8 +57,8 @@ def make_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = _Parser(
         prog=PROGRAM,
-        description="What each part of a picture told a network, in bits, beside Grad-CAM and "
-        "Occlusion.",
+        description="Shows how many bits each part of a picture told a network, beside Grad-CAM "
+        "and Occlusion.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -66,7 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="{demo,compare,attribute,run,report}")
     parser.set_defaults(failure="every method failed")
 
-    demo = commands.add_parser("demo", help="EfficientNet-Lite0 on a photograph; no download")
+    demo = commands.add_parser("demo", help="run EfficientNet-Lite0 on a photograph; no download")
     demo.set_defaults(run="captum_infomask.cli.commands:run_demo", layer=None)
     demo.add_argument(
         "--photo", default=PHOTO, help="a photograph of scikit-image's (default: %(default)s)"
@@ -78,7 +78,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     compare = commands.add_parser(
         "compare",
-        help="methods side by side on your own pictures, measured, in a report",
+        help="compare and measure methods on your own pictures, in a report",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -113,7 +113,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_open(compare)
 
     attribute = commands.add_parser(
-        "attribute", help="a figure and arrays of your own picture, named by it and the class"
+        "attribute", help="make a figure and arrays of your own picture"
     )
     attribute.set_defaults(run="captum_infomask.cli.commands:run_attribute")
     attribute.add_argument("image", metavar="IMAGE", help="a picture file or address")
@@ -125,7 +125,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser(
         "run",
-        help="every picture of a data set, on this machine or on Ray; goes on where it stopped",
+        help="score a data set, on this machine or on Ray; continues a stopped run",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -140,7 +140,7 @@ def make_parser() -> argparse.ArgumentParser:
     for command in (demo, compare, attribute, run):
         add_reading(command)
 
-    report = commands.add_parser("report", help="a page that sums up a run over a data set")
+    report = commands.add_parser("report", help="make a page that sums up a run over a data set")
     report.set_defaults(run="captum_infomask.cli.runs:report_run")
     report.add_argument("run_folder", type=Path, metavar="OUT", help="the run's folder")
     report.add_argument(
@@ -149,7 +149,7 @@ def make_parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--data",
         metavar="DIR|PARQUET|GLOB",
-        help="where the pictures lie, for those that OUT does not keep (default: none are read)",
+        help="place of the pictures, to show those that OUT does not keep (default: none)",
     )
     add_open(report)
     return parser

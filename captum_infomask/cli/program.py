@@ -1,4 +1,4 @@
-# The command line: what it is called with, and how it ends.
+# The main function of the command line.
 from __future__ import annotations
 
 import argparse
@@ -17,12 +17,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        arguments: Words after the program's name; None takes those of the process.
+        arguments: The arguments after the program's name; None takes those of the process.
 
     Returns:
-        The exit code: 0; 1 if every method failed, every picture of a data set is bad, or the model
-        called ``sys.exit``, with whatever code; 2 for a bad argument (one line on stderr says
-        which); 3 if a run over a data set stopped early; 130 after Ctrl-C.
+        The exit code. 0 is success. 1 means that every method failed, that every picture of a data
+        set is bad, or that the model called ``sys.exit`` (with any code). 2 means a bad argument;
+        one line on stderr says which. 3 means that a run over a data set stopped early. 130 follows
+        Ctrl-C.
 
     Example:
         >>> from captum_infomask.cli import main
@@ -56,10 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> bool:
-    """Run a command; no code of the user's ends the process as if all were well."""
+    """Run a command; the user's code cannot end the process as if it had succeeded."""
     try:
         with said_once():
-            run = pkgutil.resolve_name(options.run)  # with PyTorch and all
+            run = pkgutil.resolve_name(options.run)  # this imports PyTorch
             return bool(run(options))
     except SystemExit as left:
         options.failure = f"error: the model ended the process: sys.exit({left.code!r})"

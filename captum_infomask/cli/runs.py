@@ -24,7 +24,7 @@ _SHOWN = 5  # bad pictures
 
 
 def run_whole(options: argparse.Namespace) -> bool:
-    """Score a data set, or what is missing of it; whether all pictures are bad."""
+    """Score a data set, or its missing part; return whether all pictures are bad."""
     classifier = classifier_of(options)
     settings = view_of(options)
     score = score_of(options)
@@ -82,15 +82,15 @@ def _pictures(count: int) -> str:
 
 
 def report_run(options: argparse.Namespace) -> bool:
-    """Write the summary of a run, whether it has ended or not."""
+    """Write the summary of a run, also if it has not ended."""
     run = load_run(options.run_folder, options.data)
     path = options.run_folder / "report.html" if options.out is None else options.out
-    # What leads elsewhere may be meant by whoever sent the folder.
+    # A link to another place may come from the sender of the folder.
     if options.out is None and (path.is_symlink() or (path.exists() and not path.is_file())):
         what = "a link" if path.is_symlink() else "no file"
         raise ArgumentError(
-            f"Expected a new or an ordinary file where the page is written; {path} is {what}. "
-            f"`--out` says where else."
+            f"Expected a new or an ordinary file for the page; {path} is {what}. "
+            f"Choose another file with `--out`."
         )
     own = (file for file in options.run_folder.iterdir() if file.suffix != ".html")
     check_outputs([("--out", path)], own)

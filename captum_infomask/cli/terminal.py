@@ -1,4 +1,4 @@
-# What the command line prints, and where it writes.
+# The output of the command line: printing, checks of output files, and file names.
 from __future__ import annotations
 
 import os
@@ -13,7 +13,7 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask._messages import printable
 
 PROGRAM = "captum-infomask"
-_LONGEST = 40  # characters of a class's name in a file's
+_LONGEST = 40  # characters of a class's name in a file name
 _LONGEST_NAME = 120
 
 
@@ -28,8 +28,8 @@ def complain(words: object) -> None:
 
 
 def _print(words: str, stream: TextIO | None) -> None:
-    """Print, with a backslash for each character that the stream's encoding lacks."""
-    if stream is None:  # closed when the process began
+    """Print; characters that the stream's encoding lacks are escaped with a backslash."""
+    if stream is None:  # it was closed before the process began
         return
     encoding = stream.encoding or "ascii"
     shown = words.encode(encoding, "backslashreplace").decode(encoding)
@@ -37,26 +37,26 @@ def _print(words: str, stream: TextIO | None) -> None:
         print(shown, file=stream, flush=True)
     except OSError as error:
         _leave(stream)
-        # Nobody may be reading any more, as after `| head`; all files were written before.
+        # The reader may have gone, as after `| head`. All files were written before.
         if stream is not sys.stderr and not isinstance(error, BrokenPipeError):
             raise ArgumentError(f"Expected stdout to take the words; got {error}.") from error
 
 
 def _leave(stream: TextIO) -> None:
-    """Let what a stream still holds go nowhere, or Python complains as it ends."""
+    """Discard a stream's remaining text; otherwise Python complains when it ends."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
 def check_outputs(outputs: Sequence[tuple[str, Path]], inputs: Iterable[str | Path | None]) -> None:
-    """Refuse files that cannot be written, or that are read or written as something else, too.
+    """Refuse files that cannot be written, or that are also another output or an input.
 
     Args:
-        outputs: The option, and a file that it makes.
-        inputs: What is read, files or not: no output may be one of them.
+        outputs: Pairs of an option and a file that it writes.
+        inputs: The inputs, files or not. No output may be one of them.
     """
-    from captum_infomask._files import check_output_file  # which loads PyTorch
+    from captum_infomask._files import check_output_file  # it loads PyTorch
 
     taken = {_identity(path): str(path) for path in inputs if path is not None}
     for option, path in outputs:
@@ -69,7 +69,7 @@ def check_outputs(outputs: Sequence[tuple[str, Path]], inputs: Iterable[str | Pa
 
 
 def _identity(path: str | Path) -> str | None:
-    """What two paths of one file have in common; None for a device, which can be written twice."""
+    """A key that all paths of one file share; None for a device, which can be written twice."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):
@@ -78,7 +78,7 @@ def _identity(path: str | Path) -> str | None:
 
 
 def make_folder(folder: Path) -> Path:
-    """Make the output folder where it is missing."""
+    """Make the output folder if it is missing."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -89,12 +89,12 @@ def make_folder(folder: Path) -> Path:
 
 
 def name_of(picture: str, target: int, label: str) -> str:
-    """A name for the results of one picture and class, which those of another do not share."""
+    """A unique name for the results of one picture and class."""
     return "-".join([Path(picture).stem, str(target), *_in_name(label)])
 
 
 def report_of(pictures: Sequence[str], targets: Sequence[str] | None) -> Path:
-    """A file for the report on these pictures, which other pictures and targets do not share."""
+    """A unique file for the report on these pictures and targets."""
     more = [f"and-{len(pictures) - 1}-more"] * (len(pictures) > 1)
     of = [word for target in dict.fromkeys(targets or ()) for word in _in_name(target)]
     name = "-".join(["infomask", Path(pictures[0]).stem, *more, *of])
@@ -102,6 +102,6 @@ def report_of(pictures: Sequence[str], targets: Sequence[str] | None) -> Path:
 
 
 def _in_name(label: str) -> list[str]:
-    """A class in a file's name, if there is anything of it that can stand there."""
+    """The part of a file name for a class, if a file name can hold any of its characters."""
     words = re.sub(r"[^A-Za-z0-9]+", "_", label)[:_LONGEST].strip("_")
     return [words] if words else []

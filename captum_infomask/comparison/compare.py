@@ -139,8 +139,7 @@ def compare(
             predictions and probabilities are the groups'. Methods that know of no groups, over the
             network itself, and functions are given log Σ exp of each group's logits for its output.
             An InfoMask that is given must have the same groups.
-        **settings: The settings of :class:`Score` but ``unit`` by their names, instead of
-            ``score``.
+        **settings: The settings of :class:`Score` by name, except ``unit``, instead of ``score``.
 
     Returns:
         A :class:`Comparison`: maps, masks, metrics, costs; tables, figures, the report.

@@ -121,8 +121,7 @@ def default_methods(
         baselines: What hidden pixels become: a number, or a picture (1, C, H, W).
         score: How the outputs are read; any head but ``raw``, which has no probabilities. Pass
             it to :func:`compare` too.
-        **settings: The settings of :class:`Score` but ``unit`` by their names, instead of
-            ``score``.
+        **settings: The settings of :class:`Score` by name, except ``unit``, instead of ``score``.
 
     Returns:
         What :func:`compare` takes as ``methods``, by name.

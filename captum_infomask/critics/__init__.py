@@ -1,1 +1,1 @@
-# What a loader tells about a network's critic: its bounds, its temperature, a fit to views.
+# Bounds, temperature and a fitted critic of a network, all computed from a loader.

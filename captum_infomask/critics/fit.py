@@ -1,4 +1,4 @@
-# fit_critic: a copy of a network learns what views of pictures tell about the network's answer.
+# fit_critic: a copy of a network learns the information of views about the network's answer.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
@@ -59,55 +59,58 @@ def fit_critic(
 ) -> FittedCritic:
     r"""Fit a copy of a network to random views, so that small patches can be scored.
 
-    A network has seldom seen a lone patch on an empty canvas, and what it says of one is a guess.
-    The copy q is fitted to what the network p says of the whole picture x, given a view v of it:
+    A network has seldom seen a lone patch on an empty canvas, so its answer for one is a guess. The
+    copy q sees a view v of a picture x, and is fitted to the answer of the network p for the whole
+    picture:
 
     .. math::
 
         \min_q \mathbb{E}_{x, v} \, \mathrm{KL}(p_\theta(y \mid x) \,\|\, q(y \mid v)),
         \qquad q^*(y \mid v) = \mathbb{E}[p_\theta(y \mid x) \mid v].
 
-    The minimum of the divergence is the information about y that the view lacks, not 0. The copy
-    is fitted in evaluation mode: batch statistics and dropout are as in use, so that a view's
-    answer does not hang on the views beside it.
+    The minimum of the divergence is not 0: it is the information about y that the view lacks. The
+    copy is fitted in evaluation mode, with batch statistics and dropout as in use. So the answer
+    for a view does not depend on other views of the batch.
 
     Args:
-        model: From images (N, C, H, W) to logits (N, M), trained by cross-entropy; unchanged.
+        model: A network from images (N, C, H, W) to logits (N, M), trained by cross-entropy. It is
+            not changed.
         loader: Yields images (N, C, H, W), floating-point, or (images, labels), whose labels are
-            not used. A batch is one step; read over and over, in an order that hangs on ``seed``
-            if it is drawn from PyTorch's global generator.
-        held_out: The same for the pictures that the report is made on, of which the first 512
-            count. If None, a tenth of ``loader``, a DataLoader or a list of batches, is held out.
-        views: What is drawn, in equal shares: ``windows`` (a window in place, all else imputed, as
-            in ``keep``), ``patches`` (a random set of patches, of a density uniform in [0, 1], as
-            in ``chain``), ``rest`` (a window imputed, as in ``drop``), ``crops`` (a window cut
-            out, as in ``crop``).
+            not used. A batch is one step. The loader is read again and again. If its order comes
+            from PyTorch's global generator, the order depends on ``seed``.
+        held_out: A loader for the pictures of the report; the first 512 count. If None, a tenth of
+            ``loader`` is held out, which must be a DataLoader or a list of batches.
+        views: The kinds of views, drawn in equal shares: ``windows`` (a window in place, all else
+            imputed, as in ``keep``), ``patches`` (a random set of patches, of a density uniform in
+            [0, 1], as in ``chain``), ``rest`` (a window imputed, as in ``drop``), ``crops`` (a
+            window cut out, as in ``crop``).
         window_shapes: The sides, or (height, width), of windows and patches in pixels; 1/8, 1/4,
             3/8, 1/2 and 3/4 of the pictures' shorter side if None.
-        strides: Steps between the places where windows and patches may stand, down and across, in
-            pixels. Where the windows that attributions will ask for stand on a grid, so may these:
-            fewer different views are learnt in fewer steps.
-        crop_size: As in ``attribute``: what crops are resized to, ``native``, or None for the
-            pictures' own size.
-        imputer: What stands in for hidden pixels: the one that attributions will use.
+        strides: Steps between the places of windows and patches, down and across, in pixels. If
+            your attributions use windows on a grid, use the same grid here: fewer different views
+            need fewer steps.
+        crop_size: The size of crops, as in ``attribute``: (height, width), ``native``, or None for
+            the pictures' own size.
+        imputer: Replaces hidden pixels. Use the imputer of your attributions.
         baselines: Hidden pixels' value, instead of ``imputer``; 0 if None.
-        temperature: τ, by which the network's logits are divided; the critic does so by itself.
-        steps: How many batches are taken.
-        learning_rate: AdamW's largest; it rises to it and falls to 0 along cosines.
+        temperature: τ, by which the network's logits are divided. The critic itself divides by it.
+        steps: The number of batches.
+        learning_rate: The largest learning rate of AdamW. The rate rises to it and falls to 0 along
+            cosines.
         seed: The seed of the split and of all draws.
-        checkpoint: A file for the state of the fit, written ten times and on an interrupt; if it
-            is there already the fit goes on from it, and ends as if it had not been interrupted.
-        autocast: Run the copy in bfloat16 where PyTorch's autocast does.
+        checkpoint: A file for the state of the fit, written ten times and on an interrupt. If it
+            exists, the fit continues from it and ends as if it had not been interrupted.
+        autocast: Run the copy in bfloat16 for the operations of PyTorch's autocast.
         show_progress: Show a progress bar with the loss on stderr.
 
     Returns:
         The critic, in evaluation mode, with a ``report`` of the held-out divergence for every kind
-        and size of view. Of ten states taken along the way, and the unfitted one, it is the one
-        with the least.
+        and size of view. It is the state with the smallest divergence, among ten states of the fit
+        and the unfitted one.
 
     Raises:
-        ArgumentError: An argument is wrong, a loader is empty or yields something else, nothing
-            finite came, or ``checkpoint`` is of another fit.
+        ArgumentError: An argument is wrong, a loader is empty or yields something else, no batch is
+            finite, or ``checkpoint`` belongs to another fit.
 
     Warns:
         UserWarning: The fit diverged, or a batch holds NaN or infinity and is left out.
@@ -125,7 +128,7 @@ def fit_critic(
         torch.Size([16, 1, 8, 8])
 
     Source: the surrogate of Frye et al., arXiv 2006.01272, and Jethani et al., arXiv 2107.07436,
-    who explain with it; here its posterior is read as information.
+    who use it for explanations. Here its posterior is read as information.
     """
     network = copy_of(model)
     parameter = next(network.parameters(), None)
@@ -167,7 +170,7 @@ def fit_critic(
 
 
 def _doubt(network: nn.Module, images: Tensor) -> None:
-    """Warn where a network ends in a softmax: the fit takes logits."""
+    """Warn if a network ends in a softmax, because the fit takes logits."""
     doubt = Doubt("logits")
     with torch.no_grad():
         output = network.eval()(images[:2])

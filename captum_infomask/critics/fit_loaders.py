@@ -1,4 +1,4 @@
-# The pictures that a critic is fitted to: a loader split in two, and read over and over.
+# The pictures for a fit: splits a loader in two, and reads it again and again.
 from __future__ import annotations
 
 import hashlib
@@ -23,17 +23,17 @@ from captum_infomask._messages import warn
 from captum_infomask._random import OwnGenerators
 from captum_infomask._types import Shape
 
-_HELD_OUT = 0.1  # the share of a loader's pictures that nothing is fitted to
+_HELD_OUT = 0.1  # the share of a loader's pictures that are held out
 
 
 def seed_of(*parts: int | str) -> int:
-    """A seed that differs with every part, so that no draw hangs on what was drawn before it."""
+    """A seed that depends on every part, so no draw depends on earlier draws."""
     digest = hashlib.sha256(repr(parts).encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
 
 
 def fit_and_held_out(loader: object, held_out: object, seed: int) -> tuple[Any, Any]:
-    """The loader to fit to and the one to hold out; without ``held_out`` a ninth of the first.
+    """The loader to fit to and the one to hold out; without ``held_out``, a part of the first.
 
     Raises:
         ArgumentError: A loader cannot be read, or not split.
@@ -43,7 +43,7 @@ def fit_and_held_out(loader: object, held_out: object, seed: int) -> tuple[Any, 
     if isinstance(loader, list | tuple):
         fit, held = _split(len(loader), "batches", seed)
         return (
-            # A batch at a time, as it is.
+            # One batch at a time, unchanged.
             DataLoader(Subset(loader, fit), batch_size=None, shuffle=True),  # type: ignore[arg-type]
             [loader[index] for index in held],
         )
@@ -67,7 +67,7 @@ def fit_and_held_out(loader: object, held_out: object, seed: int) -> tuple[Any, 
 
 @dataclass(frozen=True)
 class LoaderPlace:
-    """Where in the stream of batches: the epoch, and the batch within it."""
+    """A place in the stream of batches: the epoch, and the batch within it."""
 
     epoch: int = 0
     batch: int = 0
@@ -75,14 +75,14 @@ class LoaderPlace:
 
 @dataclass
 class LoaderPictures:
-    """A loader's pictures on a device; batches that are not finite are left out with a warning.
+    """A loader's pictures on a device; batches that are not finite are skipped with a warning.
 
     Attributes:
         loader: Yields images, or (images, labels).
         name: The argument's name, for messages.
-        device: Where the pictures go.
-        generators: What the loader draws from, and whatever else is drawn meanwhile.
-        shape: (C, H, W) of all pictures; that of the first batch if None.
+        device: The device of the pictures.
+        generators: The source of random numbers for the loader and for all other draws of the fit.
+        shape: (C, H, W) of all pictures; the shape of the first batch if None.
     """
 
     loader: Any
@@ -99,7 +99,7 @@ class LoaderPictures:
     def over_and_over(
         self, seed: int, start: LoaderPlace
     ) -> Generator[tuple[LoaderPlace, Tensor], None, None]:
-        """Read the loader without end, from a place on; the order hangs on the seed and the place.
+        """Read the loader without end from a place; the order depends on the seed and the place.
 
         The generators are seeded before every batch.
         """
@@ -160,7 +160,7 @@ class LoaderPictures:
 
 
 def _rereadable(name: str, loader: object) -> Iterable[Any]:
-    """Refuse what cannot be iterated over, or only once."""
+    """Refuse anything that cannot be iterated over, or can be only once."""
     if not isinstance(loader, Iterable) or isinstance(loader, str | Tensor | Iterator):
         hint = " An iterator can be read once only." if isinstance(loader, Iterator) else ""
         raise ArgumentError(
@@ -184,7 +184,7 @@ def _split(count: int, what: str, seed: int) -> tuple[list[int], list[int]]:
 
 
 def _over(loader: DataLoader[Any], indices: list[int], *, shuffle: bool) -> DataLoader[Any]:
-    """A loader like the given one, over some of its examples."""
+    """A loader with the same settings, over some of its examples."""
     return DataLoader(
         Subset(loader.dataset, indices),
         batch_size=loader.batch_size,

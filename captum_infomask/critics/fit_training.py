@@ -1,4 +1,4 @@
-# The steps of a fit: its state, what they do to it, and how it outlives an interrupt.
+# The steps of a fit, its state, and its checkpoints.
 from __future__ import annotations
 
 import hashlib
@@ -27,19 +27,22 @@ from captum_infomask.critics.random_views import RandomViews
 from captum_infomask.models.checkpoints import fit_state_dict
 
 _FORMAT = "captum_infomask.fit_critic checkpoint 1"
-_CHECKS = 10  # how often, in all, the held-out divergence is taken and the checkpoint written
-_WARM_UP, _START = 0.3, 0.04  # the learning rate rises over this share of the steps, from this
+_CHECKS = 10  # number of times that the held-out divergence is measured and the checkpoint written
+_WARM_UP, _START = (
+    0.3,
+    0.04,
+)  # the learning rate rises over this share of the steps, from this share of the largest
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """What a fit hangs on, beside the network and the pictures.
+    """The settings of a fit, without the network and the pictures.
 
     Attributes:
-        steps: How many batches are taken.
-        learning_rate: The largest; it rises to it and falls to 0.
+        steps: The number of batches.
+        learning_rate: The largest learning rate. The rate rises to it and falls to 0.
         seed: The seed of all draws.
-        views: What is drawn.
+        views: The views that are drawn.
         autocast: Run the copy in bfloat16.
     """
 
@@ -50,7 +53,7 @@ class FitSettings:
     autocast: bool
 
     def facts(self, network: FittedCritic) -> dict[str, Any]:
-        """The settings and the network as JSON, to tell whether two fits are one."""
+        """The settings and the network as JSON, to decide whether two fits are the same."""
         digest = hashlib.sha256()
         for name, tensor in weights(network.network).items():
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
@@ -69,14 +72,14 @@ class FitSettings:
 
 
 class Training:
-    """A fit under way.
+    """A running fit.
 
     Args:
         critic: The copy, changed in place.
-        network: What it was copied from; gives the posteriors of whole pictures.
-        held_out: Judges the copy.
-        settings: What the fit hangs on.
-        checkpoint: Where the state is written, and read from if it is there already.
+        network: The original network; gives the posteriors of whole pictures.
+        held_out: Measures the copy.
+        settings: The settings of the fit.
+        checkpoint: The file to which the state is written, and from which it is read if it exists.
     """
 
     def __init__(
@@ -94,13 +97,13 @@ class Training:
         self.first = self.last = self._judgement()
         self.best, self.best_step, self._best_weights = self.first, 0, _copied(critic)
         self._facts = settings.facts(network)
-        # False while weights are being changed: such a state is never written.
+        # False while weights change. Such a state is never written.
         self._whole = True
         if checkpoint is not None and checkpoint.exists():
             self._restore(checkpoint)
 
     def run(self, pictures: LoaderPictures, *, show_progress: bool) -> None:
-        """Take all steps that are left, and leave the critic as it was at its best."""
+        """Take all remaining steps, and restore the critic's best state."""
         steps, diverged = self.settings.steps, ""
         stream = pictures.over_and_over(self.settings.seed, self.place)
         with progress_bar(
@@ -152,7 +155,7 @@ class Training:
         return value
 
     def _judge(self) -> None:
-        """Now and then, and at the end: keep the critic if it is the best so far, and save."""
+        """Ten times during the fit: keep the critic if it is the best so far, and save."""
         steps = self.settings.steps
         passed = self.step * _CHECKS // steps
         if self.judged == self.step or passed == (self.step - 1) * _CHECKS // steps:
@@ -242,7 +245,7 @@ class Training:
 
 
 def _copied(critic: FittedCritic) -> dict[str, Tensor]:
-    """The weights as they are now."""
+    """A copy of the present weights."""
     return {name: value.detach().clone() for name, value in weights(critic.network).items()}
 
 

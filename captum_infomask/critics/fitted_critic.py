@@ -1,4 +1,4 @@
-# FittedCritic, a copy of a network fitted to views, and what the fit changed on held-out pictures.
+# FittedCritic, a copy of a network fitted to views, and its report on held-out pictures.
 from __future__ import annotations
 
 import math
@@ -20,7 +20,7 @@ from captum_infomask.engines.isolation import Isolation, check_no_script, own_we
 from captum_infomask.models.checkpoints import fit_state_dict
 from captum_infomask.views.view_plan import ViewPlan
 
-_PICTURES, _CHUNK = 512, 64  # held-out pictures at most, and how many at a time
+_PICTURES, _CHUNK = 512, 64  # the most held-out pictures, and pictures at a time
 _FORMAT = "captum_infomask.FittedCritic 1"
 
 
@@ -29,12 +29,12 @@ class FitRow:
     """The held-out divergence of one kind of view.
 
     Attributes:
-        view: ``windows``, ``patches``, ``rest``, ``crops``, or ``whole`` and ``blank``: the picture
-            as it is and all imputed.
-        size: (height, width) of the windows or patches, in pixels; None where there are none.
+        view: ``windows``, ``patches``, ``rest``, ``crops``, ``whole`` (the whole picture) or
+            ``blank`` (all imputed).
+        size: (height, width) of the windows or patches, in pixels; None if there are none.
         before: Mean KL(p(y | x) ‖ q(y | view)) of the network itself, in bits.
-        after: The same of the fitted critic.
-        views: How many views the means are over.
+        after: The same for the fitted critic.
+        views: The number of views in the means.
     """
 
     view: str
@@ -46,12 +46,12 @@ class FitRow:
 
 @dataclass(frozen=True)
 class FitReport:
-    """What a fit changed, on held-out pictures; ``print`` shows it as a table.
+    """The result of a fit on held-out pictures; ``print`` shows it as a table.
 
     Attributes:
         rows: One per kind and size of view.
-        steps: How many steps were run.
-        best_step: After how many of them the critic is as it was kept; 0: the network itself.
+        steps: The number of steps.
+        best_step: The step after which the kept state was taken; 0 is the network itself.
 
     Example:
         >>> from captum_infomask.critics.fitted_critic import FitReport, FitRow
@@ -78,10 +78,10 @@ class FitReport:
 
 
 def stored_report(stored: Any) -> FitReport:
-    """Make a report again from what ``asdict`` made of it and JSON kept.
+    """Restore a report from the JSON of its ``asdict``.
 
     Raises:
-        ValueError, TypeError, KeyError: It is no such thing.
+        ValueError, TypeError, KeyError: The JSON is not such a report.
     """
     rows = tuple(_stored_row(**row) for row in stored["rows"])
     counts = stored["steps"], stored["best_step"], *(row.views for row in rows)
@@ -101,12 +101,12 @@ def _stored_row(view: str, size: Any, before: float, after: float, views: int) -
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Held-out pictures and what the network says about them whole.
+    """Held-out pictures and the network's answers for the whole pictures.
 
     Attributes:
         images: (n, C, H, W).
         log_posterior: log p(y | x), (n, M).
-        views: What is drawn of them.
+        views: The views that are drawn.
         seed: The seed of the draws; the same views for every critic.
     """
 
@@ -117,7 +117,7 @@ class HeldOut:
 
     @torch.no_grad()
     def divergences(self, critic: nn.Module, *, all_pictures: bool) -> Tensor:
-        """Mean KL of each of the views' rows in bits, on all pictures or on the first few."""
+        """Mean KL of each row of the views, in bits, on all pictures or on the first few."""
         chunks = torch.arange(len(self.images)).split(_CHUNK)
         chunks = chunks if all_pictures else chunks[:1]
         sums = [
@@ -144,7 +144,7 @@ class HeldOut:
 def divergence(critic: nn.Module, plan: ViewPlan, critic_log_posterior: Tensor) -> Tensor:
     r"""Sum over a plan's views of :math:`\mathrm{KL}(p(y \mid x) \| q(y \mid v))`, in nats."""
     total = critic_log_posterior.new_zeros(())
-    plain = Batched(folded=False)  # the critic itself may be in training
+    plain = Batched(folded=False)  # the critic itself may be training
     for rows, output in plain.start(Call(critic, perturbations_per_eval=1)).run(plan):
         shown = output.to(critic_log_posterior.dtype).log_softmax(1)
         wanted = critic_log_posterior[rows.to(critic_log_posterior.device)]
@@ -163,7 +163,7 @@ def first_pictures(pictures: LoaderPictures) -> Tensor:
 
 
 def hold_out(images: Tensor, network: nn.Module, views: RandomViews, seed: int) -> HeldOut:
-    """Held-out pictures with what the network says about each."""
+    """Held-out pictures with the network's answer for each."""
     posteriors = [critic_log_posterior(network, chunk) for chunk in images.split(_CHUNK)]
     return HeldOut(images, torch.cat(posteriors), views, seed)
 
@@ -198,13 +198,13 @@ class FittedCritic(nn.Module):
 
         \mathrm{softmax}(\text{critic}(v))_y \approx \mathbb{E}[p_\theta(y \mid x) \mid v]
 
-    for a view v of a picture x: an ``InfoMask`` of it, with its defaults for ``head`` and
-    ``temperature``, reads i(y; v) off views that the network itself was never trained on.
+    for a view v of a picture x. ``InfoMask(critic)``, with the default ``head`` and
+    ``temperature``, reads i(y; v) for views on which the network itself was never trained.
 
     Attributes:
         network: The fitted copy.
-        temperature: What the network's outputs are divided by.
-        report: What the fit changed on held-out pictures.
+        temperature: The divisor of the network's outputs.
+        report: The result of the fit on held-out pictures.
 
     Example:
         >>> import torch
@@ -237,14 +237,15 @@ class FittedCritic(nn.Module):
 
     @classmethod
     def load(cls, path: str | PathLike[str], model: nn.Module) -> FittedCritic:
-        """Read what ``save`` wrote into a copy of a network.
+        """Load a file that ``save`` wrote into a copy of a network.
 
         Args:
             path: The file.
-            model: The network that the critic was fitted from, or one built like it; unchanged.
+            model: The network from which the critic was fitted, or one with the same architecture.
+                It is not changed.
 
         Raises:
-            ArgumentError: The file is missing, damaged or of another kind, or does not fit.
+            ArgumentError: The file is missing, is damaged, has another kind, or does not fit.
         """
         network = copy_of(model)
         file = check_input("path", path)
@@ -259,7 +260,7 @@ class FittedCritic(nn.Module):
 
 
 def copy_of(model: object) -> nn.Module:
-    """A copy of a network, out of autograd."""
+    """A copy of a network, detached from autograd."""
     if not isinstance(model, nn.Module):
         raise ArgumentError(
             f"Expected `model` to be a torch.nn.Module, whose weights can be copied and fitted; "

@@ -1,4 +1,4 @@
-# The bounds of a network's information about the labels, over a loader, in one pass.
+# Measures the bounds of a network's information about the labels in one pass over a loader.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
@@ -42,25 +42,25 @@ def measure_bounds(
             \;\le\; \log E_z[S_y] \;\le\; -\log \pi_y ,
 
     averaged over the loader's examples, with z the ``n_samples`` passes of each batch. The network,
-    its mode and the random state are left as they were. Draws depend on ``seed`` and on how the
-    loader cuts its batches.
+    its mode and the random state do not change. Draws depend on ``seed`` and on the loader's
+    batches.
 
     Args:
-        forward_func: A network or function that gives (B, M) for a batch of inputs; in the mode in
-            which it is to be measured. ``keep_dropout`` makes a network with dropout stochastic.
+        forward_func: A network or function that gives (B, M) for a batch of inputs. Put it into the
+            mode that you want to measure. ``keep_dropout`` makes a network with dropout stochastic.
         loader: Yields (inputs, labels): finite inputs (B, ...), integers (B,).
         n_samples: S, the passes per batch of a stochastic network.
         seed: The seed of the draws of a stochastic network.
         show_progress: Show a progress bar on stderr.
         score: How the outputs are read; a softmax head.
-        **settings: The settings of :class:`Score` by their names, instead of ``score``.
+        **settings: The settings of :class:`Score` by name, instead of ``score``.
 
     Returns:
         The bounds, their means over examples and standard errors.
 
     Raises:
-        ArgumentError: A setting is out of range; the loader is empty or yields what is no finite
-            input with its label; or the network's outputs do not fit.
+        ArgumentError: A setting is out of range; the loader is empty or yields anything but finite
+            inputs with labels; or the network's outputs do not fit.
 
     Example:
         >>> import torch
@@ -75,7 +75,7 @@ def measure_bounds(
     check_initialised("forward_func", forward_func)
     n_samples = positive_int("n_samples", n_samples)
     seed = random_seed(seed)
-    # One sample is one too, of a network that is otherwise in evaluation mode: keep_dropout's.
+    # One sample also counts if only dropout is on, as with keep_dropout.
     is_sampled = n_samples > 1 or not getattr(forward_func, "training", False)
     warn_of_mode(forward_func, is_sampled=is_sampled)
     parts: list[Tensor] = []
@@ -100,7 +100,7 @@ def measure_bounds(
 
 
 def _checked(output: Any, labels: Tensor, score: Score, number: int, doubt: Doubt) -> Tensor:
-    """Return a batch's output; refuse what does not fit its labels or the settings."""
+    """Return a batch's output; refuse it if it does not fit the labels or the settings."""
     if not isinstance(output, Tensor) or output.dim() != 2 or len(output) != len(labels):
         raise ArgumentError(
             f"Expected `forward_func` to return ({len(labels)}, M), a value per class for each "

@@ -1,4 +1,4 @@
-# Random views of pictures, such as attributions show to a network: what a critic is fitted on.
+# Random views of pictures, like the views of attributions. A critic is fitted on these.
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _SIZES = (1 / 8, 1 / 4, 3 / 8, 1 / 2, 3 / 4)
 
 @dataclass(frozen=True)
 class RandomViews:
-    """Which views are drawn of a picture.
+    """The random views of a picture.
 
     Attributes:
         kinds: Any of ``windows`` (a window in place, all else imputed: what ``keep`` shows),
@@ -32,7 +32,7 @@ class RandomViews:
         sizes: (height, width) of the windows and patches, in pixels.
         crop_size: (height, width) that crops are resized to, ``native`` for no resizing, or None
             for the pictures' own size.
-        imputer: What stands in for hidden pixels.
+        imputer: Replaces hidden pixels.
         strides: Steps between the places of windows and patches, down and across, in pixels.
 
     Example:
@@ -53,7 +53,7 @@ class RandomViews:
     strides: tuple[int, int] = (1, 1)
 
     def rows(self) -> list[tuple[str, tuple[int, int] | None]]:
-        """Every kind at every size, and the whole and the all-imputed picture."""
+        """Every kind at every size, the whole picture, and the all-imputed picture."""
         return [
             (WHOLE, None),
             *((kind, size) for kind in self.kinds for size in self.sizes),
@@ -75,7 +75,7 @@ class RandomViews:
         row: tuple[str, tuple[int, int] | None],
         generator: torch.Generator,
     ) -> ViewPlan:
-        """One view of each picture, all of one kind and size."""
+        """One view of each picture, all of the same kind and size."""
         kind, size = row
         kinds = torch.tensor(_KINDS.index(kind)).expand(len(images))
         return self._plan(
@@ -93,7 +93,7 @@ class RandomViews:
         choices = {"windows": ~inside, "patches": ~lit, "rest": inside, BLANK: everything}
         options = torch.stack([choices.get(kind, nothing) for kind in _KINDS])
         rows = torch.arange(len(images))
-        labels = options[kinds, rows].long()[:, None]  # 0 is shown, 1 is hidden
+        labels = options[kinds, rows].long()[:, None]  # 0 means shown, 1 means hidden
         scene = Scene(
             (images,),
             LabelRegions((tuple(images.shape[1:]),), (labels,), torch.arange(2)),
@@ -112,7 +112,7 @@ class RandomViews:
 
 
 def check_kinds(views: object) -> tuple[str, ...]:
-    """Return the kinds of views to fit on: some of ``VIEWS``, at least one, each once."""
+    """Return the kinds of views to fit on: one or more of ``VIEWS``, each once."""
     if not isinstance(views, tuple | list) or not views or len(set(map(str, views))) < len(views):
         raise ArgumentError(
             f"Expected `views` to name at least one of {', '.join(map(repr, VIEWS))}, each once; "
@@ -156,7 +156,7 @@ def check_strides(strides: object) -> tuple[int, int]:
 def sizes_for(
     shape: Shape, window_shapes: tuple[tuple[int, int], ...] | None
 ) -> tuple[tuple[int, int], ...]:
-    """The sizes to draw for pictures of a shape (C, H, W); refuse windows that do not fit."""
+    """The sizes of windows for pictures of a shape (C, H, W); refuse windows that do not fit."""
     height, width = shape[1:]
     if window_shapes is None:
         sides = sorted({max(1, int(share * min(height, width))) for share in _SIZES})
@@ -185,9 +185,9 @@ def _spans(start: Tensor, stop: Tensor, frame: Tensor) -> Tensor:
 
 
 def _patches(sizes: Tensor, strides: Tensor, frame: Tensor, generator: torch.Generator) -> Tensor:
-    """A random set of patches of each picture's size, a grid at a random offset: bool (n, H, W).
+    """A random set of patches for each picture, from a grid at a random offset: bool (n, H, W).
 
-    The density of a set is uniform in [0, 1], so that no patch and all patches occur as well.
+    The density of a set is uniform in [0, 1], so empty and full sets occur too.
     """
     offsets = _uniform((sizes - 1) // strides + 1, generator) * strides
     rows, columns = (

@@ -1,4 +1,4 @@
-# The temperature that makes a network's posterior as true as one can, and how true that is.
+# Fits the temperature that calibrates a network's posterior, and measures the calibration.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
@@ -27,20 +27,20 @@ from captum_infomask.scores.score import PosteriorSettings, Score, score_from
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-_CHUNK = 2**22  # numbers held in double precision at a time
+_CHUNK = 2**22  # numbers in double precision at a time
 
 
 @dataclass(frozen=True, eq=False)
 class FittedTemperature:
-    """A temperature, and how calibrated the network is without and with it.
+    """A temperature, and the network's calibration without and with it.
 
-    ``InfoMask(model, temperature=fitted)`` and ``float(fitted)`` take it as a number.
+    Use it as a number: ``InfoMask(model, temperature=fitted)`` or ``float(fitted)``.
 
     Attributes:
         temperature: τ.
         nll_before: Mean negative log-likelihood of the labels at τ = 1, in nats.
         nll_after: The same at the fitted τ.
-        before: Expected calibration error at τ = 1, and confidence, accuracy and count per bin.
+        before: The expected calibration error at τ = 1, and confidence, accuracy and count per bin.
         after: The same at the fitted τ.
         count: n, the number of examples.
 
@@ -75,7 +75,7 @@ class FittedTemperature:
         return self.temperature
 
     def __repr__(self) -> str:
-        """What a notebook or prompt shows."""
+        """The text that a notebook or a prompt shows."""
         return (
             f"FittedTemperature({self.temperature:.4g}: on {self.count} examples negative "
             f"log-likelihood {self.nll_before:.3f} → {self.nll_after:.3f} nats, calibration error "
@@ -104,7 +104,7 @@ def calibration(
         posterior, labels, num_classes=posterior.shape[1], n_bins=bins, norm="l1"
     )
     confidence, predicted = posterior.max(1)
-    # The edges, and the side of a tie, are torchmetrics' own.
+    # The edges of bins, and the side of ties, are those of torchmetrics.
     edges = torch.linspace(0, 1, bins + 1)
     which = (torch.bucketize(confidence, edges, right=True) - 1).clamp_max(bins - 1)
     count = torch.bincount(which, minlength=bins)
@@ -117,7 +117,7 @@ def calibration(
 
 
 def chunks(logits: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits in double precision and their labels, so many at a time that memory suffices."""
+    """Logits in double precision and their labels, in chunks that fit into memory."""
     rows = max(1, _CHUNK // logits.shape[1])
     for values, classes in zip(logits.split(rows), labels.split(rows), strict=True):
         yield values.double(), classes
@@ -139,24 +139,24 @@ def fit_temperature(
 
         \tau^* = \arg\min_\tau \; -\frac{1}{n} \sum_{j=1}^n \log \mathrm{softmax}(f(x_j)/\tau)_{y_j}
 
-    A network that is trained for long is surer than it is right; its information is then too large
-    in magnitude, by the factor τ in the logits. The fit changes no ranking of classes.
+    A network that is trained for long is over-confident. Its information then has too large a
+    magnitude, by the factor τ in the logits. The fit does not change the ranking of classes.
 
-    Where no finite τ is best, it stays 1 and a warning says why: labels of one class only; every
-    label is the likeliest class, so that the likelihood rises all the way to τ → 0; or the logits
-    of the labels are no larger than the average, so that it rises to τ → ∞.
+    If no finite τ is best, τ stays 1 and a warning says why. There are three cases. All labels are
+    of one class. Every label is the likeliest class, so the likelihood rises as τ → 0. Or the
+    logits of the labels are no larger than the average, so the likelihood rises as τ → ∞.
 
     Args:
         forward_func: The model (in eval mode), or any function that returns its output, (N, M).
-        loader: Yields (inputs, labels) that the model was **not** trained on; read once. The labels
-            are classes, long (B,); 0 or 1 for ``sigmoid``.
+        loader: Yields (inputs, labels) on which the model was **not** trained; it is read once. The
+            labels are classes, long (B,); 0 or 1 for ``sigmoid``.
         bins: Number of equal bins of confidence.
         show_progress: Show a progress bar on stderr.
-        score: How the outputs are read. The fit takes its head and training, and after
-            ``pc_softmax`` its prior; labels are classes, whatever its groups.
-        **settings: ``head``, ``trained_with`` and ``prior`` by their names, instead of ``score``.
-            ``sigmoid`` is one logit per example. After ``pc_softmax`` the posterior is
-            :math:`\pi_k e^{f_k/\tau}`, normalised; after cross-entropy no prior is needed.
+        score: How the outputs are read. The fit uses ``head`` and ``trained_with``, and ``prior``
+            for ``pc_softmax``; it ignores the other settings. Labels are classes, not groups.
+        **settings: ``head``, ``trained_with`` and ``prior`` by name, instead of ``score``.
+            ``sigmoid`` is one logit per example. For ``pc_softmax`` the posterior is
+            :math:`\pi_k e^{f_k/\tau}`, normalised. Cross-entropy needs no prior.
 
     Returns:
         The temperature, and calibration before and after.
@@ -212,7 +212,7 @@ def _collect(
 ) -> tuple[Tensor, Tensor]:
     """Logits (n, M) and labels (n,) of the whole loader, on the CPU."""
     logits, labels, doubt = [], [], Doubt(score.head)
-    # Not in inference mode, whose tensors the fit could not use.
+    # Inference mode is not used, because the fit could not use its tensors.
     with (
         torch.inference_mode(False),
         untouched(forward_func),
@@ -264,14 +264,14 @@ def _class_logits(output: object, count: int, score: Score, number: int) -> Tens
 
 
 def _offset(score: Score, classes: int) -> Tensor:
-    """What the posterior adds to the tempered logits: log π after prior-corrected softmax."""
+    """The term that the posterior adds to the tempered logits: log π for PC-softmax."""
     if score.trained_with == "pc_softmax" and score.prior is not None:
         return score.prior.log()
     return torch.zeros(classes, dtype=torch.float64)
 
 
 def _not_identified(logits: Tensor, labels: Tensor, offset: Tensor) -> str | None:
-    """Why no finite temperature is best, if so; the likelihood is concave in 1/τ."""
+    """The reason if no finite temperature is best; the likelihood is concave in 1/τ."""
     if len(labels.unique()) == 1:
         return f"all {len(labels)} labels are class {int(labels[0])}"
     slope, separable = 0.0, True
@@ -292,7 +292,7 @@ def _not_identified(logits: Tensor, labels: Tensor, offset: Tensor) -> str | Non
 def _minimise(logits: Tensor, labels: Tensor, offset: Tensor) -> float:
     """The best temperature, by LBFGS over its logarithm."""
     with torch.inference_mode(False), torch.enable_grad():
-        # From where the logits are of size 1, so that their scale does not matter.
+        # The search starts where the logits have size 1, so their scale does not matter.
         spread = sum(float(values.std(1).sum()) for values, _ in chunks(logits, labels))
         logarithm = torch.tensor(spread / len(labels), dtype=torch.float64).log().requires_grad_()
         optimiser = torch.optim.LBFGS(

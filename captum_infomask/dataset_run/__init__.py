@@ -1,1 +1,1 @@
-# Whole data sets: resumable, exact, on one machine or on Ray.
+# Runs over whole data sets: resumable and exact, on one machine or on Ray.

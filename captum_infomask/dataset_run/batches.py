@@ -1,4 +1,4 @@
-# Pictures on their way to the network: decoded by other processes, in batches of one shape.
+# Reads pictures for the network: other processes decode them, in batches of one shape.
 from __future__ import annotations
 
 import signal
@@ -21,18 +21,20 @@ from captum_infomask.dataset_run.in_flight import InFlight
 from captum_infomask.models.preprocessing import Preprocess
 
 _AHEAD = 2  # batches that each decoding process may be ahead
-_DIED = "DataLoader worker (pid"  # what PyTorch says of a process that was killed
-_MOST_DEATHS = 5  # one after another: more are no accident, and no single picture's fault
+_DIED = "DataLoader worker (pid"  # PyTorch's message about a killed process
+_MOST_DEATHS = (
+    5  # one after another: more deaths are not an accident, and have more than one picture as cause
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Wanted:
-    """What is wanted of consecutive pictures.
+    """The requested pictures of a batch of consecutive pictures.
 
     Attributes:
-        batch: The places of all of them.
-        places: The places of those that are wanted.
-        apart: Whether each is decoded in a process of its own, as those are that failed before.
+        batch: The places of all pictures of the batch.
+        places: The places of the requested pictures.
+        apart: Whether each picture is decoded in a separate process, as after a failure.
     """
 
     batch: range
@@ -42,12 +44,12 @@ class Wanted:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Pictures that were wanted of a batch.
+    """The requested pictures of a batch.
 
     Attributes:
         first: The place of the batch's first picture.
-        decoded: What is known of each that was wanted, good or bad; without the tensors.
-        tensors: (B, C, H, W); what stands in the place of another or a bad one means nothing.
+        decoded: The result for each requested picture, good or bad, without the tensors.
+        tensors: (B, C, H, W); the values at other places, or of bad pictures, have no meaning.
     """
 
     first: int
@@ -68,7 +70,7 @@ class _Decoding(Dataset[Batch]):
         first = wanted.batch.start
         tensors = torch.zeros(len(wanted.batch), *self.shape)
         if get_worker_info() is not None:
-            # Here, because a failure in PyTorch's own queue would be lost, and the batch with it.
+            # We catch errors here, because a failure in PyTorch's own queue would lose the batch.
             tensors.share_memory_()
         found = []
         flight = InFlight(self.folder, first, self.pictures, self.preprocess, self.shape)
@@ -89,20 +91,21 @@ def read_batches(
     decoders: int,
     folder: Path,
 ) -> Generator[Batch, None, None]:
-    """Yield batches, in order; closing it ends the other processes.
+    """Yield batches in order; closing the generator ends the other processes.
 
-    A process that dies of a picture is replaced, and the picture tried apart.
+    If a picture ends a process, the process is replaced, and the picture is decoded in a separate
+    process.
 
     Args:
         pictures: The data set.
         preprocess: From a picture to its tensor.
         shape: (C, H, W) of every tensor.
-        wanted: What is wanted of each batch.
+        wanted: The requested pictures of each batch.
         decoders: Processes that read and decode; 0 for this one.
-        folder: Where it is noted what is being decoded.
+        folder: The folder for notes about pictures that are being decoded.
 
     Raises:
-        RunStopped: Processes that decode are killed again and again, or there is too little memory.
+        RunStopped: Decoding processes are killed again and again, or there is too little memory.
     """
     dataset = _Decoding(pictures, preprocess, shape, folder)
     done = deaths = 0
@@ -126,24 +129,24 @@ def read_batches(
 def _loaded(
     dataset: _Decoding, wanted: Sequence[Wanted], decoders: int
 ) -> Generator[Batch, None, None]:
-    """Batches by PyTorch's loader."""
+    """Batches from PyTorch's loader."""
     options: dict[str, Any] = {}
     if decoders:
         options = {
             "prefetch_factor": _AHEAD,
             "worker_init_fn": _leave_interrupts,
-            # Whatever the default of this Python: it starts at once, and takes any preprocessing.
+            # Fork, whatever Python's default is: it starts at once, and takes any preprocessing.
             "multiprocessing_context": "fork" if sys.platform == "linux" else None,
         }
     with quiet("This process .* is multi-threaded", "This DataLoader will create"):
-        # They leave PyTorch's threads, which a fork has not, alone.
-        # Of far data more pictures are on their way than there are CPUs.
+        # These processes do not use PyTorch's threads, which a fork does not have. For remote data,
+        # more pictures are read at a time than there are CPUs.
         loader = DataLoader(
             dataset,
             batch_size=None,
             sampler=wanted,
             num_workers=decoders,
-            generator=torch.Generator(),  # or it would draw from the user's
+            generator=torch.Generator(),  # otherwise it would draw from the user's generator
             **options,
         )
         batches: Any = iter(loader)
@@ -152,15 +155,15 @@ def _loaded(
             yield from batches
         finally:
             if decoders:
-                batches._shutdown_workers()  # now, though an exception's traceback may hold it
+                batches._shutdown_workers()  # now: a traceback may keep it alive
 
 
 @contextmanager
 def _without_alarm() -> Iterator[None]:
-    """Let the death of a decoding process be noticed where the next batch is waited for.
+    """Report the death of a decoding process only while the next batch is awaited.
 
-    PyTorch's handler of SIGCHLD raises wherever this process is: in a network's forward pass, say,
-    whose error would be taken for the picture's.
+    PyTorch's handler of SIGCHLD raises an error at any point of this process. In a network's
+    forward pass, this would look like an error of the picture.
     """
     handler = signal.getsignal(signal.SIGCHLD)
     is_torchs = getattr(handler, "__module__", "").startswith("torch.")
@@ -175,5 +178,5 @@ def _without_alarm() -> Iterator[None]:
 
 
 def _leave_interrupts(_: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the one that computes ends the others."""
+    """Ignore Ctrl-C; it reaches the computing process too, and this one ends the others."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

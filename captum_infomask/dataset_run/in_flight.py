@@ -1,5 +1,5 @@
-# Pictures that end the process that decodes or scores them: noted on the disk, tried apart, made a
-# bad row.
+# Handles pictures that end the process that decodes or scores them. A note on the disk names them,
+# a separate process tries them, and they become bad rows.
 from __future__ import annotations
 
 import os
@@ -18,18 +18,18 @@ from captum_infomask._process import quiet
 from captum_infomask.dataset_run.data.data_pictures import DataPictures, Decoded, decode_picture
 from captum_infomask.dataset_run.data.reading import regular
 
-_NO_MEMORY = 77  # the exit code that says so
+_NO_MEMORY = 77  # the exit code for too little memory
 _TOO_LITTLE = "there was too little memory for it"
-_DIGITS = 20  # of a place in a note
+_DIGITS = 20  # digits of a place in a note
 
 
 class InFlight:
-    """Decodes a batch, and has a note on the disk of the picture that is being decoded.
+    """Decodes a batch, and keeps a note on the disk of the picture that is being decoded.
 
-    The note outlives the process. Whoever decodes the batch next finds in it which pictures were
-    in flight when a process ended, and tries these in a process of their own: a picture that ends
-    that one too is bad. A process that ended for another reason, as when a run is killed, costs
-    its picture nothing.
+    The note survives the process. The next process that decodes the batch reads in it which
+    pictures were being decoded when a process ended. It decodes these in separate processes. A
+    picture that ends its separate process too is bad. If a process ended for another reason, such
+    as a killed run, its picture is still good.
 
     Args:
         folder: The run's folder.
@@ -53,14 +53,14 @@ class InFlight:
 
     @contextmanager
     def noted(self, *, all_apart: bool) -> Iterator[Callable[[int], Decoded]]:
-        """What decodes a picture by its place, while there is a note."""
+        """Give a function that decodes a picture by its place and writes the note."""
         suspects = _places(self._note)
         known = b"".join(b"%*d\n" % (_DIGITS, k) for k in sorted(suspects))
         note = _opened(self._note)
 
         def decoded(k: int) -> Decoded:
             if note is not None:
-                with suppress(OSError):  # no space: then there is no note
+                with suppress(OSError):  # without space there is no note
                     os.pwrite(note, b"%*d\n" % (_DIGITS, k), len(known))
             if k not in suspects and not all_apart:
                 with suppress(MemoryError):
@@ -72,7 +72,7 @@ class InFlight:
                 with suppress(OSError):
                     os.pwrite(note, known, 0)
             yield decoded
-        finally:  # which a killed process does not reach
+        finally:  # a killed process does not reach this
             if note is not None:
                 with suppress(OSError):
                     os.ftruncate(note, len(known))
@@ -82,7 +82,7 @@ class InFlight:
 
 
 def _places(note: Path) -> set[int]:
-    """The places in a note; none where there is no note that can be read."""
+    """The places in a note; empty if there is no readable note."""
     try:
         return {int(line) for line in Path(regular(str(note))).read_bytes().split()}
     except (OSError, ValueError):
@@ -91,7 +91,7 @@ def _places(note: Path) -> set[int]:
 
 @contextmanager
 def in_network(folder: Path, first: int) -> Iterator[int]:
-    """How many processes have ended while this batch was in the network; noted meanwhile.
+    """Give the number of processes that ended with this batch in the network, and count this one.
 
     Args:
         folder: The run's folder.
@@ -104,13 +104,13 @@ def in_network(folder: Path, first: int) -> Iterator[int]:
         deaths = begun.tell() - 1
     try:
         yield deaths
-    finally:  # which a killed process does not reach
+    finally:  # a killed process does not reach this
         with suppress(OSError):
             note.unlink()
 
 
 def ends_process(call: Callable[[], object]) -> str:
-    """How a call ends a process of its own; empty where it does not, whatever it raises."""
+    """Say how a call ends a separate process; empty if it does not, even if it raises an error."""
 
     def tried() -> None:
         with suppress(Exception):
@@ -120,7 +120,7 @@ def ends_process(call: Callable[[], object]) -> str:
 
 
 def _opened(note: Path) -> int | None:
-    """An empty note; None where none can be made."""
+    """An empty note; None if none can be made."""
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
         return os.open(note, flags, 0o644)
@@ -134,16 +134,18 @@ def decode_apart(
     preprocess: Callable[[Image.Image], Tensor],
     shape: tuple[int, ...],
 ) -> Decoded:
-    """As ``decode``, in a process of its own, whose end is the picture's error."""
+    """Like ``decode``, but in a separate process, whose end becomes the picture's error."""
     found, why = apart(lambda: decode_picture(pictures, k, preprocess, shape))
     return Decoded(k, None, None, f"It could not be decoded: twice {why}.") if why else found
 
 
 def apart(call: Callable[[], Any]) -> tuple[Any, str]:
-    """What a call returns in a process of its own, and why there is nothing, if so."""
+    """The result of a call in a separate process, and the reason if there is none."""
     here, there = os.pipe()
     try:
-        with quiet("This process .* is multi-threaded"):  # it leaves what other threads hold alone
+        with quiet(
+            "This process .* is multi-threaded"
+        ):  # the child does not use what other threads hold
             child = os.fork()
     except OSError:
         os.close(here)
@@ -155,7 +157,7 @@ def apart(call: Callable[[], Any]) -> tuple[Any, str]:
     try:
         with os.fdopen(here, "rb") as pipe:
             answer = pipe.read()
-    except BaseException:  # an interrupt, which the child may not have heard
+    except BaseException:  # an interrupt, which the child may not have received
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         raise
@@ -170,11 +172,11 @@ def apart(call: Callable[[], Any]) -> tuple[Any, str]:
 
 
 def _send(there: int, call: Callable[[], Any]) -> None:
-    """In the child: write what is found, and end."""
+    """In the child: write the result and end."""
     code = 1
     try:
-        torch.set_num_threads(1)  # others have not come along
-        with suppress(OSError):  # of all processes the system should end this one
+        torch.set_num_threads(1)  # a fork has no other threads
+        with suppress(OSError):  # if memory is short, the system should end this process first
             Path("/proc/self/oom_score_adj").write_text("1000")
         try:
             answer = pickle.dumps(call())

@@ -1,4 +1,4 @@
-# All that a worker needs, and the worker: shards of pictures → files of rows.
+# A job, with everything that a worker needs; and the worker, which turns shards into files.
 from __future__ import annotations
 
 import time
@@ -24,16 +24,16 @@ from captum_infomask.engines.isolation import Isolation, own_weight
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.models.loading import as_classifier
 
-_DEATHS = 2  # of processes, of a batch in the network: fewer are an accident
+_DEATHS = 2  # ended processes of a batch in the network; fewer may be an accident
 
 
 @dataclass(frozen=True, eq=False)
 class ModelSource:
-    """Where a network comes from, to be loaded wherever it is to run.
+    """The source of a network; any process can load the network from it.
 
     Attributes:
         model: A name, ``module:function``, a Classifier or a module.
-        weights: As ``load_classifier`` takes them, with a name.
+        weights: The weights for ``load_classifier``, if the model is a name.
         categories: Names of the categories, if given.
     """
 
@@ -42,20 +42,22 @@ class ModelSource:
     categories: Sequence[str] | None = None
 
     def load(self, device: str) -> Classifier:
-        """The classifier in eval mode on a device; what the user passed stays as it is."""
+        """The classifier in eval mode on a device; the user's own object does not change."""
         model = self.model
         if isinstance(model, Classifier):
             model = replace(model, network=Isolation(own_weight).copy(model.network))
         elif isinstance(model, nn.Module):
             model = Isolation(own_weight).copy(model)
         devices = [device] if device.startswith("cuda") else []
-        with torch.random.fork_rng(devices=devices):  # a function that makes a network may seed it
+        with torch.random.fork_rng(
+            devices=devices
+        ):  # a function that makes a network may seed the generator
             classifier = as_classifier(model, self.weights, self.categories)
         return replace(classifier, network=classifier.network.eval().to(device))
 
 
 def model_hash(classifier: Classifier) -> str:
-    """SHA-256 of a network's parameters and buffers, those too that a state dict leaves out."""
+    """SHA-256 of a network's parameters and buffers, also those that a state dict leaves out."""
     network = classifier.network
     parameters = network.named_parameters(remove_duplicate=False)
     buffers = network.named_buffers(remove_duplicate=False)
@@ -64,14 +66,14 @@ def model_hash(classifier: Classifier) -> str:
 
 @dataclass(frozen=True)
 class ShardDone:
-    """What is said of a shard that was written.
+    """The facts about a written shard.
 
     Attributes:
-        shard: Its number.
-        pictures: How many it holds.
-        errors: How many of them are bad.
-        seconds: That it took.
-        first_error: The key and the message of the first bad one; empty where there is none.
+        shard: The shard's number.
+        pictures: The number of its pictures.
+        errors: The number of bad pictures.
+        seconds: The time that it took.
+        first_error: The key and the message of the first bad picture; empty if there is none.
     """
 
     shard: int
@@ -83,22 +85,22 @@ class ShardDone:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A run, in a form that can be sent to other processes.
+    """A run in a form that can be sent to other processes.
 
     Attributes:
-        run: What names the run in its files.
+        run: The run's name in its files.
         pictures: The data set, in the run's order.
-        classes: Each picture's target, None where the data give none that the network has; None
-            for predictions.
+        classes: Each picture's target, or None if its label names no class of the network. None for
+            predictions.
         shards: The places of each shard's pictures.
         source: The network.
-        model_sha256: What its hash must be.
-        probe: What it must answer.
-        settings: What is asked of it.
-        shape: (C, H, W) of what it takes.
+        model_sha256: The expected hash of the network.
+        probe: The expected answers of the network.
+        settings: The settings of the run.
+        shape: (C, H, W) of the network's input.
         dtype: The scores' type.
-        folder: Where shards are written.
-        again: The places that are scored anew in shards that are there, by number.
+        folder: The folder for the shards.
+        again: The places that are scored again in existing shards, by shard number.
     """
 
     run: str
@@ -120,7 +122,7 @@ class Job:
         return list(self.pictures.keys[places.start : places.stop])
 
     def batches(self, shard: int) -> list[Wanted]:
-        """What is to be scored of each batch of a shard."""
+        """The pictures to score in each batch of a shard."""
         places, size = self.shards[shard], self.settings.batch_size
         batches = [places[k : k + size] for k in range(0, len(places), size)]
         if shard not in self.again:
@@ -129,7 +131,7 @@ class Job:
         return [Wanted(batch, places, apart=True) for batch, places in bad if places]
 
     def start(self) -> Worker:
-        """Load the network, in another process than the one that planned."""
+        """Load the network in a process that did not plan the run."""
         classifier = self.source.load(self.settings.device)
         found = model_hash(classifier)
         if found != self.model_sha256:
@@ -151,9 +153,9 @@ class Worker:
     """A process that computes shards, one after another.
 
     Args:
-        job: What to do.
-        classifier: On the device of the job.
-        decoders: Processes that read and decode pictures for this one; 0 for none.
+        job: The job.
+        classifier: The classifier, on the device of the job.
+        decoders: The number of processes that read and decode pictures for this one; 0 for none.
     """
 
     def __init__(self, job: Job, classifier: Classifier, decoders: int = 0) -> None:
@@ -170,15 +172,15 @@ class Worker:
     def run_all(
         self, shards: Sequence[int], progress: Callable[[int], object] = lambda _: None
     ) -> Generator[ShardDone, None, None]:
-        """Compute and write shards; pictures of the next are decoded meanwhile.
+        """Compute and write shards; pictures of the next shard are decoded at the same time.
 
         Args:
-            shards: Which.
+            shards: The numbers of the shards.
             progress: Called with the number of pictures after each batch.
         """
         job = self._job
         wanted = [batch for shard in shards for batch in job.batches(shard)]
-        # Closed, because an exception may hold on to this frame, and so to what decodes.
+        # Closed here, because an exception may keep this frame, and so the decoding processes.
         with closing(
             read_batches(
                 job.pictures, self._preprocess, job.shape, wanted, self._decoders, job.folder
@@ -214,7 +216,9 @@ class Worker:
             rows[one.index] = Row(job.pictures.keys[one.index], one.sha256, error)
         places = [one.index for one in batch.decoded if not rows[one.index].error]
         with in_network(job.folder, batch.first) as deaths:
-            if deaths >= _DEATHS and job.settings.device == "cpu":  # the others outlive no fork
+            if (
+                deaths >= _DEATHS and job.settings.device == "cpu"
+            ):  # other devices do not survive a fork
                 for k, why in self._deadly(batch, rows, places).items():
                     rows[k] = Row(rows[k].key, rows[k].sha256, f"It could not be scored: {why}.")
                     places.remove(k)
@@ -235,7 +239,7 @@ class Worker:
     def _deadly(
         self, batch: Batch, rows: Mapping[int, Row], places: Sequence[int]
     ) -> dict[int, str]:
-        """Those that end a process in which the network scores them, and how; by halves."""
+        """The pictures that end a process in the network, and how they end it; found by halving."""
         why = ends_process(lambda: self._scored(batch, rows, places)) if places else ""
         if not why or len(places) == 1:
             return {places[0]: why} if why else {}

@@ -1,4 +1,4 @@
-# The list of a run's pictures, written before the first is scored: what a run goes on with.
+# The list of a run's pictures, written before the first is scored. A continued run uses it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
@@ -22,13 +22,13 @@ LISTING_NAME = "keys.parquet"
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """A run's pictures in its order, which stays: what is added comes after them.
+    """A run's pictures in their fixed order; added pictures come after them.
 
     Attributes:
         keys: All pictures' keys.
-        classes: Each picture's target; None where its label names no class. Empty for predictions.
-        labels: What the data say of each, where that names no class; else None. Empty likewise.
-        ends: How many pictures there were at first, and after each extension.
+        classes: Each picture's target, or None if its label names no class. Empty for predictions.
+        labels: Each picture's label if it names no class, else None. Empty for predictions.
+        ends: The number of pictures at first, and after each extension.
     """
 
     keys: Sequence[str]
@@ -38,14 +38,14 @@ class Listing:
 
     @classmethod
     def of(cls, pictures: DataPictures, classes: Sequence[int | None] | None) -> Listing:
-        """The list of a run that begins."""
+        """The list of a new run."""
         keys, found = pictures.keys, classes or ()
         given: Iterable[Label] = () if classes is None else pictures.labels or ()
         labels = [_words(label, k) for label, k in zip(given, found, strict=True)]
         return cls(keys, found, labels, [len(keys)])
 
     def shards(self, size: int) -> list[range]:
-        """The places of each shard's pictures. An extension begins with a shard of its own."""
+        """The places of each shard's pictures; an extension begins with a new shard."""
         return [
             range(first, min(first + size, end))
             for start, end in pairwise([0, *self.ends])
@@ -68,22 +68,22 @@ class Listing:
 
     @classmethod
     def load(cls, folder: Path, run: str) -> Listing:
-        """Read what ``save`` wrote; ``DamagedError`` if it is not."""
+        """Read a file that ``save`` wrote; raise ``DamagedError`` if it has changed."""
         table = read_sealed(folder / LISTING_NAME, _what(run))
         columns = {name: table[name].to_pylist() for name in table.column_names}
         ends = np.cumsum(np.bincount(table["part"].to_numpy())).tolist()
         return cls(columns["key"], columns.get("class", ()), columns.get("label", ()), ends)
 
     def going_on(self, now: Listing, folder: Path, *, extend: bool) -> tuple[Listing, list[int]]:
-        """What the run goes on with, and where each of its pictures now stands in the data.
+        """The list of the continued run, and the present place of each of its pictures in the data.
 
         Args:
-            now: The list that a run over the same data would begin with.
+            now: The list of a new run over the same data.
             folder: The run's folder, for messages.
             extend: Whether pictures may be added.
 
         Raises:
-            ArgumentError: Pictures have gone, come or got other labels; the message names one.
+            ArgumentError: Pictures are gone, are new, or have other labels; the message names one.
         """
         places = {key: k for k, key in enumerate(now.keys)}
         known = set(self.keys)
@@ -139,7 +139,7 @@ class Ordered:
 
     @classmethod
     def of(cls, pictures: DataPictures, places: Sequence[int]) -> DataPictures:
-        """The pictures themselves where the order is theirs."""
+        """The pictures in this order; the same object if the order does not change."""
         if list(places) == list(range(len(pictures.keys))):
             return pictures
         keys, labels = pictures.keys, pictures.labels
@@ -153,7 +153,7 @@ class Ordered:
 
     @property
     def skipped(self) -> Skipped:
-        """As of the data set."""
+        """The skipped files of the data set."""
         return self.pictures.skipped
 
     def read(self, k: int) -> bytes:
@@ -162,17 +162,17 @@ class Ordered:
 
 
 def _words(label: Label, k: int | None) -> str | None:
-    """What is to be kept of a label: all of it, where it names no class."""
+    """The part of a label to keep: all of it if it names no class."""
     return None if k is not None or label is None else str(label)
 
 
 def _label(found: Sequence[object]) -> str:
-    """A class, or what names none."""
+    """A class, or a label that names no class."""
     return f"class {found[0]}" if found[0] is not None else short_repr(found[1])
 
 
 def _some(keys: Sequence[str], one: str = "is", more: str = "are") -> str:
-    """How many pictures, and the first of them."""
+    """The number of pictures, and the first of them, in words."""
     first = short_repr(keys[0])
     return f"{first} {one}" if len(keys) == 1 else f"{len(keys)} ({first} first) {more}"
 

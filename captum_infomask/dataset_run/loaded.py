@@ -1,4 +1,4 @@
-# A run's results, read back.
+# Reads the results of a run.
 from __future__ import annotations
 
 import difflib
@@ -29,21 +29,21 @@ from captum_infomask.dataset_run.shards import (
 )
 from captum_infomask.results import InfoMap
 
-_COMPARED = 10_000  # keys, letter by letter: more take long
+_COMPARED = 10_000  # keys that are compared letter by letter; more take long
 
 
 class DatasetRun(Mapping[str, InfoMap]):
-    """What is there of a run: for each key of a good picture its InfoMap, to the bit.
+    """The results of a run so far: for each key of a good picture its InfoMap, to the bit.
 
     Args:
         folder: The run's folder.
-        pictures: Its data set, if its pictures are to be read.
-        scored: What the attribute says.
+        pictures: The data set, if you want to read its pictures.
+        scored: The value of the attribute.
 
     Attributes:
         folder: The run's folder.
         manifest: Settings, versions, the network's hash, and when the run began.
-        scored: How many pictures, good or bad, the call of ``run_dataset`` scored that returned it.
+        scored: The number of pictures, good or bad, that this call of ``run_dataset`` scored.
 
     Example:
         >>> import os, tempfile
@@ -72,13 +72,13 @@ class DatasetRun(Mapping[str, InfoMap]):
         self._shards = self._listed()
 
     def _listed(self) -> dict[int, list[str]]:
-        """The keys of each shard that is there; of a run that has ended each must be."""
+        """The keys of each existing shard; if the run has ended, each shard must exist."""
         there = shards_done(self.folder)
         if not there and self.manifest["ended"] is None:
             return {}
         with self._named():
             listing = Listing.load(self.folder, self.manifest["run"])
-            self.manifest["pictures"] = len(listing.keys)  # of a run that is being extended
+            self.manifest["pictures"] = len(listing.keys)  # the run may be in an extension
             shards = listing.shards(self.manifest["settings"]["shard_size"])
             check_no_others(self.folder, len(shards))
             if self.manifest["ended"] is not None:
@@ -89,7 +89,7 @@ class DatasetRun(Mapping[str, InfoMap]):
             }
 
     def check(self) -> None:
-        """Read every byte of the results, and raise ArgumentError if one is not as it was written.
+        """Read every byte of the results, and raise ArgumentError if one has changed.
 
         The error names the file. ``load_run`` does this.
         """
@@ -100,7 +100,7 @@ class DatasetRun(Mapping[str, InfoMap]):
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Say of a damaged file where it is and what to do."""
+        """Add to the error of a damaged file where it is and what to do."""
         try:
             yield
         except DamagedError as error:
@@ -110,7 +110,7 @@ class DatasetRun(Mapping[str, InfoMap]):
             ) from error
 
     def __repr__(self) -> str:
-        """How far the run is."""
+        """The progress of the run."""
         return (
             f"DatasetRun({len(self.table)} of {self.manifest['pictures']} pictures, "
             f"{len(self.errors)} of them bad)"
@@ -118,7 +118,7 @@ class DatasetRun(Mapping[str, InfoMap]):
 
     @cached_property
     def table(self) -> pa.Table:
-        """All rows that are there, in the order of their keys."""
+        """All existing rows, in the order of their keys."""
         run = self.manifest["run"]
         with self._named():
             tables = [
@@ -142,18 +142,18 @@ class DatasetRun(Mapping[str, InfoMap]):
 
     @property
     def skipped(self) -> Skipped:
-        """Files among the data that are no pictures: how many, and the first names of them."""
+        """Files among the data that are not pictures: their number, and the first names."""
         found = self.manifest.get("skipped", {"count": 0, "first": []})
         return Skipped(found["count"], tuple(found["first"]))
 
     @cached_property
     def errors(self) -> dict[str, str]:
-        """Bad pictures: by key, what is wrong."""
+        """The errors of bad pictures, by key."""
         columns = (self.table.column(name).to_pylist() for name in ("key", "error"))
         return {key: error for key, error in zip(*columns, strict=True) if error is not None}
 
     def __getitem__(self, key: str) -> InfoMap:
-        """A picture's InfoMap; KeyError with the error of a bad picture, or with near keys."""
+        """A picture's InfoMap; the KeyError gives the error of a bad picture, or near keys."""
         row = self._row(key)
         if row["error"] is not None:
             raise KeyError(f"{key} has no InfoMap: {row['error']}")
@@ -164,7 +164,7 @@ class DatasetRun(Mapping[str, InfoMap]):
         return key in self._places and key not in self.errors
 
     def get(self, key: str, default: Any = None) -> Any:
-        """A picture's InfoMap, or what stands for one that is not there or bad."""
+        """A picture's InfoMap, or the default if the picture is missing or bad."""
         if key not in self:
             return default
         return self[key]
@@ -174,15 +174,16 @@ class DatasetRun(Mapping[str, InfoMap]):
         return (key for key in self._places if key not in self.errors)
 
     def __len__(self) -> int:
-        """How many good pictures there are."""
+        """The number of good pictures."""
         return len(self._places) - len(self.errors)
 
     def picture(self, key: str) -> Photo | None:
-        """What the network saw of a picture, (H, W, 3).
+        """A picture as the network saw it, (H, W, 3).
 
-        It is that which the run kept, as it does of the 12 that its page shows; or else it is read
-        from the data, where they were given. None where neither is, or the file is not as it was.
-        Where the data lay when the run was made is in its manifest, and is never opened by itself.
+        The run keeps the 12 pictures that its page shows. Other pictures are read from the data, if
+        the data were given. The result is None if neither is possible, or if the file has changed.
+        The manifest holds the place of the data in the run, but this place is never opened without
+        your request.
         """
         row = self._row(key)
         sha256, frame = self._kept.get(key, (None, None))
@@ -195,7 +196,7 @@ class DatasetRun(Mapping[str, InfoMap]):
 
     @property
     def _size(self) -> tuple[int, ...]:
-        """(H, W) of what the network saw."""
+        """(H, W) of the network's input."""
         return tuple(self._template.regions.shapes[0][1:])
 
     @cached_property
@@ -208,7 +209,7 @@ class DatasetRun(Mapping[str, InfoMap]):
         try:
             template = InfoMap.load(path)
             is_whole = template_hash(template) == self.manifest["map_sha256"]
-        except Exception as error:  # bytes of any kind
+        except Exception as error:  # damaged bytes can raise any error
             raise self._no_template(path) from error
         if not is_whole:
             raise self._no_template(path)
@@ -221,7 +222,7 @@ class DatasetRun(Mapping[str, InfoMap]):
         )
 
     def _row(self, key: str) -> dict[str, Any]:
-        """A picture's row; KeyError with near keys."""
+        """A picture's row; the KeyError gives near keys."""
         if key not in self._places:
             raise KeyError(
                 f"The run in {self.folder} has no picture {short_repr(key)}; it has "
@@ -237,7 +238,7 @@ class DatasetRun(Mapping[str, InfoMap]):
 
 
 def _hint(key: object, keys: Sequence[str]) -> str:
-    """Keys of files of the same name, or else keys that are written nearly so."""
+    """Keys of files with the same name, or else keys with similar spelling."""
     if not isinstance(key, str):
         return f" Keys are words, such as {short_repr(keys[0])}." if keys else ""
     name = PurePosixPath(key)
@@ -247,22 +248,22 @@ def _hint(key: object, keys: Sequence[str]) -> str:
 
 
 def load_run(out: str | PathLike[str], data: str | Path | None = None) -> DatasetRun:
-    """Read what a run has written so far, whether it has ended or not.
+    """Read the results of a run so far; the run may still continue.
 
-    Nothing is opened but the folder itself and ``data``: what its manifest names, which may be
-    somebody else's, is not.
+    Only the folder itself and ``data`` are opened. Paths in the manifest are not opened, because
+    somebody else may have written them.
 
     Args:
         out: The run's folder.
-        data: The data set, as of :func:`run_dataset`, for ``DatasetRun.picture`` to read those
-            pictures that the run did not keep.
+        data: The data set, as in :func:`run_dataset`. ``DatasetRun.picture`` needs it for pictures
+            that the run did not keep.
 
     Returns:
         A mapping from keys to InfoMaps, with all rows as a table of pyarrow's.
 
     Raises:
-        ArgumentError: There are no pictures at ``data``; ``out`` is no run's folder; or a file in
-            it is damaged, or missing from a run that has ended (the message names it).
+        ArgumentError: There are no pictures at ``data``; ``out`` is not the folder of a run; or a
+            file in it is damaged, or is missing from a run that has ended (the message names it).
 
     Example:
         >>> import os, tempfile

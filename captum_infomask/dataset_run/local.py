@@ -1,4 +1,4 @@
-# The engine of one machine, and the lock on the output folder.
+# The engine for one machine, and the lock on the output folder.
 from __future__ import annotations
 
 import os
@@ -17,16 +17,16 @@ from captum_infomask.models.classifier import Classifier
 
 _MOMENT = 2.0  # seconds
 _held: set[int] = set()
-_PROCESS = "process "  # what a lock begins with
-_MOST_DECODERS = 8  # far more than one computing process takes pictures from
+_PROCESS = "process "  # the first word of a lock file
+_MOST_DECODERS = 8  # far more than one computing process needs
 
 
 @contextmanager
 def only_run(folder: Path) -> Iterator[None]:
     """Make the folder, and hold its lock; refuse if another run holds it.
 
-    A link in its place, or a file that no run wrote, is refused, not written to. The system lets go
-    of the lock when the process ends, however it ends.
+    If there is a link in its place, or a file that no run wrote, it is refused and not changed. The
+    system releases the lock when the process ends, in any way.
     """
     path = folder / ".lock"
     try:
@@ -66,7 +66,7 @@ def only_run(folder: Path) -> Iterator[None]:
 
 
 def _lock(handle: int) -> None:
-    """Take the lock, which a child that is being forked keeps for a moment after its parent."""
+    """Take the lock; a child that is being forked may keep it shortly after its parent."""
     import fcntl
 
     end = time.monotonic() + _MOMENT
@@ -80,13 +80,13 @@ def _lock(handle: int) -> None:
 
 
 def _is_ours(content: bytes) -> bool:
-    """Whether a run wrote it, if only in part."""
+    """Whether a run wrote this content, even in part."""
     whole = _PROCESS.encode()
     return content.startswith(whole) or whole.startswith(content)
 
 
 def _let_go() -> None:
-    """A forked child would keep the lock of a parent that was killed."""
+    """Release the lock in a forked child, which would keep it after a killed parent."""
     for handle in _held:
         os.close(handle)
     _held.clear()
@@ -108,10 +108,10 @@ def run_locally(
     """Compute shards one after another.
 
     Args:
-        job: What to do.
+        job: The job.
         classifier: The job's, on its device.
-        shards: Which shards.
-        workers: Processes that decode; None for one per CPU of this process, at most 8.
+        shards: The numbers of the shards.
+        workers: The number of decoding processes; None for one per CPU of this process, at most 8.
         progress: Called with the number of pictures after each batch.
         done: Called after each shard.
     """
@@ -123,7 +123,7 @@ def run_locally(
 
 
 def _cpus() -> int:
-    """How many CPUs this process may run on, where the system says so."""
+    """The number of CPUs for this process, if the system says it."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-# The manifest: what a run's numbers depend on, written before the first of them.
+# The manifest: everything that a run's numbers depend on. It is written before the first number.
 from __future__ import annotations
 
 import hashlib
@@ -32,12 +32,12 @@ from captum_infomask.scores.groups import group_names
 FORMAT = "captum_infomask.run 2"
 MANIFEST_NAME = "manifest.json"
 
-# What may differ when a run goes on: it changes no number, or is compared in a way of its own.
+# Entries that may differ when a run continues: they change no number, or are compared separately.
 _FREE = (
     *("run", "data", "machine", "started", "ended", "pictures", "skipped"),
     *("contents_verified", "compared", "map_sha256", "probe", "sha256"),
 )
-# What InfoMaps of earlier runs did not have.
+# Settings that InfoMaps of earlier runs did not have.
 _LATER = ("contrast", "explained", "residual", "superpixels")
 
 _COMPARED = {
@@ -58,7 +58,7 @@ def new_manifest(
     probe: Probe,
     template: InfoMap,
 ) -> dict[str, Any]:
-    """A run's manifest, but for its pictures."""
+    """A run's manifest, without its pictures."""
     return {
         "format": FORMAT,
         "run": uuid.uuid4().hex,
@@ -84,7 +84,7 @@ def new_manifest(
 
 
 def template_hash(template: InfoMap) -> str:
-    """SHA-256 of what all InfoMaps of a run share; the engine stands in their rows."""
+    """SHA-256 of the common part of all InfoMaps of a run; their rows hold the engine."""
     held = {field.name: getattr(template, field.name) for field in fields(template)}
     return tensors_hash(
         {
@@ -96,7 +96,7 @@ def template_hash(template: InfoMap) -> str:
 
 
 def preprocess_words(preprocess: Any) -> Any:
-    """A preprocessing as JSON: our own by its fields, another one in words."""
+    """A preprocessing as JSON: our own class by its fields, another one in words."""
     if type(preprocess) is not Preprocess:
         return in_words("preprocess", preprocess)
     fields = {**vars(preprocess), "interpolation": preprocess.interpolation.value}
@@ -104,7 +104,7 @@ def preprocess_words(preprocess: Any) -> Any:
 
 
 def preprocess_of(words: Any) -> Preprocess | None:
-    """The preprocessing that ``preprocess_words`` described; None for a user's own."""
+    """The preprocessing that ``preprocess_words`` described; None for the user's own."""
     if not isinstance(words, dict):
         return None
     crop = words.get("crop")
@@ -116,12 +116,12 @@ def preprocess_of(words: Any) -> Preprocess | None:
                 "interpolation": InterpolationMode(words.get("interpolation")),
             }
         )
-    except (TypeError, ValueError):  # of a manifest that is not as it was written
+    except (TypeError, ValueError):  # the manifest was changed
         return None
 
 
 def packages() -> dict[str, str]:
-    """Versions of what reads pictures and computes."""
+    """Versions of the packages that read pictures and compute."""
     return {
         **versions(),
         "torchvision": torchvision.__version__,
@@ -131,7 +131,7 @@ def packages() -> dict[str, str]:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """What computed: it may change while a run goes on, and last bits with it."""
+    """The machine; if it changes when a run continues, last bits may change too."""
     name = torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor()
     return {
         "device": name or platform.machine(),
@@ -141,12 +141,12 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def now() -> str:
-    """The time, with its zone."""
+    """The present time, with its zone."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """A folder's manifest, as it was written; None where there is none."""
+    """A folder's manifest; None if there is none; an error if it was changed."""
     path = folder / MANIFEST_NAME
     try:
         found = json.loads(Path(regular(str(path))).read_text(encoding="utf-8"))
@@ -182,14 +182,14 @@ def _hash(manifest: Mapping[str, Any]) -> str:
 
 
 def check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse to go on with settings that differ from those a run began with."""
+    """Refuse to continue a run with settings that differ from those at its start."""
     found = {
         name: f"{old} before, {new} now"
         for name, old, new in _differences("", before, now)
         if name.split(".")[0] not in _FREE
     }
     if "model_sha256" not in found:
-        found.pop("settings.weights", None)  # the same, from another place
+        found.pop("settings.weights", None)  # the same weights, from another place
     if not found:
         found = Probe.of(before["probe"]).differences(Probe.of(now["probe"]))
     if found:
@@ -201,7 +201,7 @@ def check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
 
 
 def _differences(prefix: str, before: Any, now: Any) -> list[tuple[str, str, str]]:
-    """Names and values of what differs, entry by entry."""
+    """Names and values of the entries that differ."""
     if isinstance(before, dict) and isinstance(now, dict):
         return [
             found

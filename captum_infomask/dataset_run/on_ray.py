@@ -1,4 +1,4 @@
-# The engine of a cluster: Ray Data hands shards to actors, and replaces those that die.
+# The engine for a cluster: Ray Data gives shards to actors, and replaces actors that die.
 from __future__ import annotations
 
 import os
@@ -23,7 +23,7 @@ from captum_infomask.dataset_run.shards import begin_shard, end_shard
 if TYPE_CHECKING:
     from captum_infomask.dataset_run.job import Job, ShardDone, Worker
 
-_MOST_BEGINNINGS = 5  # of a shard: more are no accident
+_MOST_BEGINNINGS = 5  # starts of a shard; more are not an accident
 
 
 def run_on_ray(
@@ -36,24 +36,24 @@ def run_on_ray(
 ) -> None:
     """Compute shards on a cluster, in any order.
 
-    The model is loaded once by each worker. A worker whose process or machine dies is replaced,
-    and its shard done again from its beginning; after the fifth time the run stops, because a
-    picture may be to blame.
+    Each worker loads the model once. If a worker's process or machine dies, the worker is replaced,
+    and its shard is computed again from its beginning. After the fifth death in one shard the run
+    stops, because a picture may be the cause.
 
     Args:
-        job: What to do.
-        shards: Which shards.
-        address: A cluster's address; None for that of RAY_ADDRESS, or else a Ray of this machine,
-            which ends with the run. A Ray that is initialised already is used, and goes on.
-        workers: How many at once; None for one per CPU of the cluster, or per GPU where the
+        job: The job.
+        shards: The numbers of the shards.
+        address: A cluster's address. None takes the address in RAY_ADDRESS, or else starts Ray on
+            this machine until the run ends. If Ray is already initialised, it is used and stays.
+        workers: The number of workers; None for one per CPU of the cluster, or per GPU if the
             network runs on one.
-        done: Called after each shard, as they finish. What it raises ends the run.
+        done: Called after each finished shard. Its errors end the run.
 
     Raises:
-        ArgumentError: Ray is not installed, nothing answers at the address, or there is no GPU
-            where the network is to run on one, or a numbered one.
-        RunStopped: Ray did not start, or gave up; a worker ran out of space; or five died of the
-            same shard.
+        ArgumentError: Ray is not installed; nothing answers at the address; the network needs a GPU
+            and there is none; or the device is a numbered GPU.
+        RunStopped: Ray did not start, or gave up; a worker had no disk space; or five workers died
+            in the same shard.
     """
     if not shards:
         return
@@ -85,9 +85,9 @@ def run_on_ray(
 def _outcomes(
     ray: Any, job: Job, shards: Sequence[int], workers: int, on_gpu: bool
 ) -> Generator[ShardDone | _Failure | _Deadly, None, None]:
-    """What became of each shard, as they finish; closing it ends the actors.
+    """The outcome of each finished shard; closing the generator ends the actors.
 
-    Old versions of Ray, 2.40 among them, let each actor finish the shards that it has been given.
+    Old versions of Ray, such as 2.40, let each actor finish the shards that it was given.
     """
     path = [os.path.abspath(entry) for entry in sys.path]
     held = ray.put(ray.cloudpickle.dumps(job))
@@ -103,13 +103,14 @@ def _outcomes(
                 "folder": os.getcwd(),
                 "path": path,
             },
-            # One shard is computed while one waits: when a run stops, no more are under way.
+            # One shard is computed while one waits. So when a run stops, no other shards are
+            # running.
             compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2),
             batch_size=1,
             batch_format="pyarrow",
             **({"num_gpus": 1} if on_gpu else {"num_cpus": 1}),
         )
-        # Without prefetching, a result is seen when it is there, not when the next one is.
+        # Without prefetching, a result arrives when it is ready, not when the next one is.
         batches = iter(
             results.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow")
         )
@@ -119,21 +120,21 @@ def _outcomes(
 
 
 class _ShardWorker:
-    """An actor: loads the model when the first shard comes, and computes one after another.
+    """An actor: it loads the model with the first shard, and computes one shard after another.
 
     Args:
-        held: The pickled job, in the object store; in a list, so that Ray leaves it there.
+        held: The pickled job in the object store. It is in a list, so Ray does not replace it.
         out: The job's folder.
-        most: How often a shard may be begun.
-        folder: The caller's, which relative paths start from.
-        path: The caller's ``sys.path``, where the model's module may be.
+        most: The number of times that a shard may be started.
+        folder: The caller's working folder, for relative paths.
+        path: The caller's ``sys.path``, which may have the model's module.
     """
 
     def __init__(self, held: list[Any], out: Path, most: int, folder: str, path: list[str]) -> None:
         if os.path.isdir(folder):
             os.chdir(folder)
         sys.path[:] = dict.fromkeys([*filter(os.path.exists, path), *sys.path])
-        torch.set_num_threads(1)  # as many as the actor has CPUs
+        torch.set_num_threads(1)  # the actor has one CPU
         self._held, self._out, self._most = held, out, most
         self._worker: Worker | None = None
 
@@ -142,9 +143,9 @@ class _ShardWorker:
         return pa.table({"outcome": pa.array(outcomes, pa.binary())})
 
     def _outcome(self, shard: int) -> bytes:
-        """A pickled result, good or bad: exceptions of ours are no business of Ray's."""
+        """A pickled result, good or bad; Ray does not see our exceptions."""
         try:
-            # Before the network is loaded, which may be what this process dies of.
+            # This comes before the network is loaded, because loading may end this process.
             if begin_shard(self._out, shard) > self._most:
                 return pickle.dumps(_Deadly(shard, self._most))
             found = pickle.dumps(self._loaded().run(shard))
@@ -162,13 +163,13 @@ class _ShardWorker:
 
 @dataclass(frozen=True)
 class _Failure:
-    """What a worker raised, on its way to the caller."""
+    """An exception of a worker for the caller."""
 
     error: Exception
     trace: str
 
     def pickled(self) -> bytes:
-        """The exception itself where it can travel, or else what it says."""
+        """The exception itself if it can be pickled, or else its message."""
         try:
             data = pickle.dumps(self)
             pickle.loads(data)
@@ -180,13 +181,13 @@ class _Failure:
 
 @dataclass(frozen=True)
 class _Deadly:
-    """A shard that ended the processes of all workers that began it."""
+    """A shard that ended the processes of all workers that started it."""
 
     shard: int
     times: int
 
     def told(self, job: Job) -> str:
-        """What to look for, and where."""
+        """The message: what to search for, and where."""
         keys = job.keys(self.shard)
         return (
             f"Every worker that began the pictures {short_repr(keys[0])} to "
@@ -197,14 +198,14 @@ class _Deadly:
 
 
 class _InWorker(Exception):  # noqa: N818 - a traceback in words, shown as the cause
-    """Where in the worker it was raised."""
+    """The place in the worker that raised the error."""
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
 
 
 def _places(ray: Any, kind: str) -> int:
-    """How many CPUs or GPUs the cluster has."""
+    """The number of CPUs or GPUs of the cluster."""
     found = int(ray.cluster_resources().get(kind, 0))
     if not found:
         raise ArgumentError(
@@ -216,12 +217,12 @@ def _places(ray: Any, kind: str) -> int:
 
 @contextmanager
 def _context(ray: Any) -> Iterator[None]:
-    """Ray Data's settings for a run, and then the user's again."""
+    """Use Ray Data's settings for a run, and then restore the user's settings."""
     wanted = {
         "enable_progress_bars": False,
         "execution_no_progress_timeout_s": -1,  # a shard may take an hour
-        "max_consecutive_actor_init_deaths": -1,  # machines may be lost while they start, too
-        "wait_for_min_actors_s": -1,  # those that are there begin
+        "max_consecutive_actor_init_deaths": -1,  # machines may also be lost while they start
+        "wait_for_min_actors_s": -1,  # the available workers start
     }
     context = ray.data.DataContext.get_current()
     before = {name: getattr(context, name) for name in wanted if hasattr(context, name)}

@@ -1,4 +1,4 @@
-# The few pictures that a run's page shows, kept among its results: nothing else need be opened.
+# Keeps the few pictures of a run's page among its results, so the page needs no other files.
 from __future__ import annotations
 
 import hashlib
@@ -23,21 +23,21 @@ KEPT = "pictures.safetensors"
 Photo: TypeAlias = npt.NDArray[np.uint8]
 
 _FORMAT = "captum_infomask.pictures 1"
-EXAMPLES = 6  # of either kind
+EXAMPLES = 6  # pictures of each kind
 _COLUMNS = ["key", "sha256", "total", "error"]
 
 
 def keep_pictures(folder: Path, pictures: DataPictures, preprocess: object) -> None:
-    """Keep what the network saw of the pictures with the highest and the lowest i(y; x).
+    """Keep the pictures with the highest and the lowest i(y; x), as the network saw them.
 
-    They are 12 at most, of the network's size. One whose file cannot be read again, or is not as
-    it was scored, is left out; and all of them where the preprocessing is not our own, which alone
-    can tell what was seen.
+    These are at most 12 pictures of the network's size. A picture is left out if its file cannot be
+    read again, or has changed since it was scored. All are left out if the preprocessing is not our
+    own, because only our own can show the network's view.
 
     Args:
-        folder: The folder of a run that has ended.
-        pictures: Its data set.
-        preprocess: The network's.
+        folder: The folder of an ended run.
+        pictures: The data set.
+        preprocess: The network's preprocessing.
 
     Raises:
         RunStopped: There is no space.
@@ -47,7 +47,7 @@ def keep_pictures(folder: Path, pictures: DataPictures, preprocess: object) -> N
     chosen = _extreme_pictures(folder)
     try:
         before = {key: sha256 for key, (sha256, _) in kept_pictures(folder).items()}
-    except ArgumentError:  # damaged: it is written anew
+    except ArgumentError:  # if it is damaged, it is written again
         before = {}
     if before == chosen:
         return
@@ -64,10 +64,10 @@ def keep_pictures(folder: Path, pictures: DataPictures, preprocess: object) -> N
 
 
 def kept_pictures(folder: Path) -> dict[str, tuple[str, Photo]]:
-    """The pictures that are kept: by key, the SHA-256 of the file and what was seen, (H, W, 3).
+    """The kept pictures: by key, the SHA-256 of the file and the network's view (H, W, 3).
 
     Raises:
-        ArgumentError: The file of them is not as it was written.
+        ArgumentError: Their file has changed.
     """
     path = folder / KEPT
     if not path.exists():
@@ -90,7 +90,7 @@ def kept_pictures(folder: Path) -> dict[str, tuple[str, Photo]]:
 def seen(
     pictures: DataPictures, key: str, sha256: str | None, preprocess: Preprocess
 ) -> Photo | None:
-    """What the network saw of a picture, (H, W, 3); None where its file is not as it was."""
+    """A picture as the network saw it, (H, W, 3); None if its file has changed."""
     try:
         content = pictures.read(pictures.keys.index(key))
         if hashlib.sha256(content).hexdigest() != sha256:
@@ -98,7 +98,7 @@ def seen(
         return np.array(preprocess.frame(decode_image(content, key)).convert("RGB"))
     except MemoryError:
         raise
-    except Exception:  # each kind of storage has errors of its own
+    except Exception:  # each kind of storage has its own errors
         return None
 
 
@@ -118,7 +118,7 @@ def _extreme_pictures(folder: Path) -> dict[str, str]:
 
 
 def extremes(totals: Floats) -> tuple[Counts, Counts]:
-    """The places of the highest and of the lowest i(y; x), the most extreme first; none in both.
+    """The places of the highest and of the lowest i(y; x), the most extreme first; no overlap.
 
     Example:
         >>> import numpy as np

@@ -1,4 +1,4 @@
-# What a run will do, all checked on pictures of our own before the first real one.
+# Plans a run, and checks everything on our own test pictures before the first real picture.
 from __future__ import annotations
 
 import os
@@ -46,14 +46,21 @@ from captum_infomask.regions.windows import sliding_windows
 from captum_infomask.results import InfoMap
 from captum_infomask.results.map_pictures import suited_rule
 
-_MANY_VIEWS = 5000  # of a picture: far more than the default's 49
-_PICTURES = (8, 32, 256)  # of a batch: at least, at most, and at most where they are small
-_KEPT = ("run", "started", "ended", "contents_verified")  # of the manifest, when a run goes on
-_LEAST_SHARD = 64  # pictures: more lose more when a worker is lost (docs/results/paper_scale.md)
+_MANY_VIEWS = 5000  # views of a picture; the default has 49
+_PICTURES = (8, 32, 256)  # pictures of a batch: at least, at most, and at most if they are small
+_KEPT = (
+    "run",
+    "started",
+    "ended",
+    "contents_verified",
+)  # entries of the manifest that a continued run keeps
+_LEAST_SHARD = (
+    64  # pictures; larger shards lose more with a lost worker (docs/results/paper_scale.md)
+)
 
 
 def checked_folder(out: object) -> Path:
-    """Return ``out`` as the folder of a run, or of one to be."""
+    """Return ``out`` as the folder of a run, which need not exist yet."""
     if not isinstance(out, str | os.PathLike) or not str(out):
         raise ArgumentError(f"Expected `out` to be a path; got {describe(out)}.")
     if "://" in str(out):
@@ -62,7 +69,9 @@ def checked_folder(out: object) -> Path:
             f"where files can be renamed; got {out}."
         )
     with stops_without_space(Path(out)):
-        folder = check_folder("out", out)  # absolute: workers may be elsewhere
+        folder = check_folder(
+            "out", out
+        )  # absolute, because workers may have another working folder
     if folder.exists() and read_manifest(folder) is None:
         _check_new(folder)
     return folder
@@ -70,15 +79,15 @@ def checked_folder(out: object) -> Path:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What a run will do, and what it was planned with.
+    """The plan of a run.
 
     Attributes:
-        job: What to do.
+        job: The job.
         classifier: The network, loaded.
-        listing: The job's pictures.
-        manifest: The job's.
+        listing: The list of the job's pictures.
+        manifest: The job's manifest.
         template: An InfoMap, which has the regions and settings of all others.
-        ended: How many pictures the run that goes on had when it ended; 0 where it has not.
+        ended: The number of pictures of the continued run when it ended; 0 if it has not ended.
     """
 
     job: Job
@@ -92,17 +101,18 @@ class Plan:
 def plan_run(
     folder: Path, pictures: DataPictures, source: ModelSource, asked: RunSettings, *, extend: bool
 ) -> Plan:
-    """Load the network once, score a picture of our own, and settle what was left open.
+    """Load the network once, score a test picture, and choose the settings that were left open.
 
     Args:
         folder: The folder of the results; nothing is written yet.
         pictures: The data set.
         source: The network.
-        asked: The settings; what is open is taken from the run that goes on, or from the device.
-        extend: Whether the run that goes on may get more pictures.
+        asked: The settings. Open settings are taken from the continued run, or chosen for the
+            device.
+        extend: Whether the continued run may get more pictures.
 
     Raises:
-        ArgumentError: Something of it is wrong, or differs from the run that is there.
+        ArgumentError: An argument is wrong, or differs from the existing run.
     """
     before = read_manifest(folder)
     classifier = source.load(asked.device)
@@ -165,10 +175,10 @@ def plan_run(
 
 
 def begin(folder: Path, plan: Plan) -> None:
-    """Write what is to be there before the first shard.
+    """Write the files that must exist before the first shard.
 
-    The manifest first where there is none: a folder that has one is a run's. And last where there
-    is one: until then the run is as it was.
+    If there is no manifest, it is written first, because a folder with a manifest belongs to a run.
+    If there is one, it is written last, so the old run stays valid until then.
     """
     remove_leftovers(folder, notes=False)
     steps: list[Callable[[], object]] = [
@@ -182,7 +192,7 @@ def begin(folder: Path, plan: Plan) -> None:
 
 
 def end(folder: Path, plan: Plan) -> None:
-    """Write that all is there, and remove what workers that were lost left."""
+    """Write that the run has ended, and remove leftovers of lost workers."""
     with stops_without_space(folder):
         write_manifest(folder, {**plan.manifest, "ended": plan.manifest["ended"] or now()})
     remove_leftovers(folder)
@@ -191,11 +201,11 @@ def end(folder: Path, plan: Plan) -> None:
 def _gone_on_with(
     folder: Path, run: str, listing: Listing, *, extend: bool
 ) -> tuple[Listing, list[int]]:
-    """The pictures of the run that goes on, and where each stands in the data."""
+    """The pictures of the continued run, and the place of each in the data."""
     try:
         before = Listing.load(folder, run)
     except DamagedError as error:
-        # Killed before it was written, or damaged: shards that hold other pictures are done again.
+        # The list is missing or damaged. Shards with other pictures are computed again.
         if shards_done(folder):
             warn(f"Made again from `data`, in {folder}: {error}.")
         return listing, list(range(len(listing.keys)))
@@ -203,7 +213,7 @@ def _gone_on_with(
 
 
 def _check_new(folder: Path) -> None:
-    """Refuse a folder that holds something else than a run."""
+    """Refuse a folder that holds anything but a run."""
     others = [name for name in os.listdir(folder) if name != ".lock" and not is_leftover(name)]
     if shards_done(folder):
         raise ArgumentError(
@@ -219,7 +229,7 @@ def _check_new(folder: Path) -> None:
 
 
 def _tell_of_many_views(shown: Tensor, options: Mapping[str, Any]) -> None:
-    """Warn of windows that overlap so much that a run takes many times what it need take."""
+    """Warn if windows overlap so much that a run takes many times longer than needed."""
     windows, strides = options["sliding_window_shapes"], options["strides"]
     if windows is None:
         return
@@ -241,7 +251,7 @@ def _check_labels(
     classes: Sequence[int | None],
     categories: Sequence[str],
 ) -> None:
-    """Refuse a run of nothing but bad rows, for want of the names of the classes."""
+    """Refuse a run that would have only bad rows, because no label names a class."""
     if all(index is None for index in classes):
         first = next((label for label in labels if label is not None), None)
         raise ArgumentError(
@@ -254,7 +264,7 @@ def _check_labels(
 
 @contextmanager
 def _blamed(part: str) -> Iterator[None]:
-    """What a part of the model raises for a picture of our own is the argument's fault."""
+    """Turn errors of a part of the model on our test pictures into argument errors."""
     try:
         yield
     except ArgumentError:
@@ -270,7 +280,7 @@ def _blamed(part: str) -> Iterator[None]:
 def _with_view(
     asked: RunSettings, classifier: Classifier, shown: Tensor, target: Tensor
 ) -> RunSettings:
-    """The settings with the view that the network suits, the same one for all pictures."""
+    """The settings with the default view for this network, the same for all pictures."""
     if asked.options["view"] is not None:
         return asked
     found = Scorer(classifier, asked).infomap(shown, target)
@@ -281,7 +291,7 @@ def _with_view(
 def _settled(
     asked: RunSettings, shown: Tensor, template: InfoMap, before: dict[str, Any] | None
 ) -> RunSettings:
-    """The settings with sizes that suit the device, or those of the run that goes on."""
+    """The settings with sizes that suit the device, or with those of the continued run."""
     known = {} if before is None else before["settings"]
     size = asked.batch_size or known.get("batch_size")
     if size is None:
@@ -291,7 +301,7 @@ def _settled(
     options = dict(asked.options)
     if options.get("perturbations_per_eval") is None:
         views = max(1, default_views(shown.numel(), shown.device) // size)
-        # The incremental engine has chunks of its own, for each picture's changes.
+        # The incremental engine has its own chunks for each picture's changes.
         suited_views = None if template.engine == "incremental" else views
         options["perturbations_per_eval"] = known.get("perturbations_per_eval", suited_views)
     rule = asked.rule or _defaults().get(known.get("rule"), suited_rule(template.regions))
@@ -299,12 +309,12 @@ def _settled(
 
 
 def _defaults() -> dict[str | None, Rule]:
-    """The rules that runs were given by default, by what manifests call them."""
+    """The default rules of runs, by their names in manifests."""
     return {str(rule): rule for rule in (MaxFraction(0.2), MaxFraction(0.5))}
 
 
 def _suited(shown: Tensor, regions: int) -> int:
-    """Pictures of a batch: small ones come in larger batches, which are worth a faster network."""
+    """The number of pictures of a batch; small pictures get larger batches, which are faster."""
     least, usual, most = _PICTURES
     size = least
     while 2 * size <= min(usual, default_views(shown.numel(), shown.device)):
@@ -315,7 +325,7 @@ def _suited(shown: Tensor, regions: int) -> int:
 
 
 def _check_classes(outputs: Tensor, classifier: Classifier) -> None:
-    """The network must give as many numbers as there are categories."""
+    """Refuse a network whose outputs and categories differ in number."""
     found, count = outputs.shape[1], len(classifier.categories)
     if found != count:
         raise ArgumentError(

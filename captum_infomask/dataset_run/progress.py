@@ -1,4 +1,4 @@
-# How far a run is, and what is there of one that goes on.
+# The progress of a run, and a survey of the finished part of a continued run.
 from __future__ import annotations
 
 import hashlib
@@ -23,14 +23,14 @@ from captum_infomask.dataset_run.shards import (
 
 
 class Progress:
-    """Counts pictures and errors, and stops a run that has too many of these.
+    """Counts pictures and errors, and stops a run with too many errors.
 
     Args:
-        pictures: The run's pictures.
-        done: How many of them were there before, and stay.
-        errors: Bad ones among these.
-        most: Stop when there are more than this; None for never.
-        show: Show a bar on stderr.
+        pictures: The number of the run's pictures.
+        done: The number of pictures that were finished before.
+        errors: The number of bad pictures among these.
+        most: The run stops if there are more errors than this; None for never.
+        show: Whether to show a bar on stderr.
     """
 
     def __init__(
@@ -47,18 +47,18 @@ class Progress:
         self._check("")
 
     def pictures(self, count: int) -> None:
-        """So many more pictures are computed."""
+        """Count computed pictures."""
         self._bar.update(count)
 
     def shard(self, found: ShardDone) -> None:
-        """A shard, whose pictures were counted before, is written."""
+        """Count a written shard whose pictures were counted before."""
         self._errors += found.errors
         if self._errors:
             self._bar.set_postfix(errors=self._errors, refresh=False)
         self._check(found.first_error)
 
     def whole_shard(self, found: ShardDone) -> None:
-        """A shard is computed and written."""
+        """Count a shard that was computed and written."""
         self.pictures(found.pictures)
         self.shard(found)
 
@@ -85,12 +85,12 @@ class Progress:
 
 @dataclass
 class Survey:
-    """What is there of a run.
+    """The finished part of a run.
 
     Attributes:
-        done: Shards with which nothing is to be done.
-        errors: How many bad pictures they hold.
-        again: The places that are scored anew in other shards that are there, by number.
+        done: Shards that need no work.
+        errors: The number of their bad pictures.
+        again: The places that are scored again in other existing shards, by shard number.
     """
 
     done: set[int] = field(default_factory=set)
@@ -99,18 +99,18 @@ class Survey:
 
 
 def survey(job: Job, ended: int, *, retry_errors: bool, verify: bool, show: bool) -> Survey:
-    """Read the shards of a run: a damaged one is none, with a warning, and so is one that is lost.
+    """Read the shards of a run; a damaged or lost shard counts as missing, with a warning.
 
     Args:
-        job: The run, in the folder that is read.
-        ended: How many pictures it had when it ended; 0 where it has not.
-        retry_errors: Bad pictures are to be scored anew.
-        verify: Compare the files of all scored pictures with what was scored.
-        show: Show a bar meanwhile.
+        job: The run.
+        ended: The number of its pictures when it ended; 0 if it has not ended.
+        retry_errors: Whether bad pictures are scored again.
+        verify: Whether to compare the files of all scored pictures with their hashes.
+        show: Whether to show a bar.
 
     Raises:
-        ArgumentError: A file has the name of a shard that the run has not; or a picture's
-            bytes are others than those that were scored.
+        ArgumentError: A file has the name of a shard that is not in the run; or a picture's bytes
+            have changed since it was scored.
     """
     check_no_others(job.folder, len(job.shards))
     found, damaged, changed = Survey(), [], []
@@ -150,7 +150,7 @@ def survey(job: Job, ended: int, *, retry_errors: bool, verify: bool, show: bool
 
 
 def _rows(job: Job, shard: int) -> pa.Table:
-    """A shard's rows; ``DamagedError`` if they are not what the run would write."""
+    """A shard's rows; ``DamagedError`` if the run would not write such rows."""
     columns = ["key", "sha256", "target", "error"]
     table = read_shard(job.folder, shard, job.run, job.keys(shard), columns)
     if job.classes is not None:
@@ -164,7 +164,7 @@ def _rows(job: Job, shard: int) -> pa.Table:
 def _changed(
     job: Job, shard: int, errors: Sequence[str | None], hashes: Sequence[str | None]
 ) -> list[str]:
-    """Which pictures' bytes are not those that were scored."""
+    """The pictures whose bytes have changed since they were scored."""
     found = []
     for k, error, before in zip(job.shards[shard], errors, hashes, strict=True):
         if error is not None and before is None:
@@ -173,6 +173,6 @@ def _changed(
         try:
             if hashlib.sha256(job.pictures.read(k)).hexdigest() != before:
                 found.append(f"{key} has other bytes")
-        except Exception as unread:  # each kind of storage has errors of its own
+        except Exception as unread:  # each kind of storage has its own errors
             found.append(f"{key} cannot be read ({in_one_line(unread)})")
     return found

@@ -1,4 +1,4 @@
-# Ray, started here or joined, without a word on stderr, and left as it was found.
+# Starts Ray or connects to it, without text on stderr, and restores its state.
 from __future__ import annotations
 
 import contextlib
@@ -18,18 +18,18 @@ from captum_infomask.dataset_run.data.reading import in_one_line
 
 _PATIENCE = 5.0  # seconds for a cluster to answer
 _GREETING = (
-    b"\x04"  # fourth byte of HTTP/2's SETTINGS; HTTP/1, as of a dashboard, waits to be asked
+    b"\x04"  # fourth byte of HTTP/2's SETTINGS; HTTP/1, such as a dashboard's, waits for a request
 )
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Ray Data's own actors make Ray's core print an error that is none, once per process.
+    # Ray Data's own actors make Ray's core print a false error, once per process.
     "RAY_BACKEND_LOG_LEVEL": "fatal",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # tomorrow's default; today's comes with a warning
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the future default; the present one warns
 }
 
 
 def import_ray() -> Any:
-    """Ray with Ray Data, or an error that says how to get them."""
+    """Import Ray with Ray Data, or raise an error that says how to install them."""
     try:
         import ray
         import ray.data
@@ -43,12 +43,12 @@ def import_ray() -> Any:
 
 @contextlib.contextmanager
 def ray_session(address: str | None, cpus: int | None) -> Iterator[Any]:
-    """Ray, connected. The user's own is used and goes on; another ends with the session.
+    """Connect to Ray. A Ray that the user started stays; another one ends with the session.
 
     Args:
-        address: A cluster's address; None for that of RAY_ADDRESS, or else a Ray of this
-            machine only.
-        cpus: That a Ray of this machine may take; all if None.
+        address: A cluster's address. None takes the address in RAY_ADDRESS, or else starts Ray on
+            this machine only.
+        cpus: The number of CPUs for a Ray on this machine; all if None.
     """
     ray = import_ray()
     if ray.is_initialized():
@@ -86,13 +86,13 @@ def _connect(ray: Any, address: str, cpus: int | None) -> None:
                     f"Expected `address` to be that of a Ray cluster with this version of Ray and "
                     f"of Python; {short_repr(address)} cannot be joined ({said})."
                 ) from error
-            # It gives each of its processes 15 seconds to start, which a busy machine may take.
+            # Ray gives each of its processes 15 seconds to start. A busy machine may need longer.
             if not tries_left:
                 raise RunStopped(f"Ray does not start on this machine ({said}).") from error
 
 
 def _check_answers(address: str) -> None:
-    """Refuse an address where no Ray answers; Ray itself would try for minutes."""
+    """Refuse an address at which no Ray answers; Ray itself would try for minutes."""
     try:
         parts = urlsplit(f"//{address}")
         host, port = parts.hostname, parts.port
@@ -117,7 +117,7 @@ def _check_answers(address: str) -> None:
 
 @contextlib.contextmanager
 def _environment(wanted: dict[str, str]) -> Iterator[None]:
-    """Set what the user has not set; processes that start meanwhile inherit it."""
+    """Set variables that the user has not set; new processes inherit them."""
     mine = {name: value for name, value in wanted.items() if name not in os.environ}
     os.environ.update(mine)
     try:
@@ -129,7 +129,7 @@ def _environment(wanted: dict[str, str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_stderr() -> Iterator[None]:
-    """Drop what native code prints on stderr; Ray's announces the level of its own log there."""
+    """Drop the output of native code on stderr; Ray's prints the level of its log there."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
@@ -143,7 +143,7 @@ def _without_stderr() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet_data() -> Iterator[None]:
-    """Keep Ray Data's lines to its log file."""
+    """Send Ray Data's messages only to its log file."""
     screens = [
         (handler, handler.level)
         for handler in logging.getLogger("ray.data").handlers

@@ -1,4 +1,4 @@
-# A picture's row in Parquet: written from an InfoMap, and read back as one.
+# Converts a picture's InfoMap to a row of Parquet, and back.
 from __future__ import annotations
 
 import zlib
@@ -15,7 +15,7 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask.results import InfoMap
 from captum_infomask.results.info_map import PER_IMAGE, PER_REGION
 
-# What has a column where InfoMaps have it at all.
+# Parts of InfoMaps that have a column only if the InfoMaps have them.
 FURTHER = ("contrast", "explained", "residual", "superpixels")
 _PER_PICTURE = (*PER_REGION, *PER_IMAGE, "contrast")
 _TYPES = {torch.float32: pa.float32(), torch.float64: pa.float64()}
@@ -23,17 +23,17 @@ _TYPES = {torch.float32: pa.float32(), torch.float64: pa.float64()}
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """What a run says of one picture.
+    """A run's result for one picture.
 
     Attributes:
         key: The picture's name in its data set.
-        sha256: Of the file's bytes; None where they could not be read.
-        error: Why there are no numbers; empty where there are.
+        sha256: The SHA-256 of the file's bytes; None if they could not be read.
+        error: The reason if there are no numbers; empty if there are numbers.
         target: The class that is scored.
         predicted: The class of the largest output.
-        infomap: This picture's own; None in an error's row.
-        mask: In COCO's compressed run lengths.
-        boxes: (K, 4): x0, y0, x1, y1, half-open.
+        infomap: The InfoMap of this picture alone; None in a row with an error.
+        mask: The mask in COCO's compressed run lengths.
+        boxes: The mask's boxes, (K, 4): x0, y0, x1, y1, half-open.
         seconds: This picture's share of its batch's time.
     """
 
@@ -49,11 +49,11 @@ class Row:
 
 
 def schema(dtype: torch.dtype, further: Collection[str] = ()) -> pa.Schema:
-    """The columns, for scores of this type.
+    """The columns for scores of this type.
 
     Args:
         dtype: The scores' type.
-        further: Which of ``FURTHER`` there are.
+        further: The columns of ``FURTHER`` that exist.
     """
     number = _TYPES[dtype]
     mask = pa.struct([("size", pa.list_(pa.int32())), ("counts", pa.string())])
@@ -78,19 +78,19 @@ def schema(dtype: torch.dtype, further: Collection[str] = ()) -> pa.Schema:
 
 
 def table_of(rows: Sequence[Row], dtype: torch.dtype, further: Collection[str]) -> pa.Table:
-    """Rows as a Parquet table; arguments as of ``schema``."""
+    """Rows as a Parquet table; the arguments are those of ``schema``."""
     return pa.Table.from_pylist([_plain(row) for row in rows], schema=schema(dtype, further))
 
 
 def with_rows(before: pa.Table, now: pa.Table) -> pa.Table:
-    """A table with some of its rows, by their keys, as they are now."""
+    """A table in which some rows, by their keys, are replaced."""
     places = {key: len(before) + k for k, key in enumerate(now["key"].to_pylist())}
     order = [places.get(key, k) for k, key in enumerate(before["key"].to_pylist())]
     return pa.concat_tables([before, now]).take(order)
 
 
 def _plain(row: Row) -> dict[str, Any]:
-    """A row in what pyarrow takes."""
+    """A row in a form for pyarrow."""
     found: dict[str, Any] = {
         "key": row.key,
         "sha256": row.sha256,
@@ -115,7 +115,7 @@ def _plain(row: Row) -> dict[str, Any]:
 
 
 def _superpixels(content: bytes, like: Tensor) -> Tensor:
-    """The superpixels that a row keeps; no more memory is asked for than they take."""
+    """The superpixels of a row; memory is limited to their size."""
     size = 4 * like.numel()
     try:
         found = zlib.decompressobj().decompress(content, size + 1)
@@ -132,7 +132,7 @@ def _values(tensor: Tensor) -> Any:
 
 
 def infomap_of(template: InfoMap, row: Mapping[str, Any]) -> InfoMap:
-    """The InfoMap whose numbers a row holds; the template gives regions and settings."""
+    """The InfoMap of a row; the template gives regions and settings."""
     dtype = template.scores.dtype
     per_region = {
         name: None if row[name] is None else _tensor(row[name], dtype) for name in PER_REGION
@@ -154,7 +154,7 @@ def _tensor(values: Any, dtype: torch.dtype) -> Tensor:
 
 
 def without_numbers(infomap: InfoMap) -> InfoMap:
-    """The same with zeros for numbers: what all pictures of a run share."""
+    """The InfoMap with all numbers set to 0: the part that all pictures of a run share."""
     found = {name: getattr(infomap, name) for name in (*_PER_PICTURE, "superpixels")}
     zeros: dict[str, Any] = {
         name: torch.zeros_like(old) for name, old in found.items() if old is not None
@@ -163,7 +163,7 @@ def without_numbers(infomap: InfoMap) -> InfoMap:
 
 
 def one_picture(infomap: InfoMap, k: int) -> InfoMap:
-    """Picture k of a batch that was scored together, on the CPU."""
+    """The InfoMap of picture k of a batch, on the CPU."""
     tensors = {
         name: getattr(infomap, name)[k : k + 1].cpu()
         for name in _PER_PICTURE

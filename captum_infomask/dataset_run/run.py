@@ -1,4 +1,4 @@
-# run_dataset: check everything, then compute what is missing.
+# run_dataset checks everything, and then computes the missing pictures.
 from __future__ import annotations
 
 import os
@@ -61,62 +61,63 @@ def run_dataset(
     score: Score | None = None,
     **options: Any,
 ) -> DatasetRun:
-    r"""Score every picture of a data set; go on where an earlier call stopped.
+    r"""Score every picture of a data set; continue where an earlier call stopped.
 
     Each picture gets the numbers of :meth:`InfoMask.score_regions`: i(y; x), and every region's
-    information about the target. Pictures that are bad get an error in their place. The results of
-    ``shard_size`` pictures become visible together, as one Parquet file that is whole; whatever
-    kills a run, the same call goes on after the last of them, and ends with the scores, to the bit,
-    of a run that nothing stopped.
+    information about the target. A bad picture gets an error instead. The results of ``shard_size``
+    pictures become visible together, as one whole Parquet file. If a run is killed, the same call
+    continues after the last such file. It ends with the scores of an uninterrupted run, to the bit.
 
     Args:
-        data: A folder of pictures, with or without sub-folders of classes; a glob of them; or
-            Parquet with pictures as bytes. Remote ones by any of fsspec's protocols.
-        model: The name of a model, ``module:function``, an ``nn.Module`` or a ``Classifier``. What
-            runs is a copy in eval mode, with no dropout but what the network itself keeps on.
-        out: The folder of the results: new, empty, or that of a run to go on with. With a cluster,
-            a folder that all its machines share.
-        target: ``prediction``; ``label``, the sub-folder or Parquet's column of that name; or
-            another Parquet column. Sub-folders are the categories that they are named as, or else
-            as many as these, in sorted order, as torchvision's ``ImageFolder`` numbers them.
-            Numbers as names that are not their own place in that order are refused, unless
-            ``categories`` holds them.
-        weights: A named model's weights, as the command line's ``--weights``.
-        categories: Names of the classes in the order of the network's outputs, if not the model's
-            own; those of the sub-folders where their order does not say it.
-        engine: ``local``, this machine, or ``ray``, a cluster (or the CPUs of this machine).
+        data: A folder of pictures, with or without sub-folders of classes; a glob of pictures; or
+            Parquet with pictures as bytes. All may be remote, by any of fsspec's protocols.
+        model: The name of a model, ``module:function``, an ``nn.Module`` or a ``Classifier``. The
+            run uses a copy in eval mode. Dropout is off, unless the network itself keeps it on.
+        out: The folder of the results: a new or empty folder, or the folder of a run to continue.
+            With a cluster, a folder that all its machines share.
+        target: ``prediction``; ``label``, which is the sub-folder or Parquet's column ``label``; or
+            another Parquet column. Sub-folders either have the names of categories, or are as many
+            as the categories, in sorted order, as in torchvision's ``ImageFolder``. If the name of
+            a sub-folder is a number but not its place in that order, it is refused, unless
+            ``categories`` holds it.
+        weights: A named model's weights, as in the command line's ``--weights``.
+        categories: Names of the classes in the order of the network's outputs, if the model does
+            not have them. Give the names of the sub-folders if their order is not that of the
+            outputs.
+        engine: ``local`` for this machine, or ``ray`` for a cluster (or the CPUs of this machine).
         address: A Ray cluster's address; None starts Ray here.
-        workers: For ``local``, processes that decode pictures while this one computes; for
-            ``ray``, processes that compute. As many as there are CPUs if None, or GPUs.
-        rule: Which pixels the mask keeps; None for ``InfoMap.mask``'s own.
+        workers: For ``local``, the number of processes that decode pictures while this one
+            computes. For ``ray``, the number of processes that compute. None takes the number of
+            CPUs, or of GPUs.
+        rule: The rule for the mask; None for the default of ``InfoMap.mask``.
         view_engine: ``engine`` of :meth:`InfoMask.score_regions`, for views that have several.
-        batch_size: Pictures that share forward passes; what suits the device if None.
-        shard_size: Pictures of a file of results, all lost if a run is killed before it is
-            written; at least 64, and a batch, if None.
-        max_errors: Stop when more pictures than this are bad; never if None.
-        extend: Let the run that is gone on with have pictures that are new in ``data``: only these
-            are scored, behind the others.
-        verify: Read the files of all pictures that have been scored again, and refuse to go on if
-            the bytes of one have changed. Without it their names and labels are compared only.
-        retry_errors: Score the bad pictures of the run that is gone on with anew.
-        device: Where the network runs; CUDA if it is there, if None.
+        batch_size: Pictures that share forward passes; None chooses a size for the device.
+        shard_size: Pictures of a file of results. All of them are lost if a run is killed before
+            the file is written. None takes at least 64, and at least a batch.
+        max_errors: The run stops if more pictures than this are bad; never if None.
+        extend: Let the continued run take pictures that are new in ``data``. Only these are scored,
+            after the others.
+        verify: Read the files of all scored pictures again, and refuse to continue if the bytes of
+            one have changed. Without it, only names and labels are compared.
+        retry_errors: Score the bad pictures of the continued run again.
+        device: The device of the network. None takes CUDA if it is available.
         show_progress: Show a progress bar on stderr, with pictures per second and the time left.
-        score: How the network's outputs are read. With groups, labels and ``categories`` stay those
-            of the classes: a picture's target is the group that its label is in, and a label in
-            none is an error in its place.
-        **options: The settings of :class:`Score` by their names, instead of ``score``; and the
-            other keyword arguments of :meth:`InfoMask.attribute`, such as ``view`` (the
-            one that a picture of our own gets by default, if None, for all pictures),
-            ``sliding_window_shapes`` and ``strides``, or ``seed``; ``contrast`` is one class for
-            all pictures, or ``runner_up``.
+        score: How the network's outputs are read. If it has groups, labels and ``categories`` are
+            still those of the classes. A picture's target is the group of its label. If a label is
+            in no group, the picture gets an error.
+        **options: The settings of :class:`Score` by name, instead of ``score``; and the other
+            keyword arguments of :meth:`InfoMask.attribute`, such as ``view``,
+            ``sliding_window_shapes`` and ``strides``, or ``seed``. Without ``view``, all pictures
+            get the default view of a test picture. ``contrast`` is one class for all pictures, or
+            ``runner_up``.
 
     Returns:
         The run, a mapping from keys to InfoMaps.
 
     Raises:
-        ArgumentError: An argument is wrong; there are no pictures; the run in ``out`` was begun
-            with other settings, another network, other pictures or other labels (the message shows
-            the difference); or another run writes to ``out``.
+        ArgumentError: An argument is wrong; there are no pictures; the run in ``out`` has other
+            settings, another network, other pictures or other labels (the message shows the
+            difference); or another run writes to ``out``.
         RunStopped: There is no space or memory left, or there are too many bad pictures.
 
     Example:
@@ -159,7 +160,7 @@ def run_dataset(
         if not is_new:
             lock.enter_context(only_run(folder))
         plan = plan_run(folder, pictures, source, asked, extend=extend)
-        if is_new:  # and made only when all arguments are known to be good
+        if is_new:  # it is made only after all arguments were checked
             lock.enter_context(only_run(folder))
         found = survey(
             plan.job, plan.ended, retry_errors=retry_errors, verify=verify, show=show_progress
@@ -214,7 +215,7 @@ def _check_max_errors(max_errors: object) -> None:
 
 
 def _check_apart(folder: Path, data: str | Path, pictures: DataPictures) -> None:
-    """Refuse results that would be found among the data when the run goes on."""
+    """Refuse a folder of results that a continued run would find among the data."""
     parent = Path(_from_anywhere(data)).resolve()
     if isinstance(pictures, ParquetPictures) and parent in folder.resolve().parents:
         raise ArgumentError(
@@ -224,7 +225,7 @@ def _check_apart(folder: Path, data: str | Path, pictures: DataPictures) -> None
 
 
 def _checked_device(device: object) -> str:
-    """The name of a device that is there."""
+    """The name of an available device."""
     if device is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     wanted = (
@@ -240,6 +241,6 @@ def _checked_device(device: object) -> str:
 
 
 def _from_anywhere(data: str | Path) -> str:
-    """Where the data lie, for whoever reads the manifest in another folder."""
+    """The place of the data, independent of the working folder."""
     words = str(data)
     return words if "://" in words or "::" in words else os.path.abspath(os.path.expanduser(words))

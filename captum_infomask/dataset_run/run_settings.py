@@ -1,4 +1,4 @@
-# What a run does to every picture, and the same in words that a manifest can hold.
+# The settings of a run, and their form in a manifest.
 from __future__ import annotations
 
 import dataclasses
@@ -25,16 +25,16 @@ from captum_infomask.views.choose_view import OF_FEATURES
 
 @dataclass(frozen=True, eq=False)
 class RunSettings:
-    """All that the numbers of a run depend on, but the pictures and the network.
+    """Everything that the numbers of a run depend on, except the pictures and the network.
 
     Attributes:
         target: ``prediction``, ``label``, or the Parquet column of the labels.
         score: How the network's outputs are read.
-        rule: What masks keep; None leaves it open, for the maps to say.
+        rule: The rule for masks; None leaves the choice to the maps.
         options: The keyword arguments of ``score_regions``, with ``perturbations_per_eval``.
-        batch_size: Pictures of a call; 0 until it is known what suits the pictures.
-        shard_size: Pictures of a file; 0 until it is known.
-        device: Where the network runs.
+        batch_size: Pictures of a call; 0 until the size is chosen.
+        shard_size: Pictures of a file; 0 until the size is chosen.
+        device: The device of the network.
     """
 
     target: str
@@ -47,20 +47,20 @@ class RunSettings:
 
     @property
     def further(self) -> list[str]:
-        """The columns that rows have besides those of every run."""
+        """The columns of rows that not every run has."""
         of_view = ["explained", "residual"] if self.options["view"] in OF_FEATURES else []
         told = [name for name in ("contrast", "sharpen") if self.options.get(name) is not None]
         return of_view + [{"sharpen": "superpixels"}.get(name, name) for name in told]
 
     def words(self) -> dict[str, Any]:
-        """The settings as JSON values, equal where the settings are."""
+        """The settings as JSON values; equal settings give equal values."""
         named = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         score, options = named.pop("score"), named.pop("options")
         words = {**named, **score.named(), **options}
         return {name: in_words(name, value) for name, value in words.items()}
 
 
-# The arguments of score_regions that a run gives by itself or cannot give to every picture.
+# The arguments of score_regions that a run sets itself, or cannot set for every picture.
 _TAKEN = (
     *("self", "inputs", "target", "additional_forward_args", "args_per_example"),
     *("engine", "show_progress"),
@@ -68,7 +68,7 @@ _TAKEN = (
 
 
 def score_options(options: Mapping[str, Any], view_engine: object) -> dict[str, Any]:
-    """The keyword arguments of ``score_regions``, all of them; refuse unknown ones."""
+    """All keyword arguments of ``score_regions``; refuse unknown ones."""
     known = inspect.signature(InfoMask.attribute).parameters.items()
     usual = {name: parameter.default for name, parameter in known if name not in _TAKEN}
     for name in options:
@@ -94,7 +94,7 @@ def score_options(options: Mapping[str, Any], view_engine: object) -> dict[str, 
 
 
 def in_words(name: str, value: Any) -> Any:  # noqa: PLR0911 - a case for each kind of value
-    """A setting as a JSON value; large ones by a hash of what they hold."""
+    """A setting as a JSON value; a large one becomes a hash of its content."""
     value = plain(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -104,7 +104,7 @@ def in_words(name: str, value: Any) -> Any:  # noqa: PLR0911 - a case for each k
         return {str(key): in_words(name, entry) for key, entry in value.items()}
     kind = type(value).__name__
     if isinstance(value, np.ndarray):
-        value = torch.from_numpy(value)  # whose hash tells all digits, as its repr does not
+        value = torch.from_numpy(value)  # its hash covers all digits, unlike its repr
     if isinstance(value, Tensor):
         return f"{kind}{tuple(value.shape)} {tensors_hash({'': value})[:16]}"
     if isinstance(value, Regions):
@@ -127,7 +127,7 @@ def in_words(name: str, value: Any) -> Any:  # noqa: PLR0911 - a case for each k
 
 
 def tensors_hash(tensors: Mapping[str, Any]) -> str:
-    """SHA-256 of tensors: names, types, shapes, and every byte; of what else is there, in words."""
+    """SHA-256 of the names, types, shapes and bytes of tensors, and of other values in words."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         if not isinstance(tensors[name], Tensor):

@@ -1,4 +1,4 @@
-# A batch of pictures to their rows; what a network answers on pictures of our own.
+# Scores a batch of pictures, and computes a network's answers on our own test pictures.
 from __future__ import annotations
 
 import time
@@ -30,17 +30,17 @@ from captum_infomask.scores.class_scores import ClassScore, choose_classes
 from captum_infomask.scores.heads import rows_of
 
 _HEIGHT, _WIDTH = 480, 640
-_BLOCKS = (160, 32, 8, 1)  # sides of blocks of noise: some are left by whatever preprocessing does
+_BLOCKS = (160, 32, 8, 1)  # sides of blocks of noise; some of them survive any preprocessing
 
-# How far apart answers may lie, as a share of the largest. Processors and numbers of threads differ
-# by 1e-6 in float32; where TF32 or half precision computes, by far more.
+# The allowed difference of answers, as a share of the largest. Processors and numbers of threads
+# differ by 1e-6 in float32, and by much more with TF32 or half precision.
 _ROUNDING, _COARSE = 1e-4, 1e-2
 
 
 def probe_inputs(preprocess: Callable[[Image.Image], Tensor], device: str) -> list[Tensor]:
-    """Three pictures of noise, the same everywhere, as the network takes them: (1, C, H, W) each.
+    """Three pictures of noise, the same on all machines, for the network: (1, C, H, W) each.
 
-    They differ in contrast, so that activations are met on both sides of their bends.
+    They differ in contrast, so they reach both sides of the bends of activations.
     """
     inputs = []
     for number, contrast in enumerate((1.0, 0.5, 2.0)):
@@ -65,13 +65,13 @@ def _blocks(draw: np.random.RandomState, side: int) -> Any:
 
 @dataclass(frozen=True)
 class Probe:
-    """Answers to compare, as far as their digits can be the same elsewhere.
+    """Answers to compare, rounded to the digits that other machines can repeat.
 
     Attributes:
         answers: For each picture the network's outputs.
-        scores: i(y; x) of the first picture, and its regions' scores; empty where only the network
-            was asked, and then not compared.
-        tolerance: How far apart answers may lie, as a share of the largest.
+        scores: i(y; x) of the first picture, and its regions' scores. Empty if only the network was
+            asked; then they are not compared.
+        tolerance: The allowed difference of answers, as a share of the largest.
     """
 
     answers: Sequence[Sequence[float]]
@@ -80,7 +80,7 @@ class Probe:
 
     @classmethod
     def made(cls, outputs: Sequence[Tensor], scored: InfoMap | None = None) -> Probe:
-        """The network's outputs, (1, M) each, and the first picture's InfoMap."""
+        """A probe from the network's outputs, (1, M) each, and the first picture's InfoMap."""
         answers = [_rounded(output[0]) for output in outputs]
         scores = [] if scored is None else _rounded(torch.cat([scored.total, scored.scores[0]]))
         is_coarse = outputs[0].device.type != "cpu" or outputs[0].element_size() < 4
@@ -88,13 +88,13 @@ class Probe:
 
     @classmethod
     def of(cls, words: Mapping[str, Any]) -> Probe:
-        """From ``words``."""
+        """A probe from its ``words``."""
         answers = [[float(number) for number in line.split()] for line in words["answers"]]
         scores = [float(number) for number in words["scores"].split()]
         return cls(answers, scores, words["tolerance"])
 
     def words(self) -> dict[str, Any]:
-        """What a manifest holds of it."""
+        """The probe as a manifest holds it."""
         return {
             "answers": [" ".join(map(str, line)) for line in self.answers],
             "scores": " ".join(map(str, self.scores)),
@@ -102,9 +102,9 @@ class Probe:
         }
 
     def differences(self, now: Probe) -> dict[str, str]:
-        """By name, what differs by more than rounding: the network's answers, or else scores."""
+        """The differences beyond rounding, by name: the network's answers, or else scores."""
         tolerance = max(self.tolerance, now.tolerance)
-        # A score is a difference of logarithms, and so loses digits.
+        # A score is a difference of logarithms, so it loses digits.
         for name, share in (("answers", tolerance), ("scores", 10 * tolerance)):
             before, after = (np.ravel(getattr(probe, name)) for probe in (self, now))
             if not after.size:
@@ -120,16 +120,16 @@ class Probe:
 
 
 def _rounded(numbers: Tensor) -> list[float]:
-    """Seven digits of each: all that float32 has."""
+    """Seven digits of each number, as many as float32 has."""
     return [float(f"{number:.7g}") for number in numbers.double().tolist()]
 
 
 class Scorer:
-    """A network and what a run asks of it.
+    """A network and the settings of a run.
 
     Args:
-        classifier: On the device of the settings.
-        settings: The run's.
+        classifier: The classifier, on the device of the settings.
+        settings: The run's settings.
     """
 
     def __init__(self, classifier: Classifier, settings: RunSettings) -> None:
@@ -143,7 +143,7 @@ class Scorer:
         self._infomask.score.check(outputs, torch.zeros(1, 1, dtype=torch.long))
 
     def some_target(self) -> int:
-        """A target that the settings have information about: the likeliest beforehand."""
+        """A valid target for the settings: the class with the largest prior."""
         prior, groups = self._infomask.score.target_prior, self._infomask.score.groups
         order = list(range(2 if groups is None else len(groups)))
         if prior is not None and prior.dim() == 1:
@@ -156,7 +156,7 @@ class Scorer:
         return self._infomask.score_regions(pictures, target=targets, **self._settings.options)
 
     def outputs(self, pictures: Tensor) -> Tensor:
-        """What the network says of pictures, (N, M), M = 1 for one number; drawn by the seed."""
+        """The network's outputs for pictures, (N, M), M = 1 for one number; draws use the seed."""
         seed = self._settings.options["seed"]
         with buffers_kept(self._network), OwnGenerators(seed) as generators:
             output = LibraryDraws(seed, generators).run(lambda: self._network(pictures.clone()))
@@ -174,15 +174,15 @@ class Scorer:
     ) -> list[Row]:
         """Score good pictures, at most a batch of them.
 
-        Every call shows the network a whole batch, each picture in its own place: the first one
-        stands in the places that are left, so that no picture's numbers depend on which others
-        are good. Where memory is short for black pictures too, none of these is to blame.
+        Every call shows the network a whole batch, with each picture in its own place. The first
+        picture fills the other places. So no picture's numbers depend on which others are good. If
+        the memory is also too small for black pictures, no picture is the cause.
 
         Args:
             pictures: (N, C, H, W), N ≥ 1.
-            targets: Their classes; None for the predictions.
-            names: Key and hash of each.
-            slots: The place of each in the batch.
+            targets: The classes of the pictures; None for the predictions.
+            names: Key and hash of each picture.
+            slots: The place of each picture in the batch.
         """
         try:
             return self._score(pictures, targets, names, slots)
@@ -191,7 +191,7 @@ class Scorer:
                 stop_without_memory(error)
             if len(pictures) == 1:
                 return [Row(*names[0], in_one_line(error))]
-        # One of them is to blame: each alone, and the others have what they would have had.
+        # One of them is the cause. Each is scored alone, and the others keep their numbers.
         return [
             self.rows(pictures[one], targets and targets[one], names[one], slots[one])[0]
             for one in (slice(k, k + 1) for k in range(len(pictures)))
@@ -239,7 +239,7 @@ class Scorer:
         ]
 
     def _read(self, shown: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor, InfoMap]:
-        """The likeliest classes, the targets, and what regions say of these."""
+        """The likeliest classes, the targets, and the InfoMap of the targets."""
         if targets is None:
             maps = self._infomask.score_classes(shown, top_k=1, **self._settings.options)
             predicted = maps.classes[:, 0]
@@ -252,7 +252,7 @@ class Scorer:
     def _masks(self, infomap: InfoMap, slots: Sequence[int]) -> list[dict[str, Any]]:
         """Mask and boxes of the pictures in these places."""
         with quiet("The mask of example"):
-            # That nothing speaks for a target is a result, which the row holds.
+            # An empty mask is a result: nothing speaks for the target.
             masks = infomap.mask(self._settings.rule)[slots]
         boxes = bounding_boxes(masks, keep="all")
         return [
@@ -262,7 +262,7 @@ class Scorer:
 
 
 def stop_without_memory(error: Exception) -> None:
-    """Raise RunStopped if there was too little memory, which is no fault of a picture."""
+    """Raise RunStopped if there was too little memory, which no picture caused."""
     if is_out_of_memory(error):
         raise RunStopped(
             f"The run stopped ({in_one_line(error)}). A smaller `batch_size` or "

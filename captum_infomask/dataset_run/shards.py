@@ -1,4 +1,4 @@
-# The files of a run, each with a hash of itself: which shards are done, how one becomes visible.
+# The files of a run. Each holds its own hash. Says which shards are done, and writes new ones.
 from __future__ import annotations
 
 import errno
@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 from captum_infomask._errors import ArgumentError, RunStopped
 from captum_infomask._files import PART, whole_file
 
-_BLANK = b"0" * 64  # where the hash stands, while the file is hashed
-_ENTRY = "captum_infomask"  # of the Parquet file's own metadata, which readers pass over
+_BLANK = b"0" * 64  # the placeholder for the hash while the file is hashed
+_ENTRY = "captum_infomask"  # the entry in the Parquet file's metadata; other readers ignore it
 _NAME = re.compile(r"part-(\d+)\.parquet")
-_IN_FLIGHT = (".decoding-", ".scoring-")  # what the notes of pictures are called
+_IN_FLIGHT = (".decoding-", ".scoring-")  # the beginnings of the names of notes
 _LEFTOVER = re.compile(
     rf".+\.[0-9a-f]{{12}}{re.escape(PART)}|part-\d{{5,}}\.begun|\.(decoding|scoring)-\d+"
 )
@@ -26,19 +26,19 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class DamagedError(ArgumentError):
-    """A file of a run is not as it was written."""
+    """A file of a run has changed since it was written."""
 
 
 def write_sealed(path: Path, table: pa.Table, what: str) -> None:
-    """Write a table, and in its file's metadata what it is and the SHA-256 of all other bytes.
+    """Write a table; the file's metadata holds its name and the SHA-256 of all other bytes.
 
-    The hash is that of the file with 64 zeros in the hash's place. So no second file has to be
-    kept beside it, and the two cannot come apart.
+    The hash is computed with 64 zeros in its place. So no second file is needed, and the file and
+    its hash stay together.
 
     Args:
-        path: Where to.
-        table: What is written.
-        what: Words that no other file of any run has.
+        path: The path of the file.
+        table: The table.
+        what: A name that no other file of any run has.
     """
     seal = _seal(what)
     marked = table.replace_schema_metadata({_ENTRY: seal + _BLANK})
@@ -50,10 +50,10 @@ def write_sealed(path: Path, table: pa.Table, what: str) -> None:
 
 
 def check_sealed(path: Path, what: str) -> bytes:
-    """The bytes of a file that ``write_sealed`` wrote as this one.
+    """The bytes of a file that ``write_sealed`` wrote under this name.
 
     Raises:
-        DamagedError: It is not there, a byte of it has changed, or it is another file; the message
+        DamagedError: The file is missing, a byte has changed, or it is another file; the message
             names it.
     """
     if not path.is_file():
@@ -75,7 +75,7 @@ def check_sealed(path: Path, what: str) -> bytes:
 
 
 def read_sealed(path: Path, what: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """The table of a file that ``write_sealed`` wrote as this one; or ``DamagedError``."""
+    """The table of a file that ``write_sealed`` wrote under this name; or ``DamagedError``."""
     content = check_sealed(path, what)
     return pq.read_table(pa.BufferReader(content), columns=columns).replace_schema_metadata(None)
 
@@ -93,14 +93,14 @@ def shard_path(folder: Path, shard: int) -> Path:
 
 
 def shards_done(folder: Path) -> set[int]:
-    """The shards whose files are there."""
+    """The shards whose files exist."""
     found = (_NAME.fullmatch(name) for name in os.listdir(folder))
     numbers = {int(match[1]) for match in found if match}
     return {shard for shard in numbers if os.path.lexists(shard_path(folder, shard))}
 
 
 def check_no_others(folder: Path, count: int) -> None:
-    """Refuse files that readers of ``part-*.parquet`` would take for shards of this run."""
+    """Refuse files that readers of ``part-*.parquet`` would read as shards of this run."""
     for name in sorted(os.listdir(folder)):
         found = _NAME.fullmatch(name)
         if found and (name != shard_path(folder, int(found[1])).name or int(found[1]) >= count):
@@ -111,7 +111,7 @@ def check_no_others(folder: Path, count: int) -> None:
 
 
 def write_shard(folder: Path, shard: int, table: pa.Table, run: str) -> None:
-    """Write a shard's rows; nobody sees the file before all of it is on the disk."""
+    """Write a shard's rows; the file becomes visible only when all of it is on the disk."""
     path = shard_path(folder, shard)
     if path.is_dir() and not path.is_symlink():
         raise ArgumentError(f"Expected {path} to be a file of the run; it is a folder.")
@@ -120,7 +120,7 @@ def write_shard(folder: Path, shard: int, table: pa.Table, run: str) -> None:
 
 
 def check_shard(folder: Path, shard: int, run: str) -> None:
-    """Raise ``DamagedError`` if a shard is not whole, or not this run's."""
+    """Raise ``DamagedError`` if a shard is not whole, or belongs to another run."""
     check_sealed(shard_path(folder, shard), _what(shard, run))
 
 
@@ -131,10 +131,10 @@ def read_shard(
     keys: Sequence[str],
     columns: Sequence[str] | None = None,
 ) -> pa.Table:
-    """A shard's rows, if it is whole, of this run, and holds these pictures.
+    """A shard's rows, if it is whole, belongs to this run, and holds these pictures.
 
     Raises:
-        DamagedError: It is not; the message names the file and begins a sentence.
+        DamagedError: Otherwise. The message names the file and begins a sentence.
     """
     path = shard_path(folder, shard)
     table = read_sealed(path, _what(shard, run), columns)
@@ -148,7 +148,7 @@ def _what(shard: int, run: str) -> str:
 
 
 def begin_shard(folder: Path, shard: int) -> int:
-    """Note on the disk that a worker begins a shard; returns how many have, this one included."""
+    """Note on the disk that a worker starts a shard; return the number of starts, with this one."""
     path = _notes(folder, shard)
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     with stops_without_space(path), os.fdopen(os.open(path, flags, 0o666), "ab") as notes:
@@ -157,7 +157,7 @@ def begin_shard(folder: Path, shard: int) -> int:
 
 
 def end_shard(folder: Path, shard: int) -> None:
-    """Forget how many workers have begun a shard."""
+    """Remove the note about the starts of a shard."""
     _notes(folder, shard).unlink(missing_ok=True)
 
 
@@ -167,7 +167,7 @@ def _notes(folder: Path, shard: int) -> Path:
 
 @contextmanager
 def stops_without_space(path: Path) -> Iterator[None]:
-    """A full disk stops a run, which goes on when there is space."""
+    """Stop the run if the disk is full; it can continue when there is space."""
     try:
         yield
     except (OSError, ArgumentError) as error:
@@ -181,19 +181,19 @@ def stops_without_space(path: Path) -> Iterator[None]:
 
 
 def is_leftover(name: str) -> bool:
-    """Whether a file is what a worker that was killed left."""
+    """Whether a file is the leftover of a killed worker."""
     return _LEFTOVER.fullmatch(name) is not None
 
 
 def remove_leftovers(folder: Path, *, notes: bool = True) -> None:
-    """Remove what workers that were killed left; only the holder of the lock may.
+    """Remove the leftovers of killed workers; only the holder of the lock may do this.
 
     Args:
         folder: The run's folder.
-        notes: Also those of pictures in flight, which a run that goes on reads.
+        notes: Also remove the notes of pictures in flight, which a continued run reads.
     """
     for name in filter(is_leftover, os.listdir(folder)):
         path = folder / name
         if path.is_dir() or (name.startswith(_IN_FLIGHT) and not notes):
-            continue  # what is a folder is none of ours
+            continue  # a folder is not one of our files
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-# Handwritten digits, scikit-learn's and MNIST's, and the paper's pictures of one or two of them.
+# Handwritten digits of scikit-learn and MNIST, and the paper's pictures of one or two digits.
 from __future__ import annotations
 
 import dataclasses
@@ -12,16 +12,16 @@ from torchvision.datasets import MNIST
 from captum_infomask._checks import describe, positive_int
 from captum_infomask._errors import ArgumentError
 
-SIDE = 28  # of MNIST's pictures, and of all digits here
+SIDE = 28  # the side of MNIST's pictures, and of all digits here
 
 _STROKE_SIDE = 20  # MNIST fits each digit into a box of this side
 _TRAIN_COUNT = 1347  # three quarters of scikit-learn's 1,797 digits; the rest are the test part
 
 
 def sklearn_digits(train: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Read scikit-learn's handwritten digits, laid out as MNIST lays out its own.
+    """Read scikit-learn's handwritten digits in MNIST's layout.
 
-    The 8 × 8 pictures are enlarged to 20 × 20 (bicubic) in the middle of 28 × 28.
+    The 8 × 8 pictures are enlarged to 20 × 20 (bicubic), in the centre of 28 × 28.
 
     Args:
         train: the first 1,347 digits, or the last 450, which other people wrote.
@@ -62,7 +62,7 @@ def mnist(
     Args:
         root: the folder that holds ``MNIST/raw``.
         train: the 60,000 training digits, or the 10,000 test digits.
-        download: fetch the files where they are missing.
+        download: fetch the files if they are missing.
 
     Returns:
         Digits (M, 28, 28), float32 in [0, 1], and their labels (M,), long.
@@ -127,15 +127,15 @@ def two_digits(
 ) -> TwoDigits:
     """Compose pictures of one or two digits, left or right, half of which hold the target digit.
 
-    Of every four pictures one holds the target alone, one the target beside another digit, one
-    another digit alone, one two other digits; order and sides are random.
+    In every four pictures, one holds the target alone, one holds the target beside another digit,
+    one holds another digit alone, and one holds two other digits. Order and sides are random.
 
     Args:
         digits: (M, 28, 28), floating point in [0, 1]; ink is bright.
-        labels: (M,), integers: which digit each is.
+        labels: (M,), integers: the digit that each picture shows.
         target: the digit that the pictures' question is about.
         count: number of pictures N.
-        seed: of this function's own generator; the global one is left alone.
+        seed: the seed of this function's own generator; the global one is not used.
 
     Returns:
         The pictures, their labels and the target digit's ink.
@@ -166,7 +166,7 @@ def two_digits(
     rows = torch.arange(count)
     side = torch.randint(2, (count,), generator=generator)
 
-    # The first digit stands on `side`; it is the target where the picture holds one.
+    # The first digit is on `side`; it is the target if the picture holds the target.
     first = _draw(torch.nonzero(~is_target).flatten(), count, generator)
     wanted = _draw(torch.nonzero(is_target).flatten(), count, generator)
     second = _draw(torch.nonzero(~is_target).flatten(), count, generator)
@@ -195,7 +195,7 @@ def _side_by_side(halves: torch.Tensor) -> torch.Tensor:
 
 
 def _check_digits(digits: torch.Tensor, labels: torch.Tensor) -> None:
-    """Refuse digits that are no (M, 28, 28) pictures in [0, 1] with one integer label each."""
+    """Refuse digits that are not (M, 28, 28) pictures in [0, 1] with one integer label each."""
     if not (
         isinstance(digits, torch.Tensor)
         and digits.is_floating_point()

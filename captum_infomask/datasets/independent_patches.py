@@ -1,4 +1,4 @@
-# Pictures of patches that are independent given the label: what each patch tells is known.
+# Pictures of patches that are independent given the label. The information of each is known.
 from __future__ import annotations
 
 import math
@@ -32,7 +32,7 @@ _NATS_PER_BIT = math.log(2)
 
 @dataclass(frozen=True, eq=False)
 class IndependentPatches:
-    r"""Pictures made of patches that are drawn independently, given the label.
+    r"""Pictures made of patches that are drawn independently given the label.
 
     Every number that the package estimates has a closed form here. With
     :math:`\ell_{k,r} = \log p(x_r \mid k)`, for a set S of patches
@@ -43,12 +43,12 @@ class IndependentPatches:
                     - \log \sum_k \pi_k \exp \sum_{r \in S} \ell_{k,r}.
 
     Args:
-        patches: How a patch is drawn given the label: ``GaussianPatches`` or
+        patches: The distribution of patches given the label: ``GaussianPatches`` or
             ``CategoricalPatches``.
         rows: Patches down.
         columns: Patches across.
         prior: π, a probability above 0 per class; uniform if None.
-        baseline: The value of hidden pixels: a patch that holds it everywhere tells nothing.
+        baseline: The value of hidden pixels. A patch that has this value everywhere tells nothing.
 
     Attributes:
         log_prior: log π, float64 (M,).
@@ -111,7 +111,7 @@ class IndependentPatches:
 
         Args:
             count: N.
-            seed: The seed of this function's own generator; the global one is left alone.
+            seed: The seed of this function's own generator; the global one is not used.
             dtype: The pictures' type.
 
         Returns:
@@ -133,7 +133,7 @@ class IndependentPatches:
         target: int | Tensor,
         view: Literal["crop", "keep", "drop", "chain"],
     ) -> Tensor:
-        r"""What each patch tells about the target, exactly.
+        r"""The exact information of each patch about the target.
 
         ================== ======================================================
         view               value of patch r
@@ -146,7 +146,7 @@ class IndependentPatches:
         Args:
             images: (N, C, rows · h, columns · w).
             target: y: a class, or one per picture, long (N,).
-            view: The question; ``chain`` for at most 12 patches.
+            view: The view; ``chain`` takes at most 12 patches.
 
         Returns:
             (N, rows · columns), float64, in bits, row by row as :func:`captum_infomask.grid`.
@@ -172,14 +172,15 @@ class IndependentPatches:
     def network(
         self, trained_with: Literal["cross_entropy", "pc_softmax"] = "cross_entropy"
     ) -> BayesNetwork:
-        """The Bayes-optimal network, in double precision (``.float()`` makes it single).
+        """The Bayes-optimal network, in double precision (``.float()`` gives single precision).
 
         Args:
-            trained_with: ``cross_entropy``: the logits hold log π; ``pc_softmax``: they do not.
+            trained_with: With ``cross_entropy`` the logits contain log π; with ``pc_softmax`` they
+                do not.
 
         Returns:
-            A module from pictures to logits (N, M); where the distribution is shared it takes
-            pictures of any number of patches.
+            A module from pictures to logits (N, M). If all patches share one distribution, it takes
+            pictures with any number of patches.
         """
         training = one_of("trained_with", trained_with, ("cross_entropy", "pc_softmax"))
         return BayesNetwork(
@@ -191,7 +192,7 @@ class IndependentPatches:
         ).eval()
 
     def _log_likelihoods(self, images: Tensor) -> Tensor:
-        """(N, R, M) on the CPU; refuses pictures of another size, which the network may take."""
+        """(N, R, M) on the CPU; refuses pictures of a size that the network may take."""
         channels, height, width = self.patches.patch_shape
         shape = (channels, self.rows * height, self.columns * width)
         if not isinstance(images, Tensor) or tuple(images.shape[1:]) != shape:

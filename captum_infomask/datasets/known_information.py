@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
 
-_CHUNK = 2**22  # numbers held at a time when all sets of patches are listed
+_CHUNK = 2**22  # numbers in memory at a time while all sets of patches are listed
 
 
 def set_information(evidence: Tensor, log_prior: Tensor, target: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ def set_information(evidence: Tensor, log_prior: Tensor, target: Tensor) -> Tens
 
 
 def single_information(log_likelihoods: Tensor, log_prior: Tensor, target: Tensor) -> Tensor:
-    """i(y; x_R) of each patch by itself: what the views ``crop`` and ``keep`` ask for.
+    """i(y; x_R) of each patch by itself, as in the views ``crop`` and ``keep``.
 
     Args:
         log_likelihoods: log p(x_r | k), (N, R, M), in nats, up to a constant per patch.
@@ -81,7 +81,7 @@ def mean_over_orders(log_likelihoods: Tensor, log_prior: Tensor, target: Tensor)
     numbers = torch.arange(2**patches)
     members = (numbers[:, None] >> torch.arange(patches)) & 1
     sizes = members.sum(1)
-    # A set counts with plus for the patches in it, which came last, and minus for the others.
+    # A set has a plus sign for its patches, which came last, and a minus sign for the others.
     weights = log_likelihoods.new_tensor(
         [1 / (patches * math.comb(patches - 1, before)) for before in range(patches)]
     )
@@ -98,21 +98,21 @@ def mean_over_orders(log_likelihoods: Tensor, log_prior: Tensor, target: Tensor)
 
 
 class BayesNetwork(nn.Module):
-    r"""Logits that are sums of log-likelihoods: no training can do better.
+    r"""Logits that are sums of log-likelihoods; no training can give better ones.
 
     .. math::
 
         f_k(x) = \log \pi_k + \sum_{r \text{ not hidden}} \log p(x_r \mid k)
 
-    up to a constant that all classes share. A patch whose pixels all equal the baseline is hidden:
-    it is left out of the sum, so that the softmax is exactly p(y | the patches that are shown).
+    up to a constant that all classes share. A patch whose pixels all equal the baseline is hidden.
+    The sum leaves it out, so the softmax is exactly p(y | the visible patches).
 
     Args:
         likelihood: Patches (N, R, C, h, w) → log p(patch | class), (N, R, M).
-        log_prior: What is added for each class, (M,): log π, or 0 for a network trained by
+        log_prior: The term that is added for each class, (M,): log π, or 0 for a network trained by
             prior-corrected softmax.
         patch_shape: (C, h, w).
-        grid: (rows, columns) of a picture; None takes any number of patches, one included.
+        grid: (rows, columns) of a picture; None takes any number of patches, also one.
         baseline: The value of hidden pixels.
 
     Example:
@@ -141,7 +141,7 @@ class BayesNetwork(nn.Module):
         self.patch_shape, self.grid, self.baseline = patch_shape, grid, baseline
 
     def log_likelihoods(self, images: Tensor) -> Tensor:
-        """Log p(x_r | k) of every patch, (N, R, M); 0 for all classes where a patch is hidden."""
+        """Log p(x_r | k) of every patch, (N, R, M); 0 for all classes if a patch is hidden."""
         patches = self._patches(images)
         hidden = (patches == self.baseline).flatten(2).all(2)
         found: Tensor = self.likelihood(patches)

@@ -1,4 +1,4 @@
-# Families of patches: Gaussian noise around a mean, symbols drawn by the label.
+# Families of patches: Gaussian noise around a mean, and symbols drawn by the label.
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from captum_infomask._errors import ArgumentError
 
 
 class PatchFamily(Protocol):
-    """How patches are drawn given the label, and how likely a patch is given each label."""
+    """A distribution of patches given the label, with its likelihoods."""
 
     @property
     def classes(self) -> int:
@@ -21,7 +21,7 @@ class PatchFamily(Protocol):
 
     @property
     def positions(self) -> int:
-        """How many distributions there are: one per patch, or 1 that all patches share."""
+        """The number of distributions: one per patch, or 1 that all patches share."""
         ...
 
     @property
@@ -81,7 +81,7 @@ class GaussianPatches:
         \log p(x_r \mid k) = -\lVert x_r - \mu_{k,r} \rVert^2 / 2\sigma^2 + \text{constant}
 
     Args:
-        means: μ of each class and position, (M, P, C, h, w); P = 1 where all positions share it.
+        means: μ of each class and position, (M, P, C, h, w); P = 1 if all positions share it.
         deviation: σ, the pixels' standard deviation.
 
     Raises:
@@ -121,7 +121,7 @@ class GaussianPatches:
             channels: C.
             side: Height and width of a patch, in pixels.
             strength: Typical distance between two classes' means of a patch, in standard
-                deviations: the larger, the more a patch tells.
+                deviations. A larger distance gives a patch more information.
             seed: The seed of this function's own generator.
 
         Returns:
@@ -188,12 +188,12 @@ class CategoricalPatches:
 
         \log p(x_r \mid k) = \log p(\text{symbol of } x_r \mid k, r)
 
-    A patch that is no symbol is read as the nearest one, so that rounding does no harm.
+    A patch that is not a symbol is read as the nearest one, so rounding has no effect.
 
     Args:
         symbols: The alphabet's A pictures, (A, C, h, w), all different.
-        probabilities: p(symbol | class, position), (M, P, A), all above 0; P = 1 where all
-            positions share them.
+        probabilities: p(symbol | class, position), (M, P, A), all above 0; P = 1 if all positions
+            share them.
 
     Raises:
         ArgumentError: A shape or value is out of range.
@@ -251,8 +251,8 @@ class CategoricalPatches:
             alphabet: A, the number of symbols.
             channels: C.
             side: Height and width of a patch, in pixels.
-            strength: Standard deviation of the log-probabilities, in nats: the larger, the more a
-                patch tells.
+            strength: Standard deviation of the log-probabilities, in nats. A larger one gives a
+                patch more information.
             seed: The seed of this function's own generator.
 
         Returns:
@@ -283,7 +283,7 @@ class CategoricalPatches:
         return channels, height, width
 
     def may_be_all(self, value: float) -> bool:
-        """Whether a symbol is flat and of this value, in single precision."""
+        """Whether a symbol has this value everywhere, in single precision."""
         return bool((self.symbols.float() == value).flatten(1).all(1).any())
 
     def sample(self, labels: Tensor, patches: int, generator: torch.Generator) -> Tensor:

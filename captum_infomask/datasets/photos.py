@@ -31,8 +31,8 @@ def sample_photo(name: str) -> npt.NDArray[np.uint8]:
         (H, W, 3), uint8, RGB.
 
     Raises:
-        ArgumentError: where the name is unknown (it names the nearest one), or this version of
-            scikit-image ships without the photo.
+        ArgumentError: if the name is unknown (the error names the nearest one), or if this version
+            of scikit-image does not have the photo.
 
     Example:
         >>> from captum_infomask.datasets import sample_photo
@@ -41,7 +41,7 @@ def sample_photo(name: str) -> npt.NDArray[np.uint8]:
 
     Source: scikit-image's data folder, which states each photo's origin and licence.
     """
-    # Not skimage.data.coffee(): that may fetch over the network.
+    # skimage.data.coffee() is not used, because it may fetch over the network.
     folder = Path(skimage.__file__).parent / "data"
     path = folder / _PHOTOS[one_of("name", name, _PHOTOS)]
     if not path.is_file():

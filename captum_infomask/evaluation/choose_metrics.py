@@ -1,4 +1,4 @@
-# What a user asks to be measured, as metrics by name.
+# Turns the user's choice into metrics by name.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
@@ -34,27 +34,27 @@ METRICS: dict[str, Callable[[], Metric]] = {
     "box_iou": BestBoxIoU,
     "max_box_acc": MaxBoxAcc,
 }
-# They ask the network, or the method itself, many times more.
+# These metrics run the network, or the method itself, many times more.
 _ONLY_IF_ASKED_FOR = ("infidelity", "sensitivity")
 
 
 def choose_metrics(metrics: Metrics, has_truth: bool) -> dict[str, Metric]:
-    """Return the metrics that are asked for, by name.
+    """Return the chosen metrics by name.
 
     Args:
-        metrics: None for deletion, insertion and, where the right pixels are known, all metrics
-            that need them; a name or ``all``; a metric; a list of names and metrics; or a mapping
-            from names to metrics and functions of a :class:`Sample` that return a number. Metrics
-            of the packages Quantus and pytorch-grad-cam are taken too.
+        metrics: None for deletion and insertion and, if the right pixels are known, all metrics
+            that need them. Or a name or ``all``; a metric; a list of names and metrics; or a
+            mapping from names to metrics and functions of a :class:`Sample` that return a number.
+            Metrics of the packages Quantus and pytorch-grad-cam are accepted too.
         has_truth: Whether the right pixels are known.
 
     Returns:
-        The metrics, in the order in which they were asked for. ``all`` leaves out what cannot be
-        had.
+        The metrics, in the order of the choice. ``all`` leaves out unavailable metrics.
 
     Raises:
-        ArgumentError: An unknown name, with the nearest one; something that is no metric; two of
-            one name; a metric that needs the right pixels where none are known.
+        ArgumentError: A name is unknown (the error gives the nearest name); an entry is not a
+            metric; two metrics have one name; or a metric needs the right pixels and none are
+            known.
 
     Example:
         >>> from captum_infomask.evaluation.choose_metrics import choose_metrics
@@ -91,7 +91,7 @@ def choose_metrics(metrics: Metrics, has_truth: bool) -> dict[str, Metric]:
 
 
 def _available(has_truth: bool, leave_out: tuple[str, ...] = ()) -> dict[str, Metric]:
-    """All metrics that can be had."""
+    """All available metrics."""
     made = {name: kind() for name, kind in METRICS.items() if name not in leave_out}
     return {name: metric for name, metric in made.items() if has_truth or not metric.needs_truth}
 
@@ -102,20 +102,20 @@ def _is_name(given: object) -> bool:
 
 
 def _checked_name(given: object) -> str:
-    """Return the key of a mapping if a table can call a metric by it."""
+    """Return the key of a mapping if it can be a metric's name in a table."""
     if not isinstance(given, str) or not given:
         raise ArgumentError(f"Expected `metrics` with names as keys; got {describe(given)}.")
     return given
 
 
 def _mapped(name: str, given: Any) -> Metric:
-    """A metric, or a function under the name that its user gave it."""
+    """A metric, or a function under the user's name for it."""
     ours = isinstance(given, type | Metric) or adapted(given) is not None
     return FunctionMetric(name, given) if callable(given) and not ours else _metric(given)
 
 
 def _metric(given: Any) -> Metric:
-    """A metric as it is, or one of another package in an adapter."""
+    """A metric, or an adapter around a metric of another package."""
     foreign = adapted(given)
     if foreign is not None:
         return foreign

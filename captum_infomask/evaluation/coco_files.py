@@ -1,4 +1,4 @@
-# Ground truth in COCO's form to boxes and masks.
+# Reads boxes and masks from ground truth in COCO's form.
 from __future__ import annotations
 
 import json
@@ -55,10 +55,10 @@ class ImageBoxes:
         return ImageBoxes(self.boxes[places], tuple(self.names[p] for p in places), self.size)
 
     def resized(self, height: int, width: int) -> ImageBoxes:
-        """The boxes after the whole picture was resized, as networks and their attributions see it.
+        """The boxes after a resize of the whole picture, to the size of the network's input.
 
         Raises:
-            ArgumentError: ``height`` or ``width`` is no integer of at least 1.
+            ArgumentError: ``height`` or ``width`` is not an integer of at least 1.
         """
         height, width = positive_int("height", height), positive_int("width", width)
         down, across = height / self.size[0], width / self.size[1]
@@ -88,8 +88,8 @@ class ImageMasks:
 def read_coco_boxes(path: str | PathLike[str], *, crowd: bool = False) -> dict[str, ImageBoxes]:
     """Read the boxes of COCO's annotations.
 
-    COCO's x, y, width, height become x0, y0, x1, y1, half-open. Boxes without area, of which COCO
-    has a few, are left out.
+    COCO's x, y, width, height become x0, y0, x1, y1, half-open. COCO has a few boxes without area;
+    they are left out.
 
     Args:
         path: A JSON file with ``images``, ``annotations`` and ``categories``.
@@ -99,7 +99,7 @@ def read_coco_boxes(path: str | PathLike[str], *, crowd: bool = False) -> dict[s
         For each picture, by its ``file_name``, its objects; pictures without objects have no boxes.
 
     Raises:
-        ArgumentError: ``path`` is no such file; the message names the annotation that is wrong.
+        ArgumentError: ``path`` is not such a file; the message names the annotation that is wrong.
 
     Example:
         >>> import json, tempfile
@@ -141,22 +141,22 @@ def read_coco_boxes(path: str | PathLike[str], *, crowd: bool = False) -> dict[s
 def read_coco_masks(
     path: str | PathLike[str], keys: Iterable[str] | None = None, *, crowd: bool = False
 ) -> dict[str, ImageMasks]:
-    """Read the masks of COCO's annotations: polygons, and run lengths of either form.
+    """Read the masks of COCO's annotations: polygons, and run lengths in both forms.
 
-    A pixel belongs to a polygon if its middle lies inside. COCO's own tool draws borders a little
-    differently, so that masks can differ by pixels along the outline.
+    A pixel belongs to a polygon if its centre lies inside. COCO's own tool draws borders slightly
+    differently, so masks can differ by pixels along the outline.
 
     Args:
         path: A JSON file with ``images``, ``annotations`` and ``categories``.
         keys: The ``file_name`` of the pictures to read; all if None. Masks take a byte per pixel
-            and object, so that those of a whole data set may not fit into memory.
+            and object, so the masks of a whole data set may not fit into memory.
         crowd: True takes annotations of crowds (``iscrowd``) too.
 
     Returns:
         For each picture, by its ``file_name``, its objects; pictures without objects have no masks.
 
     Raises:
-        ArgumentError: ``path`` is no such file, or lacks one of ``keys``; the message names the
+        ArgumentError: ``path`` is not such a file, or lacks one of ``keys``; the message names the
             annotation that is wrong.
 
     Example:
@@ -202,7 +202,7 @@ def read_coco_masks(
 
 @dataclass(frozen=True)
 class _Images:
-    """A file's pictures and annotations, as they stand there."""
+    """A file's pictures and annotations, unchanged."""
 
     path: str | PathLike[str]
     sizes: dict[str, tuple[int, int]]
@@ -261,7 +261,7 @@ def _mask(path: str | PathLike[str], entry: dict[str, Any], size: tuple[int, int
         corners = _numbers(path, {**entry, "segmentation": points}, "segmentation")
         if len(corners) < 6 or len(corners) % 2:
             raise _wrong(path, entry, "segmentation", "polygons of at least three corners x, y")
-        # A pixel's middle lies half a pixel from its corner, from which COCO counts.
+        # A pixel's centre is half a pixel from its corner, and COCO counts from corners.
         x, y = np.array(corners[0::2]) - 0.5, np.array(corners[1::2]) - 0.5
         mask[polygon(y, x, size)] = True
     return torch.from_numpy(mask)

@@ -1,4 +1,4 @@
-# How much a map is about the picture, and how much about what stands in for hidden pixels.
+# Measures how much a map is about the picture, and how much about the imputer.
 from __future__ import annotations
 
 import math
@@ -36,13 +36,13 @@ _IMPUTERS: dict[str, Imputer] = {
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FillDisagreement:
-    """How scores move between imputers, and what the network says of the all-imputed pictures.
+    """The change of scores between imputers, and the network's answers for all-imputed pictures.
 
     Attributes:
         imputers: The I imputers' names.
         maps: One InfoMap per imputer.
-        entropy: The entropy of p(y | all-imputed picture), in bits, (I, N): log2 M where the
-            network has no opinion of a picture that shows nothing.
+        entropy: The entropy of p(y | all-imputed picture), in bits, (I, N). It is log2 M if the
+            network has no opinion about a picture that shows nothing.
         top_class: The likeliest class of the all-imputed picture, (I, N).
         top_probability: Its probability, (I, N).
 
@@ -75,24 +75,24 @@ class FillDisagreement:
 
     @property
     def movement(self) -> Tensor:
-        """How far each score moves: the largest minus the smallest over imputers, (N, R)."""
+        """The change of each score: the largest minus the smallest over imputers, (N, R)."""
         return self.scores.amax(0) - self.scores.amin(0)
 
     @property
     def share(self) -> Tensor:
         """The mean movement as a share of the largest magnitude of any score, (N,).
 
-        Near 0 the map is about the picture; near 1 and above it is about the fill.
+        Near 0 the map is about the picture. Near 1 and above, it is about the fill.
         """
         largest = self.scores.abs().nan_to_num(0).amax((0, 2))
         return self.movement.nanmean(1) / largest.clamp_min(1e-12)
 
     def __repr__(self) -> str:
-        """What a notebook or prompt shows."""
+        """The text that a notebook or a prompt shows."""
         return str(self)
 
     def __str__(self) -> str:
-        """A table with a line per imputer, of the first image."""
+        """A table of the first image, with a line per imputer."""
         width = max(map(len, (*self.imputers, "imputer")))
         lines = [
             f"{'imputer':<{width}}  mean |score|  largest  entropy of all imputed  its top class"
@@ -114,7 +114,7 @@ class FillDisagreement:
         return "\n".join(lines)
 
     def figure(self, image: npt.NDArray[np.uint8] | None = None) -> tuple[Figure, list[Axes]]:
-        """Draw the first image's map with each imputer on one scale, and how far scores move.
+        """Draw the first image's maps for all imputers on one scale, and the change of scores.
 
         Args:
             image: (H, W, 3), uint8, the picture to show beside them, if any.
@@ -151,13 +151,13 @@ def fill_disagreement(
     imputers: Mapping[str, Imputer] | None = None,
     **options: Any,
 ) -> FillDisagreement:
-    """Score the same regions with several imputers and say how far the answers differ.
+    """Score the same regions with several imputers, and measure how much the answers differ.
 
-    Hidden pixels must become something, and the network answers to what they became (missingness
-    bias). Where scores move by as much as they are large, the map is about the fill.
+    The network also answers to the values that replace hidden pixels (missingness bias). If scores
+    change by as much as their size, the map is about the fill.
 
     Args:
-        infomask: The network, and how it is read.
+        infomask: The ``InfoMask`` of the network.
         inputs: Images (N, C, H, W).
         target: The class, in any form that Captum accepts.
         view: ``drop``, ``keep`` or ``chain``.
@@ -168,8 +168,8 @@ def fill_disagreement(
         A :class:`FillDisagreement`; ``print`` shows it as a table, ``figure`` draws it.
 
     Raises:
-        ArgumentError: As ``attribute``; or ``imputers`` are fewer than two, or the InfoMask's head
-            gives no probability per class.
+        ArgumentError: The same as from ``attribute``; or there are fewer than two ``imputers``, or
+            the InfoMask's head gives no probability per class.
 
     Example:
         >>> import torch
@@ -192,14 +192,14 @@ def fill_disagreement(
             f"Expected `imputers` to hold at least two imputers by name; got {describe(imputers)}."
         )
     tensors = check_inputs(inputs)
-    # Of the network's own classes, all of them, where targets count groups.
+    # If targets count groups, this is still over all of the network's own classes.
     whole = InfoMask(infomask.forward_func, score=replace(infomask.score, groups=None))
     maps, blanks = [], []
     for imputer in chosen.values():
         maps.append(
             infomask.score_regions(tensors[0], None, target, view=view, imputer=imputer, **options)
         )
-        # With one region, the whole, the all-imputed picture is the blank of `keep`.
+        # With the whole picture as one region, the all-imputed picture is the blank of `keep`.
         blanks.append(
             whole.score_classes(
                 tensors[0], view="keep", imputer=imputer, regions=grid(tensors[0], 1, 1)

@@ -1,4 +1,4 @@
-# What is known to be right of each picture, in any of the forms that data sets give it.
+# The ground truth of each picture, from any of the forms that data sets use.
 from __future__ import annotations
 
 import numbers
@@ -28,7 +28,7 @@ _FORMS = (
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What is known to be right of one picture.
+    """The ground truth of one picture.
 
     Args:
         mask: (H, W), boolean, with at least one True.
@@ -46,10 +46,10 @@ class Truth:
 
 
 def ground_truth(given: GroundTruth, inputs: Tensor, targets: Sequence[int]) -> tuple[Truth, ...]:
-    """Bring what is known to be right to one mask and its boxes per picture.
+    """Turn ground truth into one mask and its boxes per picture.
 
-    Where only boxes are known, the mask is their union: the pixels whose middle lies in one. Where
-    only a mask is known, the boxes are those of its connected parts.
+    If only boxes are known, the mask is their union: the pixels whose centre lies in a box. If only
+    a mask is known, the boxes are those of its connected parts.
 
     Args:
         given: One of
@@ -71,7 +71,7 @@ def ground_truth(given: GroundTruth, inputs: Tensor, targets: Sequence[int]) -> 
         One :class:`Truth` per picture, on the CPU.
 
     Raises:
-        ArgumentError: Another form or shape, a picture of which nothing is right, boxes for
+        ArgumentError: The form or shape is wrong; a picture has no right pixel; or boxes are for
             pictures of another size.
 
     Example:
@@ -116,7 +116,7 @@ def ground_truth(given: GroundTruth, inputs: Tensor, targets: Sequence[int]) -> 
 
 
 def _meant(value: object) -> str:
-    """What another form was probably meant to be."""
+    """The form that the user probably meant."""
     if isinstance(value, Tensor) and value.is_floating_point():
         return " Did you mean ground_truth > 0?"
     if isinstance(value, list | tuple) and all(isinstance(one, list | tuple) for one in value):
@@ -183,7 +183,7 @@ def _mask(value: Tensor, count: int, height: int, width: int) -> Tensor:
 
 
 def _labels(given: Any, which: Any, count: int, height: int, width: int) -> Tensor:
-    """Where a label map holds the right label, (N, H, W)."""
+    """The pixels of a label map with the right label, (N, H, W)."""
     labels = torch.from_numpy(given) if isinstance(given, np.ndarray) else given
     if not _is_integers(labels) or (labels[None] if labels.ndim == 2 else labels).shape != (
         count,
@@ -206,7 +206,7 @@ def _labels(given: Any, which: Any, count: int, height: int, width: int) -> Tens
 
 
 def _boxes(value: Sequence[Any], count: int, height: int, width: int) -> tuple[Truth, ...]:
-    """Boxes with their unions."""
+    """Boxes together with their unions."""
     if len(value) != count:
         raise ArgumentError(
             f"Expected `ground_truth` to hold boxes (K, 4) for each of the {count} pictures; got "
@@ -233,7 +233,7 @@ def _boxes(value: Sequence[Any], count: int, height: int, width: int) -> tuple[T
 
 
 def _union(boxes: Tensor, height: int, width: int) -> Tensor:
-    """The pixels whose middle lies in a box, (H, W)."""
+    """The pixels whose centre lies in a box, (H, W)."""
     rows, columns = (torch.arange(length).double()[None] + 0.5 for length in (height, width))
     x0, y0, x1, y1 = (side[:, None] for side in boxes.unbind(1))
     down, across = (rows >= y0) & (rows < y1), (columns >= x0) & (columns < x1)

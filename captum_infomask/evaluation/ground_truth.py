@@ -1,4 +1,4 @@
-# How well attributions and masks match pixels that are known to be right, ties counted fairly.
+# Measures how well attributions and masks match the right pixels, with a fair count of ties.
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ _DRAWN_AT_ONCE = 1 << 14  # pictures
 
 
 def group_edges(ranked: Tensor) -> Tensor:
-    """Where groups of equal values begin, and where the last one ends.
+    """The starts of groups of equal values, and the end of the last group.
 
     Args:
-        ranked: (P,), in order.
+        ranked: (P,), sorted.
 
     Returns:
         Long (G + 1,), from 0 to P, on the CPU.
@@ -34,15 +34,16 @@ def group_edges(ranked: Tensor) -> Tensor:
 
 
 def mean_average_precision(values: Tensor, right: Tensor) -> float:
-    r"""Average precision of a ranking, largest first, as its mean over all orders of equal values.
+    r"""Average precision of a ranking, largest first: the mean over all orders of equal values.
 
     .. math::
 
         \frac{1}{K} \sum_{k=1}^{P} \frac{r_g}{n_g} \cdot
             \frac{1}{k} \Bigl(1 + b_g + (k - s_g - 1) \frac{r_g - 1}{n_g - 1}\Bigr),
 
-    where the k-th place lies in a group g of n values, r of them right, after s values of which b
-    are right; K are right in all. A group of one takes the last fraction as 0.
+    where the k-th place lies in a group g of n values, of which r are right. Before the group come
+    s values, of which b are right. In all, K values are right. For a group of one value, the last
+    fraction is 0.
 
     Args:
         values: (P,).
@@ -73,7 +74,7 @@ def mean_average_precision(values: Tensor, right: Tensor) -> float:
     return float((hits / n * precision).sum() / found[-1])
 
 
-FEWEST = 10  # pictures that an interval is given for: of fewer the bootstrap covers too little
+FEWEST = 10  # pictures for an interval; with fewer, the bootstrap covers too little
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Estimate:
 
     Args:
         mean: The mean.
-        low: Lower end of the interval; None where there are fewer than ten pictures.
+        low: Lower end of the interval; None if there are fewer than ten pictures.
         high: Upper end of the interval.
     """
 
@@ -104,10 +105,11 @@ def ink_iou(masks: Tensor, ink: Tensor, right: Tensor) -> Tensor:
 
         \mathrm{IoU} = \frac{|M \cap I \cap R|}{|(M \cap I) \cup R|}
 
-    for mask M, ink I and right ink R. Paper counts for nothing: windows are square, digits are not.
+    for mask M, ink I and right ink R. Paper does not count, because windows are square and digits
+    are not.
 
     Args:
-        masks: (N, ...), boolean: what each mask keeps.
+        masks: (N, ...), boolean: the pixels that each mask keeps.
         ink: (N, ...), boolean: all ink of each picture.
         right: (N, ...), boolean: the ink that a perfect mask keeps; some in every picture.
 
@@ -132,7 +134,7 @@ def ink_iou(masks: Tensor, ink: Tensor, right: Tensor) -> Tensor:
 
 
 def positive_share(attributions: Tensor, right: Tensor) -> Tensor:
-    r"""Share of the positive attribution that lies where it should.
+    r"""Share of the positive attribution that lies in the right place.
 
     .. math::
 
@@ -143,7 +145,7 @@ def positive_share(attributions: Tensor, right: Tensor) -> Tensor:
         right: (N, ...), boolean: the right place, such as one half of each picture.
 
     Returns:
-        (N,), from 0 to 1; 0 where no attribution is positive.
+        (N,), from 0 to 1; 0 if no attribution is positive.
 
     Raises:
         ArgumentError: Shapes or dtypes differ, or a picture has no right place.
@@ -162,10 +164,11 @@ def positive_share(attributions: Tensor, right: Tensor) -> Tensor:
 
 
 def average_precision(attributions: Tensor, right: Tensor) -> Tensor:
-    """Average precision of ranking each picture's pixels by attribution, right pixels first.
+    """Average precision if each picture's pixels are ranked by attribution.
 
-    Pixels of equal attribution have no order: it is the mean over all orders of them. Equal means
-    within 1/10,000 of the picture's largest magnitude, so that rounding does not matter either.
+    Pixels of equal attribution have no order, so the result is the mean over all their orders.
+    Values are equal if they differ by less than 1/10,000 of the picture's largest magnitude. So
+    rounding does not matter.
 
     Args:
         attributions: (N, ...), floating point, any unit.
@@ -184,8 +187,8 @@ def average_precision(attributions: Tensor, right: Tensor) -> Tensor:
         >>> average_precision(torch.tensor([[3.0, 2.0, 1.0]]), right)
         tensor([0.8333])
 
-    Source: where no two are equal, ``sklearn.metrics.average_precision_score``, which takes equal
-    ones at their last place; :func:`mean_average_precision`.
+    Source: without equal values, ``sklearn.metrics.average_precision_score``, which takes equal
+    values at their last place; :func:`mean_average_precision`.
     """
     _check("attributions", attributions, None, right)
     values = attributions.flatten(1).double()
@@ -200,15 +203,15 @@ def bootstrap(values: Tensor, *, draws: int = 2000, seed: int = 0) -> Estimate:
 
     Args:
         values: (N,), one value per picture.
-        draws: How many times N pictures are drawn with repetition.
-        seed: The seed of this function's own generator; the global one is left alone.
+        draws: The number of times that N pictures are drawn with repetition.
+        seed: The seed of this function's own generator; the global one is not used.
 
     Returns:
-        The mean and its interval, which needs ten pictures: resampling fewer finds too little
-        spread, so that "95%" would cover far less.
+        The mean and its interval. An interval needs ten pictures: with fewer, resampling finds too
+        little spread, and "95%" would cover far less.
 
     Raises:
-        ArgumentError: ``values`` is no vector, or empty.
+        ArgumentError: ``values`` is not a vector, or is empty.
 
     Example:
         >>> import torch
@@ -224,7 +227,7 @@ def bootstrap(values: Tensor, *, draws: int = 2000, seed: int = 0) -> Estimate:
     if len(own) < FEWEST:
         return Estimate(own.mean().item(), None, None)
     generator = torch.Generator().manual_seed(random_seed(seed))
-    # In portions, so that memory does not grow with the draws.
+    # In portions, so memory does not grow with the number of draws.
     portions = torch.arange(positive_int("draws", draws)).split(max(1, _DRAWN_AT_ONCE // len(own)))
     means = torch.cat(
         [

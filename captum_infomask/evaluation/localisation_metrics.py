@@ -1,4 +1,4 @@
-# Metrics that need to know which pixels, or boxes, are right.
+# Metrics that need ground-truth pixels or boxes.
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -17,19 +17,20 @@ from captum_infomask.evaluation.object_localisation import best_overlaps, mask_i
 from captum_infomask.masks.mask_planes import normalised
 from captum_infomask.report.page_content import Better
 
-_RIGHT = (0.3, 0.5, 0.7)  # overlaps from which a box is right
+_RIGHT = (0.3, 0.5, 0.7)  # the least IoU of a right box
 
 
 @dataclass(frozen=True)
 class PointingGame:
-    """Whether the largest attribution lies on what is right.
+    """Whether the largest attribution lies on a right pixel.
 
-    1 if it does, 0 if not. Where several pixels share the largest attribution, as in a window, the
-    share of them that do: the mean over all orders of equal pixels.
+    The value is 1 if it does, and 0 if not. If several pixels share the largest attribution, as in
+    a window, the value is the share of right pixels among them. This is the mean over all orders of
+    equal pixels.
 
     Args:
-        tolerance: A pixel hits if one that is right is at most so many pixels away. The paper
-            allows 15 in photographs of full size; 0 if not given.
+        tolerance: A pixel is a hit if a right pixel is at most so many pixels away. The paper
+            allows 15 in photographs of full size. The default is 0.
 
     Raises:
         ArgumentError: ``tolerance`` is below 0.
@@ -56,13 +57,13 @@ class PointingGame:
     def note(self) -> str:
         """What it is."""
         return (
-            "Whether the largest attribution lies on what is right, with a tolerance of "
-            f"{self.tolerance:g} pixels; of several that are equal, the share that do (Zhang et "
-            "al., arXiv 1608.00507)."
+            "Whether the largest attribution lies on a right pixel, with a tolerance of "
+            f"{self.tolerance:g} pixels; for equal ones, the share that does (Zhang et al., "
+            "arXiv 1608.00507)."
         )
 
     def __call__(self, sample: Sample) -> Measured:
-        """Look at the largest pixels."""
+        """Compare the largest pixels with the right ones."""
         largest = (sample.plane == sample.plane.max()).cpu().numpy()
         away = distance_transform_edt(~_truth(sample)[0].numpy())
         return Measured(float(np.mean(away[largest] <= self.tolerance)))
@@ -70,7 +71,7 @@ class PointingGame:
 
 @dataclass(frozen=True)
 class MaskIoU:
-    """Intersection over union of the mask and what is right.
+    """Intersection over union of the mask and the right pixels.
 
     Example:
         >>> from captum_infomask.evaluation.localisation_metrics import MaskIoU
@@ -83,7 +84,7 @@ class MaskIoU:
     name: ClassVar[str] = "iou"
     better: ClassVar[Better] = "higher"
     needs_truth: ClassVar[bool] = True
-    note: ClassVar[str] = "Intersection over union of the mask and what is right."
+    note: ClassVar[str] = "Intersection over union of the mask and the right pixels."
 
     def __call__(self, sample: Sample) -> Measured:
         """Count pixels."""
@@ -93,13 +94,13 @@ class MaskIoU:
 
 @dataclass(frozen=True)
 class RelevanceMass:
-    r"""Share of the positive attribution that lies on what is right.
+    r"""Share of the positive attribution that lies on right pixels.
 
     .. math::
 
         \frac{\sum_{p \in R} \max(a_p, 0)}{\sum_p \max(a_p, 0)}
 
-    0 where no attribution is positive.
+    The value is 0 if no attribution is positive.
 
     Example:
         >>> from captum_infomask.evaluation.localisation_metrics import RelevanceMass
@@ -113,21 +114,21 @@ class RelevanceMass:
     better: ClassVar[Better] = "higher"
     needs_truth: ClassVar[bool] = True
     note: ClassVar[str] = (
-        "Share of the positive attribution that lies on what is right (relevance mass accuracy of "
+        "Share of the positive attribution that lies on right pixels (relevance mass accuracy of "
         "Arras et al., arXiv 2003.07258)."
     )
 
     def __call__(self, sample: Sample) -> Measured:
-        """Add up what is positive."""
+        """Add up the positive attribution."""
         return Measured(float(positive_share(_plane(sample), _truth(sample))))
 
 
 @dataclass(frozen=True)
 class RelevanceRank:
-    """Share of the K largest attributions that lie on the K pixels that are right.
+    """Share of the K largest attributions that lie on the K right pixels.
 
-    Pixels that are equal at the K-th place count by the share that their number leaves room for:
-    the mean over all orders of equal pixels.
+    If pixels are equal at the K-th place, each counts with the share of them that fits. This is the
+    mean over all orders of equal pixels.
 
     Example:
         >>> from captum_infomask.evaluation.localisation_metrics import RelevanceRank
@@ -141,7 +142,7 @@ class RelevanceRank:
     better: ClassVar[Better] = "higher"
     needs_truth: ClassVar[bool] = True
     note: ClassVar[str] = (
-        "Share of the K largest attributions that lie on the K pixels that are right (relevance "
+        "Share of the K largest attributions that lie on the K right pixels (relevance "
         "rank accuracy of Arras et al., arXiv 2003.07258)."
     )
 
@@ -157,23 +158,23 @@ class RelevanceRank:
 
 @dataclass(frozen=True)
 class AveragePrecision:
-    """Average precision of ranking the pixels by attribution, right pixels first.
+    """Average precision if pixels are ranked by attribution.
 
     Example:
         >>> from captum_infomask.evaluation.localisation_metrics import AveragePrecision
         >>> AveragePrecision().name
         'average_precision'
 
-    Source: :func:`captum_infomask.evaluation.ground_truth.average_precision`: scikit-learn's, and
-    the mean over all orders of pixels that are equal.
+    Source: :func:`captum_infomask.evaluation.ground_truth.average_precision`. It is scikit-learn's,
+    with the mean over all orders of equal pixels.
     """
 
     name: ClassVar[str] = "average_precision"
     better: ClassVar[Better] = "higher"
     needs_truth: ClassVar[bool] = True
     note: ClassVar[str] = (
-        "Average precision of ranking the pixels by attribution, right pixels first; of several "
-        "that are equal, the mean over their orders (McSherry & Najork, ECIR 2008)."
+        "Average precision if pixels are ranked by attribution; for equal pixels, the mean over "
+        "their orders (McSherry & Najork, ECIR 2008)."
     )
 
     def __call__(self, sample: Sample) -> Measured:
@@ -194,7 +195,7 @@ def _truth(sample: Sample) -> Tensor:
 
 
 def unknown(name: str) -> ArgumentError:
-    """Nothing is known to be right."""
+    """The error if there is no ground truth."""
     return ArgumentError(
         f"Expected a sample of which the right pixels are known; {name} cannot be had without."
     )
@@ -231,21 +232,21 @@ class BestBoxIoU(_Boxes):
         \max_\tau \max_{b, g} \mathrm{IoU}\bigl(b, g\bigr)
 
     over the boxes b around the connected parts of :math:`\{s \ge \tau\}` and the right boxes g; s
-    is the attribution, brought to [0, 1] by its own minimum and maximum. The picture counts as
-    found by MaxBoxAcc at an overlap δ, with a threshold of its own, if this is at least δ.
+    is the attribution, scaled to [0, 1] by its own minimum and maximum. With its own threshold, the
+    picture would count as found by MaxBoxAcc at an overlap δ if this value is at least δ.
 
     Args:
-        thresholds: How many τ are tried: 0, 1/T, …, (T − 1)/T.
+        thresholds: T, the number of thresholds: 0, 1/T, …, (T − 1)/T.
 
     Raises:
-        ArgumentError: ``thresholds`` is no integer of at least 1.
+        ArgumentError: ``thresholds`` is not an integer of at least 1.
 
     Example:
         >>> from captum_infomask.evaluation.localisation_metrics import BestBoxIoU
         >>> BestBoxIoU().name
         'box_iou'
 
-    Source: after MaxBoxAcc of Choe et al., CVPR 2020, Sec. 3.2, which looks for one threshold for
+    Source: similar to MaxBoxAcc of Choe et al., CVPR 2020, Sec. 3.2, which has one threshold for
     all pictures: :func:`captum_infomask.evaluation.object_localisation.max_box_acc`.
     """
 
@@ -276,15 +277,15 @@ class MaxBoxAcc(_Boxes):
         \frac{1}{3} \sum_{\delta \in \{0.3, 0.5, 0.7\}} \max_\tau \frac{1}{N} \sum_n
             \mathbf{1}\!\left[\max_{b, g} \mathrm{IoU}\bigl(b, g\bigr) \ge \delta\right]
 
-    as :func:`captum_infomask.max_box_acc` has it. One threshold for each overlap serves all
-    pictures of a method, so that a picture's value, the share of overlaps that it reaches, depends
-    on the others.
+    as in :func:`captum_infomask.max_box_acc`. For each overlap there is one threshold for all
+    pictures of a method. So a picture's value, the share of overlaps that it reaches, depends on
+    the other pictures.
 
     Args:
-        thresholds: How many thresholds are tried, from 0 up to 1, which is left out.
+        thresholds: The number of thresholds, from 0 up to but not including 1.
 
     Raises:
-        ArgumentError: ``thresholds`` is no integer of at least 1.
+        ArgumentError: ``thresholds`` is not an integer of at least 1.
 
     Example:
         >>> import torch
@@ -309,12 +310,12 @@ class MaxBoxAcc(_Boxes):
         )
 
     def __call__(self, sample: Sample) -> Measured:
-        """Overlaps at every threshold; the value is that of the picture alone."""
+        """Overlaps at every threshold; the value is for this picture alone."""
         overlaps = self._overlaps(sample)
         return Measured(float(self.over(overlaps[None])), overlaps=overlaps)
 
     def over(self, overlaps: Tensor) -> Tensor:
-        """Each picture's share of overlaps that it reaches, at thresholds common to all."""
+        """Each picture's share of the overlaps that it reaches, at common thresholds."""
         right = torch.stack([overlaps >= delta for delta in _RIGHT]).double()
         best = right.mean(1).argmax(1)
         return torch.stack([hits[:, cut] for hits, cut in zip(right, best, strict=True)]).mean(0)

@@ -1,4 +1,4 @@
-# InfoMask, Grad-CAM and Occlusion behind one signature, and windows as Occlusion takes them.
+# InfoMask, Grad-CAM and Occlusion with one signature, and windows in Occlusion's form.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ def chosen_windows(inputs: Tensor, shapes: Any, strides: Any) -> Windows:
 def square_windows(
     inputs: Tensor, side: int | None = None, stride: int | None = None
 ) -> tuple[Shape, Shape]:
-    """Return windows of a quarter of a photograph's shorter side, half of their own apart.
+    """Return windows of a quarter of a photograph's shorter side, half a window apart.
 
     Args:
         inputs: (N, C, H, W).
@@ -46,8 +46,8 @@ def square_windows(
         Captum's ``sliding_window_shapes`` and ``strides``, over all channels.
 
     Raises:
-        ArgumentError: if a window is larger than the picture, or the step larger than the window,
-            which would leave pixels out.
+        ArgumentError: if a window is larger than the picture, or if the step is larger than the
+            window, which would leave out pixels.
 
     Example:
         >>> import torch
@@ -73,10 +73,10 @@ def square_windows(
 
 
 Forward: TypeAlias = Callable[[Tensor], Tensor]
-Index: TypeAlias = int | None  # None where an output is one number per picture
+Index: TypeAlias = int | None  # None if an output is one number per picture
 Attribute: TypeAlias = Callable[[Forward, Tensor, Index, bool], Tensor]
 
-# Occlusion's default of 1 would time Python rather than the network.
+# Occlusion's default of 1 would measure Python instead of the network.
 OCCLUSION_CHUNK = 4
 
 
@@ -98,11 +98,12 @@ def info_mask(**settings: Any) -> Attribute:
 
 
 def grad_cam(layer: nn.Module, *, channels_last: bool = False) -> Attribute:
-    """Captum's LayerGradCam, its positive part, brought to the picture's size.
+    """The positive part of Captum's LayerGradCam, resized to the picture's size.
 
     Args:
         layer: A layer of the network.
-        channels_last: Whether its output is (N, h, w, C), which Captum's method does not expect.
+        channels_last: Whether the layer's output is (N, h, w, C), which Captum's method does not
+            expect.
     """
     return partial(_grad_cam, layer, channels_last)
 
@@ -142,14 +143,14 @@ def occlusion(
     read: Callable[[Tensor], Tensor],
     fill: float | Tensor = 0.0,
 ) -> Attribute:
-    """Captum's Occlusion of what ``read`` makes of the outputs; hidden pixels become ``fill``.
+    """Captum's Occlusion of the result of ``read`` on the outputs, with ``fill`` for hidden pixels.
 
-    Where there is no target, an output is one number per picture, which ``read`` makes (n, 1) of.
+    Without a target, an output is one number per picture, and ``read`` gives it the shape (n, 1).
     """
 
     def attribute(forward: Forward, inputs: Tensor, target: Index, show_progress: bool) -> Tensor:
         pictures = len(inputs) * (1 + len(sliding_windows(inputs, shapes, strides)))
-        # A bar of our own, because Captum 0.9's counts a window's pixels instead of the windows.
+        # Our own bar, because Captum 0.9's bar counts the pixels of a window instead of windows.
         bar = progress_bar(total=pictures, desc="Occlusion attribution", show=show_progress)
 
         def counted(shown: Tensor) -> Tensor:

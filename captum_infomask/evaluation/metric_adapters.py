@@ -1,4 +1,4 @@
-# Metrics of functions, Quantus and pytorch-grad-cam as ours, and InfoMask as Quantus asks for it.
+# Adapters for functions and metrics of Quantus and pytorch-grad-cam; InfoMask for Quantus.
 from __future__ import annotations
 
 import copy
@@ -50,12 +50,12 @@ def adapted(given: object) -> Metric | None:
 
 @dataclass(frozen=True, eq=False)
 class FunctionMetric:
-    """A function that measures a sample.
+    """A metric from a function.
 
     Args:
-        name: What tables call it.
+        name: The metric's name in tables.
         function: :class:`Sample` → a number.
-        better: Which end is better, if either is.
+        better: Which direction is better, if any.
 
     Example:
         >>> from captum_infomask.evaluation.metric_adapters import FunctionMetric
@@ -71,12 +71,12 @@ class FunctionMetric:
 
     @property
     def note(self) -> str:
-        """The first line of the function's own words."""
+        """The first line of the function's docstring."""
         words = (getattr(self.function, "__doc__", None) or "").strip().splitlines()
         return words[0] if words else "A function of the user's."
 
     def __call__(self, sample: Sample) -> Measured:
-        """Ask the function."""
+        """Call the function."""
         return Measured(_number(self.name, self.function(sample)))
 
 
@@ -84,10 +84,10 @@ class FunctionMetric:
 class QuantusMetric:
     """A metric of Quantus, with its own settings.
 
-    It is given the network as a module that returns logits, or log-probabilities where the network
-    itself returns no plain logits, the picture, the map's mean over channels, what is right, and
-    the method. A copy of it runs, which draws by the sample's seed. Where it ranks pixels, the
-    order of equal ones is its own.
+    It gets the network as a module that returns logits, or log-probabilities if the network itself
+    does not return plain logits. It also gets the picture, the map's mean over channels, the right
+    pixels, and the method. A copy of the metric runs, and draws from the sample's seed. If it ranks
+    pixels, it orders equal pixels in its own way.
 
     Args:
         metric: An instance of a class of ``quantus``.
@@ -99,24 +99,24 @@ class QuantusMetric:
 
     @property
     def name(self) -> str:
-        """Its class."""
+        """The metric's class."""
         return type(self.metric).__name__
 
     @property
     def better(self) -> Better:
-        """What Quantus says."""
+        """The better direction, from Quantus."""
         direction = getattr(getattr(self.metric, "score_direction", None), "value", "")
         known: dict[str, Better] = {"higher": "higher", "lower": "lower"}
         return known.get(direction, "")
 
     @property
     def note(self) -> str:
-        """Where it comes from."""
+        """The origin of the metric."""
         return f"{self.name} of Quantus, with the settings that it was given."
 
     @property
     def needs_truth(self) -> bool:
-        """Quantus's metrics of localisation do."""
+        """Whether it is one of Quantus's metrics of localisation."""
         category = getattr(self.metric, "evaluation_category", None)
         return getattr(category, "name", "") == "LOCALISATION"
 
@@ -160,8 +160,8 @@ class QuantusMetric:
 class GradCamMetric:
     """A metric of pytorch-grad-cam, such as ROAD, with its own settings.
 
-    It is given the map's mean over channels, brought to [0, 1], and measures the probability of the
-    target. It draws by the sample's seed.
+    It gets the map's mean over channels, scaled to [0, 1], and measures the probability of the
+    target. It draws from the sample's seed.
 
     Args:
         metric: An instance of a class of ``pytorch_grad_cam.metrics``.
@@ -175,18 +175,18 @@ class GradCamMetric:
 
     @property
     def name(self) -> str:
-        """Its class."""
+        """The metric's class."""
         return type(self.metric).__name__
 
     @property
     def better(self) -> Better:
-        """Which end its authors prefer."""
+        """The direction that its authors prefer."""
         kinds = [kind.__name__ for kind in type(self.metric).__mro__]
         return next((_GRAD_CAM_BETTER[kind] for kind in kinds if kind in _GRAD_CAM_BETTER), "")
 
     @property
     def note(self) -> str:
-        """Where it comes from."""
+        """The origin of the metric."""
         return f"{self.name} of pytorch-grad-cam, of p(target), with the settings it was given."
 
     def __call__(self, sample: Sample) -> Measured:
@@ -200,23 +200,23 @@ class GradCamMetric:
             as_it_was(sample.forward, seed=sample.seed, writes=True),
             torch.no_grad(),
         ):
-            # Its imputer writes float32 into a copy of the picture.
+            # The metric's imputer writes float32 into a copy of the picture.
             picture = sample.inputs.detach().float()
             found = self.metric(picture, plane[None], [probability], _Network(sample, _as_they_are))
         return Measured(_number(self.name, found))
 
 
 class _Network(nn.Module):
-    """A sample's network as a module of its own, for pictures of any floating-point type."""
+    """A sample's network as a separate module, for pictures of any floating-point type."""
 
     def __init__(self, sample: Sample, read: Callable[[Score, Tensor], Tensor]) -> None:
         super().__init__()
         self._read = read
-        self._sample = sample  # not the user's network itself, whose mode would change with ours
+        self._sample = sample  # not the user's network, whose mode would change too
         self.eval()
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Return what is read of the outputs, (N, M)."""
+        """Return the reading of the outputs, (N, M)."""
         output = self._sample.forward(pictures.to(self._sample.inputs))
         return self._read(self._sample.score, output)
 
@@ -226,7 +226,7 @@ def _as_they_are(score: Score, output: Tensor) -> Tensor:
 
 
 def _as_logits(score: Score, output: Tensor) -> Tensor:
-    """What a softmax, or for independent labels a sigmoid, makes probabilities of."""
+    """The values that a softmax, or a sigmoid for independent labels, turns into probabilities."""
     if score.groups is not None:
         count = rows_of(output).shape[1]
         score = replace(score, groups=with_rest(score.groups, count))
@@ -240,7 +240,7 @@ def _as_logits(score: Score, output: Tensor) -> Tensor:
 
 
 def _number(name: str, found: Any) -> float:
-    """What a metric returned, if it is one number."""
+    """The result of a metric, if it is one number."""
     try:
         value = np.asarray(found.detach().cpu() if isinstance(found, Tensor) else found)
         if value.size != 1:
@@ -255,22 +255,22 @@ def _number(name: str, found: Any) -> float:
 def infomask_explain_func(
     model: nn.Module, inputs: npt.NDArray[Any], targets: npt.NDArray[Any] | int, **kwargs: Any
 ) -> npt.NDArray[Any]:
-    """Explain pictures with InfoMask, in the form in which Quantus asks: arrays in, arrays out.
+    """Explain pictures with InfoMask in the form of Quantus: arrays in, arrays out.
 
     Args:
         model: The network, (N, C, H, W) → logits (N, M).
-        inputs: (N, C, H, W), any numbers; they become what the network's parameters are.
+        inputs: (N, C, H, W), any numbers; they get the type and device of the network's parameters.
         targets: The N classes, or one for all.
         **kwargs: Settings of :class:`InfoMask` (``head``, ``unit``, …) and arguments of
             :meth:`InfoMask.attribute` (``view``, ``sliding_window_shapes``, …), as
-            ``explain_func_kwargs``; and ``device``, where to compute, which Quantus adds.
+            ``explain_func_kwargs``; and ``device``, which Quantus adds.
 
     Returns:
         (N, C, H, W), in the unit.
 
     Raises:
-        ArgumentError: ``model`` is no module; an argument that neither of them has; ``inputs`` or
-            ``targets`` that are no numbers; and what InfoMask refuses.
+        ArgumentError: ``model`` is not a module; an argument is unknown to both; ``inputs`` or
+            ``targets`` are not numbers; or InfoMask refuses an argument.
 
     Example:
         >>> import numpy as np, torch

@@ -1,4 +1,4 @@
-# What a metric is: a number, or a walk through the picture, for one method's map of one picture.
+# The protocol of metrics: a number, or a curve, for one method's map of one picture.
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -13,21 +13,21 @@ from captum_infomask.scores.score import Score
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One method's map of one picture, with what a metric may ask about it.
+    """One method's map of one picture, with everything that a metric may need.
 
     Args:
         forward: The network: (n, C, H, W) → its outputs, (n, M), or (n,) for one logit each.
         inputs: The picture, (1, C, H, W).
         target: Index of the class.
-        attributions: The method's answer, (1, C', H, W) with C' = C or 1.
-        plane: Its mean over channels, (H, W).
-        mask: What the threshold keeps, bool (H, W).
-        attribute: The method itself: (1, C, H, W) → attributions, for metrics that ask again.
-        fill: What hidden pixels become, (1, C, H, W): the same for all methods.
-        truth: The pixels that are known to be right, bool (H, W); None where nothing is known.
-        boxes: The boxes that are known to be right, (K, 4): x0, y0, x1, y1, half-open, or None.
-        seed: The seed of whatever the metric draws.
-        score: How outputs are read.
+        attributions: The method's attributions, (1, C', H, W) with C' = C or 1.
+        plane: Their mean over channels, (H, W).
+        mask: The pixels that the threshold keeps, bool (H, W).
+        attribute: The method itself: (1, C, H, W) → attributions, for metrics that call it again.
+        fill: The values for hidden pixels, (1, C, H, W), the same for all methods.
+        truth: The right pixels, bool (H, W); None if there is no ground truth.
+        boxes: The right boxes, (K, 4): x0, y0, x1, y1, half-open, or None.
+        seed: The seed of the metric's draws.
+        score: The reader of outputs.
     """
 
     forward: Callable[[Tensor], Tensor]
@@ -44,7 +44,7 @@ class Sample:
     score: Score = field(default_factory=Score)
 
     def probability(self, pictures: Tensor) -> Tensor:
-        """p(target) of pictures (n, C, H, W), as the score reads it: (n,), float64."""
+        """p(target) of pictures (n, C, H, W), read by the score: (n,), float64."""
         return self.score.probabilities(self.forward(pictures).double())[:, self.target]
 
     def log_probability(self, pictures: Tensor) -> Tensor:
@@ -54,14 +54,14 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What a metric found.
+    """The result of a metric.
 
     Args:
         value: The number.
-        curve: For a walk through the picture, the K values on the way, at k / (K − 1) of it; (K,),
+        curve: For a walk through the picture, the K values at k / (K − 1) of the walk; (K,),
             float64, on the CPU.
-        overlaps: For a metric with a threshold common to all pictures, (T,), the best overlap of a
-            box at each of T thresholds, float64, on the CPU.
+        overlaps: For a metric with a common threshold for all pictures: the best overlap of a box
+            at each of T thresholds, (T,), float64, on the CPU.
     """
 
     value: float
@@ -75,22 +75,22 @@ class Metric(Protocol):
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """The metric's name in tables."""
         ...
 
     @property
     def better(self) -> Better:
-        """Which end is better."""
+        """Which direction is better."""
         ...
 
     @property
     def note(self) -> str:
-        """What it is, with its settings and its source, in a sentence."""
+        """A sentence about the metric, its settings and its source."""
         ...
 
     @property
     def needs_truth(self) -> bool:
-        """Whether it can only be had where the right pixels are known."""
+        """Whether it needs the right pixels."""
         ...
 
     def __call__(self, sample: Sample) -> Measured:
@@ -100,7 +100,7 @@ class Metric(Protocol):
 
 @runtime_checkable
 class CommonThreshold(Metric, Protocol):
-    """A metric whose threshold is one for all pictures, and so is chosen when all are measured."""
+    """A metric with one threshold for all pictures; it is chosen after all are measured."""
 
     def over(self, overlaps: Tensor) -> Tensor:
         """Each picture's value, (n,), from the overlaps of n pictures, (n, T)."""

@@ -1,4 +1,4 @@
-# One method's run: drawn by the seed, and all of the model as it was before, whatever happens.
+# Runs a method with a seed, and restores the whole model afterwards.
 from __future__ import annotations
 
 from collections import OrderedDict
@@ -14,7 +14,7 @@ from captum_infomask._process import in_turn, numbers_of_libraries, quiet
 from captum_infomask.engines.reached import modules_reached
 from captum_infomask.engines.untouched import modes_kept, same_values, untouched
 
-# What Captum says it will change and take back; it is taken back here in any case.
+# Captum warns about its changes to the model. We undo these in any case.
 _TAKEN_BACK = (
     "Input Tensor . did not already require gradients",
     "Setting forward, backward hooks and attributes",
@@ -25,23 +25,26 @@ _PATIENCE = 60.0  # seconds
 
 @contextmanager
 def as_it_was(*models: Callable[..., Any], seed: int, writes: bool = False) -> Iterator[None]:
-    """Run something that may do anything to a model.
+    """Run code that may change a model in any way, and restore the model.
 
-    Random numbers are drawn by ``seed`` inside, and gradients can be taken. Afterwards,
-    also after an error, every module that the models reach has the attributes, layers, hooks, modes
-    and gradients that it had. Threads that run something on the same modules do so one at a time.
+    Inside, random numbers come from ``seed``, and gradients can be taken. Afterwards, also after an
+    error, every module that the models reach has its old attributes, layers, hooks, modes and
+    gradients. If several threads run such code on the same modules, they run one at a time.
 
     Args:
         *models: Modules, or functions of them.
-        seed: The seed of what is drawn.
-        writes: Whether it may write to parameters and to tensors that are attributes: their values
-            are put back too, from a copy. Such code also draws by Python and NumPy alone.
+        seed: The seed of the draws.
+        writes: Whether the code may write to parameters and to tensors that are attributes. Then
+            their values are restored too, from a copy. Such code also has Python's and NumPy's
+            generators for itself.
 
     Raises:
-        RuntimeError: Another thread does not leave the modules: it may be waiting for this one.
+        RuntimeError: Another thread does not finish with the modules. It may be waiting for this
+            thread.
     """
     modules = modules_reached(models)
-    # No ExitStack: what an interrupt in its end leaves open only the collector closes.
+    # ExitStack is not used: after an interrupt at its end, only the garbage collector closes the
+    # rest.
     with quiet(*_TAKEN_BACK), modes_kept(), in_turn(map(id, modules), _PATIENCE) as is_alone:
         if not is_alone:
             raise RuntimeError(
@@ -77,13 +80,13 @@ def _put_back(modules: list[nn.Module], *, values: bool) -> Iterator[None]:
     finally:
         try:
             put_back()
-        except BaseException:  # an interrupt, which must not lose what is still to be put back
+        except BaseException:  # an interrupt must not stop the restoring
             put_back()
             raise
 
 
 class _Module:
-    """A module's attributes, and what stands in those that are plain containers."""
+    """A module's attributes, and the content of plain containers among them."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module, self.kind = module, type(module)
@@ -95,8 +98,8 @@ class _Module:
             self.attributes += [_Container(c) for c in own.values() if _is_plain(c)]
 
     def put_back(self) -> None:
-        """Set what is no longer as it was."""
-        if type(self.module) is not self.kind:  # a parametrised module is of a class of its own
+        """Restore everything that has changed."""
+        if type(self.module) is not self.kind:  # a parametrised module has its own class
             object.__setattr__(self.module, "__class__", self.kind)
         for container in self.attributes:
             container.put_back()
@@ -105,14 +108,14 @@ class _Module:
 
 
 class _Container:
-    """What stands in a dict, list or set; it is the same object afterwards."""
+    """The content of a dict, list or set, which stays the same object."""
 
     def __init__(self, container: Any, *, is_ordered: bool = True) -> None:
         self.container, self.content = container, container.copy()
         self.is_ordered = is_ordered
 
     def put_back(self) -> None:
-        """Set what is another one, and no more: other threads may use the network."""
+        """Restore only changed entries, because other threads may use the network."""
         now, before = self.container, self.content
         if not now and not before:
             return
@@ -133,7 +136,7 @@ class _Container:
 
 
 class _Tensor:
-    """A tensor's memory, flags and hooks; its values too if they are kept.
+    """A tensor's memory, flags and hooks; also its values if they are kept.
 
     Values are kept in the CPU's memory: an accelerator may have no room for a second network.
     """
@@ -147,7 +150,7 @@ class _Tensor:
         self.hooks = {name: _hooks(tensor, name) for name in _TENSOR_HOOKS}
 
     def put_back(self) -> None:
-        """Set what is no longer as it was."""
+        """Restore everything that has changed."""
         tensor = self.tensor
         if not _same_memory(tensor, self.memory):
             tensor.data = self.memory
@@ -158,7 +161,7 @@ class _Tensor:
         for name, (hooks, content) in self.hooks.items():
             now = getattr(tensor, name, None)
             if now is not hooks:
-                (now or {}).clear()  # PyTorch 2.4 goes on with it, whatever is set instead
+                (now or {}).clear()  # PyTorch 2.4 keeps using it, even if another one is set
                 setattr(tensor, name, hooks)
             if content is not None:
                 content.put_back()
@@ -177,7 +180,7 @@ def _hooks(tensor: Tensor, name: str) -> tuple[Any, _Container | None]:
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:
-    """A module's parameters, buffers, and tensors that are attributes, alone or in a container."""
+    """A module's parameters, buffers, and tensors in attributes, alone or in a container."""
     held = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
     if not isinstance(module, torch.jit.ScriptModule):
         own = list(vars(module).values())
@@ -200,7 +203,7 @@ def _is(one: object, other: object) -> bool:
 
 
 def _same_memory(tensor: Tensor, memory: Tensor) -> bool:
-    """Whether a tensor is still a view of the same place, shape and type."""
+    """Whether a tensor is still a view of the same memory, with the same shape and type."""
     if tensor.layout is not torch.strided or memory.layout is not torch.strided:
         return tensor.layout == memory.layout
     return (

@@ -1,4 +1,4 @@
-# Metrics that ask the network: deletion, insertion, and Captum's infidelity and sensitivity.
+# Metrics that run the network: deletion, insertion, and Captum's infidelity and sensitivity.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
@@ -21,7 +21,7 @@ from captum_infomask.report.page_content import Better
 
 @dataclass(frozen=True)
 class _Walk(ABC):
-    """What deletion and insertion share: an order of pixels, and the network's word on the way."""
+    """The common part of deletion and insertion: an order of pixels, and the network's answers."""
 
     steps: int = 32
 
@@ -68,16 +68,17 @@ class Deletion(_Walk):
 
         \frac{1}{S} \sum_{k=1}^{S} \frac{p_{k-1} + p_k}{2}, \qquad p_k = p_\theta(y \mid x_k),
 
-    where x_k has the ⌊k P / S⌋ pixels of the largest attribution replaced, of P, in all channels.
-    Pixels of equal attribution have no order: where step k comes within a group of them, p_k lies
-    on the straight line from before the group to after it. Lower is better.
+    where x_k is the picture with the ⌊k P / S⌋ pixels of the largest attribution, of P pixels,
+    replaced in all channels. Pixels of equal attribution have no order. If step k falls inside a
+    group of equal pixels, p_k lies on the straight line from before the group to after it. Lower is
+    better.
 
     Args:
-        steps: S; the network sees S + 1 pictures, from the whole one to the fill alone, or with
-            groups of equal pixels at most twice as many.
+        steps: S. The network sees S + 1 pictures, from the whole picture to the fill alone. With
+            groups of equal pixels it sees at most twice as many.
 
     Raises:
-        ArgumentError: ``steps`` is no integer of at least 1.
+        ArgumentError: ``steps`` is not an integer of at least 1.
 
     Example:
         >>> from captum_infomask.evaluation.network_metrics import Deletion
@@ -108,15 +109,15 @@ class Deletion(_Walk):
 class Insertion(_Walk):
     """Area under the target's probability while the largest pixels are put back on the fill.
 
-    :class:`Deletion`'s walk the other way: x_k shows the ⌊k P / S⌋ pixels of the largest
+    This is :class:`Deletion` in the other direction: x_k shows the ⌊k P / S⌋ pixels of the largest
     attribution, and the fill everywhere else. Higher is better.
 
     Args:
-        steps: S; the network sees S + 1 pictures, from the fill alone to the whole one, or with
-            groups of equal pixels at most twice as many.
+        steps: S. The network sees S + 1 pictures, from the fill alone to the whole picture. With
+            groups of equal pixels it sees at most twice as many.
 
     Raises:
-        ArgumentError: ``steps`` is no integer of at least 1.
+        ArgumentError: ``steps`` is not an integer of at least 1.
 
     Example:
         >>> from captum_infomask.evaluation.network_metrics import Insertion
@@ -145,22 +146,24 @@ class Insertion(_Walk):
 
 @dataclass(frozen=True)
 class Infidelity:
-    r"""How badly sums of attributions over squares foretell what hiding the squares does.
+    r"""How badly sums of attributions over squares predict the effect of hiding the squares.
 
     .. math::
 
         \frac{1}{n} \sum_{q} \Bigl(\beta \sum_{p \in q} a_p
             - \bigl[\log p_\theta(y \mid x) - \log p_\theta(y \mid x_{\setminus q})\bigr]\Bigr)^2
 
-    over n random squares q, which the fill replaces in all channels. The factor β that suits an
-    attribution best makes the number free of its unit. Lower is better; in nats squared.
+    over n random squares q, which the fill replaces in all channels. β is the best factor for the
+    attribution, so the number does not depend on the attribution's unit. Lower is better. The unit
+    is nats squared.
 
     Args:
         n: Number of squares.
         side: Side of the squares, as a share of the picture's shorter side.
 
     Raises:
-        ArgumentError: ``n`` is no integer of at least 1, or ``side`` is not above 0 and at most 1.
+        ArgumentError: ``n`` is not an integer of at least 1, or ``side`` is not above 0 and at most
+            1.
 
     Example:
         >>> from captum_infomask.evaluation.network_metrics import Infidelity
@@ -225,20 +228,20 @@ class Infidelity:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    r"""How far an attribution moves, at most, when the picture moves a little.
+    r"""The largest change of an attribution when the picture changes a little.
 
     .. math::
 
         \max_{\|\delta\|_\infty \le r} \frac{\|a(x + \delta) - a(x)\|}{\|a(x)\|}
 
-    over n draws of δ. The method runs n + 1 times more. Lower is better.
+    over n draws of δ. The method runs n + 1 more times. Lower is better.
 
     Args:
         n: Number of draws.
         radius: r, as a share of the standard deviation of the picture's values.
 
     Raises:
-        ArgumentError: ``n`` is no integer of at least 1, or ``radius`` not above 0.
+        ArgumentError: ``n`` is not an integer of at least 1, or ``radius`` is not above 0.
 
     Example:
         >>> from captum_infomask.evaluation.network_metrics import Sensitivity
@@ -269,7 +272,7 @@ class Sensitivity:
         )
 
     def __call__(self, sample: Sample) -> Measured:
-        """Ask the method again."""
+        """Call the method again."""
         generator = torch.Generator().manual_seed(random_seed(sample.seed))
         radius = self.radius * float(sample.inputs.double().std(correction=0))
 
@@ -279,7 +282,7 @@ class Sensitivity:
 
         def explain(pictures: TensorOrTensors) -> Tensors:
             picture = pictures[0] if isinstance(pictures, tuple) else pictures
-            # Captum 0.9 takes the batch of a plain tensor for a tuple of inputs.
+            # Captum 0.9 treats the batch of a plain tensor as a tuple of inputs.
             return (sample.attribute(picture).detach().contiguous(),)
 
         with untouched(sample.forward, sample.seed):

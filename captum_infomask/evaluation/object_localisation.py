@@ -1,4 +1,4 @@
-# How well masks, boxes and attributions find objects whose place is known.
+# Measures how well masks, boxes and attributions find objects at known places.
 from __future__ import annotations
 
 import math
@@ -21,17 +21,17 @@ from captum_infomask.masks.outlines import component_boxes
 
 
 def mask_iou(masks: TensorOrTensors, ground_truth: TensorOrTensors) -> Tensor:
-    r"""Intersection over union of masks and the pixels that are right.
+    r"""Intersection over union of masks and the right pixels.
 
     .. math::
 
         \mathrm{IoU} = \frac{|M \cap R|}{|M \cup R|}
 
-    A pixel counts if any channel has it. Where both are empty, they agree: 1.
+    A pixel counts if any channel has it. If both are empty, the value is 1.
 
     Args:
         masks: Boolean (N, C, H, W), a tensor or a 1-tuple of one.
-        ground_truth: The same, of any number of channels.
+        ground_truth: The same, with any number of channels.
 
     Returns:
         (N,), float64, from 0 to 1, on the CPU.
@@ -70,7 +70,7 @@ def box_iou(boxes: Tensor, ground_truth: Tensor) -> Tensor:
         (A, B), float64, from 0 to 1.
 
     Raises:
-        ArgumentError: Another shape, NaN or infinity, or a box without area.
+        ArgumentError: The shape is wrong, there is NaN or infinity, or a box has no area.
 
     Example:
         >>> import torch
@@ -91,9 +91,9 @@ class BoxAccuracy:
     """The share of pictures whose object is found, at the best threshold.
 
     Args:
-        iou: The D overlaps from which a box counts as right.
+        iou: The D overlaps at which a box counts as right.
         thresholds: The T thresholds on the normalised attributions.
-        curve: (D, T), float64: the share of pictures that are right.
+        curve: (D, T), float64: the share of right pictures.
 
     Example:
         >>> import torch
@@ -120,7 +120,7 @@ class BoxAccuracy:
 
     @property
     def mean(self) -> float:
-        """The mean of ``best``: MaxBoxAccV2 where that is what was asked for."""
+        """The mean of ``best``; with the default settings, it is MaxBoxAccV2."""
         return math.fsum(self.best) / len(self.best)
 
     def __str__(self) -> str:
@@ -146,29 +146,29 @@ def max_box_acc(
             \mathbf{1}\!\left[\max_{b, g} \mathrm{IoU}\bigl(b, g\bigr) \ge \delta\right]
 
     over the boxes b around the connected parts of :math:`\{s_n \ge \tau\}` and the right boxes g of
-    picture n. s is the attribution, mean over channels, brought to [0, 1] by its own minimum and
-    maximum. One threshold serves all pictures. The defaults give MaxBoxAccV2; ``iou=(0.5,)`` with
-    ``keep="largest"`` gives the first MaxBoxAcc.
+    picture n. s is the attribution's mean over channels, scaled to [0, 1] by its own minimum and
+    maximum. There is one threshold for all pictures. The defaults give MaxBoxAccV2. ``iou=(0.5,)``
+    with ``keep="largest"`` gives the first MaxBoxAcc.
 
-    Minimum and maximum are the metric's, whatever the attribution's sign means; pass
-    ``bits.clamp(min=0)`` to count only what speaks for the class.
+    The metric scales by minimum and maximum and ignores the meaning of the attribution's sign. Pass
+    ``bits.clamp(min=0)`` to count only evidence for the class.
 
     Args:
         attributions: Floating-point (N, C, H, W), a tensor or a 1-tuple of one; for pictures of
             several sizes a list of N tensors (C, H, W).
         ground_truth_boxes: For each picture (K, 4), K ≥ 1: x0, y0, x1, y1 in pixels of the
             attributions, half-open.
-        iou: The overlaps δ from which a box is right, above 0, at most 1.
+        iou: The overlaps δ at which a box is right, above 0, at most 1.
         thresholds: The τ, from 0 to 1; the metric's own if None: 0, 0.001, …, 0.999.
-        keep: ``all``: any part's box may be the right one; ``largest``: that of the part with the
-            most pixels.
+        keep: With ``all``, the box of any part may be the right one. With ``largest``, only the box
+            of the part with the most pixels.
 
     Returns:
         The shares, the best thresholds, and their mean over ``iou``.
 
     Raises:
-        ArgumentError: Attributions with NaN or infinity or of another shape; no boxes, or empty
-            ones, for a picture; overlaps or thresholds out of range.
+        ArgumentError: Attributions have NaN or infinity, or another shape; a picture has no boxes,
+            or empty ones; or overlaps or thresholds are out of range.
 
     Example:
         >>> import torch
@@ -180,8 +180,8 @@ def max_box_acc(
 
     Source: Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right",
     CVPR 2020, Sec. 3.2 (MaxBoxAcc), and arXiv 2007.04178, Sec. 3.2 (MaxBoxAccV2). Their code rounds
-    attributions to 256 levels and counts a box's last pixel differently, so that shares can differ
-    a little.
+    attributions to 256 levels and counts a box's last pixel differently, so shares can differ a
+    little.
     """
     one_of("keep", keep, ("all", "largest"))
     deltas = _numbers("iou", iou, lambda value: 0 < value <= 1, "above 0 and at most 1")
@@ -201,7 +201,7 @@ def max_box_acc(
 
 
 def checked_boxes(argument: str, given: object) -> Tensor:
-    """Return boxes (K, 4) as float64; refuse what has no area."""
+    """Return boxes (K, 4) as float64; refuse boxes without area."""
     if (
         not isinstance(given, Tensor)
         or given.dim() != 2
@@ -226,7 +226,7 @@ def best_overlaps(
 ) -> npt.NDArray[np.float64]:
     """For each threshold on one map in [0, 1], the largest IoU of a found box with a right one."""
     levels = np.sort(plane, axis=None)
-    # The mask changes only where a threshold passes a value: maps of regions have few.
+    # The mask changes only if a threshold passes a value, and maps of regions have few values.
     counts = levels.size - np.searchsorted(levels, np.asarray(cuts), side="left")
     _, first, which = np.unique(counts, return_index=True, return_inverse=True)
     found = [component_boxes(plane >= cuts[place], keep) for place in first]

@@ -44,14 +44,15 @@ Explain: TypeAlias = Callable[[nn.Module, Tensor, int], Tensor]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RandomisationCheck:
-    """How alike each method's maps are before and after layers are re-drawn.
+    """The similarity of each method's maps before and after layers are re-drawn.
 
     Args:
         names: The M methods.
-        stages: The S stages, each by its first layer: that layer and all after it are re-drawn.
-        spearman: (M, S), Spearman's rank correlation with the map of the network as it was; NaN
-            where a map is the same everywhere, and so has no order.
-        magnitudes: (M, S), the same of the maps' absolute values.
+        stages: The S stages, each named by its first layer. This layer and all layers after it are
+            re-drawn.
+        spearman: (M, S), Spearman's rank correlation with the map of the original network; NaN if a
+            map is constant.
+        magnitudes: (M, S), the same for the maps' absolute values.
 
     Example:
         >>> import numpy as np
@@ -71,7 +72,7 @@ class RandomisationCheck:
     magnitudes: npt.NDArray[np.float64]
 
     def __repr__(self) -> str:
-        """What a notebook or prompt shows."""
+        """The text that a notebook or a prompt shows."""
         return self.text()
 
     def text(self) -> str:
@@ -106,36 +107,36 @@ def randomisation_check(
 ) -> RandomisationCheck:
     """Re-draw a network's layers from the last to the first, and see whether maps change.
 
-    A map that is about what the network has learned must change; one that stays shows the picture,
-    as an edge detector would. Layers stay re-drawn while the next ones come (cascading). All runs
-    on a deep copy in eval mode; the model itself is not run.
+    A map that shows what the network has learned must change. A map that stays the same shows only
+    the picture, like an edge detector. Re-drawn layers stay re-drawn at the next stages
+    (cascading). Everything runs on a deep copy in eval mode; the model itself does not run.
 
-    A layer is re-drawn by its own ``reset_parameters()``, or else from a normal distribution of its
-    parameters' mean and standard deviation. The running statistics of batch norms, from the first
-    layer that is re-drawn on, belong to signals that are gone: they are taken anew, after each
-    stage, from the picture and its three mirror images. With the old ones, or with none, the
-    picture's trace dies out within a few layers, and there is no map to compare with.
+    A layer is re-drawn by its own ``reset_parameters()``, or else from a normal distribution with
+    its parameters' mean and standard deviation. The running statistics of batch norms after the
+    first re-drawn layer belong to old signals. So after each stage they are computed again, from
+    the picture and its three mirror images. With old or reset statistics, the picture's signal
+    vanishes within a few layers, and there is no map to compare.
 
     Args:
         model: The network, images (N, C, H, W) → logits (N, M).
         inputs: One picture, (1, C, H, W).
         target: Index of the class.
-        methods: By name, functions ``(model, inputs, target)`` → attributions (1, C, H, W), with
-            C = 1 allowed; they get the copy and must not keep anything of it. None takes InfoMask's
+        methods: By name, functions ``(model, inputs, target)`` → attributions (1, C, H, W), with C
+            = 1 allowed. They get the copy and must not keep any part of it. None takes InfoMask's
             ``crop`` and ``drop`` with default windows, and Captum's Occlusion of log p(y | x) with
             the same windows, which gives the order of ``drop``.
-        layers: Names of layers, in the order in which they are to be re-drawn, each with all that
-            is in it. None takes all layers, the last first, in at most 12 stages.
-        seed: The seed of the new weights and of what methods draw.
+        layers: Names of layers, in the order of re-drawing, each with all its sub-modules. None
+            takes all layers, the last first, in at most 12 stages.
+        seed: The seed of the new weights and of the methods' draws.
         show_progress: Show a progress bar on stderr.
 
     Returns:
         The correlations, per method and stage.
 
     Raises:
-        ArgumentError: A model that is no module, cannot be copied or has no parameters; inputs that
-            are not one picture; a target that is no class; methods that are no functions by name,
-            or give another shape; an unknown layer, or one without parameters.
+        ArgumentError: The model is not a module, cannot be copied or has no parameters; inputs are
+            not one picture; the target is not a class; methods are not functions by name, or give
+            another shape; or a layer is unknown or has no parameters.
 
     Example:
         >>> import torch
@@ -220,12 +221,12 @@ def _default_methods(inputs: Tensor) -> dict[str, Explain]:
 
 
 def _bound(attribute: Attribute) -> Explain:
-    """A method of a comparison, for any network."""
+    """A method of a comparison, as a function of any network."""
     return lambda model, inputs, target: attribute(model, inputs, target, False)
 
 
 def _copied(model: object) -> nn.Module:
-    """A copy in eval mode, with weights of its own."""
+    """A copy in eval mode, with its own weights."""
     if not isinstance(model, nn.Module):
         raise ArgumentError(f"Expected `model` to be a torch.nn.Module; got {describe(model)}.")
     check_initialised("model", model)
@@ -235,7 +236,7 @@ def _copied(model: object) -> nn.Module:
 
 
 def _check_picture(inputs: object) -> None:
-    """Refuse what is not one picture."""
+    """Refuse anything but one picture."""
     tensors = check_inputs(inputs)
     if (
         len(tensors) != 1
@@ -249,7 +250,7 @@ def _check_picture(inputs: object) -> None:
 
 
 def _checked_target(target: object, logits: object) -> int:
-    """Return a class of the network."""
+    """Return the target if it is a class of the network."""
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         raise ArgumentError(f"Expected `model` to give logits (N, M); got {describe(logits)}.")
     label = plain(target)
@@ -279,7 +280,7 @@ def _checked_methods(methods: object) -> dict[str, Explain]:
 
 
 def _named(network: nn.Module, layers: object) -> RedrawnLayers:
-    """The layers that the user names, with all that is in them."""
+    """The layers that the user names, with all their sub-modules."""
     if isinstance(layers, str) or not isinstance(layers, Sequence) or not layers:
         raise ArgumentError(
             f"Expected `layers` to be a list of names of layers; got {describe(layers)}."

@@ -1,4 +1,4 @@
-# A network's layers from the last to the first, and new weights for them.
+# Finds a network's layers from the last to the first, and draws new weights for them.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
@@ -15,14 +15,15 @@ RedrawnLayers = list[tuple[str, list[nn.Module]]]
 
 
 def layers_in_order(model: nn.Module, inputs: Tensor) -> RedrawnLayers:
-    """Return the layers with weights of their own, in the order in which they are called.
+    """Return the layers that have weights, in the order of their calls.
 
-    A layer is a name and its modules: those that are never called themselves, such as the
-    projection in PyTorch's attention, belong to the module around them that is. One forward pass
-    finds the order; layers that the pass does not reach have no part in the output and come first.
+    A layer is a name and its modules. Some modules are never called themselves, such as the
+    projection in PyTorch's attention; they belong to the called module around them. One forward
+    pass finds the order. Layers that the pass does not reach do not influence the output and come
+    first.
 
     Args:
-        model: A network in eval mode, of which hooks may be taken.
+        model: A network in eval mode; hooks may be set on it.
         inputs: (N, C, H, W).
     """
     called: dict[str, None] = {}
@@ -49,15 +50,15 @@ def layers_in_order(model: nn.Module, inputs: Tensor) -> RedrawnLayers:
 
 
 def is_weighted(module: nn.Module) -> bool:
-    """Whether a module has parameters or running statistics of its own."""
+    """Whether a module itself has parameters or running statistics."""
     own = next(module.parameters(recurse=False), None)
     return own is not None or getattr(module, "running_mean", None) is not None
 
 
 def even_stages(layers: RedrawnLayers, most: int) -> RedrawnLayers:
-    """Join neighbouring layers into at most so many stages, the last layers first.
+    """Join neighbouring layers into at most ``most`` stages, the last layers first.
 
-    A stage has the name of the first of its layers: all from there to the output are re-drawn.
+    A stage has the name of its first layer. All layers from there to the output are re-drawn.
     """
     backwards = layers[::-1]
     parts = np.array_split(np.arange(len(backwards)), min(most, len(backwards)) or 1)
@@ -69,20 +70,20 @@ def even_stages(layers: RedrawnLayers, most: int) -> RedrawnLayers:
 
 
 def modules_from(layers: RedrawnLayers, redrawn: Collection[nn.Module]) -> list[nn.Module]:
-    """All modules from the first layer on that holds a re-drawn one: their signals are new."""
+    """All modules from the first re-drawn layer on; their signals are new."""
     changed = [any(module in redrawn for module in modules) for _, modules in layers]
     return [module for _, modules in layers[changed.index(True) :] for module in modules]
 
 
 @contextmanager
 def drawing(seed: int) -> Iterator[None]:
-    """Draw by a seed, without gradients, and put the random states back."""
+    """Draw from a seed, without gradients, and restore the random states."""
     with OwnGenerators(seed), torch.no_grad():
         yield
 
 
 def redraw(modules: Sequence[nn.Module]) -> None:
-    """Draw new weights: ``reset_parameters()``, or else normal of the same mean and spread."""
+    """Draw new weights: ``reset_parameters()``, or else normal with the same mean and spread."""
     for module in modules:
         reset = getattr(module, "reset_parameters", None)
         if callable(reset):
@@ -94,10 +95,10 @@ def redraw(modules: Sequence[nn.Module]) -> None:
 
 
 def estimate_statistics(model: nn.Module, modules: Sequence[nn.Module], pictures: Tensor) -> None:
-    """Take batch norms' running means and variances anew, from pictures.
+    """Compute batch norms' running means and variances again, from pictures.
 
     Args:
-        model: Where the modules are; in eval mode, as it is afterwards.
+        model: The network with the modules, in eval mode before and after.
         modules: Modules whose batch norms are estimated.
         pictures: (N, C, H, W).
     """
@@ -111,7 +112,7 @@ def estimate_statistics(model: nn.Module, modules: Sequence[nn.Module], pictures
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over batches, of which there is one
+        norm.momentum = None  # a plain mean over batches; there is one batch
         norm.train()
     model(pictures)
     for norm, momentum in zip(norms, momenta, strict=True):

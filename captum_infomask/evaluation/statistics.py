@@ -1,4 +1,4 @@
-# Paired differences with intervals, and how alike the maps and masks of methods are.
+# Paired differences with intervals, and the similarity of methods' maps and masks.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ DRAWS = 10_000
 
 
 class PairedDifference(NamedTuple):
-    """A mean difference over pictures with its 95% interval; None where there is none."""
+    """A mean difference over pictures with its 95% interval; None if there is none."""
 
     mean: float | None
     low: float | None
@@ -29,25 +29,26 @@ class PairedDifference(NamedTuple):
 def paired_difference(
     values: Sequence[float] | Tensor, reference: Sequence[float] | Tensor, seed: int = 0
 ) -> PairedDifference:
-    r"""Mean of the differences per picture, with the percentile interval of its bootstrap.
+    r"""Mean of the differences per picture, with a bootstrap percentile interval.
 
     .. math::
 
         \bar d = \frac{1}{N} \sum_n (v_n - r_n)
 
-    Pictures are drawn with repetition, both values of a picture together, 10,000 times.
+    Pictures are drawn with repetition 10,000 times; both values of a picture stay together.
 
     Args:
-        values: N numbers, one per picture; NaN where there is none.
-        reference: The same of the method that is compared with.
-        seed: The seed of this function's own generator; the global one is left alone.
+        values: N numbers, one per picture; NaN if there is none.
+        reference: The same for the reference method.
+        seed: The seed of this function's own generator; the global one is not used.
 
     Returns:
-        The mean over the pictures that have both, and the interval's ends; None where fewer than
-        ten have, and for the mean where none has.
+        The mean over the pictures that have both values, and the interval's ends. The ends are None
+        if fewer than ten pictures have both, and the mean is None if no picture has.
 
     Raises:
-        ArgumentError: The two are no vectors of one length; ``seed`` is no integer from 0.
+        ArgumentError: The two are not vectors of one length; ``seed`` is not an integer of at least
+            0.
 
     Example:
         >>> from captum_infomask.evaluation.statistics import paired_difference
@@ -90,20 +91,20 @@ Ranks: TypeAlias = npt.NDArray[np.float64]
 
 
 def spearman(planes: Planes) -> Square:
-    """Spearman's rank correlation of every method's maps with every other's.
+    """Spearman's rank correlation between the maps of all methods.
 
-    Pearson's correlation of the pixels' ranks, where equal pixels share their mean rank.
+    This is Pearson's correlation of the pixels' ranks. Equal pixels share their mean rank.
 
     Args:
-        planes: For each of M methods one map (H, W) per picture, None where there is none; or a
-            tensor (M, N, H, W).
+        planes: For each of M methods one map (H, W) per picture, or None; or a tensor (M, N, H, W).
 
     Returns:
-        (M, M), from −1 to 1: means over the pictures of which both methods have a map that is not
-        the same everywhere; NaN where there is none.
+        (M, M), from −1 to 1: means over the pictures for which both methods have a map that is not
+        constant; NaN if there is none.
 
     Raises:
-        ArgumentError: Methods differ in the number of pictures, or maps of a picture in size.
+        ArgumentError: Methods have different numbers of pictures, or maps of a picture have
+            different sizes.
 
     Example:
         >>> import torch
@@ -121,19 +122,19 @@ def spearman(planes: Planes) -> Square:
 
 
 def mask_iou_matrix(masks: Planes) -> Square:
-    """Intersection over union of every method's masks with every other's.
+    """Intersection over union between the masks of all methods.
 
     Args:
-        masks: For each of M methods one boolean mask (H, W) per picture, None where there is none;
-            or a tensor (M, N, H, W).
+        masks: For each of M methods one boolean mask (H, W) per picture, or None; or a tensor (M,
+            N, H, W).
 
     Returns:
-        (M, M), from 0 to 1: means over the pictures of which both methods have a mask; NaN where
-        there is none. Two empty masks agree.
+        (M, M), from 0 to 1: means over the pictures for which both methods have a mask; NaN if
+        there is none. The IoU of two empty masks is 1.
 
     Raises:
-        ArgumentError: Methods differ in the number of pictures, or masks of a picture in size; a
-            mask is not boolean.
+        ArgumentError: Methods have different numbers of pictures; masks of a picture have different
+            sizes; or a mask is not boolean.
 
     Example:
         >>> import torch
@@ -155,7 +156,7 @@ def centred_ranks(plane: Tensor) -> Ranks:
 
 
 def correlation(first: Ranks, second: Ranks) -> float:
-    """Spearman's correlation of two maps by their ranks."""
+    """Spearman's correlation of two maps, from their ranks."""
     return float(first.ravel() @ second.ravel())
 
 
@@ -167,7 +168,7 @@ def _iou(first: Tensor, second: Tensor) -> float:
 def _square(
     argument: str, given: Planes, rows: Sequence[Sequence[object]], compare: Callable[..., float]
 ) -> Square:
-    """Compare all pairs, and take means over the pictures that have both."""
+    """Compare all pairs of methods, and take means over the pictures that have both."""
     columns = zip(*given, strict=False)
     sizes = [{tuple(one.shape) for one in column if one is not None} for column in columns]
     if len({len(row) for row in rows}) > 1 or any(len(size) > 1 for size in sizes):

@@ -1,4 +1,4 @@
-# Ground truth in Pascal VOC's form to boxes; attributions to the score maps of WSOL's code.
+# Reads boxes in Pascal VOC's form, and writes attributions as score maps for WSOL's code.
 from __future__ import annotations
 
 import math
@@ -24,11 +24,11 @@ from captum_infomask.masks.mask_planes import attribution_planes, normalised
 def read_voc_boxes(path: str | PathLike[str], *, difficult: bool = False) -> dict[str, ImageBoxes]:
     """Read the boxes of Pascal VOC's annotations.
 
-    VOC counts pixels from 1 and includes the last one: xmin … xmax becomes xmin − 1 … xmax,
+    VOC counts pixels from 1 and includes the last one. So xmin … xmax becomes xmin − 1 … xmax,
     half-open. Boxes without area are left out.
 
     Args:
-        path: An XML file, or a folder of them; folders inside it are left alone.
+        path: An XML file, or a folder of them; folders inside it are ignored.
         difficult: True takes objects marked as difficult too.
 
     Returns:
@@ -36,8 +36,8 @@ def read_voc_boxes(path: str | PathLike[str], *, difficult: bool = False) -> dic
         pictures without objects have no boxes.
 
     Raises:
-        ArgumentError: ``path`` is neither, the folder has no XML files, or a file is no annotation:
-            the message names it and what is wrong.
+        ArgumentError: ``path`` is neither; the folder has no XML files; or a file is not an
+            annotation (the message names it and its fault).
 
     Example:
         >>> import tempfile
@@ -85,7 +85,7 @@ def _read(file: Path, difficult: bool) -> ImageBoxes:
 
 def _box(entry: Element) -> tuple[float, float, float, float]:
     """x0, y0, x1, y1, half-open and from 0."""
-    # Only the object's own bndbox: its parts, such as a person's head, have others.
+    # Only the object's own bndbox is read. Its parts, such as a person's head, have others.
     x0, y0 = _number(entry, "bndbox/xmin") - 1, _number(entry, "bndbox/ymin") - 1
     return x0, y0, _number(entry, "bndbox/xmax"), _number(entry, "bndbox/ymax")
 
@@ -108,25 +108,25 @@ def export_wsol(
 ) -> list[Path]:
     """Write attributions as the .npy files that ``wsolevaluation`` reads.
 
-    Each picture's map (the mean over channels) is brought to [0, 1] by its own minimum and maximum,
-    a constant one to 0, and stands in ``folder/key.npy`` as float64 (H, W). Keys are the image ids
-    of the data set's ``image_ids.txt``, suffix and all: ``val2/0/1.jpeg`` becomes
-    ``val2/0/1.jpeg.npy``. For its boxes the code expects maps of 224 × 224 pixels of the resized
+    Each picture's map (the mean over channels) is scaled to [0, 1] by its own minimum and maximum;
+    a constant map becomes 0. It is written to ``folder/key.npy`` as float64 (H, W). Keys are the
+    image ids of the data set's ``image_ids.txt``, with their suffix: ``val2/0/1.jpeg`` becomes
+    ``val2/0/1.jpeg.npy``. For its boxes, the code expects maps of 224 × 224 pixels of the resized
     whole picture.
 
     Args:
         attributions: Floating-point (N, C, H, W), a tensor or a 1-tuple of one; for pictures of
             several sizes a list of N tensors (C, H, W).
         keys: N different image ids; ``/`` makes sub-folders.
-        folder: Where to write (``--scoremap_root``); it is made if need be, and files of the same
-            names are replaced.
+        folder: The output folder (``--scoremap_root``). It is made if it is missing, and files of
+            the same names are replaced.
 
     Returns:
         The N paths.
 
     Raises:
-        ArgumentError: Attributions with NaN or infinity or of another shape; keys that are not N
-            different paths inside the folder; a folder that cannot be written.
+        ArgumentError: Attributions have NaN or infinity, or another shape; keys are not N different
+            paths inside the folder; or the folder cannot be written.
 
     Example:
         >>> import numpy as np, tempfile, torch
@@ -151,7 +151,7 @@ def export_wsol(
 
 
 def _checked_keys(keys: object, count: int) -> list[str]:
-    """Return the keys; refuse those that lead out of the folder or onto each other."""
+    """Return the keys; refuse keys that lead out of the folder or name the same file."""
     if not isinstance(keys, list | tuple) or len(keys) != count:
         raise ArgumentError(
             f"Expected `keys` to be a list of {count} image ids, one per picture; got "

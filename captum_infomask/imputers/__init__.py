@@ -1,4 +1,4 @@
-# What stands in for the pixels that a view hides. To add one: a file, a line here, a test row.
+# Imputers replace hidden pixels. To add one: a file, a line here, a row in the tests.
 from captum_infomask.imputers.constant import Constant
 from captum_infomask.imputers.imputer_protocol import Imputer, RandomImputer, StandIn
 from captum_infomask.imputers.noise import NormalNoise, UniformNoise

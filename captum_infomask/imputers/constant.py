@@ -14,14 +14,16 @@ from captum_infomask.imputers.imputer_protocol import Imputer, Pictures
 
 @dataclass(frozen=True, eq=False)
 class Constant:
-    """Hidden elements take given values: Captum's ``baselines``, in every form it accepts.
+    """Hidden elements take given values: Captum's ``baselines``, in all their forms.
 
     Args:
-        baselines: A number; a tensor of the input's shape, in which any dimension may be 1, with
-            or without the batch's; or a tuple with one of these per input. None is 0.
+        baselines: A number, a tensor, or a tuple with one of these per input. A tensor has the
+            input's shape, with or without the batch dimension, and any dimension may be 1. None is
+            0.
 
     Raises:
-        ArgumentError: When used: the number of baselines or a shape does not fit the inputs.
+        ArgumentError: When the imputer is used: the number of baselines or a shape does not fit the
+            inputs.
 
     Example:
         >>> from captum_infomask import Constant, InfoMask

@@ -1,4 +1,4 @@
-# What every imputer can do, what it checks, and pictures with hidden parts filled in.
+# The protocol of imputers, their checks, and pictures with filled hidden parts.
 from __future__ import annotations
 
 import numbers
@@ -15,15 +15,15 @@ from captum_infomask._types import Tensors
 
 
 class StandIn(Protocol):
-    """An imputer made ready for one batch of inputs."""
+    """An imputer that is prepared for one batch of inputs."""
 
     def __call__(self, images: Tensor, hidden: tuple[Tensor | None, ...]) -> Tensors:
-        """Values that stand in for what some views hide.
+        """Values for the elements that some views hide.
 
         Args:
             images: The views' images, long (V,), on the device of the inputs.
-            hidden: Per input, bool tensors that broadcast to ``(V, *shape)``: what each view
-                hides; None where it hides nothing of that input.
+            hidden: Per input, a bool tensor that broadcasts to ``(V, *shape)``: the elements that
+                each view hides. None if the views hide nothing of that input.
 
         Returns:
             Per input, a tensor that broadcasts to ``(V, *shape)``. Only its hidden elements are
@@ -34,19 +34,20 @@ class StandIn(Protocol):
 
 @runtime_checkable
 class Imputer(Protocol):
-    """What stands in for hidden pixels; settings only, no tensors of any batch."""
+    """The settings that say how to replace hidden pixels; it holds no tensors of a batch."""
 
     def prepare(self, inputs: Tensors) -> StandIn:
-        """Check the inputs, do the work that all views share, and return the stand-in."""
+        """Check the inputs, do the work that all views share, and return a stand-in."""
         ...
 
 
 @runtime_checkable
 class RandomImputer(Imputer, Protocol):
-    """A family of imputers, one for each draw of what stands in; engines average over draws.
+    """A family of imputers, one for each random draw; engines average over draws.
 
-    Used as a plain imputer it is the first draw of seed 0. What stands in depends on the seed, the
-    index, the image and what is hidden of it; not on the other images of a batch, nor on chunks.
+    If it is used as a plain imputer, it is the first draw of seed 0. Its values depend on the seed,
+    the index, the image and the hidden part. They do not depend on the other images of a batch or
+    on chunks.
     """
 
     def draw(self, seed: int, index: int) -> Imputer:
@@ -70,12 +71,12 @@ class Pictures:
     pictures: Tensors
 
     def __call__(self, images: Tensor, hidden: tuple[Tensor | None, ...]) -> Tensors:
-        """Each view's own picture."""
+        """The picture of each view."""
         return tuple(p[images] if len(p) > 1 else p for p in self.pictures)
 
 
 def float_images(imputer: str, inputs: Tensors) -> None:
-    """Refuse inputs that are no floating-point images (N, C, H, W)."""
+    """Refuse inputs that are not floating-point images (N, C, H, W)."""
     for x in inputs:
         if x.dim() != 4 or not x.dtype.is_floating_point:
             raise ArgumentError(
@@ -105,21 +106,21 @@ def draw_number(seed: object, index: object) -> tuple[int, int]:
 
 @dataclass(frozen=True, eq=False)
 class Filled:
-    """Each view's picture, its hidden pixels filled in from the visible ones.
+    """Each view's picture, with its hidden pixels filled in from the visible ones.
 
     Attributes:
         inputs: Floating-point images (n, C, H, W).
-        fill: From pictures (V, C, H, W), in float32 or float64, and what is hidden of them, bool
-            (V, 1 or C, H, W), to filled pictures (V, C, H, W).
+        fill: A function from pictures (V, C, H, W), in float32 or float64, and their hidden pixels,
+            bool (V, 1 or C, H, W), to filled pictures (V, C, H, W).
     """
 
     inputs: Tensors
     fill: Callable[[Tensor, Tensor], Tensor]
 
     def __call__(self, images: Tensor, hidden: tuple[Tensor | None, ...]) -> Tensors:
-        """Each view's own picture, filled in."""
+        """The filled picture of each view."""
         return tuple(
-            # Nothing of this input is hidden, so that any values of its shape will do.
+            # Nothing of this input is hidden, so any values of its shape are correct.
             x[:1] if mask is None else self._filled(x.detach()[images], mask)
             for x, mask in zip(self.inputs, hidden, strict=True)
         )
@@ -130,12 +131,12 @@ class Filled:
 
 
 def wide(x: Tensor) -> Tensor:
-    """The same values in float32 at least: half precision is too coarse for sums."""
+    """The same values in float32 or more: half precision is too coarse for sums."""
     return x if x.dtype.itemsize >= 4 else x.float()
 
 
 def visible_means(pictures: Tensor, hidden: Tensor) -> Tensor:
-    """Mean of each channel's visible pixels, of all its pixels where none is visible.
+    """Mean of each channel's visible pixels, or of all its pixels if none is visible.
 
     Args:
         pictures: (V, C, H, W).

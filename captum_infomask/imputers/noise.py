@@ -1,4 +1,4 @@
-# The noise imputers, uniform and normal, and draws of any random imputer.
+# The imputers of uniform and normal noise, and the draws of any random imputer.
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -17,10 +17,10 @@ from captum_infomask.imputers.imputer_protocol import StandIn, draw_number, floa
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """A random imputer with its randomness settled.
+    """One draw of a random imputer.
 
     Attributes:
-        make: The random imputer's own work: from inputs, a seed and an index to a stand-in.
+        make: The random imputer's function from inputs, a seed and an index to a stand-in.
         seed: The seed of the series of draws.
         index: The place of this draw in the series.
     """
@@ -38,17 +38,18 @@ class Draw:
 
 
 def order(count: int, seed: int) -> list[int]:
-    """A random order of ``count`` things, from the seed alone."""
+    """A random order of ``count`` things; it depends on the seed only."""
     return [int(place) for place in np.random.default_rng(seed).permutation(count)]
 
 
 def noise(
     kind: Literal["uniform", "normal"], inputs: Tensors, seed: int, index: int
 ) -> tuple[Tensor, ...]:
-    """Per input (n, ...), noise for one example, (1, ...), on its device: in [0, 1), or normal.
+    """Noise for one example, (1, ...), of each input (n, ...): in [0, 1), or normal.
 
-    All images of a batch, and all regions, share it: that is what makes a batch give what its
-    images give alone, in whatever chunks. It is made on the CPU, the same for every device.
+    All images of a batch, and all regions, share the noise. So an image gets the same values in a
+    batch as alone, in chunks of any size. The noise is made on the CPU, so it is the same for every
+    device.
     """
     fields = []
     for number, x in enumerate(inputs):
@@ -61,15 +62,15 @@ def noise(
 
 @dataclass(frozen=True)
 class UniformNoise:
-    """Hidden elements take values drawn evenly from a range.
+    """Hidden elements take values from a uniform distribution.
 
     A random imputer: :meth:`draw` gives its draws. All images and regions share the noise of a
     draw.
 
     Args:
-        low: Lower end of the range; if None the image's own lowest value, channel by channel for
+        low: Lower end of the range. If None, the image's own lowest value: of each channel for
             images (N, C, H, W), of the whole example for other inputs.
-        high: Upper end; the highest value likewise if None.
+        high: Upper end of the range. If None, the highest value in the same way.
 
     Raises:
         ArgumentError: An end is not finite, or ``low`` is not below ``high``; when used: the inputs
@@ -113,15 +114,15 @@ class UniformNoise:
 
 @dataclass(frozen=True)
 class NormalNoise:
-    """Hidden elements take values drawn from a normal distribution.
+    """Hidden elements take values from a normal distribution.
 
     A random imputer: :meth:`draw` gives its draws. All images and regions share the noise of a
     draw.
 
     Args:
-        mean: Its mean; if None the image's own, channel by channel for images (N, C, H, W), of the
-            whole example for other inputs.
-        std: Its standard deviation; the image's own likewise if None.
+        mean: Mean of the distribution. If None, the image's own: of each channel for images (N, C,
+            H, W), of the whole example for other inputs.
+        std: Standard deviation of the distribution. If None, the image's own in the same way.
 
     Raises:
         ArgumentError: ``mean`` is not finite, or ``std`` not above 0; when used: the inputs are not
@@ -171,9 +172,9 @@ class _Noise:
 
     Attributes:
         inputs: (n, ...) each.
-        fields: Per input, what was drawn, (1, ...), before it is scaled to a picture.
-        moments: From pictures, and the dimensions that have one distribution, to its place and
-            scale.
+        fields: Per input, the drawn noise, (1, ...), before it is scaled to a picture.
+        moments: A function from pictures, and the dimensions that share one distribution, to the
+            location and scale of this distribution.
     """
 
     inputs: Tensors
@@ -181,19 +182,19 @@ class _Noise:
     moments: Moments
 
     def __call__(self, images: Tensor, hidden: tuple[Tensor | None, ...]) -> Tensors:
-        """The draw, at the scale of each view's picture."""
+        """The noise at the scale of each view's picture."""
         return tuple(
             self._scaled(x.detach()[images], field)
             for x, field in zip(self.inputs, self.fields, strict=True)
         )
 
     def _scaled(self, x: Tensor, field: Tensor) -> Tensor:
-        # Pixels of a channel have one distribution, or all that an example holds.
+        # All pixels of a channel share one distribution, or all elements of an example do.
         together = (2, 3) if x.dim() == 4 else tuple(range(1, x.dim()))
         place, scale = self.moments(wide(x), together)
         return (place + scale * field).to(x.dtype)
 
 
 def _given_or(given: float | None, own: Tensor) -> Tensor:
-    """A given number, or each picture's own."""
+    """The given number, or each picture's own."""
     return own if given is None else torch.full_like(own, given)

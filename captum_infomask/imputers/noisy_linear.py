@@ -1,4 +1,4 @@
-# The noisy linear imputer: ROAD's.
+# ROAD's noisy linear imputer.
 from __future__ import annotations
 
 from collections import defaultdict
@@ -23,29 +23,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NoisyLinear:
-    r"""Each hidden pixel is the weighted mean of its eight neighbours, hidden ones too, plus noise.
+    r"""Each hidden pixel is the weighted mean of its eight neighbours plus noise.
 
     .. math::
 
         \hat x_p = \sum_{q \in N(p)} w_{pq}\, \hat x_q,
         \qquad \hat x_q = x_q \text{ where q is visible},
 
-    with weights 1/6 for direct and 1/12 for diagonal neighbours; at the picture's border, where
-    some are missing, the others' are scaled up to a sum of 1. It is one sparse linear system for
-    each region, solved exactly. Normal noise is added to the solution afterwards: without it a
-    network could see a region's shape by its smoothness. Where a whole channel is hidden, its mean
-    takes the solution's place. The work is done on the CPU.
+    with weights 1/6 for direct and 1/12 for diagonal neighbours. Neighbours may be hidden too. At
+    the picture's border some neighbours are missing, and the other weights are scaled to a sum of
+    1. Each region is one sparse linear system, solved exactly. Normal noise is then added to the
+    solution, because without noise a network could see a region's shape by its smoothness. If a
+    whole channel is hidden, its mean replaces the solution. The work is done on the CPU.
 
-    A random imputer: :meth:`draw` gives its draws, which differ by the noise.
+    It is a random imputer: :meth:`draw` gives its draws, which differ in the noise.
 
     Args:
-        noise: Standard deviation of the noise as a share of the picture's own standard deviation
-            (all channels together), so that the range of the pictures does not matter. ROAD's
-            pictures are normalised to a deviation of about 1. With 0 all draws are alike: pass
-            ``n_samples=1`` with it.
+        noise: Standard deviation of the noise, as a share of the picture's own standard deviation
+            (all channels together). So the range of the pictures does not matter. ROAD's pictures
+            are normalised to a deviation of about 1. With 0 all draws are equal: then pass
+            ``n_samples=1``.
 
     Raises:
-        ArgumentError: ``noise`` is below 0; when used: the inputs are no floating-point images.
+        ArgumentError: ``noise`` is below 0; when used: the inputs are not floating-point images.
 
     Example:
         >>> from captum_infomask.imputers import NoisyLinear
@@ -100,7 +100,7 @@ def _noisy(
 
 
 def _filled(pictures: Tensor, hidden: Tensor) -> Tensor:
-    """Solve for the hidden pixels; channels and views that hide the same share a factorisation."""
+    """Solve for the hidden pixels; channels and views with the same mask share a factorisation."""
     shape = pictures.shape
     means = visible_means(pictures, hidden).cpu().numpy().reshape(-1)
     values = pictures.cpu().to(torch.float64, copy=True).numpy().reshape(-1, *shape[2:])
@@ -118,7 +118,7 @@ def _filled(pictures: Tensor, hidden: Tensor) -> Tensor:
 
 
 def _solved(planes: npt.NDArray[np.float64], mask: npt.NDArray[np.bool_]) -> Any:
-    """The hidden pixels (planes, hidden) of planes (planes, H, W) that hide the same."""
+    """The hidden pixels (planes, hidden) of planes (planes, H, W) with the same mask."""
     from scipy.sparse import csc_array, dia_array
     from scipy.sparse.linalg import splu
 
@@ -127,7 +127,7 @@ def _solved(planes: npt.NDArray[np.float64], mask: npt.NDArray[np.bool_]) -> Any
     totals = np.asarray(weights.sum(1)).reshape(1, -1)
     system = dia_array((totals, 0), shape=(len(places),) * 2) - weights[:, places]
     known = weights @ np.where(mask, 0, planes).reshape(len(planes), -1).T
-    # The system is symmetric and diagonally dominant, and needs no pivoting.
+    # The system is symmetric and diagonally dominant, so it needs no pivoting.
     factors = splu(
         csc_array(system),
         permc_spec="MMD_AT_PLUS_A",
@@ -140,8 +140,8 @@ def _solved(planes: npt.NDArray[np.float64], mask: npt.NDArray[np.bool_]) -> Any
 def _weights(mask: npt.NDArray[np.bool_]) -> csc_array:
     """Weights of each hidden pixel's neighbours, (hidden, H · W): 2 if direct, 1 if diagonal.
 
-    ROAD's 1/6 and 1/12, times 12: whole numbers leave the system symmetric at the borders too, and
-    dividing each row by its sum, as ROAD does, would not change the solution.
+    These are ROAD's 1/6 and 1/12, times 12. With whole numbers the system is symmetric at the
+    borders too. ROAD divides each row by its sum, which would not change the solution.
     """
     from scipy.sparse import coo_array, csc_array
 

@@ -1,4 +1,4 @@
-# The imputers that take patches from other pictures of a data set.
+# Imputers that take patches from other pictures of a data set.
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -39,7 +39,7 @@ def read_donors(images: Donors, limit: int) -> Tensor:
 
 
 def _checked(pictures: object) -> Tensor:
-    """Refuse what are no floating-point, finite images."""
+    """Refuse anything but finite floating-point images."""
     if (
         not isinstance(pictures, Tensor)
         or pictures.dim() != 4
@@ -56,7 +56,7 @@ def _checked(pictures: object) -> Tensor:
 
 
 def check_donors(imputer: str, donors: Tensor, inputs: Tensors) -> None:
-    """Refuse inputs of another shape than the donors have."""
+    """Refuse inputs whose shape differs from the donors' shape."""
     float_images(imputer, inputs)
     if len(inputs) != 1 or inputs[0].shape[1:] != donors.shape[1:]:
         shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
@@ -70,7 +70,7 @@ def copies(donors: Tensor, inputs: Tensor) -> Tensor:
     """Which donors equal which input, to the inputs' precision: bool (n, D), on their device."""
     found = torch.zeros(len(inputs), len(donors), dtype=torch.bool, device=donors.device)
     for image, x in enumerate(inputs.to(donors.device)):
-        # Few donors share a row of pixels with the picture, and only those are looked at in full.
+        # Few donors share a row of pixels with the picture. Only these are compared in full.
         alike = (donors[:, :, 0].to(x.dtype) == x[:, 0]).flatten(1).all(1).nonzero()[:, 0]
         found[image, alike] = (donors[alike].to(x.dtype) == x).flatten(1).all(1)
     return found
@@ -80,17 +80,18 @@ def copies(donors: Tensor, inputs: Tensor) -> Tensor:
 class MarginalPatches:
     """Hidden pixels take the values of the same place in another picture of a data set.
 
-    A draw from the marginal distribution of the region, whatever is around it. A random imputer:
-    each draw of a series takes another picture, in a random order, until all have had their turn.
+    This is a draw from the marginal distribution of the region, independent of its surroundings. It
+    is a random imputer: each draw of a series takes another picture, in a random order, until all
+    are used.
 
     Args:
-        images: Pictures (D, C, H, W) like the inputs, normalised as they are, on any device; or a
-            loader that yields such batches, or (images, labels), read once, here. Leave the
-            pictures to be explained out of it.
-        limit: At most this many pictures of a loader are read and held.
+        images: Pictures (D, C, H, W) like the inputs, with the same normalisation, on any device.
+            Or a loader that yields such batches, or (images, labels); it is read once, here. Leave
+            out the pictures that you want to explain.
+        limit: The most pictures of a loader that are read and kept.
 
     Raises:
-        ArgumentError: ``images`` holds no such pictures, or NaN; when used: the inputs are of
+        ArgumentError: ``images`` has no such pictures, or has NaN; when used: the inputs have
             another shape.
 
     Example:
@@ -128,7 +129,7 @@ class MarginalPatches:
 
 @dataclass(frozen=True, eq=False)
 class ConditionalPatches:
-    r"""Hidden pixels take the values of the same place in a picture whose surroundings are alike.
+    r"""Hidden pixels take the values of the same place in a picture with similar surroundings.
 
     Pictures z of a data set are ordered by the Euclidean distance along the region's border B,
 
@@ -136,22 +137,22 @@ class ConditionalPatches:
 
         d(x, z)^2 = \sum_{p \in B} \lVert x_p - z_p \rVert^2,
 
-    B the visible pixels within ``border`` of the region: a draw from the region given its
-    surroundings, by nearest neighbours. A random imputer: the draws of a series take the nearest
-    ``neighbours`` pictures, each once, in a random order, and begin again. Where all is hidden
-    there is no border, and it is the draw of :class:`MarginalPatches`. A picture that equals the
-    one explained is left out.
+    where B holds the visible pixels within ``border`` of the region. By nearest neighbours, this is
+    a draw of the region given its surroundings. It is a random imputer: the draws of a series take
+    the nearest ``neighbours`` pictures, each once, in a random order, and then begin again. If
+    everything is hidden, there is no border, and the draw is that of :class:`MarginalPatches`. A
+    picture that equals the explained picture is left out.
 
     Args:
-        images: As for :class:`MarginalPatches`; the more pictures, the better the neighbours.
-        neighbours: How many of the nearest pictures are drawn from.
-        border: In pixels.
-        limit: At most this many pictures of a loader are read and held.
+        images: As for :class:`MarginalPatches`; with more pictures, the neighbours are better.
+        neighbours: The number of nearest pictures from which patches are drawn.
+        border: The width of the border, in pixels.
+        limit: The most pictures of a loader that are read and kept.
 
     Raises:
-        ArgumentError: ``images`` holds no such pictures, NaN, or fewer than ``neighbours``; a
-            setting is no integer of at least 1; when used: the inputs are of another shape, or
-            fewer than ``neighbours`` pictures differ from one of them.
+        ArgumentError: ``images`` has no such pictures, has NaN, or has fewer pictures than
+            ``neighbours``; a setting is not an integer of at least 1; when used: the inputs have
+            another shape, or fewer than ``neighbours`` pictures differ from one of them.
 
     Example:
         >>> from captum_infomask.imputers import ConditionalPatches
@@ -165,7 +166,7 @@ class ConditionalPatches:
         0.5
 
     Source: the conditional sampling of Zintgraf et al., arXiv 1702.04595, Section 3, and PredDiff,
-    Blücher et al., arXiv 2102.13519, with nearest neighbours for their normal distribution.
+    Blücher et al., arXiv 2102.13519, with nearest neighbours instead of their normal distribution.
     """
 
     images: Donors = field(repr=False)
@@ -189,7 +190,7 @@ class ConditionalPatches:
         return self.draw(0, 0).prepare(inputs)
 
     def draw(self, seed: int, index: int) -> Draw:
-        """The imputer with each region's neighbour of one rank."""
+        """The imputer that takes each region's neighbour of one rank."""
         return Draw(self._make, seed, index)
 
     def _make(self, inputs: Tensors, seed: int, index: int) -> StandIn:
@@ -217,9 +218,9 @@ class _Nearest:
         inputs: (n, C, H, W).
         donors: (D, C, H, W).
         copies: Which donors equal which input, bool (n, D).
-        border: Its width.
-        rank: Which of the nearest donors stands in, from 0.
-        turns: The order in which donors stand in where there is no border.
+        border: The width of the border.
+        rank: The rank of the donor among the nearest, from 0.
+        turns: The order of the donors if there is no border.
     """
 
     inputs: Tensor

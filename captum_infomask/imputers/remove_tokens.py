@@ -1,4 +1,4 @@
-# The imputer that puts nothing there: hidden patches leave a vision transformer's sequence.
+# The imputer that removes hidden patches from a vision transformer's sequence.
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -18,15 +18,16 @@ class RemoveTokens:
 
         f(x_S) = \mathrm{head}(\mathrm{blocks}(c,\, e_p(x) + \pi_p : p \in S)),
 
-    with c the class token and its like, e_p the embedding of patch p and π_p its position, which a
-    patch keeps. Nothing stands in for what is hidden, and the all-imputed view is c alone. That is
-    another meaning of *missing* than grey pixels, and other numbers; it is also faster, for a view
-    costs what its own tokens cost. For ``keep``, ``drop`` and ``chain``, regions of whole patches,
-    and torchvision's or timm's ``VisionTransformer``, run by the engine ``tokens``.
+    with c the class token and similar tokens, e_p the embedding of patch p and π_p its position,
+    which a patch keeps. Nothing replaces the hidden patches, and the all-imputed view is c alone.
+    This meaning of *missing* differs from grey pixels, and so do the numbers. It is also faster,
+    because a view costs only its remaining tokens. It works for ``keep``, ``drop`` and ``chain``,
+    for regions of whole patches, and for torchvision's or timm's ``VisionTransformer``. The engine
+    is ``tokens``.
 
     Raises:
-        ArgumentError: When used: the view is ``crop``, a region splits a patch, or the network is
-            no transformer that the engine knows.
+        ArgumentError: When used: the view is ``crop``, a region splits a patch, or the engine does
+            not know the network as a transformer.
 
     Example:
         >>> import torch
@@ -56,7 +57,7 @@ class RemoveTokens:
 
 @dataclass(frozen=True)
 class Removed:
-    """The stand-in of ``RemoveTokens``: it says that nothing stands in."""
+    """The stand-in of ``RemoveTokens``: it says that nothing replaces hidden patches."""
 
     def __call__(self, images: Tensor, hidden: tuple[Tensor | None, ...]) -> Tensors:
         """Refuse: a removed token has no pixels."""

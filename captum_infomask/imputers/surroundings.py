@@ -1,4 +1,4 @@
-# Imputers that fill in what lies around: blurred, averaged or painted on.
+# Imputers that fill in from the surroundings: by a blur, a local mean or inpainting.
 from __future__ import annotations
 
 import math
@@ -22,8 +22,8 @@ from captum_infomask.imputers.imputer_protocol import (
     wide,
 )
 
-_FAR = 1e-3  # the weight of the mean of all visible pixels, beside a Gaussian's whole weight of 1
-_LARGEST_RADIUS = 100  # OpenCV would silently take it for any larger one
+_FAR = 1e-3  # the weight of the mean of all visible pixels; a Gaussian's whole weight is 1
+_LARGEST_RADIUS = 100  # OpenCV would silently use this for any larger radius
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Blur:
         sigma: Standard deviation in pixels; a sixteenth of the shorter side if None.
 
     Raises:
-        ArgumentError: ``sigma`` is not above 0; when used: the inputs are no floating-point images.
+        ArgumentError: ``sigma`` is not above 0; when used: inputs are not floating-point images.
 
     Example:
         >>> from captum_infomask import Blur, InfoMask
@@ -61,8 +61,8 @@ class Blur:
         height, width = x.shape[2:]
         sigma = self.sigma or min(height, width) / 16
         blurred = wide(x.detach())
-        # One dimension at a time: the same Gaussian at a fraction of the two-dimensional kernel's
-        # cost.
+        # One dimension at a time gives the same Gaussian at a fraction of the cost of a
+        # two-dimensional kernel.
         for size, along in ((height, 1), (width, 0)):
             taps = 2 * min(round(4 * sigma), size - 1) + 1
             kernel = [taps, 1] if along == 0 else [1, taps]
@@ -80,15 +80,16 @@ class LocalMean:
                         {\sum_{q \notin R} g(p - q) + \epsilon},
 
     with g the normal density of standard deviation ``sigma`` and :math:`\bar x` the channel's mean
-    over all visible pixels, to which values go over smoothly where next to none are near
-    (:math:`\epsilon` = 0.001). Where a whole channel is hidden, its mean stands in. Blur differs:
-    it mixes the hidden pixels themselves in, so that a part of what they say stays in the picture.
+    over all visible pixels. If almost no visible pixels are near, values approach this mean
+    smoothly (:math:`\epsilon` = 0.001). If a whole channel is hidden, its mean is used. Blur is
+    different: it also averages the hidden pixels themselves, so a part of their information stays
+    in the picture.
 
     Args:
         sigma: Standard deviation in pixels; a sixteenth of the shorter side if None.
 
     Raises:
-        ArgumentError: ``sigma`` is not above 0; when used: the inputs are no floating-point images.
+        ArgumentError: ``sigma`` is not above 0; when used: inputs are not floating-point images.
 
     Example:
         >>> from captum_infomask.imputers import LocalMean
@@ -118,7 +119,7 @@ def _with_means(sigma: float | None, pictures: Tensor, hidden: Tensor) -> Tensor
     height, width = pictures.shape[2:]
     sigma = sigma or min(height, width) / 16
     down, across = (_densities(size, sigma, pictures) for size in (height, width))
-    # Differences from the mean are smaller than the values, and so their sums are more precise.
+    # Differences from the mean are smaller than the values, so their sums are more precise.
     middle = visible_means(pictures, hidden)
     differences = torch.where(hidden, 0, pictures - middle)
     weights = down @ (~hidden).to(pictures) @ across
@@ -140,17 +141,17 @@ class Inpaint:
     """Hidden pixels are painted inwards from the region's border, by OpenCV.
 
     OpenCV's terms have the size of 8-bit grey levels. So each channel's visible values are scaled
-    to 0–255, painted in 32-bit floats without rounding to whole levels, held to 0–255 as 8-bit
-    pictures are, and scaled back: pictures of any range and number of channels come out alike, and
-    none of float32's precision is lost. Where a whole channel is hidden, its mean stands in. The
-    work is done on the CPU, one region's surroundings at a time.
+    to 0–255, painted in 32-bit floats without rounding to whole levels, clipped to 0–255 like 8-bit
+    pictures, and scaled back. So pictures of any range and any number of channels are treated
+    alike, and float32's precision is kept. If a whole channel is hidden, its mean is used. The work
+    is done on the CPU, for the surroundings of one region at a time.
 
     Args:
-        method: ``telea`` (fast marching) or ``navier_stokes`` (isophotes carried on as a flow).
-        radius: How far around a pixel its new value is gathered from, in pixels, at most 100.
+        method: ``telea`` (fast marching) or ``navier_stokes`` (isophotes continued as a flow).
+        radius: The radius around a pixel that gives its new value, in pixels, at most 100.
 
     Raises:
-        ArgumentError: A setting is wrong; when used: the inputs are no floating-point images.
+        ArgumentError: A setting is wrong; when used: the inputs are not floating-point images.
 
     Example:
         >>> from captum_infomask.imputers import Inpaint
@@ -208,7 +209,7 @@ def _paint(
     if low == high:
         plane[mask] = low
         return
-    # What lies further off than this does not change the result by one bit.
+    # Pixels further away than this do not change the result by one bit.
     rows, columns = (
         slice(max(int(places[0]) - r - 2, 0), int(places[-1]) + r + 3)
         for places in (np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0)))

@@ -1,4 +1,4 @@
-# Masks of images made smooth, and rid of specks and holes.
+# Smooths masks of images, and removes small specks and holes.
 from __future__ import annotations
 
 import math
@@ -15,20 +15,20 @@ from captum_infomask.masks.mask_planes import mask_planes
 
 
 def clean_masks(masks: Tensor, *, smooth: int = 0, min_area: float = 0) -> Tensor:
-    r"""Smooth the outlines of masks of images, and take out specks and holes.
+    r"""Smooth the outlines of masks of images, and remove specks and holes.
 
     .. math::
 
         M'_p = \bigl[\, |M \cap D_r(p)| > \tfrac12 |D_r| \,\bigr]
 
-    A pixel p stays, or comes in, if the mask has more than half of the disk of radius r
-    (``smooth``) around it: a median filter, to which mask and background are the same, so that it
-    has no leaning to either. Then connected parts, and holes, of fewer than ``min_area`` pixels go.
-    Parts hang together at edges or corners, holes at edges only. A pixel counts if any channel has
-    it, and all channels of the result are alike.
+    A pixel p is in the new mask if the mask covers more than half of the disk of radius r
+    (``smooth``) around it. This is a median filter. It treats mask and background in the same way,
+    so it favours neither. Then connected parts, and holes, of fewer than ``min_area`` pixels are
+    removed. Parts are connected at edges or corners, holes at edges only. A pixel counts if any
+    channel has it, and all channels of the result are equal.
 
-    The filter works on the mask, not on the attributions: a blur would pull peaks down and mix them
-    with what lies beside them, so that a threshold in bits would no longer be one.
+    The filter works on the mask, not on the attributions. A blur would lower peaks and mix them
+    with their neighbours, so a threshold in bits would no longer be one.
 
     Args:
         masks: Boolean (N, C, H, W).
@@ -40,8 +40,9 @@ def clean_masks(masks: Tensor, *, smooth: int = 0, min_area: float = 0) -> Tenso
         Boolean masks of the same shape, on the same device.
 
     Raises:
-        ArgumentError: ``masks`` is not boolean or has another shape; ``smooth`` is no integer from
-            0; ``min_area`` is neither a share nor a number of pixels that the pictures have.
+        ArgumentError: ``masks`` is not boolean or has another shape; ``smooth`` is not an integer
+            of at least 0; ``min_area`` is neither a share nor a number of pixels that the pictures
+            have.
 
     Example:
         >>> import torch
@@ -52,7 +53,7 @@ def clean_masks(masks: Tensor, *, smooth: int = 0, min_area: float = 0) -> Tenso
                 [1, 1, 1, 0, 0],
                 [1, 1, 1, 0, 0]], dtype=torch.int32)
 
-    Source: ``skimage.filters.median``, which sees the picture mirrored beyond its border, and
+    Source: ``skimage.filters.median``, which mirrors the picture at its border, and
     ``skimage.measure.label``.
     """
     check_clean_up(smooth, min_area)
@@ -94,7 +95,7 @@ def _pixels(min_area: float, size: tuple[int, ...]) -> int:
 
 
 def _smoothed(mask: npt.NDArray[np.bool_], radius: int) -> npt.NDArray[np.bool_]:
-    """What most of the disk around each pixel holds."""
+    """The value of most pixels of the disk around each pixel."""
     from skimage.filters import median
     from skimage.morphology import disk
 
@@ -116,7 +117,7 @@ def _large_parts(
     mask: npt.NDArray[np.bool_], pixels: int, *, connectivity: int
 ) -> npt.NDArray[np.bool_]:
     """The connected parts of at least so many pixels."""
-    # Not remove_small_objects: the name of its size differs between versions of scikit-image.
+    # remove_small_objects is not used: its size has other names in other scikit-image versions.
     from skimage.measure import label
 
     parts = label(mask, connectivity=connectivity)

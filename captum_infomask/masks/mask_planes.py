@@ -1,4 +1,4 @@
-# One picture per example, out of masks and attributions in Captum's format.
+# Turns masks and attributions in Captum's format into one plane per example.
 from __future__ import annotations
 
 import numpy as np
@@ -17,7 +17,7 @@ def mask_planes(masks: object) -> npt.NDArray[np.bool_]:
         masks: Boolean (N, C, H, W), a tensor or a 1-tuple of one, on any device.
 
     Returns:
-        (N, H, W), boolean, in memory of its own.
+        (N, H, W), boolean, in its own memory.
 
     Raises:
         ArgumentError: ``masks`` is something else, or has no pixels.
@@ -43,7 +43,7 @@ def mask_planes(masks: object) -> npt.NDArray[np.bool_]:
 
 
 def _meant(given: object) -> str:
-    """What to do with what is no mask."""
+    """How to make a mask from something else."""
     if callable(getattr(given, "boxes", None)):
         return " Its own mask(rule) makes them, and boxes(rule) their boxes."
     if isinstance(given, np.ndarray):
@@ -58,14 +58,14 @@ def _meant(given: object) -> str:
 
 
 def attribution_planes(attributions: object) -> list[npt.NDArray[np.float64]]:
-    """Attributions of images as one (H, W) each: the mean over channels.
+    """Attributions of images as one plane (H, W) each: the mean over channels.
 
     Args:
-        attributions: Floating-point (N, C, H, W), a tensor or a 1-tuple of one; for pictures of
-            several sizes a list of (C, H, W).
+        attributions: Floating-point (N, C, H, W), a tensor or a 1-tuple of one. For pictures of
+            several sizes, a list of (C, H, W).
 
     Returns:
-        One (H, W), float64, per picture, in memory of its own.
+        One (H, W), float64, per picture, in its own memory.
 
     Raises:
         ArgumentError: ``attributions`` is something else, or holds NaN or infinity.
@@ -104,7 +104,7 @@ def attribution_planes(attributions: object) -> list[npt.NDArray[np.float64]]:
 
 
 def normalised(plane: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """A picture's values brought to [0, 1] by its own minimum and maximum; a constant one to 0.
+    """Scale a picture's values to [0, 1] by its minimum and maximum; a constant picture to 0.
 
     Example:
         >>> import numpy as np
@@ -115,6 +115,6 @@ def normalised(plane: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     low, high = plane.min(), plane.max()
     if low == high:
         return np.zeros_like(plane)
-    # Halves, because the range of finite values need not be finite.
+    # We halve the values, because the range of finite values may be infinite.
     values: npt.NDArray[np.float64] = (plane / 2 - low / 2) / (high / 2 - low / 2)
     return np.clip(values, 0, 1)

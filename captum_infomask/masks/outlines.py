@@ -1,4 +1,4 @@
-# Masks to boxes and contours around what they keep, and to COCO's run lengths.
+# Turns masks into boxes, contours and COCO's run lengths.
 from __future__ import annotations
 
 from typing import Any, Literal
@@ -23,8 +23,9 @@ def bounding_boxes(
 
     Args:
         masks: Boolean (N, C, H, W), a tensor or a 1-tuple of one.
-        keep: ``largest``: the box of the component with the most pixels, of several the one that
-            begins furthest up, then furthest left; ``all``: every component's, largest first.
+        keep: ``largest`` gives the box of the component with the most pixels. If there are several,
+            it is the one that begins furthest up, then furthest left. ``all`` gives the boxes of
+            all components, largest first.
 
     Returns:
         For each example a long tensor (K, 4): x0, y0, x1, y1 in pixels, half-open, on the CPU.
@@ -63,17 +64,17 @@ def component_boxes(mask: npt.NDArray[np.bool_], keep: str) -> npt.NDArray[np.in
 def contours(masks: TensorOrTensors) -> list[list[npt.NDArray[np.float64]]]:
     """Outlines of the connected parts of masks of images, and of their holes.
 
-    They run half a pixel outside what they enclose, corners cut, and are closed, at the picture's
-    border too: the first point is the last. Pixels that touch at an edge or a corner are connected;
-    a pixel counts if any channel has it.
+    They run half a pixel outside the enclosed pixels, with cut corners. They are closed, also at
+    the picture's border: the first point is the last. Pixels that touch at an edge or a corner are
+    connected. A pixel counts if any channel has it.
 
     Args:
         masks: Boolean (N, C, H, W), a tensor or a 1-tuple of one.
 
     Returns:
-        For each example its outlines, the longest first, each a numpy array (P, 2): x, y in pixels,
-        where (0, 0) is the middle of the first pixel, as matplotlib's ``imshow`` has it:
-        ``axes.plot(*outline.T)``.
+        For each example its outlines, the longest first. Each is a numpy array (P, 2): x, y in
+        pixels, where (0, 0) is the centre of the first pixel, as in matplotlib's ``imshow``.
+        ``axes.plot(*outline.T)`` draws one.
 
     Raises:
         ArgumentError: ``masks`` is not boolean or has another shape.
@@ -93,7 +94,7 @@ def contours(masks: TensorOrTensors) -> list[list[npt.NDArray[np.float64]]]:
 
     outlines = []
     for mask in mask_planes(masks):
-        # The frame closes outlines that meet the border, and is taken off again.
+        # The frame closes outlines that meet the border. It is removed again.
         framed = np.pad(mask, 1).astype(float)
         found = find_contours(framed, 0.5, fully_connected="high")
         found.sort(key=len, reverse=True)

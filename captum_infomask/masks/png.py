@@ -1,4 +1,4 @@
-# Attributions to and from 16-bit grey PNG files that keep their unit.
+# Writes and reads attributions as 16-bit grey PNG files that keep their unit.
 from __future__ import annotations
 
 import json
@@ -19,26 +19,26 @@ from captum_infomask._process import refused
 _KEY = "captum_infomask"
 _FORMAT = "grey level × scale + offset"
 _LEVELS = 65535
-_DEFLATE = 1032  # times, at most, that what PNG packs can grow
+_DEFLATE = 1032  # the most times that PNG's compressed data can grow
 _NATS = {"bits": math.log(2), "nats": 1.0}
 
 
 def save_png(
     attributions: Tensor, path: str | PathLike[str], *, unit: Literal["bits", "nats"] = "bits"
 ) -> None:
-    r"""Write one picture's attributions as a 16-bit grey PNG from which they can be read again.
+    r"""Write one picture's attributions as a 16-bit grey PNG that :func:`read_png` can read.
 
     .. math::
 
         g = \mathrm{round}\!\left(65535 \, \frac{a - \min a}{\max a - \min a}\right)
 
-    Scale, offset and unit stand in the file's text, so that :func:`read_png` is off by at most half
-    a grey level: (max − min) / 131,070.
+    The file's text holds scale, offset and unit. So the error of :func:`read_png` is at most half a
+    grey level: (max − min) / 131,070.
 
     Args:
-        attributions: Floating-point (1, C, H, W) with all channels alike, as InfoMask's are.
+        attributions: Floating-point (1, C, H, W) with equal channels, like InfoMask's.
         path: Where to write.
-        unit: What the attributions are counted in.
+        unit: The unit of the attributions.
 
     Raises:
         ArgumentError: ``attributions`` has another shape, channels that differ, NaN or infinity, or
@@ -75,13 +75,13 @@ def read_png(path: str | PathLike[str], *, unit: Literal["bits", "nats"] = "bits
 
     Args:
         path: The file.
-        unit: What they shall be counted in, whatever they were written in.
+        unit: The unit of the result; it may differ from the file's.
 
     Returns:
-        (1, 1, H, W), float64, within half a grey level of what was written.
+        (1, 1, H, W), float64, within half a grey level of the written values.
 
     Raises:
-        ArgumentError: ``path`` is not a file that ``save_png`` wrote, or was changed since.
+        ArgumentError: ``path`` is not a file that ``save_png`` wrote, or was changed later.
 
     Example:
         >>> import tempfile, torch
@@ -96,7 +96,7 @@ def read_png(path: str | PathLike[str], *, unit: Literal["bits", "nats"] = "bits
     one_of("unit", unit, _NATS)
     file = check_input("path", path)
     try:
-        # Between once and twice its limit Pillow only warns.
+        # Between its limit and twice its limit, Pillow only warns.
         bombs = refused(Image.DecompressionBombWarning)
         with bombs, Image.open(file, formats=["PNG"]) as picture:
             _check_size(picture, file.stat().st_size)
@@ -106,7 +106,7 @@ def read_png(path: str | PathLike[str], *, unit: Literal["bits", "nats"] = "bits
             mode = picture.mode
     except MemoryError:
         raise
-    except Exception as error:  # Pillow reports damage by several kinds
+    except Exception as error:  # Pillow raises several kinds of errors for damage
         raise ArgumentError(
             f"Expected `path` to be a PNG file that save_png wrote; got {path} ({error})."
         ) from error
@@ -134,7 +134,7 @@ def read_png(path: str | PathLike[str], *, unit: Literal["bits", "nats"] = "bits
 
 
 def _check_size(picture: Image.Image, size: int) -> None:
-    """Refuse a header that claims more than a file of this size can hold, before room is made."""
+    """Refuse a header that claims more than a file of this size can hold."""
     claimed = 2 * picture.width * picture.height
     if claimed > _DEFLATE * size:
         raise ValueError(f"its header claims {picture.width} x {picture.height} pixels")

@@ -1,4 +1,4 @@
-# Rules: where to cut the attributions of one example.
+# Rules: the threshold that cuts the attributions of one example.
 from __future__ import annotations
 
 import difflib
@@ -21,7 +21,7 @@ def _check_fraction(argument: str, given: object) -> None:
 
 @runtime_checkable
 class Rule(Protocol):
-    """Where to cut the attributions of one example."""
+    """Chooses the threshold that cuts the attributions of one example."""
 
     def threshold(self, values: Tensor) -> float:
         """The smallest value that is kept, from an example's values (1-D, some positive)."""
@@ -30,7 +30,7 @@ class Rule(Protocol):
 
 @dataclass(frozen=True)
 class MaxFraction:
-    """Keep what reaches a fraction of the example's maximum.
+    """Keep values of at least a fraction of the example's maximum.
 
     Args:
         fraction: Between 0 (exclusive) and 1.
@@ -63,8 +63,8 @@ class MaxFraction:
 class TopFraction:
     """Keep the largest values: this share of the example's elements, positive ones only.
 
-    Elements of equal value are kept together, so that a region is never cut in two; the share can
-    be larger by that.
+    Elements of equal value are kept together, so a region is never cut in two. The kept share can
+    therefore be larger.
 
     Args:
         fraction: Between 0 (exclusive) and 1.
@@ -93,7 +93,7 @@ class TopFraction:
 
 @dataclass(frozen=True)
 class Otsu:
-    """Keep what lies above Otsu's threshold of the example's values, positive ones only.
+    """Keep positive values above Otsu's threshold of the example's values.
 
     Example:
         >>> import torch
@@ -105,19 +105,20 @@ class Otsu:
     """
 
     def threshold(self, values: Tensor) -> float:
-        """The value that parts the two groups best; the values themselves if all are equal."""
+        """The value that separates the two groups best; the common value if all are equal."""
         from skimage.filters import threshold_otsu
 
         levels, counts = np.unique(values.double().cpu().numpy(), return_counts=True)
         if len(levels) == 1:
             return float(levels[0])
-        # The values' own levels instead of 256 bins, whose edges would cut regions of close values.
+        # We use the values' own levels. The edges of 256 bins would separate regions of close
+        # values.
         return float(levels[levels > threshold_otsu(hist=(counts, levels))][0])
 
 
 @dataclass(frozen=True)
 class AtLeast:
-    """Keep what holds at least so much information: a threshold that means the same everywhere.
+    """Keep values of at least so many bits: a threshold that means the same everywhere.
 
     Args:
         bits: The smallest value that is kept, above 0, in the attributions' own unit.
@@ -144,7 +145,7 @@ class AtLeast:
 
 
 def check_rule(rule: object, argument: str = "rule") -> None:
-    """Refuse what is no rule; a name gets the nearest one."""
+    """Refuse anything but a rule; for a name, the error gives the nearest rule."""
     if isinstance(rule, str):
         names = ("MaxFraction", "TopFraction", "Otsu", "AtLeast", "Hysteresis")
         near = difflib.get_close_matches(rule, names, n=1, cutoff=0.0)[0]
@@ -160,7 +161,7 @@ def check_rule(rule: object, argument: str = "rule") -> None:
 
 
 def _meant(given: object) -> str:
-    """The rule that a class or a number was probably meant to be."""
+    """The rule that the user probably meant by a class or a number."""
     if isinstance(given, type):
         return f" Make one: {given.__name__}(…)." if issubclass(given, Rule) else ""
     number = plain(given)
@@ -170,7 +171,7 @@ def _meant(given: object) -> str:
 
 
 def check_no_rule(*arguments: object) -> None:
-    """Refuse a rule that is given by place, where something else is expected."""
+    """Refuse a rule that is given by position, in the place of another argument."""
     for given in arguments:
         if isinstance(given, Rule) and not isinstance(given, type):
             raise ArgumentError(
@@ -180,18 +181,18 @@ def check_no_rule(*arguments: object) -> None:
 
 @dataclass(frozen=True)
 class Hysteresis:
-    """Keep what passes a low threshold and hangs together with something that passes a high one.
+    """Keep pixels that pass a low threshold and are connected to one that passes a high one.
 
-    Pixels that touch at an edge or a corner hang together. Attributions must be of images,
-    (N, C, H, W); a pixel counts if any channel passes, and all channels of the mask are alike.
+    Pixels that touch at an edge or a corner are connected. Attributions must be of images, (N, C,
+    H, W). A pixel counts if any channel passes, and all channels of the mask are equal.
 
     Args:
         low: The rule that draws the outline, such as ``MaxFraction(0.2)`` or ``AtLeast(1.0)``.
-        high: The rule that something in each connected part must pass.
+        high: The rule that at least one pixel of each connected part must pass.
 
     Raises:
-        ArgumentError: One of them is no rule or is itself ``Hysteresis``; both are of one kind and
-            ``low`` keeps less than ``high``.
+        ArgumentError: One of them is not a rule or is itself ``Hysteresis``; or both are of one
+            kind and ``low`` keeps less than ``high``.
 
     Example:
         >>> import torch
@@ -222,7 +223,7 @@ class Hysteresis:
             )
 
     def threshold(self, values: Tensor) -> float:
-        """The low threshold, or the high one where that is lower."""
+        """The low threshold, or the high one if that is lower."""
         return min(self.low.threshold(values), self.high.threshold(values))
 
 
@@ -241,7 +242,7 @@ def hanging_together(
 
 
 def _strictness(rule: Rule) -> float:
-    """A number that is larger the less a rule of one kind keeps."""
+    """A number that orders rules of one kind: a larger number keeps less."""
     if isinstance(rule, MaxFraction):
         return rule.fraction
     if isinstance(rule, AtLeast):

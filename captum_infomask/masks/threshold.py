@@ -51,29 +51,28 @@ def threshold_mask(
 ) -> TensorOrTensors:
     """Mask of the elements whose attribution passes a rule, from any Captum method.
 
-    Each example is cut by itself; with a tuple of inputs the rule sees all of an example's tensors
-    together. Only positive values pass. Clean-up, for images only, comes after the rule.
+    Each example is cut separately. With a tuple of inputs, the rule sees all of an example's
+    tensors together. Only positive values pass. Clean-up, for images only, comes after the rule.
 
     Args:
         attributions: (N, ...), a tensor or a tuple of tensors.
         rule: ``MaxFraction``, ``TopFraction``, ``Otsu``, ``AtLeast`` or ``Hysteresis``.
         smooth: Radius in pixels of the disk that smooths outlines; 0 leaves them as they are.
-        min_area: Connected parts and holes that are smaller go: pixels as an int, or a share of
-            the picture, below 1, as a float.
-        invert: True hides the target (False where it is) instead of keeping it.
+        min_area: Smaller connected parts and holes are removed. An int counts pixels; a float below
+            1 is a share of the picture.
+        invert: True gives the opposite mask, which hides the target instead of keeping it.
 
     Returns:
-        Boolean masks of the same type and shapes, so that ``inputs * mask`` shows what is kept.
-        With clean-up or ``Hysteresis`` all channels are alike, and a pixel counts if any channel
-        passes.
+        Boolean masks of the same type and shapes; ``inputs * mask`` shows the kept part. With
+        clean-up or ``Hysteresis`` all channels are equal, and a pixel counts if any channel passes.
 
     Raises:
-        ArgumentError: Attributions that are no floating-point tensors or hold NaN; an unknown rule;
-            settings of the clean-up that suit no picture; clean-up or ``Hysteresis`` for
+        ArgumentError: Attributions are not floating-point tensors or hold NaN; the rule is unknown;
+            the settings of the clean-up fit no picture; or clean-up or ``Hysteresis`` is used for
             attributions that are not of images, (N, C, H, W).
 
     Warns:
-        UserWarning: Nothing is kept of an example, and why.
+        UserWarning: The mask of an example is empty; the warning says why.
 
     Example:
         >>> import torch
@@ -120,7 +119,7 @@ def _passing(tensors: Tensors, rule: Rule) -> Tensors:
 
 
 def _connected(low: Tensor, high: Tensor) -> Tensor:
-    """The parts of ``low`` that hold something of ``high``, all channels alike."""
+    """The parts of ``low`` that contain a pixel of ``high``; all channels are equal."""
     planes = zip(mask_planes(low), mask_planes(high), strict=True)
     chosen = torch.from_numpy(np.stack([hanging_together(*pair) for pair in planes]))
     return chosen[:, None].to(low.device).expand(low.shape).contiguous()
@@ -146,7 +145,7 @@ def _why_empty(tensors: Tensors, rule: Rule, example: int, passed: int) -> str:
 
 
 def _check_images(tensors: Tensors, rule: Rule) -> None:
-    """Refuse attributions in which nothing lies beside anything."""
+    """Refuse attributions whose elements have no neighbours."""
     for tensor in tensors:
         if tensor.dim() != 4:
             what = f"`rule`={rule}" if isinstance(rule, Hysteresis) else "`smooth` or `min_area`"
@@ -157,7 +156,7 @@ def _check_images(tensors: Tensors, rule: Rule) -> None:
 
 
 def _meant(given: object) -> str:
-    """What to do with what are no attributions."""
+    """How to make attributions from something else."""
     if callable(getattr(given, "mask", None)):
         return " Its own mask(rule) cuts it."
     if isinstance(given, np.ndarray):

@@ -1,5 +1,5 @@
-# Weight files: read without running anything that is in them, and fitted to a network with
-# errors that name what does not fit.
+# Reads weight files without running anything in them, and copies the weights into a network. Errors
+# name the tensors that do not fit.
 from __future__ import annotations
 
 import re
@@ -21,8 +21,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read a file of weights: safetensors, or a state dict that ``torch.save`` wrote.
 
     Nothing in the file is run: a pickle of anything but tensors and plain containers is refused.
-    What it says it holds is held against its size before any of it is made. ``{"state_dict": …}``
-    is unwrapped, and the prefix that ``DataParallel`` adds is taken off.
+    The content that the file claims is compared with its size before any of it is made.
+    ``{"state_dict": …}`` is unwrapped, and the prefix of ``DataParallel`` is removed.
 
     Args:
         path: ``.safetensors``, or any other suffix for ``torch.save``'s format.
@@ -31,7 +31,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         Tensors by name, on the CPU.
 
     Raises:
-        ArgumentError: if the file is missing, damaged, holds pickled code, or is no state dict.
+        ArgumentError: if the file is missing, damaged, holds pickled code, or is not a state dict.
 
     Example:
         >>> import os, tempfile, torch
@@ -56,17 +56,16 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def fit_state_dict(network: nn.Module, state: dict[str, Tensor], source: str | Path) -> None:
-    """Copy weights into a network, or name the first ones that do not fit and change nothing.
+    """Copy weights into a network; if some do not fit, name them and change nothing.
 
     Args:
         network: Changed in place.
         state: Tensors by name.
-        source: Where they came from, for the error message.
+        source: The origin of the weights, for the error message.
 
     Raises:
         ArgumentError: if a tensor is missing, unexpected, of another shape, not dense, or of
-            another kind: boolean or complex, say, where the network's own is real. Precisions may
-            differ.
+            another kind, such as boolean or complex instead of real. Precisions may differ.
 
     Example:
         >>> import torch
@@ -78,7 +77,8 @@ def fit_state_dict(network: nn.Module, state: dict[str, Tensor], source: str | P
     """
     own = network.state_dict()
     wrong = {
-        # Files from before 2018 do not count batches, and a network in eval mode does not ask.
+        # Files from before 2018 do not count batches, and a network in eval mode does not need
+        # this.
         "missing": [
             name for name in own if name not in state and not name.endswith("num_batches_tracked")
         ],
@@ -104,34 +104,34 @@ def fit_state_dict(network: nn.Module, state: dict[str, Tensor], source: str | P
             f"Expected `weights` to hold the {len(own)} tensors of {type(network).__name__}; "
             f"{source} has {listed}."
         )
-    # Not load_state_dict: some networks refuse a dict without the version that safetensors drops.
+    # load_state_dict is not used: safetensors drops the version, and some networks refuse this.
     with torch.no_grad():
         for name in own.keys() & state.keys():
             own[name].copy_(state[name])
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file, or say that it is none."""
+    """Read a safetensors file, or say that it is not one."""
     try:
         return safetensors.torch.load_file(path)
     except MemoryError:
         raise
-    except Exception as error:  # safetensors reports damage by several kinds
+    except Exception as error:  # safetensors raises several kinds of errors for damage
         raise ArgumentError(
             f"Expected `weights` to be a safetensors file; {path} cannot be read: {error}."
         ) from error
 
 
 def _read_torch(path: Path) -> object:
-    """Read ``torch.save``'s format with the unpickler that builds tensors and nothing else."""
+    """Read ``torch.save``'s format with the unpickler that builds only tensors."""
     try:
         check_claims(path)
         with quiet("Detected pickle protocol"):
-            # Of another protocol than torch.save's: it is read or refused, both by the same rules.
+            # The protocol is not torch.save's. The same rules decide whether it is read or refused.
             return torch.load(path, map_location="cpu", weights_only=True)
     except MemoryError:
         raise
-    except Exception as error:  # a damaged pickle raises whatever its bytes happen to ask for
+    except Exception as error:  # a damaged pickle can raise any error
         what = _fault(error)
         raise ArgumentError(
             f"Expected `weights` to be a state dict of plain tensors, as `torch.save` writes it, "
@@ -156,17 +156,20 @@ def _fault(error: Exception) -> str:
     return f"is none ({type(error).__name__}{': ' if words else ''}{words})"
 
 
-# What a network's own tensor takes, by kind.
+# The kinds of tensors that a network's own tensor accepts.
 _TAKES = {
     "floating-point": ("floating-point",),
-    "integer": ("integer", "floating-point"),  # all of a file may have been made half precise
+    "integer": (
+        "integer",
+        "floating-point",
+    ),  # a whole file may have been converted to half precision
     "complex": ("complex", "floating-point"),
     "boolean": ("boolean",),
 }
 
 
 def _kind(tensor: Tensor) -> str:
-    """What a tensor's numbers are, or why it has none to copy."""
+    """The kind of a tensor's numbers, or the reason why it has none to copy."""
     if tensor.layout != torch.strided or tensor.is_nested:
         return "not dense"
     if tensor.is_meta:
@@ -181,7 +184,7 @@ def _kind(tensor: Tensor) -> str:
 
 
 def _all_tensors(state: dict[object, object]) -> bool:
-    """Tell whether a dict is tensors by name."""
+    """Whether a dict holds tensors by name."""
     return all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items())
 
 

@@ -1,5 +1,5 @@
-# What a file of `torch.save` claims to hold, read without building any of it: PyTorch makes room
-# for whatever a file says, however little there is of it.
+# Reads which content a file of `torch.save` claims, without building any of it. PyTorch allocates
+# memory for every claim, even if the file is small.
 from __future__ import annotations
 
 import io
@@ -15,20 +15,22 @@ from typing import IO, Any
 import torch
 
 _ZIP = b"PK\x03\x04"
-_MAGIC = 0x1950A86A20F9469CFC6C  # what the older form of `torch.save` begins with
-_AT_MOST = 4  # times a file's size: tensors may share memory, and entries be compressed a little
+_MAGIC = 0x1950A86A20F9469CFC6C  # the first number of the older form of `torch.save`
+_AT_MOST = (
+    4  # times a file's size: tensors may share memory, and entries may be slightly compressed
+)
 _SMALL = 1 << 20
 
 _Readable = io.BytesIO | mmap.mmap
 
 
 class WouldRunError(Exception):
-    """A pickle asks for something else than tensors and plain containers."""
+    """A pickle asks for something other than tensors and plain containers."""
 
 
 @dataclass(frozen=True)
 class _Storage:
-    """Memory that a file says it holds."""
+    """A block of memory that a file claims to hold."""
 
     size: int  # bytes
     item: int  # bytes of one element
@@ -38,29 +40,33 @@ def check_claims(path: Path) -> None:
     """Refuse a file that claims more than it holds, before any memory is asked for.
 
     Args:
-        path: A file that ``torch.save`` wrote, in its form of today (zip) or that of before 2020.
+        path: A file that ``torch.save`` wrote, in its present form (zip) or the form from before
+            2020.
 
     Raises:
-        WouldRunError: What is pickled is more than tensors and plain containers; its words name it.
-        Exception: Whatever reading a damaged file raises; of a claim, a ValueError that says it.
+        WouldRunError: The pickle holds more than tensors and plain containers; the message names
+            it.
+        Exception: Any error from a damaged file; for a wrong claim, a ValueError that names it.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
         is_zip = file.read(len(_ZIP)) == _ZIP
-        # A file makes room for as much as it is asked for before it reads; a mapped one does not.
+        # A file object allocates all memory before it reads; a memory-mapped file does not.
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             claims = _of_zip(file, size) if is_zip else _of_stream(content, size)
     if claims.bytes > _AT_MOST * size + _SMALL:
         raise ValueError(f"its tensors claim {claims.bytes} bytes, the file has {size}")
 
 
-class _Claims(pickle._Unpickler):  # the one in Python: the one in C makes room for claims itself
-    """Goes through a pickle, and notes the storages and tensors in the place of making them."""
+class _Claims(
+    pickle._Unpickler
+):  # Python's version, because C's version allocates memory for claims
+    """Reads a pickle, and records storages and tensors instead of making them."""
 
     dispatch = {  # noqa: RUF012 - as in the base
         code: load
         for code, load in pickle._Unpickler.dispatch.items()
-        if code != pickle.BYTEARRAY8[0]  # makes room for what it claims
+        if code != pickle.BYTEARRAY8[0]  # allocates memory for its claim
     }
 
     def __init__(self, file: _Readable) -> None:
@@ -69,7 +75,7 @@ class _Claims(pickle._Unpickler):  # the one in Python: the one in C makes room 
         self.bytes = 0
 
     def find_class(self, module: str, name: str) -> Any:
-        """What stands for a class or function; those that no state dict needs are refused."""
+        """A placeholder for a class or function; those that no state dict needs are refused."""
         if (module, name) in _PLAIN:
             return _PLAIN[module, name]
         if module == "torch._utils" and name.startswith("_rebuild_"):
@@ -90,7 +96,7 @@ class _Claims(pickle._Unpickler):  # the one in Python: the one in C makes room 
         raise WouldRunError(f"{module}.{name}")
 
     def persistent_load(self, pid: Any) -> _Storage:
-        """A storage: its type, its key, where it was, and how many elements it has."""
+        """A storage: its type, its key, its old device, and its number of elements."""
         kind, item, key, _, count = pid[:5]
         if kind != "storage" or not isinstance(item, int) or not _is_count(count):
             raise ValueError(f"a storage is {kind!r} of {count!r}")
@@ -98,11 +104,11 @@ class _Claims(pickle._Unpickler):  # the one in Python: the one in C makes room 
         return _Storage(count * item, item)
 
     def _typed(self, storage: _Storage, offset: int, size: Any, stride: Any, *rest: Any) -> object:
-        """A tensor in a storage of bytes, whose own elements are as large as its type says."""
+        """A tensor in a storage of bytes; the tensor's type gives the size of its elements."""
         return self._tensor(_Storage(storage.size, rest[2]), offset, size, stride)
 
     def _tensor(self, storage: _Storage, offset: int, size: Any, stride: Any, *rest: Any) -> object:
-        """A tensor, which must lie inside its storage; expanded ones count in full."""
+        """A tensor, which must lie inside its storage; an expanded tensor counts in full."""
         if len(size) != len(stride) or not all(map(_is_count, (offset, *size, *stride))):
             raise ValueError(f"a tensor has shape {size} and strides {stride}")
         count = 1
@@ -141,7 +147,7 @@ def _is_count(value: object) -> bool:
 
 
 def _of_zip(file: IO[bytes], size: int) -> _Claims:
-    """The claims of an archive, whose entries are the pickle and a file per storage."""
+    """The claims of an archive, which has the pickle and a file per storage."""
     with zipfile.ZipFile(file) as archive:
         sizes = {info.filename: info.file_size for info in archive.infolist()}
         if sum(sizes.values()) > _AT_MOST * size + _SMALL:
@@ -160,7 +166,7 @@ def _of_zip(file: IO[bytes], size: int) -> _Claims:
 
 
 def _of_stream(file: _Readable, size: int) -> _Claims:
-    """The claims of the older form: a magic number, two pickles of facts, the pickle, storages."""
+    """The claims of the older form: a magic number, three pickles, and the storages."""
     if _Claims(file).load() != _MAGIC:
         raise ValueError("it does not begin as torch.save does")
     for _ in range(2):

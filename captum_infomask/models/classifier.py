@@ -1,4 +1,4 @@
-# A classifier with all that a picture needs on its way in and a number on its way out.
+# A classifier: a network with its preprocessing and the names of its categories.
 from __future__ import annotations
 
 import difflib
@@ -20,15 +20,15 @@ from captum_infomask.models.preprocessing import Preprocess
 class Classifier:
     """A network, its preprocessing, and the names of its categories.
 
-    The network stays in the mode that it is in. ``load_classifier`` gives networks in eval mode,
-    ``run_dataset`` runs a copy in eval mode; of a network in training mode InfoMask warns.
+    The network keeps its mode. ``load_classifier`` gives networks in eval mode. ``run_dataset``
+    runs a copy in eval mode. InfoMask warns about a network in training mode.
 
     Args:
-        name: What tables and figures call it.
+        name: The classifier's name in tables and figures.
         network: Maps (N, C, H, W) to logits (N, M).
         categories: The M category names, in the order of the logits.
-        preprocess: Photograph → (1, C, H, W).
-        weights: Where the weights came from, in words.
+        preprocess: A function from a photograph to (1, C, H, W).
+        weights: The origin of the weights, in words.
 
     Raises:
         ArgumentError: if ``categories`` is empty.
@@ -54,8 +54,8 @@ class Classifier:
 
 @contextmanager
 def evaluated(network: nn.Module) -> Iterator[None]:
-    """Inside, a network is in eval mode; afterwards its modules are in the modes from before."""
-    # Frozen TorchScript has no modes. Setting that of what torch.compile made sets its network's.
+    """Inside the block, a network is in eval mode; afterwards its modes are restored."""
+    # Frozen TorchScript has no modes. Setting a compiled module's mode sets its network's mode.
     modes = [(one, one.training) for one in network.modules() if hasattr(one, "training")]
     try:
         for module, _ in modes:
@@ -71,7 +71,7 @@ def evaluated(network: nn.Module) -> Iterator[None]:
 def resolve_target(target: int | str, categories: Sequence[str]) -> int:
     """Return the index of a target that is given as an index or as a category name.
 
-    A name that stands in the list exactly comes first, then an index, then a name in another case.
+    An exact name is tried first, then an index, then a name in another case.
 
     Args:
         target: An index in [0, M), or a category name.
@@ -81,8 +81,8 @@ def resolve_target(target: int | str, categories: Sequence[str]) -> int:
         The index.
 
     Raises:
-        ArgumentError: if the index is out of range, or the name is unknown (the nearest names are
-            given) or stands for more than one category.
+        ArgumentError: if the index is out of range, or if the name is unknown (the error gives the
+            nearest names) or names more than one category.
 
     Example:
         >>> from captum_infomask.models.classifier import resolve_target
@@ -119,7 +119,7 @@ def resolve_target(target: int | str, categories: Sequence[str]) -> int:
 
 
 def _as_index(target: int | str, categories: Sequence[str]) -> int | None:
-    """Read a target as an index, unless it is a category's exact name or no number."""
+    """Read a target as an index; None if it is a category's exact name or not a number."""
     if isinstance(target, numbers.Integral) and not isinstance(target, bool):
         return int(target)
     if isinstance(target, str) and target not in categories:
@@ -131,10 +131,10 @@ def _as_index(target: int | str, categories: Sequence[str]) -> int | None:
 
 
 def read_categories(path: str | Path) -> tuple[str, ...]:
-    """Read category names from a text file, a name per line, in the order of the logits.
+    """Read category names from a text file, one name per line, in the order of the logits.
 
     Args:
-        path: UTF-8 text; empty lines are passed over.
+        path: UTF-8 text; empty lines are skipped.
 
     Returns:
         The names.
@@ -152,7 +152,8 @@ def read_categories(path: str | Path) -> tuple[str, ...]:
         ('cat', 'dog')
     """
     try:
-        # Not by `splitlines`, which also splits at what may stand in a name, such as U+2028.
+        # `splitlines` is not used: it also splits at characters that a name may hold, such as
+        # U+2028.
         lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ArgumentError(
@@ -166,7 +167,7 @@ def read_categories(path: str | Path) -> tuple[str, ...]:
 
 @torch.no_grad()
 def log_probabilities(classifier: Classifier, inputs: Tensor) -> Tensor:
-    """Return log p(y | x) of one picture over all categories, of the network in eval mode.
+    """Return log p(y | x) of one picture over all categories, with the network in eval mode.
 
     Args:
         classifier: The network and its category names.

@@ -22,7 +22,7 @@ def imagenet_categories() -> tuple[str, ...]:
 
 
 def efficientnet_lite0() -> Classifier:
-    """Return EfficientNet-Lite0 with its ImageNet weights, which a package brings: no download.
+    """Return EfficientNet-Lite0 with its ImageNet weights, from an installed package.
 
     Returns:
         The classifier; pixels p in [0, 255] are normalised as (p − 127) / 128.
@@ -60,7 +60,7 @@ def efficientnet_lite0() -> Classifier:
 
 
 def default_categories(count: int) -> tuple[str, ...]:
-    """Name ``count`` categories: ImageNet's names for 1,000 of them, or else their indices.
+    """Name ``count`` categories: ImageNet's names if there are 1,000, else their indices.
 
     Example:
         >>> from captum_infomask.models.imagenet import default_categories

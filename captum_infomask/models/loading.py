@@ -1,4 +1,4 @@
-# One door to every classifier: by name, torchvision's among them, or by the function that makes it.
+# Loads every classifier, by its name (also torchvision's) or by the function that makes it.
 from __future__ import annotations
 
 import difflib
@@ -37,8 +37,8 @@ def torchvision_classifier(name: str, weights: str | Path = "DEFAULT") -> Classi
     Args:
         name: One of ``torchvision_names()``.
         weights: The name of torchvision's weights, with or without the enum's name in front, or a
-            local file. A file gets the preprocessing of the model's default weights, and as many
-            classes as its last layer has.
+            local file. With a file, the preprocessing is that of the model's default weights, and
+            the number of classes is that of the file's last layer.
 
     Returns:
         The classifier.
@@ -77,10 +77,10 @@ def torchvision_classifier(name: str, weights: str | Path = "DEFAULT") -> Classi
 
 
 def _from_file(name: str, state: dict[str, Tensor], path: Path) -> tuple[nn.Module, int]:
-    """Build a model with as many classes as the file's last layer has, and fill it."""
+    """Build a model with the number of classes of the file's last layer, and load the file."""
     settings: dict[str, Any] = {}
     if name in ("googlenet", "inception_v3"):
-        # Their training-time side heads are in some files and not in others.
+        # Some files hold the side heads for training, and others do not.
         has_side_heads = any(key.lower().startswith("aux") for key in state)
         settings = {"aux_logits": has_side_heads, "init_weights": False}
     with OwnGenerators(None):
@@ -96,7 +96,7 @@ def _from_file(name: str, state: dict[str, Tensor], path: Path) -> tuple[nn.Modu
 
 
 def _preprocess_of(member: Any) -> Preprocess:
-    """Take over the sizes and constants of the transforms that belong to some weights."""
+    """The sizes and constants of the transforms that belong to some weights."""
     preset = member.transforms()
     return Preprocess(
         resize=preset.resize_size[0],
@@ -126,21 +126,21 @@ def load_classifier(
             0 in pictures of 28 × 56; the name of a torchvision classifier, such as
             ``"resnet18"``; or ``"package.module:function"``, which is called without arguments
             and returns an ``nn.Module`` (preprocessed as for ImageNet, at 224 pixels) or a
-            ``Classifier`` (with a preprocessing of its own); or the name of one of these in its
-            place, of which a copy is loaded.
+            ``Classifier`` (with its own preprocessing). Instead of a function, the name may also be
+            that of such an object; then a copy of it is loaded.
         weights: For a torchvision model, the name of its weights (``"DEFAULT"``, which is what
             None means, ``"IMAGENET1K_V1"``, ``"ResNet18_Weights.IMAGENET1K_V1"``; torchvision
             downloads them). For any model, a local file: safetensors, or a state dict, read
             without running anything in it.
-        categories: Names of the categories. None takes those of the weights, or ImageNet's where
-            the network has 1,000 classes, or else the indices.
+        categories: Names of the categories. None takes those of the weights, or ImageNet's if the
+            network has 1,000 classes, or else the indices.
 
     Returns:
         The classifier, in eval mode.
 
     Raises:
-        ArgumentError: if the model, its weights or its function is unknown (with the nearest
-            name), cannot be had, or does not fit.
+        ArgumentError: if the model, its weights or its function is unknown (the error gives the
+            nearest name), cannot be loaded, or does not fit.
 
     Example:
         >>> from captum_infomask.models.loading import load_classifier
@@ -162,12 +162,13 @@ def as_classifier(
     weights: str | Path | None = None,
     categories: Sequence[str] | None = None,
 ) -> Classifier:
-    """Make a classifier of whatever a user calls a model.
+    """Make a classifier from any form of a model.
 
     Args:
-        model: What ``load_classifier`` loads; an ``nn.Module``, whose pictures are preprocessed as
-            for ImageNet, at 224 pixels; or a ``Classifier``. The mode of these two stays.
-        weights: As for ``load_classifier``. A module or classifier is filled in place.
+        model: A name that ``load_classifier`` takes; an ``nn.Module``, whose pictures are
+            preprocessed as for ImageNet, at 224 pixels; or a ``Classifier``. A module and a
+            classifier keep their mode.
+        weights: As for ``load_classifier``. They are loaded into a module or classifier in place.
         categories: Names of the categories, as for ``load_classifier``.
 
     Returns:
@@ -197,7 +198,7 @@ def as_classifier(
 
 
 def _two_digits() -> Classifier:
-    """The packaged two-digit network; its pictures are grey, and not normalised."""
+    """The packaged two-digit network; its pictures are grey and are not normalised."""
     return Classifier(
         name="two-digit network",
         network=load_two_digit_network(),
@@ -211,7 +212,7 @@ _PACKAGED = {LITE0: efficientnet_lite0, TWO_DIGITS: _two_digits}
 
 
 def _filled(classifier: Classifier, weights: str | Path | None) -> Classifier:
-    """Fill a classifier's network from a file, if one is given."""
+    """Load a file into a classifier's network, if one is given."""
     if weights is None:
         return classifier
     fit_state_dict(classifier.network, read_state_dict(weights), weights)
@@ -219,7 +220,7 @@ def _filled(classifier: Classifier, weights: str | Path | None) -> Classifier:
 
 
 def _named(classifier: Classifier, categories: Sequence[str] | None) -> Classifier:
-    """Give a classifier the categories' names, if they are given."""
+    """Set the names of a classifier's categories, if they are given."""
     if categories is None:
         return classifier
     if len(categories) != len(classifier.categories):
@@ -231,7 +232,7 @@ def _named(classifier: Classifier, categories: Sequence[str] | None) -> Classifi
 
 
 def _from_function(spec: str, weights: str | Path | None) -> Classifier:
-    """Call the user's function, fill in the weights, and count the classes."""
+    """Call the user's function, load the weights, and count the classes."""
     found = _find(spec)
     try:
         made = deepcopy(found) if isinstance(found, _LOADED) else found()
@@ -256,7 +257,7 @@ def _from_function(spec: str, weights: str | Path | None) -> Classifier:
 def _of_module(
     network: nn.Module, name: str, weights: str | Path | None, source: str
 ) -> Classifier:
-    """Fill in the weights and count the classes; pictures are preprocessed as for ImageNet."""
+    """Load the weights and count the classes; pictures are preprocessed as for ImageNet."""
     if weights is not None:
         fit_state_dict(network, read_state_dict(weights), weights)
     names = default_categories(_count_classes(network, source))
@@ -264,7 +265,7 @@ def _of_module(
 
 
 def _find(spec: str) -> Any:
-    """Import ``package.module:function``, or a network in its place."""
+    """Import ``package.module:function``, or a network under such a name."""
     module_name, _, function_name = spec.partition(":")
     try:
         module = importlib.import_module(module_name)
@@ -285,9 +286,9 @@ def _find(spec: str) -> Any:
 def _one_of_many(
     what: str, given: str, names: Sequence[str], told: Sequence[str] | None = None
 ) -> str:
-    """Return a name that is known; the error gives the nearest ones, not a page of all of them.
+    """Return a known name; the error lists only the nearest names.
 
-    Where none is near, it gives the first of those that are worth telling.
+    If no name is near, the error lists the first names that are useful.
     """
     if given in names:
         return given
@@ -323,5 +324,5 @@ def _count_classes(network: nn.Module, spec: str) -> int:
 
 
 def _device_of(network: nn.Module) -> torch.device:
-    """Where a network's parameters are."""
+    """The device of a network's parameters."""
     return next((parameter.device for parameter in network.parameters()), torch.device("cpu"))

@@ -1,4 +1,4 @@
-# Picture files, and their way from pixels to what a network was trained on.
+# Reads picture files, and turns their pixels into the input of a network.
 from __future__ import annotations
 
 import io
@@ -15,7 +15,7 @@ from torchvision.transforms import InterpolationMode, functional as F
 from captum_infomask._errors import ArgumentError
 from captum_infomask._process import quiet, refused
 
-_ORIENTATION = 0x0112  # the tag of EXIF and TIFF that says how the camera was held
+_ORIENTATION = 0x0112  # the tag of EXIF and TIFF for the orientation of the camera
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -27,15 +27,15 @@ _UPRIGHT = {
 }
 
 
-# What Pillow knows by its format, and does not show: a program, a film, and formats whose readers
-# are other packages' business.
+# Formats that Pillow knows but does not show: a program, a film, and formats that other packages
+# read.
 _UNSHOWN = frozenset({"EPS", "MPEG", "BUFR", "GRIB", "HDF5", "WMF"})
 
 
 def picture_suffixes() -> frozenset[str]:
     """Return the suffixes of the picture files that Pillow reads here, in lower case.
 
-    Packages that add formats to Pillow, such as ``pillow-heif``, add theirs.
+    Packages that add formats to Pillow, such as ``pillow-heif``, add their suffixes.
 
     Example:
         >>> from captum_infomask.models.preprocessing import picture_suffixes
@@ -60,15 +60,15 @@ def is_picture(file: IO[bytes]) -> bool:
         with quiet(""), Image.open(file) as image:
             return image.format not in _UNSHOWN
     except Image.DecompressionBombError:
-        return True  # and decoding says what is wrong with it
+        return True  # the decoder will say what is wrong with it
     except MemoryError:
         raise
-    except Exception:  # whatever the formats' readers raise for what is none of theirs
+    except Exception:  # readers raise any kind of error for a file of another format
         return False
 
 
 def read_image(path: str | Path) -> Image.Image:
-    """Read a picture file as 8-bit RGB, turned upright as its EXIF orientation says.
+    """Read a picture file as 8-bit RGB, and turn it upright by its EXIF orientation.
 
     Args:
         path: A file in any format that Pillow reads.
@@ -77,7 +77,7 @@ def read_image(path: str | Path) -> Image.Image:
         The picture, as ``decode_image`` makes it.
 
     Raises:
-        ArgumentError: if the file is missing, a folder, or nothing that ``decode_image`` takes.
+        ArgumentError: if the file is missing, is a folder, or if ``decode_image`` refuses it.
 
     Example:
         >>> import tempfile, os
@@ -103,24 +103,24 @@ def read_image(path: str | Path) -> Image.Image:
 
 
 def decode_image(content: bytes, name: str) -> Image.Image:
-    """Decode a picture file's bytes as 8-bit RGB, turned upright as its EXIF orientation says.
+    """Decode a picture file's bytes as 8-bit RGB, and turn it upright by its EXIF orientation.
 
-    Of an animation it is the first frame. Transparency is left out, and the colours that lie
-    beneath it are shown, as torchvision's ``ImageFolder`` shows them to networks in training. Of
-    16 bits per colour Pillow keeps the upper 8. An EXIF block that cannot be read turns nothing.
+    For an animation, the first frame is decoded. Transparency is ignored, and the colours beneath
+    it are shown, as with torchvision's ``ImageFolder`` in training. If there are 16 bits per
+    colour, Pillow keeps the upper 8. If the EXIF block cannot be read, the picture is not turned.
 
     Args:
-        content: The bytes of a file in any format that Pillow reads, but PostScript, which is a
+        content: The bytes of a file in any format that Pillow reads, except PostScript, which is a
             program.
-        name: What an error message calls the file.
+        name: The file's name in error messages.
 
     Returns:
         The picture. No warning is given.
 
     Raises:
-        ArgumentError: if the bytes are no picture, are truncated or damaged, have more than 8 bits
-            of grey (which a conversion would clip silently), or hold more pixels than Pillow's
-            ``MAX_IMAGE_PIXELS``, which is seen before a pixel is decoded.
+        ArgumentError: if the bytes are not a picture, are truncated or damaged, have more than 8
+            bits of grey (which a conversion would clip silently), or hold more pixels than Pillow's
+            ``MAX_IMAGE_PIXELS``. The last is checked before a pixel is decoded.
 
     Example:
         >>> import io
@@ -132,10 +132,10 @@ def decode_image(content: bytes, name: str) -> Image.Image:
         (255, 0, 0)
     """
     try:
-        # Between once and twice its limit Pillow only warns.
+        # Between its limit and twice its limit, Pillow only warns.
         bombs = refused(Image.DecompressionBombWarning)
         with quiet(""), bombs, Image.open(io.BytesIO(content)) as file:
-            if file.format == "EPS":  # would have Ghostscript run the file's program
+            if file.format == "EPS":  # Ghostscript would run the file's program
                 raise UnidentifiedImageError
             image = _loaded_upright(file)
             deep = image.mode in ("I", "F") or image.mode.startswith("I;")
@@ -151,7 +151,7 @@ def decode_image(content: bytes, name: str) -> Image.Image:
         ) from None
     except MemoryError:
         raise
-    except Exception as error:  # Pillow reports damage by whatever its formats' readers raise
+    except Exception as error:  # Pillow's readers raise any kind of error for damage
         raise ArgumentError(
             f"Expected the image to be a whole picture file; {name} cannot be read: {error}."
         ) from error
@@ -163,8 +163,8 @@ def decode_image(content: bytes, name: str) -> Image.Image:
 
 
 def _loaded_upright(file: Image.Image) -> Image.Image:
-    """Decode a picture, and turn it as its orientation says, whatever else its EXIF block says."""
-    if file.format == "TIFF":  # Pillow turns it in loading, and stumbles over its other tags
+    """Decode a picture and turn it by its orientation; ignore the rest of its EXIF block."""
+    if file.format == "TIFF":  # Pillow turns it while loading, and may fail at its other tags
         _orientation(file, alone=True)
         file.load()
         return file
@@ -174,7 +174,7 @@ def _loaded_upright(file: Image.Image) -> Image.Image:
 
 
 def _orientation(file: Image.Image, *, alone: bool = False) -> int:
-    """Read how the camera was held, 1 where nothing says it; ``alone`` forgets the other tags."""
+    """Read the camera's orientation, 1 if it is not given; ``alone`` drops the other tags."""
     try:
         exif = file.getexif()
         if alone:
@@ -185,12 +185,12 @@ def _orientation(file: Image.Image, *, alone: bool = False) -> int:
         return _orientation_in(file.info.get("exif", b""))
     except MemoryError:
         raise
-    except Exception:  # the block's reader raises whatever the block makes it raise
+    except Exception:  # a damaged block can raise any error
         return 1
 
 
 def _orientation_in(block: bytes) -> int:
-    """Find the orientation where Pillow, up to 12, gave up at a damaged tag before it."""
+    """Find the orientation if Pillow, up to 12, stopped at a damaged tag before it."""
     while block.startswith(b"Exif\0\0"):
         block = block[6:]
     order = "<" if block.startswith(b"II") else ">"
@@ -207,16 +207,18 @@ def _orientation_in(block: bytes) -> int:
 class Preprocess:
     """From a photograph to the tensor that a network was trained on.
 
-    The shorter side is resized to ``resize``, the centre ``crop`` is cut out (what lies outside the
-    picture is black), and every channel becomes ``(p / 255 − mean) / std``. The two steps are
-    methods of their own so that a figure can show exactly the pixels that the network saw.
+    The shorter side is resized to ``resize``, and ``crop`` is cut out of the centre; pixels outside
+    the picture are black. Then every channel becomes ``(p / 255 − mean) / std``. The two steps are
+    separate methods, so a figure can show exactly the pixels that the network saw.
 
     Args:
         resize: Shorter side after resizing, in pixels.
-        crop: What is cut from the centre, in pixels: (height, width), or the side of a square.
-        mean: Per channel, subtracted from pixels in [0, 1]. One entry makes the picture grey.
-        std: Per channel, divides the result.
-        interpolation: How pixels are resampled.
+        crop: The size of the part that is cut out, in pixels: (height, width), or the side of a
+            square.
+        mean: Per channel, the value that is subtracted from pixels in [0, 1]. One entry makes the
+            picture grey.
+        std: Per channel, the value by which the result is divided.
+        interpolation: The method of resampling.
 
     Example:
         >>> from PIL import Image
@@ -236,18 +238,18 @@ class Preprocess:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of what the network sees."""
+        """(C, H, W) of the network's input."""
         height, width = self.crop if isinstance(self.crop, tuple) else (self.crop, self.crop)
         return len(self.mean), height, width
 
     def frame(self, image: Image.Image) -> Image.Image:
         """Return the resized and cropped picture, in the 8-bit pixels that the network sees.
 
-        It is RGB; where the network sees grey, the three channels are equal.
+        It is RGB. If the network sees grey, the three channels are equal.
 
         Raises:
-            ArgumentError: if the resized picture would have more pixels than Pillow's
-                ``MAX_IMAGE_PIXELS``, because one side is very much shorter than the other.
+            ArgumentError: if one side is so much shorter than the other that the resized picture
+                would have more pixels than Pillow's ``MAX_IMAGE_PIXELS``.
         """
         short, long = sorted(image.size)
         limit = Image.MAX_IMAGE_PIXELS

@@ -35,8 +35,8 @@ def two_digit_network() -> nn.Sequential:
         blocks += [nn.MaxPool2d(2)]
     layers = {
         "features": nn.Sequential(*blocks[:-1]),
-        # The mean over places is Grad-CAM's home ground: with the maximum its ink IoU on MNIST
-        # falls from 0.98 to 0.79, and a comparison on such a network would not be fair.
+        # The mean over places suits Grad-CAM. With the maximum, its ink IoU on MNIST falls from
+        # 0.98 to 0.79, and a comparison on such a network would not be fair.
         "pool": nn.AdaptiveAvgPool2d(1),
         "flatten": nn.Flatten(),
         "classify": nn.Linear(_CHANNELS[-1], 2),
@@ -48,14 +48,14 @@ def load_two_digit_network(path: str | Path | None = None) -> nn.Sequential:
     """Load the trained two-class network, by default the packaged one (digit 0).
 
     Args:
-        path: a safetensors file that ``examples/two_digits.py --save-checkpoint`` wrote; None
-            for the one in the package, trained on scikit-learn's digits with target 0.
+        path: a safetensors file that ``examples/two_digits.py --save-checkpoint`` wrote. None takes
+            the file in the package, trained on scikit-learn's digits with target 0.
 
     Returns:
         The network in evaluation mode.
 
     Raises:
-        ArgumentError: where the file is missing or holds no such network.
+        ArgumentError: if the file is missing or does not hold such a network.
 
     Example:
         >>> from captum_infomask.models.two_digits import load_two_digit_network

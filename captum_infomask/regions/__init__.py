@@ -1,1 +1,1 @@
-# Image → Regions: which sets of pixels are scored as one.
+# Image → Regions: the sets of pixels that are scored as one.

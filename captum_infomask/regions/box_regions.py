@@ -1,4 +1,4 @@
-# Regions that are boxes: those of grids and windows, of detectors and annotations.
+# Regions that are boxes, from grids, windows, detectors or annotations.
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -31,14 +31,14 @@ class BoxRegions:
     boxes: Tensors
 
     def __repr__(self) -> str:
-        """What a prompt shows."""
+        """The text that a prompt shows."""
         return f"BoxRegions({len(self)} regions of {', '.join(map(str, self.shapes))})"
 
     def __len__(self) -> int:
         return sum(len(boxes) for boxes in self.boxes)
 
     def check_batch(self, n: int) -> None:
-        """Boxes suit any batch."""
+        """Accept any batch."""
 
     def present(self, n: int) -> Tensor:
         """Every image has every box."""
@@ -67,7 +67,7 @@ class BoxRegions:
         return boxes[:, 1:].transpose(1, 2).reshape(1, -1, 4)
 
     def paint(self, scores: Tensor, overlap: str, nats_per_unit: float) -> Tensors:
-        """Combine the scores of the boxes that cover each element."""
+        """Combine the scores of all boxes that cover an element."""
         counts = [len(boxes) for boxes in self.boxes]
         parts = zip(self.shapes, self.boxes, scores.split(counts, dim=1), strict=True)
         return tuple(
@@ -92,7 +92,7 @@ class BoxRegions:
 
 
 def _inside(shape: Shape, spans: Tensor, own: Tensor, device: torch.device) -> Tensor:
-    """Which elements lie in spans (V, D, 2), for the views that own one: bool, broadcastable."""
+    """Which elements lie in spans (V, D, 2), for the views that have one: bool, broadcastable."""
     column = (-1, *[1] * len(shape))
     mask = own.to(device).reshape(column)
     for dim, size in enumerate(shape):
@@ -125,8 +125,8 @@ def _paint(
         )
         for spans in boxes.tolist()
     ]
-    # Thousands of small sums, one after another: NumPy takes a quarter of the time for them that
-    # PyTorch does on the CPU, where it does not launch each of them on a GPU.
+    # These are thousands of small sums, one after another. NumPy takes a quarter of PyTorch's time
+    # on the CPU, and does not launch each sum on a GPU.
     canvas = scores.new_zeros(n, *canvas_shape, device="cpu")
     cover, highest = canvas.new_zeros(1, *canvas_shape), torch.full_like(canvas, -torch.inf)
     values = scores.T.reshape(len(boxes), n, *[1] * len(shape)).detach().cpu()
@@ -147,7 +147,7 @@ def _paint(
 
 
 def _gather(rule: Any, canvas: Tensor, spots: list[Any], columns: Tensor) -> None:
-    """Write into each spot of a canvas what a rule makes of it and of the box's value."""
+    """Combine each spot of a canvas with the box's value by a rule, and write the result."""
     plane = canvas.numpy()
     for spot, column in zip(spots, columns.numpy(), strict=True):
         part = plane[spot]
@@ -163,9 +163,9 @@ def from_boxes(
 
     Args:
         inputs: Images (N, C, H, W); only the shape and the device are read.
-        boxes: x0, y0, x1, y1 in whole pixels, half-open: (R, 4) for all images, a tensor, an array
-            or a list; or a list with one (R_i, 4) per image, as ``bounding_boxes`` returns, whose
-            boxes are numbered from 0 in each.
+        boxes: x0, y0, x1, y1 in whole pixels, half-open. Give (R, 4) for all images, as a tensor,
+            an array or a list. Or give a list with one (R_i, 4) per image, as ``bounding_boxes``
+            returns; boxes are then numbered from 0 in each image.
 
     Returns:
         The regions, in the order of their boxes.

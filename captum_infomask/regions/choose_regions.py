@@ -1,4 +1,4 @@
-# Which regions an attribute call means.
+# Chooses the regions of an attribute call.
 from __future__ import annotations
 
 from types import FunctionType
@@ -23,7 +23,7 @@ def choose_regions(
     strides: Any,
     regions: object,
 ) -> Regions | None:
-    """Make the regions from whichever of the arguments was given, if one was; no more may be."""
+    """Make the regions from the one argument that was given, if any; at most one may be given."""
     given = {
         "feature_mask": feature_mask,
         "sliding_window_shapes": sliding_window_shapes,
@@ -52,14 +52,14 @@ def choose_regions(
 
 
 def _meant(given: object) -> str:
-    """How to make regions of something else."""
+    """How to make regions from something else."""
     if isinstance(given, Tensor | np.ndarray):
         return " from_label_map(inputs, labels) or from_masks(inputs, masks) makes them."
     return f" Call it: {given.__name__}(inputs, ...)." if isinstance(given, FunctionType) else ""
 
 
 def checked_regions(argument: str, regions: object, inputs: Tensors) -> Regions:
-    """Return regions that were made for inputs like these."""
+    """Return the regions; refuse regions that were made for other inputs."""
     if not isinstance(regions, Regions) or isinstance(regions, type):
         raise ArgumentError(
             f"Expected `{argument}` to be Regions, as grid(), sliding_windows() or superpixels() "

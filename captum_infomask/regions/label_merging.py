@@ -1,4 +1,4 @@
-# Label maps: their parts, and small ones joined to their neighbours.
+# Label maps: finds their connected parts, and joins small parts to their neighbours.
 from __future__ import annotations
 
 import heapq
@@ -10,7 +10,7 @@ Labels = npt.NDArray[np.int64]
 
 
 def connected(labels: Labels) -> Labels:
-    """Give every 4-connected part of a label map (H, W) a number of its own, from 0."""
+    """Give every 4-connected part of a label map (H, W) its own number, from 0."""
     from skimage.measure import label
 
     parts: Labels = label(labels, background=-1, connectivity=1).astype(np.int64) - 1
@@ -18,11 +18,11 @@ def connected(labels: Labels) -> Labels:
 
 
 def merged_labels(labels: Labels, colours: npt.NDArray[np.float64], count: int) -> Labels:
-    """Join regions until at most ``count`` are left: the smallest with its most similar neighbour.
+    """Join the smallest region with its most similar neighbour until ``count`` or fewer remain.
 
     Args:
         labels: (H, W), every number from 0 to R − 1, each of them 4-connected.
-        colours: The picture that tells what is similar, (H, W, C).
+        colours: The picture that decides which regions are similar, (H, W, C).
         count: The number of regions wanted.
 
     Returns:
@@ -37,7 +37,7 @@ def merged_labels(labels: Labels, colours: npt.NDArray[np.float64], count: int) 
     while left > count:
         size, region = heapq.heappop(queue)
         if joined[region] != region or size != sizes[region]:
-            continue  # it has grown, or is part of another, since it was put there
+            continue  # it has grown, or was joined to another, since it was put on the heap
         mean = sums[region] / size
         near = min(
             sorted(neighbours[region]),
@@ -58,7 +58,7 @@ def merged_labels(labels: Labels, colours: npt.NDArray[np.float64], count: int) 
 
 
 def in_order(labels: Labels) -> Labels:
-    """Number regions from 0 in the order in which rows, read from the top, first meet them."""
+    """Number regions from 0 in reading order: rows from the top."""
     _, first, index = np.unique(labels, return_index=True, return_inverse=True)
     ranks = np.empty(len(first), dtype=np.int64)
     ranks[np.argsort(first)] = np.arange(len(first))
@@ -69,7 +69,7 @@ def in_order(labels: Labels) -> Labels:
 def _sizes(
     labels: Labels, colours: npt.NDArray[np.float64]
 ) -> tuple[list[int], npt.NDArray[np.float64]]:
-    """Pixels of each region, and the sums of their colours."""
+    """The number of pixels of each region, and the sums of their colours."""
     flat = labels.ravel()
     sizes = np.bincount(flat)
     channels = colours.reshape(len(flat), -1).T

@@ -1,4 +1,4 @@
-# Regions by label maps: they do not overlap, and images may differ.
+# Regions from label maps. They do not overlap, and may differ between images.
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -33,14 +33,14 @@ class LabelRegions:
     names: Tensor
 
     def __repr__(self) -> str:
-        """What a prompt shows."""
+        """The text that a prompt shows."""
         return f"LabelRegions({len(self)} regions of {', '.join(map(str, self.shapes))})"
 
     def __len__(self) -> int:
         return len(self.names)
 
     def check_batch(self, n: int) -> None:
-        """Label maps that differ per image suit only a batch of as many."""
+        """Refuse a batch of another size, if label maps differ per image."""
         for labels in self.labels:
             if len(labels) not in (1, n):
                 raise ArgumentError(
@@ -68,7 +68,7 @@ class LabelRegions:
         return tuple(masks)
 
     def rectangles(self) -> Tensor | None:
-        """The labels' bounding boxes, if each fills its own over all channels of one image."""
+        """The labels' bounding boxes, if each label fills its box in all channels of one image."""
         if len(self.shapes) != 1 or len(self.shapes[0]) != 3:
             return None
         labels = self.labels[0]
@@ -96,7 +96,7 @@ class LabelRegions:
         return corners.cpu()
 
     def paint(self, scores: Tensor, overlap: str, nats_per_unit: float) -> Tensors:
-        """Give every element its region's score; nothing overlaps."""
+        """Give every element its region's score; regions do not overlap."""
         n = len(scores)
         painted = []
         for shape, labels in zip(self.shapes, self.labels, strict=True):
@@ -181,21 +181,21 @@ def _check_mask(mask: object, tensor: Tensor) -> None:
 
 
 def from_label_map(inputs: Tensor, labels: Tensor | npt.NDArray[Any]) -> LabelRegions:
-    """Regions from a map that numbers the region of every pixel.
+    """Regions from a map with a region number for every pixel.
 
-    Every pixel is in one region, over all channels. Where images have maps of their own, an image
-    need not have every region.
+    Every pixel is in one region, over all channels. If each image has its own map, an image need
+    not have every region.
 
     Args:
         inputs: Images (N, C, H, W); only the shape and the device are read.
-        labels: Integers from 0 to R − 1, none of them missing: (H, W) for all images, or (N, H, W).
+        labels: Integers from 0 to R − 1 without gaps: (H, W) for all images, or (N, H, W).
 
     Returns:
         The R regions, in the order of their numbers.
 
     Raises:
-        ArgumentError: ``labels`` are no integers, of another shape, negative, or a number between
-            0 and the highest is missing.
+        ArgumentError: ``labels`` are not integers, have another shape, or are negative; or a number
+            between 0 and the highest is missing.
 
     Example:
         >>> import torch

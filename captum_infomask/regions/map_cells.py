@@ -1,4 +1,4 @@
-# Cells of feature maps: what regions cover of them, and regions that are cells.
+# Cells of feature maps: the share of each cell in a region, and regions that are cells.
 from __future__ import annotations
 
 import math
@@ -12,7 +12,7 @@ from torch import Tensor
 from captum_infomask._types import Shape, Tensors
 from captum_infomask.regions.region_protocol import Regions
 
-_GROUP = 32  # regions whose masks are held at a time
+_GROUP = 32  # regions whose masks are in memory at a time
 
 
 def cell_weights(regions: Regions, images: Tensor, numbers: Tensor, cells: Tensor) -> Tensor:
@@ -24,13 +24,13 @@ def cell_weights(regions: Regions, images: Tensor, numbers: Tensor, cells: Tenso
 
         a_R(c) = |R \cap c| \,/\, |R|,
 
-    with areas in pixels: a cell's border may cut a pixel.
+    with areas in pixels. A cell's border may cut a pixel.
 
     Args:
         regions: Regions over all channels of images.
-        images: The image of each region that is asked for, long (V,), on the CPU.
-        numbers: Which regions, long (V,), on the CPU.
-        cells: The map (..., h, w): its size, dtype and device are read.
+        images: The image of each requested region, long (V,), on the CPU.
+        numbers: The numbers of the regions, long (V,), on the CPU.
+        cells: The map (..., h, w); only its size, dtype and device are read.
 
     Returns:
         The weights (V, h, w); each region's sum to 1.
@@ -55,7 +55,7 @@ def cell_weights(regions: Regions, images: Tensor, numbers: Tensor, cells: Tenso
 
 
 def span_channels(regions: Regions, images: Tensor, numbers: Tensor) -> bool:
-    """Whether regions hold every channel of each of their pixels."""
+    """Whether regions contain every channel of each of their pixels."""
     if regions.rectangles() is not None:
         return True
     masks = _masks(regions, images, numbers, torch.device("cpu"))
@@ -82,18 +82,18 @@ def _shared(start: Tensor, stop: Tensor, size: int, count: int) -> Tensor:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MapCells:
-    r"""The cells of a map over frames: the whole picture, or parts of it that were shown alone.
+    r"""The cells of a map over frames: the whole picture, or parts that were shown alone.
 
-    A cell's score is spread as a density: linear between the centres of cells, constant beyond the
-    outermost ones,
+    A cell's score becomes a density. It is linear between the centres of cells, and constant beyond
+    the outermost centres,
 
     .. math::
 
         d(p) = \sum_c \varphi_c \int_p \Lambda_c, \qquad \int \Lambda_c = 1,
 
-    with :math:`\Lambda_c` the hat function of cell c and the integral over pixel p, so that the map
-    sums to what the cells sum to. Where frames are parts of the picture, their densities are taken
-    for equal shares of it, and the mean over the frames that show a pixel counts.
+    with :math:`\Lambda_c` the hat function of cell c and the integral over pixel p. So the map and
+    the cells have the same sum. If frames are parts of the picture, their densities are for equal
+    shares of it. Each pixel gets the mean over the frames that show it.
 
     Attributes:
         shapes: The shape of one example, (C, ...).
@@ -106,7 +106,7 @@ class MapCells:
     frames: Tensor
 
     def __repr__(self) -> str:
-        """What a prompt shows."""
+        """The text that a prompt shows."""
         frames = f" in {len(self.frames)} frames" if len(self.frames) > 1 else ""
         return f"MapCells({' × '.join(map(str, self.grid))} cells{frames} of {self.shapes[0]})"
 
@@ -114,7 +114,7 @@ class MapCells:
         return len(self.frames) * math.prod(self.grid)
 
     def check_batch(self, n: int) -> None:
-        """Cells suit any batch."""
+        """Accept any batch."""
 
     def present(self, n: int) -> Tensor:
         """Every image has every cell."""
@@ -136,13 +136,13 @@ class MapCells:
         return (mask,)
 
     def rectangles(self) -> Tensor | None:
-        """The pixels that cells touch, of pictures."""
+        """The pixels that cells touch, if inputs are pictures."""
         if len(self.grid) != 2:
             return None
         return self._spans().transpose(1, 2).reshape(1, -1, 4)
 
     def paint(self, scores: Tensor, overlap: str, nats_per_unit: float) -> Tensors:
-        """The densities; for ``max`` the highest score of the cells that touch an element."""
+        """The densities; with ``max``, the highest score of all cells that touch an element."""
         shape = self.shapes[0]
         cells = scores.unflatten(1, (len(self.frames), *self.grid))
         if overlap == "max":
@@ -218,12 +218,12 @@ def over_picture(shape: Shape) -> MapCells:
 def sums(regions: Regions, images: Tensor, density: Tensor, present: Tensor) -> Tensor:
     """The integral of some images' densities over each region, (B, R).
 
-    NaN where an image does not have the region.
+    It is NaN if an image does not have the region.
 
     Args:
         regions: The regions.
-        images: Which images they are, long (B,).
-        density: Theirs, (B, ...) without channels.
+        images: The numbers of the images, long (B,).
+        density: The densities, (B, ...) without channels.
         present: Which image has which region, (N, R).
     """
     found = density.new_full((len(images), len(regions)), torch.nan)
@@ -241,7 +241,7 @@ def _hats(size: int, count: int) -> Tensor:
     width = size / count
     edges = torch.arange(size + 1, dtype=torch.float64)[:, None]
     centres = (torch.arange(count - 1, dtype=torch.float64) + 0.5) * width
-    # From each centre to the next the share of all later cells rises from 0 to 1; their integrals.
+    # Between two centres, the share of all later cells rises from 0 to 1. These are the integrals.
     rising = (edges - centres).clamp(0, width) ** 2 / (2 * width)
     later = rising + (edges - centres - width).clamp_min(0)
     later = torch.cat([edges, later, torch.zeros_like(edges)], dim=1)

@@ -1,4 +1,4 @@
-# Regions by masks: any shapes, which may overlap and need not cover the image.
+# Regions from masks of any shape. They may overlap and need not cover the image.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ class MaskRegions:
     pixels: Tensor
 
     def __repr__(self) -> str:
-        """What a prompt shows."""
+        """The text that a prompt shows."""
         return f"MaskRegions({len(self)} regions of {self.shapes[0]})"
 
     def __len__(self) -> int:
@@ -44,7 +44,7 @@ class MaskRegions:
         return ~self.pixels.any(1)
 
     def check_batch(self, n: int) -> None:
-        """Masks that differ per image suit only a batch of as many."""
+        """Refuse a batch of another size, if masks differ per image."""
         if len(self.pixels) not in (1, n):
             raise ArgumentError(
                 f"Expected `regions` made for 1 or {n} images; got regions for {len(self.pixels)}."
@@ -78,7 +78,7 @@ class MaskRegions:
         """Combine the scores of the regions that cover each pixel."""
         pixels = self.pixels.to(scores.device)
         n, (_, height, width) = len(scores), self.shapes[0]
-        # A region after another: all at once would take R float pictures.
+        # One region after another, because all at once would take R float pictures.
         columns = [
             (pixels[:, region], scores[:, region, None, None]) for region in range(len(self))
         ]
@@ -111,22 +111,23 @@ class MaskRegions:
 
 
 def from_masks(inputs: Tensor, masks: Masks | list[Masks] | tuple[Masks, ...]) -> MaskRegions:
-    """Regions from masks of any shapes: objects, parts, organs, that may overlap and leave gaps.
+    """Regions from masks of any shape, such as objects or organs; they may overlap or leave gaps.
 
-    Pixels in no mask are shown or hidden with no region, and get an attribution of 0; the property
-    ``uncovered`` of what is returned marks them.
+    Pixels in no mask belong to no region and get an attribution of 0. The property ``uncovered`` of
+    the result marks them.
 
     Args:
         inputs: Images (N, C, H, W); only the shape and the device are read.
-        masks: Bool (R, H, W) for all images, or (N, R, H, W); or a list with one (R_i, H, W) per
-            image, whose regions are numbered from 0 in each. An image does not have a region whose
-            mask is empty there.
+        masks: Bool (R, H, W) for all images, or (N, R, H, W). Or a list with one (R_i, H, W) per
+            image; regions are then numbered from 0 in each image. An image does not have a region
+            whose mask is empty there.
 
     Returns:
         The regions, in the order of their masks.
 
     Raises:
-        ArgumentError: ``masks`` are not boolean, of another shape, or one is empty in every image.
+        ArgumentError: ``masks`` are not boolean or have another shape; or one is empty in every
+            image.
 
     Example:
         >>> import torch
@@ -167,15 +168,15 @@ def from_masks(inputs: Tensor, masks: Masks | list[Masks] | tuple[Masks, ...]) -
             f"Expected every mask of `masks` to hold a pixel in some image; mask {int(empty[0])} "
             f"holds none."
         )
-    # A copy, because the masks are the user's, who may go on to write to them.
+    # A copy, because the user may still write to the masks.
     pixels = pixels.to(inputs.device, copy=True).contiguous()
     return MaskRegions((tuple(inputs.shape[1:]),), pixels)
 
 
 def _tensor(part: object) -> Tensor:
-    """A mask as a tensor; an empty one for what is none."""
+    """A mask as a tensor; an empty tensor for anything else."""
     if isinstance(part, np.ndarray) and part.dtype == np.bool_:
-        return torch.from_numpy(part.copy())  # PyTorch warns of arrays that are read-only
+        return torch.from_numpy(part.copy())  # PyTorch warns about read-only arrays
     return part if isinstance(part, Tensor) else torch.empty(0)
 
 
@@ -189,15 +190,16 @@ def from_run_lengths(
 
     Args:
         inputs: Images (N, C, H, W); only the shape and the device are read.
-        masks: ``{"size": [H, W], "counts": ...}`` of each region for all images; or a list with one
-            such list per image. Counts are a list of run lengths, or the compressed str or bytes.
+        masks: A list of ``{"size": [H, W], "counts": ...}``, one for each region, for all images.
+            Or a list with one such list per image. Counts are a list of run lengths, or the
+            compressed str or bytes.
 
     Returns:
-        The regions, in the order of their masks; as ``from_masks`` makes them.
+        The regions, in the order of their masks, as from ``from_masks``.
 
     Raises:
-        ArgumentError: An entry is not of COCO's form, of another size than the images, its counts
-            do not add up to the pixels, or it is empty in every image.
+        ArgumentError: An entry does not have COCO's form, has another size than the images, has
+            counts that do not add up to the pixels, or is empty in every image.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-# What every kind of regions can do.
+# The protocol of all kinds of regions.
 from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
@@ -18,8 +18,8 @@ OVERLAPS = ("mean", "mixture", "max")
 class Regions(Protocol):
     """Sets of elements of the inputs, each scored as one.
 
-    Images of a batch may differ in their regions (a feature mask per image); region r of an image
-    that does not have it is absent.
+    Images of a batch may have different regions (a feature mask per image). If an image does not
+    have region r, the region is absent there.
     """
 
     @property
@@ -32,7 +32,7 @@ class Regions(Protocol):
         ...
 
     def check_batch(self, n: int) -> None:
-        """Refuse a batch of n examples that the regions were not made for."""
+        """Refuse a batch of n examples if the regions were not made for it."""
         ...
 
     def present(self, n: int) -> Tensor:
@@ -47,25 +47,25 @@ class Regions(Protocol):
         Args:
             images: The views' images, long (V,), on the CPU.
             regions: The views' regions, long (V,), on the CPU.
-            device: Where the masks are wanted.
+            device: The device of the masks.
 
         Returns:
-            Bool tensors that broadcast to ``(V, *shape)``; None where no region touches the input.
+            Bool tensors that broadcast to ``(V, *shape)``; None if no region touches the input.
         """
         ...
 
     def rectangles(self) -> Tensor | None:
         """(n or 1, R, 4): y0, x0, y1, x1 of every region, half-open.
 
-        None where some region is not a full rectangle, over all channels, of one image.
+        None if some region is not a full rectangle, over all channels, of one image.
         """
         ...
 
     def paint(self, scores: Tensor, overlap: Overlap, nats_per_unit: float) -> Tensors:
         """Region scores (n, R) → one attribution ``(n, *shape)`` per input.
 
-        Where regions overlap: ``mean`` of their scores, ``mixture`` (log of the mean exponential),
-        or ``max``. Elements in no region get 0.
+        If regions overlap, an element gets the ``mean`` of their scores, the ``mixture`` (log of
+        the mean exponential), or the ``max``. Elements in no region get 0.
         """
         ...
 

@@ -1,4 +1,4 @@
-# Regions at several scales: several kinds of regions, each over the whole input, scored together.
+# Regions at several scales: several kinds of regions of the same input, scored together.
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -12,16 +12,17 @@ from captum_infomask.regions.region_protocol import Regions
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Scales:
-    """Several kinds of regions as one; an element's value is the mean over the scales.
+    """Several kinds of regions as one object; an element's value is the mean over the scales.
 
     Attributes:
-        parts: The regions of each scale, made for the same inputs; numbered through in order.
+        parts: The regions of each scale, made for the same inputs. They are numbered through all
+            scales in order.
     """
 
     parts: tuple[Regions, ...]
 
     def __repr__(self) -> str:
-        """What a prompt shows."""
+        """The text that a prompt shows."""
         return f"Scales({', '.join(map(repr, self.parts))})"
 
     @property
@@ -43,7 +44,7 @@ class Scales:
         return sum(self.counts)
 
     def check_batch(self, n: int) -> None:
-        """Refuse a batch that some scale's regions were not made for."""
+        """Refuse a batch if the regions of some scale were not made for it."""
         for part in self.parts:
             part.check_batch(n)
 
@@ -54,7 +55,7 @@ class Scales:
     def masks(
         self, images: Tensor, regions: Tensor, device: torch.device
     ) -> tuple[Tensor | None, ...]:
-        """Which elements belong to each view's region, whatever its scale."""
+        """Which elements belong to each view's region, at any scale."""
         scales = self.scale_of[regions]
         masks: list[Tensor | None] = [None] * len(self.shapes)
         first = 0
@@ -78,7 +79,7 @@ class Scales:
         return torch.cat([rectangles.expand(n, -1, -1) for rectangles in known], dim=1)
 
     def paint(self, scores: Tensor, overlap: str, nats_per_unit: float) -> Tensors:
-        """Each scale painted by itself; then the mean over the scales that cover an element."""
+        """Paint each scale separately, then take the mean over the scales that cover an element."""
         of_scales = scores.split(self.counts, dim=1)
         ones = torch.where(scores.isnan(), scores, 1).split(self.counts, dim=1)
         painted, covered = (
@@ -112,14 +113,14 @@ class Scales:
 
 
 def scales_of(regions: Regions) -> Tensor:
-    """The scale of each region, long (R,): 0 where there is but one."""
+    """The scale of each region, long (R,); all 0 if there is only one scale."""
     if isinstance(regions, Scales):
         return regions.scale_of
     return torch.zeros(len(regions), dtype=torch.long)
 
 
 def _placed(masks: Tensor | None, own: Tensor, rows: Tensor, shape: Shape) -> Tensor:
-    """Some views' masks among those of all views."""
+    """Put the masks of some views into the masks of all views."""
     if masks is None:
         masks = own.new_zeros(shape)
     masks[rows.to(own.device)] = own.expand(-1, *shape[1:])

@@ -1,4 +1,4 @@
-# Attributions averaged over superpixels of the picture: which superpixels, and the averaging.
+# Averages attributions over superpixels of the picture, and chooses the superpixels.
 from __future__ import annotations
 
 import math
@@ -23,18 +23,18 @@ from captum_infomask.regions.superpixels import Picture, in_unit_range, superpix
 
 Sharpen: TypeAlias = Literal["superpixels"] | Regions | Sequence[Regions] | Callable[[Picture], Any]
 
-# Scales are for pictures of 224² pixels, and follow the side of others; least sizes are shares of
-# the picture. All were chosen by measurement (docs/regions.md). Smoothing would make thin
-# superpixels along sharp edges.
+# Scales are for pictures of 224² pixels, and change with the side of other pictures. Least sizes
+# are shares of the picture. We chose all of them by measurement (docs/regions.md). Smoothing would
+# make thin superpixels along sharp edges.
 _SCALES, _SIDE = (50, 300, 1800, 12000), 224
 _LEAST = (0.004, 0.008, 0.016, 0.032)
-_ORDER = 0.01  # of what maps say inside of superpixels, which else would be in no order
+_ORDER = 0.01  # the weight of the map inside superpixels; it keeps their pixels in order
 _MOST = 512 * 512  # pixels: felzenszwalb's time grows faster than their number
-_MAPS = 64  # that are averaged at a time
+_MAPS = 64  # maps that are averaged at a time
 
 
 def check_sharpen(sharpen: object, inputs: Tensors) -> None:
-    """Refuse what is no way to sharpen attributions of these inputs; nothing is computed yet."""
+    """Refuse a value that cannot sharpen attributions of these inputs; compute nothing yet."""
     if sharpen is None:
         return
     if len(inputs) != 1 or inputs[0].dim() != 4:
@@ -60,15 +60,15 @@ def check_sharpen(sharpen: object, inputs: Tensors) -> None:
 
 
 def label_maps(sharpen: object, inputs: Tensors, seed: int) -> Tensor | None:
-    """The superpixels of every scale, int32 (N or 1, S, H, W), on the CPU; None for no sharpening.
+    """The superpixels of every scale, int32 (N or 1, S, H, W), on the CPU; None if not sharpened.
 
     Args:
         sharpen: As checked by :func:`check_sharpen`.
         inputs: One tensor of pictures (N, C, H, W).
-        seed: By which a function of the user's draws.
+        seed: The seed for random numbers in the user's function.
 
     Raises:
-        ArgumentError: A function of the user's gives no label maps, or other numbers of them.
+        ArgumentError: The user's function gives no label maps, or different numbers of them.
     """
     if sharpen is None:
         return None
@@ -95,16 +95,17 @@ def averaged(maps: Tensor, labels: Tensor) -> Tensor:
         \bar a(p) = \frac{1}{S} \sum_s \frac{1}{|P_s(p)|} \sum_{q \in P_s(p)} a(q)
             + 0.01 \Bigl(a(p) - \frac{1}{|P(p)|} \sum_{q \in P(p)} a(q)\Bigr),
 
-    where :math:`P_s(p)` is the superpixel of scale s that holds pixel p, and :math:`P(p)` the piece
-    that these have in common. The second part puts the pixels of a piece into the map's own order:
-    else the largest value would be a whole piece's. The sum over pixels stays what it was.
+    where :math:`P_s(p)` is the superpixel of scale s that holds pixel p, and :math:`P(p)` the
+    common piece of these superpixels. The second part keeps the pixels of a piece in the map's own
+    order. Without it, all pixels of a piece would share the largest value. The sum over pixels does
+    not change.
 
     Args:
         maps: (N, ..., C, H, W), floating-point.
         labels: Superpixels' numbers from 0, (N or 1, S, H, W).
 
     Returns:
-        Of the maps' shape and type.
+        A tensor of the maps' shape and type.
     """
     if maps.shape[-3] > 1 and bool((maps == maps[..., :1, :, :]).all()):
         return averaged(maps[..., :1, :, :], labels).expand_as(maps).contiguous()
@@ -118,8 +119,8 @@ def averaged(maps: Tensor, labels: Tensor) -> Tensor:
 def _averaged(maps: Tensor, labels: Tensor) -> Tensor:
     """One picture's maps (K, H, W) over its superpixels (S, H, W).
 
-    Sums are taken once, over the pieces that superpixels of all scales share; a superpixel's sum is
-    that of its pieces.
+    Sums are taken once, over the pieces that superpixels of all scales share. A superpixel's sum is
+    the sum of its pieces.
     """
     flat = labels.flatten(1).long()
     piece_of, count = _pieces(flat)
@@ -146,7 +147,7 @@ def _averaged(maps: Tensor, labels: Tensor) -> Tensor:
 
 
 def _pieces(labels: Tensor) -> tuple[Tensor, int]:
-    """For labels (S, P) the piece of every pixel, long (P,), and how many pieces there are."""
+    """For labels (S, P), the piece of every pixel, long (P,), and the number of pieces."""
     key, below = torch.zeros_like(labels[0]), 1
     for own in labels:
         regions = int(own.max()) + 1
@@ -191,7 +192,7 @@ def _default(picture: Picture) -> Labels:
 
 
 def _asked(function: Any, picture: Picture, seed: int) -> Labels:
-    """What a function of the user's gives, as labels (S, H, W) from 0."""
+    """The result of the user's function, as labels (S, H, W) from 0."""
     size = picture.shape[:2]
     with OwnGenerators(seed) as generators:
         given = LibraryDraws(seed, generators).run(lambda: function(picture.copy()))
@@ -224,7 +225,7 @@ def _labels_of_regions(sharpen: object, inputs: Tensors) -> Tensor:
 
 
 def _label_map(regions: Regions) -> Tensor:
-    """Regions' label map, int32 (N or 1, 1, H, W), if they give each pixel a single one."""
+    """The label map of regions, int32 (N or 1, 1, H, W), if each pixel is in one region."""
     labels = regions.labels[0] if isinstance(regions, LabelRegions) else None
     if labels is None or bool((labels != labels[:, :1]).any()):
         raise ArgumentError(

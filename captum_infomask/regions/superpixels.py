@@ -1,4 +1,4 @@
-# Regions that follow the picture: scikit-image's superpixels, a wanted number of them.
+# Regions that follow the picture: scikit-image's superpixels, in a given number.
 from __future__ import annotations
 
 import math
@@ -29,7 +29,7 @@ Cut: TypeAlias = Callable[[float], Labels]
 Prepare: TypeAlias = Callable[..., Cut]
 Checks: TypeAlias = Mapping[str, Callable[[str, Any], float]]
 
-# Felzenszwalb's scale for one region wanted: a search begins at this over the number wanted.
+# Felzenszwalb's scale for one region. A search begins at this value over the wanted number.
 _SCALE = 12_800
 
 
@@ -40,7 +40,7 @@ def _slic(
     sigma: float = 1.0,
     max_num_iter: int = 10,
 ) -> Cut:
-    """K-means of places and colours; the wanted number is that of its grid of first means."""
+    """K-means of places and colours; the wanted number sets its grid of first means."""
     from skimage.segmentation import slic
 
     if compactness is None:
@@ -64,7 +64,7 @@ def _slic(
 def _felzenszwalb(
     picture: Picture, colours: Picture, sigma: float = 0.8, min_size: int | None = None
 ) -> Cut:
-    """Joins along edges of the graph of pixels; the wanted number sets the scale."""
+    """Joins pixels along edges of their graph; the wanted number sets the scale."""
     from skimage.segmentation import felzenszwalb
 
     def cut(wanted: float) -> Labels:
@@ -86,7 +86,7 @@ def _quickshift(
     kernel_size: int = 3,
     sigma: float = 0.0,
 ) -> Cut:
-    """A tree of links to pixels of higher density; the longest links are cut, as many as needed."""
+    """A tree of links to pixels of higher density; the longest links are cut."""
     from skimage.segmentation import quickshift
 
     found = quickshift(
@@ -101,7 +101,7 @@ def _quickshift(
     )
     parents, lengths = (np.asarray(part).ravel() for part in found[1:])
     own = np.arange(len(parents))
-    # Roots have themselves as parents and come first: they need no cut.
+    # Roots are their own parents and come first. They need no cut.
     longest_first = np.argsort(np.where(parents == own, -np.inf, -lengths), kind="stable")
 
     def cut(wanted: float) -> Labels:
@@ -159,8 +159,8 @@ METHODS: Mapping[str, tuple[Prepare, Checks]] = {
 }
 
 
-# A search for the wanted number of regions aims at this surplus, ends within the larger one, or
-# after so many tries.
+# A search for the wanted number of regions aims at the first surplus. It ends within the second,
+# larger surplus, or after this number of tries.
 _AIM, _NEAR, _TRIES = 1.15, 1.3, 8
 
 
@@ -176,32 +176,32 @@ def superpixels(
     r"""Regions that follow the colours and edges of each image.
 
     The network's normalisation is undone, :math:`x \cdot \text{std} + \text{mean}`, and each image
-    scaled to [0, 1] by its own range, over all channels. Three channels are compared as colours (in
-    CIELAB); one channel, or any other number, as they are. Every pixel is in one region; every
-    region is connected (pixels that share an edge). The method runs until it gives ``count``
-    regions or a few more; those are joined, the smallest first, each with the neighbour of the
-    nearest mean colour. So there are ``count`` regions, or fewer where the picture has no more: a
-    constant one, for ``felzenszwalb``, is a single region.
+    is scaled to [0, 1] by its own range, over all channels. Three channels are compared as colours
+    (in CIELAB). One channel, or any other number, is compared without conversion. Every pixel is in
+    one region, and every region is connected (pixels that share an edge). The method runs until it
+    gives ``count`` regions or a few more. Then the smallest regions are joined, each with the
+    neighbour of the nearest mean colour. So there are ``count`` regions, or fewer if the picture
+    has no more: for ``felzenszwalb``, a constant picture is one region.
 
     Args:
         inputs: Images (N, C, H, W), floating-point, of any range, on any device.
         count: The number of regions of each image, at most H · W.
         method: ``slic``, ``felzenszwalb``, ``quickshift`` or ``watershed`` (of the gradient, from a
             regular grid of seeds).
-        mean: What was subtracted from the picture, a number or one per channel; 0 if None.
-        std: What it was divided by, a number or one per channel; 1 if None.
-        options: scikit-image's own, with the defaults: slic ``compactness`` (10; 0.1 · √C where
-            images have other than three channels), ``sigma`` (1) and ``max_num_iter`` (10);
+        mean: The mean that was subtracted from the picture, a number or one per channel; 0 if None.
+        std: The deviation by which it was divided, a number or one per channel; 1 if None.
+        options: scikit-image's own options, with these defaults: slic ``compactness`` (10; 0.1 · √C
+            if images do not have three channels), ``sigma`` (1) and ``max_num_iter`` (10);
             felzenszwalb ``sigma`` (0.8) and ``min_size`` (a 16th of the mean region); quickshift
             ``ratio`` (1), ``kernel_size`` (3) and ``sigma`` (0); watershed ``compactness`` (0.03)
-            and ``sigma`` (1), that of the gradient.
+            and ``sigma`` (1), the sigma of the gradient.
 
     Returns:
         The regions of each image, numbered from the top left; on the inputs' device.
 
     Raises:
-        ArgumentError: ``inputs`` are no images or not finite, ``count`` is less than 1 or above the
-            number of pixels, ``method`` or an option is unknown, or a value is out of range.
+        ArgumentError: ``inputs`` are not images or not finite, ``count`` is less than 1 or above
+            the number of pixels, ``method`` or an option is unknown, or a value is out of range.
 
     Example:
         >>> import torch
@@ -247,15 +247,15 @@ def _label_map(picture: Picture, count: int, prepare: Prepare, options: dict[str
 
 
 def in_unit_range(picture: Picture) -> Picture:
-    """A picture scaled to [0, 1] by its own range, over all channels; zeros for a constant one."""
+    """Scale a picture to [0, 1] by its range over all channels; a constant picture becomes 0."""
     low, high = float(picture.min()), float(picture.max())
-    # Halves, because a range of finite numbers may be an infinite one.
+    # We halve the values, because the range of finite numbers may be infinite.
     spread = high / 2 - low / 2
     return (picture / 2 - low / 2) / spread if spread > 0 else np.zeros_like(picture)
 
 
 def _near(cut: Cut, count: int) -> Labels:
-    """The coarsest labels found with ``count`` regions or more; else the finest found."""
+    """The coarsest labels with ``count`` regions or more; if there are none, the finest labels."""
     tried: list[tuple[int, Labels]] = []
     wanted, low, high = _AIM * count, 0.0, math.inf
     for _ in range(_TRIES):

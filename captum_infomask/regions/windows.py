@@ -1,4 +1,4 @@
-# Boxes by rule: sliding windows in Occlusion's forms, and grids.
+# Sliding windows, with Occlusion's arguments, and grids.
 from __future__ import annotations
 
 import itertools
@@ -25,21 +25,22 @@ def sliding_windows(
 ) -> BoxRegions:
     r"""The windows that Captum's Occlusion slides over the inputs, as regions.
 
-    In each dimension of size S a window of size w and stride s starts at 0, s, 2s, … until the end
-    is reached: :math:`\lceil (S - w)/s \rceil + 1` windows, the last one cut off at the border.
+    In each dimension of size S, windows of size w and stride s start at 0, s, 2s, … until the end
+    is reached. These are :math:`\lceil (S - w)/s \rceil + 1` windows; the last one is cut off at
+    the border.
 
     Args:
         inputs: The inputs (N, ...), a tensor or a tuple of tensors; only their shapes are read.
         sliding_window_shapes: The window without the batch dimension, channel first, e.g.
             ``(3, 16, 16)``; a tuple of them for several inputs.
-        strides: A number for all dimensions, or one per dimension; one such entry per input for
-            several inputs. 1 if None.
+        strides: A number for all dimensions, or one per dimension. For several inputs, one such
+            entry per input. 1 if None.
 
     Returns:
         The regions, row by row from the top left.
 
     Raises:
-        ArgumentError: A window is larger than the input, a stride is 0, or larger than the window
+        ArgumentError: A window is larger than the input, a stride is 0 or larger than the window
             (which would leave gaps), or the number of entries is wrong.
 
     Example:
@@ -48,7 +49,7 @@ def sliding_windows(
         >>> len(sliding_windows(torch.zeros(1, 3, 224, 224), (3, 16, 16), (3, 8, 8)))
         729
 
-    Source: the argument forms are those of ``captum.attr.Occlusion``.
+    Source: the arguments have the form of those of ``captum.attr.Occlusion``.
     """
     shapes = example_shapes(inputs)
     windows = _per_input(sliding_window_shapes, shapes)
@@ -84,7 +85,7 @@ def grid(inputs: Tensor, rows: int, columns: int) -> BoxRegions:
         The rows · columns regions, row by row.
 
     Raises:
-        ArgumentError: ``inputs`` are no images, or there are more patches than pixels.
+        ArgumentError: ``inputs`` are not images, or there are more patches than pixels.
 
     Example:
         >>> import torch
@@ -104,11 +105,11 @@ def grid(inputs: Tensor, rows: int, columns: int) -> BoxRegions:
 
 
 def default_windows(inputs: TensorOrTensors) -> BoxRegions:
-    """The regions where none are asked for.
+    """The default regions.
 
-    Images (N, C, H, W): windows of a quarter of the sides with strides of an eighth, the setting
-    that loses little at a quarter of the cost of finer ones (docs/results/defaults.md).
-    Other inputs: every element by itself, as Captum's FeatureAblation.
+    Images (N, C, H, W) get windows of a quarter of the sides with strides of an eighth. This
+    setting loses little, at a quarter of the cost of finer ones (docs/results/defaults.md). For
+    other inputs every element is a region, as in Captum's FeatureAblation.
     """
     found = [
         image_window(shape) if len(shape) == 3 else ((1,) * len(shape), (1,) * len(shape))
@@ -143,7 +144,7 @@ def _per_input(windows: Any, shapes: tuple[Shape, ...]) -> tuple[Any, ...]:
 
 
 def _meant(window: Any, shape: Shape) -> str:
-    """The tuple that a window of another form was probably meant to be, as a question."""
+    """The tuple that the user probably meant by a window of another form, as a question."""
     given = window.tolist() if isinstance(window, Tensor | np.ndarray) else window
     sizes = list(given) if isinstance(given, list | tuple) else [given]
     if not all(isinstance(size, int | float) and 1 <= size < math.inf for size in sizes):

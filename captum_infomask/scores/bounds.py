@@ -1,4 +1,4 @@
-# Donsker–Varadhan and log-softmax bounds, and the sandwich of both.
+# The Donsker–Varadhan bound, the log-softmax bound, and both together.
 from __future__ import annotations
 
 import math
@@ -33,18 +33,19 @@ _PARTS = ("lower", "information", "upper", "ceiling")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Sandwich:
-    r"""Bounds of a network's information about the labels, means over examples with their errors.
+    r"""Bounds of a network's information about the labels, with means and errors over examples.
 
-    With samples z of the network's logits, :math:`T` the critic, :math:`Z = \sum_k \pi_k e^{T_k}`
-    and :math:`\log S_y = T_y - \log Z`, for every example and hence on average
+    Let z be samples of the network's logits, :math:`T` the critic, :math:`Z = \sum_k \pi_k e^{T_k}`
+    and :math:`\log S_y = T_y - \log Z`. For every example, and so on average,
 
     .. math::
 
         E_z[T_y] - \log E_z[Z] \;\le\; E_z[\log S_y] \;\le\; \log E_z[S_y] \;\le\; -\log \pi_y .
 
     Attributes:
-        per_example: (4, N), float64, in ``unit``: a row for each of the four, in this order.
-        samples: S, how many samples of the logits they were computed from.
+        per_example: (4, N), float64, in ``unit``: one row for each of the four values, in this
+            order.
+        samples: S, the number of samples of the logits.
         unit: ``bits`` or ``nats``.
 
     Example:
@@ -106,7 +107,7 @@ class Sandwich:
         )
 
     def _mean(self, part: str) -> float:
-        """The mean over examples of one of the four."""
+        """The mean over examples of one of the four values."""
         return float(self.per_example[_PARTS.index(part)].mean())
 
 
@@ -114,7 +115,7 @@ def sandwich_rows(score: Score, outputs: Iterable[Tensor], table: Tensor) -> Ten
     """Return the four bounds of each example, (4, N), float64, in the unit, on the CPU.
 
     Args:
-        score: How outputs are read; a softmax head.
+        score: The reader of outputs; it must have a softmax head.
         outputs: Samples of the network's output, (N, M) each, checked; at least one.
         table: Each example's label, (N, 1).
     """
@@ -130,12 +131,12 @@ def sandwich_rows(score: Score, outputs: Iterable[Tensor], table: Tensor) -> Ten
     assert reading.upper is not None, "a softmax head has bounds"
     ceiling = -score.log_priors(table[:, 0].cpu(), classes) / NATS_PER_UNIT[score.unit]
     parts = [part.double().cpu() for part in (reading.lower, reading.information, reading.upper)]
-    # No network tells more than the ceiling, but for rounding.
+    # No network tells more than the ceiling, except by rounding.
     return torch.stack([*(part.minimum(ceiling) for part in parts), ceiling])
 
 
 def with_softmax(score: Score) -> Score:
-    """Return the score, if its critic has a value for every class: the bounds need them all."""
+    """Return the score; refuse it if its critic lacks values of some classes."""
     one_of("head", score.head, SOFTMAX_HEADS)
     return score
 
@@ -150,17 +151,17 @@ def donsker_varadhan(
         \frac{1}{N} \sum_{n} \left( E_z\left[T(x_n, z, y_n)\right]
             - \log E_z\left[\sum_k \pi_k\, e^{T(x_n, z, k)}\right] \right),
 
-    over S samples z of a stochastic critic; a deterministic one has S = 1. Whatever the critic, no
-    more than the information that there is, up to the error of a mean over N examples; equal to it
+    over S samples z of a stochastic critic; a deterministic critic has S = 1. For every critic, the
+    result is at most the true information, up to the error of a mean over N examples. It is equal
     for :math:`T = \log p(y \mid x) / p(y)`. For a deterministic network's logits and a uniform
-    prior it is E[log softmax] + log M. Differentiable, so that a critic can be trained by it.
+    prior it is E[log softmax] + log M. It is differentiable, so you can train a critic with it.
 
     Args:
         joint: T of each example's own label, (N,) or (S, N), in nats.
-        marginal: T of every label, (N, M) or (S, N, M), in nats; also of K labels that were drawn
-            from the prior, (N, K) or (S, N, K), for which ``prior`` is None.
+        marginal: T of every label, (N, M) or (S, N, M), in nats. Or T of K labels that were drawn
+            from the prior, (N, K) or (S, N, K); then leave ``prior`` None.
         prior: π, a probability per label; uniform if None.
-        unit: ``bits`` or ``nats``, of the result.
+        unit: The result's unit, ``bits`` or ``nats``.
 
     Returns:
         Tensor of shape (), float64, in ``unit``.
@@ -213,16 +214,16 @@ def log_softmax_sandwich(
         E_z[T_y] - \log E_z\left[\sum_k \pi_k e^{T_k}\right] \;\le\; E_z[\log \mathrm{softmax}_y]
             + \log M, \qquad E_z[\log \mathrm{softmax}_y] \;\le\; 0 \;\le\; I(Y; Z \mid X).
 
-    With one sample the first three bounds are equal. Means of S samples stand for the
-    expectations; the three move apart as S grows. The lower bound pays for the spread of a shift
-    that all logits of a sample share, which softmax leaves undetermined: of all shifts, that of
-    log-probabilities makes it largest, and equal to the information.
+    With one sample the first three bounds are equal. The expectations are estimated by means of S
+    samples, and the three move apart as S grows. Softmax leaves open a shift that all logits of a
+    sample share. The spread of this shift lowers the lower bound. With log-probabilities the lower
+    bound is largest, and equal to the information.
 
     Args:
-        logits: (S, N, M), or (N, M) for one sample; half precision is welcome.
+        logits: (S, N, M), or (N, M) for one sample; half precision is accepted.
         target: The N labels, in any form that Captum accepts.
         score: How the outputs are read.
-        **settings: The settings of :class:`Score` by their names, instead of ``score``.
+        **settings: The settings of :class:`Score` by name, instead of ``score``.
 
     Returns:
         The bounds, their means over examples and standard errors.
@@ -258,7 +259,7 @@ def log_softmax_sandwich(
 
 
 def _check_values(joint: object, marginal: object) -> None:
-    """Refuse values of a critic that are no tensors of fitting shapes, or not finite."""
+    """Refuse a critic's values unless they are finite tensors of fitting shapes."""
     for name, values, form in (
         ("joint", joint, "(N,) or (S, N)"),
         ("marginal", marginal, "(N, M) or (S, N, M)"),

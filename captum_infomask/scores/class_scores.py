@@ -1,4 +1,4 @@
-# Which classes are scored: targets, all of them, or the likeliest.
+# Chooses the classes that are scored: given ones, all, or the likeliest.
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from captum_infomask.scores.targets import check_range
 
 @dataclass(frozen=True)
 class ClassScore:
-    """Reads outputs as information about K classes, or about all M, where ``Score`` reads one.
+    """Reads outputs as information about K classes, or all M classes; ``Score`` reads one.
 
     Attributes:
         score: How outputs are read.
@@ -28,7 +28,7 @@ class ClassScore:
 
     @property
     def head(self) -> str:
-        """What the output holds."""
+        """The kind of output."""
         return self.score.head
 
     @property
@@ -38,7 +38,7 @@ class ClassScore:
 
     @property
     def has_partition(self) -> bool:
-        """Whether the critic is made a probability by a partition."""
+        """Whether a partition turns the critic into a probability."""
         return self.score.has_partition
 
     def __call__(self, output: Tensor, table: Tensor | None) -> Tensor:
@@ -47,7 +47,7 @@ class ClassScore:
         return self._of(self.score.of_all(rows), classes)
 
     def terms(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, ...]:
-        """The information alone."""
+        """Only the information."""
         return (self(output, table),)
 
     def critic(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -76,7 +76,7 @@ class ClassScore:
         return (_at_place(output, table), None) if self.at_place else (rows_of(output), table)
 
     def _of(self, values: Tensor, table: Tensor | None) -> Tensor:
-        """The asked classes' values; of all classes, 0 for those of prior 0, which nobody asks."""
+        """The values of the requested classes; if all are requested, 0 for classes of prior 0."""
         if table is not None:
             return values.gather(1, table.to(values.device))
         prior = self.score.target_prior
@@ -95,13 +95,13 @@ def _at_place(output: Tensor, table: Tensor | None) -> Tensor:
 
 
 def checked_classes(classes: object, top_k: object, n: int) -> Tensor | int | None:
-    """Which classes are asked for: the same for all images (n, K), the likeliest ``top_k``, or all.
+    """The requested classes: given ones (n, K), the likeliest ``top_k``, or all.
 
     Returns:
         Class numbers (n, K), the number of likeliest classes, or None for every class.
 
     Raises:
-        ArgumentError: Both are given, or one of them is no class number or count.
+        ArgumentError: Both are given, or one of them is not a class number or a count.
     """
     if classes is not None and top_k is not None:
         raise ArgumentError("Expected one of `classes` and `top_k`; got both.")
@@ -152,7 +152,7 @@ def choose_classes(asked: Tensor | int | None, totals: Tensor, score: Score) -> 
 
 
 def all_log_priors(classes: Tensor, totals: Tensor, score: Score) -> Tensor | None:
-    """Log π of each image's classes, (n, K), if these are all (of a prior above 0) of a softmax.
+    """Log π of each image's classes, (n, K), if these are all classes of a softmax.
 
     Args:
         classes: Long (n, K).
@@ -160,8 +160,8 @@ def all_log_priors(classes: Tensor, totals: Tensor, score: Score) -> Tensor | No
         score: How outputs are read.
 
     Returns:
-        In nats, float64, on the CPU; None where classes are missing, as those in no group may be,
-        or do not exclude each other.
+        In nats, float64, on the CPU. None if classes with a prior above 0 are missing (classes in
+        no group may be), or if classes do not exclude each other.
     """
     if score.head not in SOFTMAX_HEADS or score.groups is not None:
         return None

@@ -1,4 +1,4 @@
-# Why this class and not that one: the information about the target, less that about another class.
+# Contrasts: the information about the target, less the information about another class.
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -26,14 +26,15 @@ class ContrastScore:
 
         i(y; v) - i(y'; v) = \log \frac{p(y \mid v)}{p(y' \mid v)} - \log \frac{\pi_y}{\pi_{y'}}.
 
-    A row of the table is what ``reader`` takes for y, followed by the same for y′. Differentiable,
-    as ``reader`` is.
+    A row of the table holds the entry of ``reader`` for y, followed by the entry for y′. The result
+    is differentiable if ``reader`` is.
 
     Attributes:
         reader: Reads the information about one class, or about several.
 
     Source: the question "why P, rather than Q?" of Prabhushankar et al., arXiv 2008.00178.
-    Finer-CAM, arXiv 2501.11309, takes the difference of two logits, which this is but for priors.
+    Finer-CAM, arXiv 2501.11309, takes the difference of two logits, which is the same without
+    priors.
     """
 
     reader: Score | ClassScore
@@ -50,11 +51,11 @@ class ContrastScore:
 
     @property
     def has_partition(self) -> bool:
-        """No: it cancels."""
+        """False, because the partition cancels."""
         return False
 
     def check(self, output: Tensor, table: Tensor | None) -> None:
-        """Refuse outputs and targets that do not fit; the contrast is one of what was read."""
+        """Refuse outputs and targets that do not fit."""
         self.reader.check(output, _halves(table)[0])
 
     def __call__(self, output: Tensor, table: Tensor | None) -> Tensor:
@@ -67,7 +68,7 @@ class ContrastScore:
         return tuple(self.reader(output, half) for half in _halves(table))
 
     def critic(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The difference in nats, float64, and no partition."""
+        """The difference in nats, float64, without a partition."""
         first, second = (self.reader.critic(output, half) for half in _halves(table))
         difference = (first[0] - first[1]) - (second[0] - second[1])
         return difference, torch.zeros_like(difference)
@@ -75,11 +76,11 @@ class ContrastScore:
 
 @dataclass(frozen=True, eq=False)
 class Told:
-    """Targets with the classes that they are told from.
+    """Targets with the classes that they are compared with.
 
     Attributes:
         reader: Reads the difference.
-        table: What the reader takes for each image.
+        table: The reader's entry for each image.
         total: i(y; x) − i(y′; x) of the whole images, (n, K).
         classes: y and y′, long (n, 2, K), on the CPU.
     """
@@ -92,7 +93,7 @@ class Told:
 
 @dataclass(frozen=True, eq=False)
 class Against:
-    """What each image's target is told from.
+    """The class that each image's target is compared with.
 
     Attributes:
         classes: Long (n, 1), on the CPU; None for the runner-up.
@@ -105,13 +106,14 @@ class Against:
     def told(
         self, reader: Score | ClassScore, every: Reading, targets: Tensor, place: Tensor
     ) -> Told:
-        """Find the class y′ of each target, now that the whole images are read.
+        """Find the class y′ of each target, after the whole images were read.
 
         Args:
             reader: Reads the information about targets.
             every: The whole images' information about all M classes, (n, M).
             targets: The classes y, (n, K).
-            place: Where in the picture the target is, (n, d); (n, 0) for classes alone.
+            place: The place of the target in the picture, (n, d); (n, 0) if targets are only
+                classes.
 
         Raises:
             ArgumentError: There is no such class, or it is the target itself.
@@ -129,13 +131,13 @@ class Against:
         )
 
     def others(self, classes: Tensor) -> Tensor:
-        """All classes of each image, (n, K), but the one that they are told from."""
+        """All classes of each image, (n, K), except the one that they are compared with."""
         if self.classes is None:
             return classes
         return classes[classes != self.classes].reshape(len(classes), -1)
 
     def _choose(self, every: Tensor, targets: Tensor) -> Tensor:
-        """The class that each target (n, K) is told from, (n, K)."""
+        """The class that each target (n, K) is compared with, (n, K)."""
         if self.classes is not None:
             check_range(self.classes, tuple(every.shape), "contrast")
             _check_apart(targets, self.classes)
@@ -156,14 +158,14 @@ class Against:
 def checked_contrast(
     contrast: object, targets: Tensor | None, n: int, score: Score, overlap: object
 ) -> Against | None:
-    """Return what targets are told from, if they are; all is checked that can be by now.
+    """Return the classes that targets are compared with, if any; check all that is known.
 
     Args:
         contrast: A class, one per image, or ``runner_up``.
-        targets: Each image's targets, (n, K); K = 0 where they are not known yet.
-        n: How many images there are.
+        targets: Each image's targets, (n, K); K = 0 if they are not known yet.
+        n: The number of images.
         score: How outputs are read.
-        overlap: How regions that overlap combine.
+        overlap: The rule for regions that overlap.
     """
     if contrast is None:
         return None
@@ -193,7 +195,7 @@ def checked_contrast(
 
 
 def _check_apart(targets: Tensor, contrast: Tensor) -> None:
-    """Refuse targets (n, K) that are told from themselves, (n, 1)."""
+    """Refuse targets (n, K) that are compared with themselves, (n, 1)."""
     same = (targets == contrast).any(1).nonzero()[:, 0]
     if len(same):
         image = int(same[0])

@@ -49,7 +49,7 @@ def checked_groups(groups: object, head: str, prior: Tensor | None) -> CheckedGr
 
 
 def check_members(groups: CheckedGroups, classes: int, because: str) -> None:
-    """Refuse groups with members that are none of so many classes."""
+    """Refuse groups with members that are not among the network's classes."""
     wrong = [number for number in chain(*groups) if number >= classes]
     if wrong:
         raise ArgumentError(
@@ -59,12 +59,12 @@ def check_members(groups: CheckedGroups, classes: int, because: str) -> None:
 
 
 def merged_classes(values: Tensor, groups: CheckedGroups) -> Tensor:
-    """Log Σ exp over each group's classes: (N, M, ...) → (N, G, ...); of a lone class itself."""
+    """Log Σ exp over each group's classes: (N, M, ...) → (N, G, ...)."""
     by_size: dict[int, list[int]] = {}
     for place, group in enumerate(groups):
         by_size.setdefault(len(group), []).append(place)
     parts = []
-    for size, places in by_size.items():  # few: sizes of disjoint groups
+    for size, places in by_size.items():  # few, because these are sizes of disjoint groups
         members = torch.tensor([groups[place] for place in places], device=values.device)
         picked = values.index_select(1, members.flatten()).unflatten(1, members.shape)
         parts.append(picked[:, :, 0] if size == 1 else torch.logsumexp(picked, dim=2))
@@ -73,13 +73,13 @@ def merged_classes(values: Tensor, groups: CheckedGroups) -> Tensor:
 
 
 def with_rest(groups: CheckedGroups, classes: int) -> CheckedGroups:
-    """The groups, and the classes in none of them as a last one, if there are any."""
+    """The groups, and a last group of all classes that are in none, if there are any."""
     rest = tuple(sorted(set(range(classes)) - set(chain(*groups))))
     return (*groups, rest) if rest else groups
 
 
 def group_names(names: Sequence[str], groups: CheckedGroups | None) -> tuple[str, ...]:
-    """What targets are called: the classes' names, or of a group its first class and its size.
+    """The names of targets: the classes' names, or a group's first class and its size.
 
     Raises:
         ArgumentError: A group has a class without a name.

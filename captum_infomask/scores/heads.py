@@ -1,4 +1,4 @@
-# Heads: how a network's output becomes log p(y | v). Dimension 1 holds the classes.
+# Heads turn a network's output into log p(y | v). Dimension 1 holds the classes.
 from __future__ import annotations
 
 from typing import Literal, get_args
@@ -20,11 +20,11 @@ _WRAP = (
     'head="sigmoid"; or, if they sum to 1, pass head="probs".'
 )
 
-_ENOUGH, _MANY = 8, 8  # outputs, and labels, that are not all in [0, 1] by chance
+_ENOUGH, _MANY = 8, 8  # numbers of outputs, and of labels, that are not all in [0, 1] by chance
 
 
 def widen(output: Tensor) -> Tensor:
-    """Half-precision outputs in float32, so that sums of exponentials keep their digits."""
+    """Half-precision outputs in float32, so sums of exponentials keep their digits."""
     return output if output.dtype == torch.float64 else output.float()
 
 
@@ -38,7 +38,7 @@ def probability_floor(dtype: torch.dtype) -> float:
 
 
 def scaled_logits(output: Tensor, head: str, temperature: float) -> Tensor:
-    """Logits over the temperature; for probabilities their logarithms take the logits' place."""
+    """Logits over the temperature; for probabilities, their logarithms over the temperature."""
     values = widen(output)
     if head == "log_probs":
         floor = torch.tensor(probability_floor(output.dtype), dtype=torch.float64).log().item()
@@ -49,7 +49,7 @@ def scaled_logits(output: Tensor, head: str, temperature: float) -> Tensor:
 
 
 def log_partition(scaled: Tensor, head: str) -> Tensor:
-    """The logarithm of what turns scaled logits into probabilities; broadcasts to their shape."""
+    """The logarithm of the normalisation of scaled logits; broadcasts to their shape."""
     if head == "sigmoid":
         return F.softplus(scaled)
     if head == "raw":
@@ -73,7 +73,7 @@ def rows_of(output: Tensor) -> Tensor:
 
 
 def check_head_output(output: Tensor, head: str, argument: str = "forward_func") -> None:
-    """Refuse outputs that cannot be what ``head`` says they are."""
+    """Refuse outputs that contradict ``head``."""
     shape = tuple(output.shape)
     if output.dtype.is_complex or (not output.dtype.is_floating_point and head != "raw"):
         whole = not output.dtype.is_complex and output.dtype != torch.bool
@@ -106,7 +106,7 @@ def check_head_output(output: Tensor, head: str, argument: str = "forward_func")
 
 
 def _meant(wide: Tensor, head: str) -> str:
-    """What outputs that are not of a head are more likely to be."""
+    """The more likely kind of outputs that do not fit a head."""
     low, high = float(wide.min()), float(wide.max())
     if head == "probs" and low >= 0 and high <= 1:
         return (
@@ -136,12 +136,12 @@ def sum_to_one(output: Tensor) -> bool:
 
 
 class Doubt:
-    """Whether all outputs that were seen can be probabilities, where the head says logits.
+    """Whether all outputs so far can be probabilities, although the head says logits.
 
-    Rows that lie in [0, 1] and sum to 1 are no logits by chance. For independent labels nothing
-    sums to 1, and logits of an untrained network, around 0, may well lie in [0, 1]: so there must
-    be many labels, or a few around 1/2, where sigmoids begin, or one that goes far to both sides of
-    it. Zeros and ones alone may be votes.
+    Logits do not lie in [0, 1] and sum to 1 by chance. For independent labels nothing sums to 1,
+    and the logits of an untrained network, near 0, may lie in [0, 1]. So the test needs many
+    labels, or a few labels around 1/2, where sigmoids begin, or one label that goes far to both
+    sides of 1/2. If there are only zeros and ones, they may be votes.
     """
 
     def __init__(self, head: str) -> None:
@@ -151,8 +151,8 @@ class Doubt:
         self._low, self._high = 1.0, 0.0
 
     def see(self, output: Tensor) -> None:
-        """Look at outputs (B, ...), as long as none has spoken for logits."""
-        # What is complex or empty is refused when it is read.
+        """Look at outputs (B, ...), until some of them must be logits."""
+        # Complex or empty outputs are refused when they are read.
         if not self._fits or output.is_complex() or not output.numel():
             return
         low, high = float(output.min()), float(output.max())
@@ -164,10 +164,10 @@ class Doubt:
         self._low, self._high = min(self._low, low), max(self._high, high)
 
     def say(self, advice: str = "") -> None:
-        """Warn if they can.
+        """Warn if all outputs can be probabilities.
 
         Args:
-            advice: What to do, where no head can be passed.
+            advice: The advice if no head can be passed.
         """
         if not self._fits or not self._is_between:
             return
@@ -185,8 +185,8 @@ class Doubt:
             )
 
     def _are_labels(self) -> bool:
-        """Whether no chance puts so many logits into [0, 1] like this."""
-        if self._labels >= _MANY and self._low > 0:  # where a ReLU's are 0
+        """Whether so many logits cannot lie in [0, 1] by chance."""
+        if self._labels >= _MANY and self._low > 0:  # the outputs of a ReLU can be 0
             return True
         low, high = self._low, self._high
         if self._labels == 1:

@@ -1,4 +1,4 @@
-# Pointwise mutual information of a network's outputs and a class, as a function.
+# A function for the pointwise mutual information of a network's outputs and a class.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -33,10 +33,10 @@ def information(
 
     with :math:`\log p_\theta(y \mid v)` the log-softmax of the logits divided by ``temperature``.
     For a network trained by prior-corrected softmax it is
-    :math:`f_y/\tau - \log \sum_k \pi_k e^{f_k/\tau}`; for ``sigmoid``
-    :math:`\log \sigma(f_y/\tau) - \log \pi_y`; for ``raw`` the output over :math:`\tau` itself,
-    the paper's un-normalised critic. With a uniform prior both trainings give
-    log-softmax + log M, at most log M. Of a group G of classes it is
+    :math:`f_y/\tau - \log \sum_k \pi_k e^{f_k/\tau}`. For ``sigmoid`` it is
+    :math:`\log \sigma(f_y/\tau) - \log \pi_y`. For ``raw`` it is the output over :math:`\tau`
+    itself, the paper's un-normalised critic. With a uniform prior both trainings give log-softmax +
+    log M, at most log M. For a group G of classes it is
     :math:`\log \sum_{y \in G} p_\theta(y \mid v) - \log \sum_{y \in G} \pi_y`.
 
     Args:
@@ -45,7 +45,7 @@ def information(
             counts as the smallest one that the output's type can hold.
         target: The class, in any form that Captum accepts; one value per example.
         score: How the output is read.
-        **settings: The settings of :class:`Score` by their names, instead of ``score``.
+        **settings: The settings of :class:`Score` by name, instead of ``score``.
 
     Returns:
         Tensor of shape (B,), float32, or float64 for float64 outputs, in ``unit``.
@@ -54,7 +54,7 @@ def information(
         ArgumentError: A setting is out of range, or ``output`` or ``target`` does not fit it.
 
     Warns:
-        UserWarning: What is read as logits looks like probabilities.
+        UserWarning: The output is read as logits but looks like probabilities.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-# Priors: from labels, and PC-softmax, the loss that trains with one.
+# Priors, estimated from labels; and PC-softmax, the loss that trains with a prior.
 from __future__ import annotations
 
 import math
@@ -34,15 +34,15 @@ def estimate_prior(
 
         \pi_k = \frac{n_k + \alpha}{n + \alpha M},
 
-    Laplace's smoothing of the counts :math:`n_k` of n labels in M classes. The default α = 1 gives
-    a class that was never seen a probability above 0, so that its information is defined; with
-    α = 0 the result is the labels' frequencies.
+    Laplace's smoothing of the counts :math:`n_k` of n labels in M classes. With the default α = 1,
+    a class without labels has a probability above 0, so its information is defined. With α = 0 the
+    result is the labels' frequencies.
 
     Args:
         labels_or_loader: Integers (n,) as a tensor, array, list or tuple; or a loader that yields
-            (inputs, labels), whose inputs are not looked at.
-        classes: M. If None, the largest label + 1: too few where the last classes are not among
-            the labels, so give it for a network with rare classes.
+            (inputs, labels), whose inputs are not read.
+        classes: M. If None, the largest label + 1. This is too few if the last classes are not
+            among the labels, so give M for a network with rare classes.
         smoothing: α ≥ 0.
         show_progress: Show a progress bar on stderr, for a loader.
 
@@ -50,7 +50,7 @@ def estimate_prior(
         Tensor of shape (M,), float64, which sums to 1: InfoMask's ``prior``.
 
     Raises:
-        ArgumentError: There are no labels, they are no integers from 0 to ``classes`` − 1, or
+        ArgumentError: There are no labels, labels are not integers from 0 to ``classes`` − 1, or
             ``smoothing`` is negative.
 
     Example:
@@ -97,16 +97,16 @@ def pc_cross_entropy(
 
         -\left( f_y - \log \sum_k \pi_k\, e^{f_k} \right),
 
-    the negative of the information in nats as ``trained_with="pc_softmax"`` reads it, and so the
-    negative of the Donsker–Varadhan bound itself with the logits as the critic. At its minimum
-    :math:`f_y = \log p(y \mid x) / p(y)` up to a constant: the prior is not learnt. Differentiable;
-    half precision is computed in float32.
+    which is the negative of the information in nats, as ``trained_with="pc_softmax"`` reads it. So
+    it is the negative of the Donsker–Varadhan bound with the logits as the critic. At its minimum,
+    :math:`f_y = \log p(y \mid x) / p(y)` up to a constant: the prior is not learnt. It is
+    differentiable. Half precision is computed in float32.
 
     Args:
         logits: (N, M), (N, M, d1, …), or (M,) for one example.
         target: Integers (N,), (N, d1, …) or (): a class for each.
-        prior: p(y), one probability per class; uniform if None. It may be 0 for a class that is
-            never a target.
+        prior: p(y), one probability per class; uniform if None. It may be 0 for a class that never
+            occurs as a target.
         reduction: ``mean``, ``sum``, or ``none`` for a value per target.
 
     Returns:

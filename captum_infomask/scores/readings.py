@@ -1,4 +1,4 @@
-# Information of views or regions, and what is kept of outputs until all passes are done.
+# Information of views or regions, and the sums that are kept until all passes are done.
 from __future__ import annotations
 
 import math
@@ -15,15 +15,15 @@ from captum_infomask.scores.score import NATS_PER_UNIT
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """Information of views or regions with what is known of its error; all parts of one shape.
+    """Information of views or regions, with its error if known; all parts have one shape.
 
     Attributes:
-        information: i(y; v); the mean of log S_y over the samples of a stochastic network; the
-            logarithm of the mean posterior over the draws of a random imputer.
-        lower: The Donsker–Varadhan value of the samples; None where the network was not sampled.
-        upper: The information of the samples' mean posterior; None where it was not sampled.
-        spread: The standard deviation over an imputer's draws; None where it does not draw.
-        standard_errors: Standard errors of the information, where it is a mean over random orders.
+        information: i(y; v). For a stochastic network, the mean of log S_y over its samples. For a
+            random imputer, the logarithm of the mean posterior over its draws, less log π_y.
+        lower: The Donsker–Varadhan value of the samples; None if the network was not sampled.
+        upper: The information of the samples' mean posterior; None if it was not sampled.
+        spread: The standard deviation over an imputer's draws; None if it does not draw.
+        standard_errors: Standard errors of the information, if it is a mean over random orders.
     """
 
     information: Tensor
@@ -33,7 +33,7 @@ class Reading:
     standard_errors: Tensor | None = None
 
     def minus(self, other: Reading) -> Reading:
-        """The difference: bounds by interval arithmetic, spreads as of independent draws."""
+        """The difference, with bounds by interval arithmetic, and spreads of independent draws."""
         lower = upper = spread = None
         if self.lower is not None and other.upper is not None:
             lower = self.lower - other.upper
@@ -51,11 +51,11 @@ class Reading:
 
 
 class Reader(Protocol):
-    """How outputs are read: one class per example, or several."""
+    """Reads outputs, for one class per example or for several."""
 
     @property
     def head(self) -> str:
-        """What the output holds."""
+        """The kind of output."""
         ...
 
     @property
@@ -65,7 +65,7 @@ class Reader(Protocol):
 
     @property
     def has_partition(self) -> bool:
-        """Whether probabilities are made by a partition, whose mean over samples needs bounds."""
+        """Whether a partition makes probabilities; its mean over samples needs bounds."""
         ...
 
     def check(self, output: Tensor, table: Tensor | None) -> None:
@@ -73,11 +73,11 @@ class Reader(Protocol):
         ...
 
     def __call__(self, output: Tensor, table: Tensor | None) -> Tensor:
-        """Information of each example, in the unit; differentiable by the output."""
+        """Information of each example, in the unit; differentiable in the output."""
         ...
 
     def terms(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, ...]:
-        """The same in its terms: the information, and that which is taken from it, if any is."""
+        """The terms of the value: the information, and the information to subtract, if any."""
         ...
 
     def critic(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -86,7 +86,7 @@ class Reader(Protocol):
 
 
 class Account(Protocol):
-    """What is kept of a network's outputs until all passes are done: some sums per view."""
+    """Keeps some sums per view of a network's outputs until all passes are done."""
 
     def __init__(self, reader: Reader, views: int) -> None: ...
 
@@ -95,7 +95,7 @@ class Account(Protocol):
         ...
 
     def reading(self) -> Reading:
-        """What was read of all views, (V, ...), in the unit."""
+        """The reading of all views, (V, ...), in the unit."""
         ...
 
 
@@ -125,14 +125,14 @@ class SinglePass:
 
 
 class Draws:
-    r"""The account of a random imputer's draws d: posteriors are averaged, not their logarithms.
+    r"""The account of a random imputer's draws d; it averages posteriors, not their logarithms.
 
     .. math::
 
         i(y; v) = \log \operatorname{mean}_d\, p(y \mid v_d) - \log \pi_y,
 
-    with the standard deviation of the draws' own values; for the head ``raw`` the plain mean. Of a
-    contrast each class's posteriors are averaged, before the difference is taken.
+    with the standard deviation of the single draws' values. For the head ``raw`` it is the plain
+    mean. For a contrast, each class's posteriors are averaged before the difference is taken.
 
     Args:
         reader: How outputs are read.
@@ -145,7 +145,7 @@ class Draws:
         self._filled = views
 
     def add(self, rows: Tensor, output: Tensor, table: Tensor | None) -> None:
-        """Read some views' outputs; a draw is complete when all views have come."""
+        """Read some views' outputs; a draw is complete when all views were read."""
         values = torch.stack(self._reader.terms(output, table))
         if self._filled == self._views:
             self._draws.append(values.new_empty(len(values), self._views, *values.shape[2:]))
@@ -172,12 +172,12 @@ class Draws:
 
 
 def _difference(terms: Sequence[Tensor]) -> Tensor:
-    """The first term, less the second where there is one."""
+    """The first term, less the second if there is one."""
     return terms[0] if len(terms) == 1 else terms[0] - terms[1]
 
 
 class Samples:
-    r"""The account of a stochastic network: its samples are not kept, only four sums per view.
+    r"""The account of a stochastic network: it keeps four sums per view, and no samples.
 
     With :math:`T_y` the critic's value, :math:`Z = \sum_k \pi_k e^{T_k}` and
     :math:`\log S_y = T_y - \log Z`, over samples z of the network (Jensen, twice):
@@ -210,7 +210,7 @@ class Samples:
         self._ratio[rows] = torch.logaddexp(self._ratio[rows], log_ratio)
 
     def reading(self) -> Reading:
-        """The mean and its bounds; none where no partition is in it: for ``raw``, or a contrast."""
+        """The mean and its bounds; without a partition (``raw``, contrasts) there are no bounds."""
         assert self._dtype is not None, "a plan has at least one view"
         dtype, nats = self._dtype, NATS_PER_UNIT[self._reader.unit]
         count, log_count = self._count, self._count.log()
@@ -219,7 +219,7 @@ class Samples:
         if self._reader.has_partition:
             lower = self._critic / count - (self._partition - log_count)
             upper = self._ratio - log_count
-            # Jensen's order, which rounding may break where all samples agree.
+            # Jensen's order; rounding may break it if all samples agree.
             reading = Reading(information, lower.minimum(information), upper.maximum(information))
         return reading.map(lambda part: (part / nats).to(dtype))
 

@@ -38,13 +38,13 @@ Unit = Literal["bits", "nats"]
 TrainedWith = Literal["cross_entropy", "pc_softmax"]
 Prior = float | Sequence[float] | Tensor | None
 
-_FEW_CLASSES = 5  # whose prior is written out
+_FEW_CLASSES = 5  # with at most so many classes, the prior is written out
 
 NATS_PER_UNIT = {"bits": math.log(2), "nats": 1.0}
 
 
 class PosteriorSettings(TypedDict, total=False):
-    """The settings of :class:`Score` that say what p(y | v) is, up to its temperature."""
+    """The settings of :class:`Score` that give p(y | v), except the temperature."""
 
     head: Head
     prior: Prior
@@ -52,7 +52,7 @@ class PosteriorSettings(TypedDict, total=False):
 
 
 class ScoreSettings(PosteriorSettings, total=False):
-    """All settings of :class:`Score`, for the functions that take each by its name."""
+    """All settings of :class:`Score`, for functions that take them by name."""
 
     temperature: SupportsFloat
     unit: Unit
@@ -61,18 +61,18 @@ class ScoreSettings(PosteriorSettings, total=False):
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Score:
-    r"""How a network's outputs are read as information: settings that go together, as one value.
+    r"""The settings by which a network's outputs are read as information, as one value.
 
     .. math::
 
         i(y; v) = \log p_\theta(y \mid v) - \log \pi_y
 
     :class:`InfoMask`, :func:`compare`, :func:`run_dataset`, :func:`fit_temperature`,
-    :func:`measure_bounds`, :func:`information` and their kin take ``score=Score(...)``, or the same
-    settings by their names. ``dataclasses.replace(score, temperature=2.0)`` changes one.
+    :func:`measure_bounds` and :func:`information` take ``score=Score(...)``, or the same settings
+    by name. ``dataclasses.replace(score, temperature=2.0)`` changes one setting.
 
     Args:
-        head: What the output holds: ``logits``, ``log_probs``, ``probs``, ``sigmoid`` (logits of
+        head: The kind of output: ``logits``, ``log_probs``, ``probs``, ``sigmoid`` (logits of
             independent labels, or one logit) or ``raw`` (any number per example; the paper's
             un-normalised critic).
         prior: p(y), one probability per class; uniform if None (1/2 for ``sigmoid``).
@@ -81,16 +81,16 @@ class Score:
             returns. A softmax of base ψ is τ = 1/ln ψ.
         unit: ``bits`` or ``nats``.
         groups: Classes that count as one: a list of lists of their numbers, each class in at most
-            one. Their probabilities add up, p(G | v) = Σ p(y | v) and π_G = Σ π_y, and targets
-            count groups. Classes in no group keep their share of the probability, and are no
-            target. For softmax heads.
+            one. Their probabilities add up, p(G | v) = Σ p(y | v) and π_G = Σ π_y. Targets then
+            count groups. Classes in no group keep their share of the probability and cannot be
+            targets. For softmax heads.
 
     Attributes:
         prior: float64 (M,), or () for one number, on the CPU; None for the uniform one.
-        groups: Tuples of class numbers; None where each class counts for itself.
+        groups: Tuples of class numbers; None if each class counts alone.
 
     Raises:
-        ArgumentError: A setting is out of range, or two do not go together.
+        ArgumentError: A setting is out of range, or two of them contradict each other.
 
     Example:
         >>> from captum_infomask import InfoMask, Score
@@ -139,12 +139,12 @@ class Score:
         )
 
     def named(self) -> dict[str, Any]:
-        """The settings by their names, as plain numbers and words."""
+        """The settings by name, as plain numbers and words."""
         prior = None if self.prior is None else self.prior.tolist()
         return {field.name: getattr(self, field.name) for field in fields(self)} | {"prior": prior}
 
     def changed(self) -> dict[str, Any]:
-        """Those of them that are not the usual ones."""
+        """The settings that are not defaults, by name."""
         usual = Score().named()
         return {name: value for name, value in self.named().items() if value != usual[name]}
 
@@ -162,11 +162,11 @@ class Score:
 
     @property
     def is_usual(self) -> bool:
-        """Whether outputs are logits of a softmax, as they are, with equally likely classes."""
+        """Whether outputs are unscaled logits of a softmax with equally likely classes."""
         return self.changed().keys() <= {"unit"}
 
     def words(self) -> str:
-        """The settings that are not the usual ones, and the head and unit, as arguments."""
+        """The settings that are not defaults, and the head and the unit, as arguments."""
         told = [f"head={self.head!r}"]
         if self.prior is not None:
             values = self.prior.tolist()
@@ -185,13 +185,13 @@ class Score:
 
     @cached_property
     def target_prior(self) -> Tensor | None:
-        """The prior of what targets count: classes, or groups of them; None where none is given."""
+        """The prior of the targets' units, classes or groups; None if none is given."""
         if self.groups is None or self.prior is None:
             return self.prior
         return torch.stack([self.prior[list(group)].sum() for group in self.groups])
 
     def check_target(self, table: Tensor | None, argument: str = "target") -> None:
-        """Refuse, before any forward pass, what prior and groups alone show to be out of range."""
+        """Refuse targets that prior and groups already show to be out of range."""
         prior = self.target_prior
         known = self.groups if prior is None or prior.dim() == 0 else prior
         if known is None or table is None:
@@ -230,12 +230,12 @@ class Score:
                 )
 
     def log_probabilities(self, output: Tensor) -> Tensor:
-        """Log p(y | v) of all that targets count in nats, (N, M), or (N, 1) for a number each."""
+        """Log p(y | v) of all classes, or all groups, in nats: (N, M), or (N, 1) for one number."""
         found = self._of_classes(rows_of(output))
         return found if self.groups is None else merged_classes(found, self.groups)
 
     def probabilities(self, output: Tensor) -> Tensor:
-        """p(y | v) of all that targets count, shaped likewise."""
+        """p(y | v) of all classes, or all groups, in the same shape."""
         rows = rows_of(output)
         is_plain = self.head == "logits" and self.trained_with != "pc_softmax"
         if not is_plain or self.groups is not None:
@@ -255,16 +255,16 @@ class Score:
     def merged(self, output: Tensor) -> Tensor:
         """Outputs as logits of the groups: log Σ exp over each one's classes; (N, G, ...).
 
-        Softmax makes probabilities of them where every class is in a group.
+        If every class is in a group, their softmax gives probabilities.
         """
         assert self.groups is not None, "asked for groups only"
         joint = self._joint(scaled_logits(output, self.head, self.temperature))
         return merged_classes(joint, self.groups)
 
     def likelihoods(self, information: Tensor) -> Tensor:
-        """What orders all that targets count by p(y | x), from its information, (N, M), in units.
+        """Values that order all classes, or groups, by p(y | x), from their information (N, M).
 
-        Up to a constant it is log p(y | x); for ``raw`` the output itself.
+        They are log p(y | x) up to a constant; for ``raw`` they are the output itself.
         """
         if self.head == "raw":
             return information
@@ -279,16 +279,16 @@ class Score:
         return select(self.of_all(output), table)
 
     def terms(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, ...]:
-        """What a value is made of, as draws are averaged: here the information alone."""
+        """The terms of a value for averages over draws: here only the information."""
         return (self(output, table),)
 
     @property
     def has_partition(self) -> bool:
-        """Whether the critic is made a probability by a partition, whose mean needs bounds."""
+        """Whether a partition turns the critic into a probability; its mean needs bounds."""
         return self.head != "raw"
 
     def of_all(self, output: Tensor) -> Tensor:
-        """Information about all that targets count, shaped like the output, in the unit."""
+        """Information about all classes, or all groups, shaped like the output, in the unit."""
         if self.groups is not None:
             log_p = self._of_classes(output)
             nats = self._less_prior(merged_classes(log_p, self.groups), log_p)
@@ -303,17 +303,17 @@ class Score:
     def critic(self, output: Tensor, table: Tensor | None) -> tuple[Tensor, Tensor]:
         """The critic's value T_y and log Σ_k π_k exp(T_k) of each example: float64 (B,), in nats.
 
-        Their difference is the information. Apart they matter where a network is stochastic: the
-        mean over its samples goes inside the logarithm (paper Eq. 25). In float64, because a shift
-        that would keep the digits of large logits changes that mean.
+        Their difference is the information. For a stochastic network we need both separately,
+        because the mean over its samples goes inside the logarithm (paper Eq. 25). They are in
+        float64, because a shift that would keep the digits of large logits changes that mean.
         """
         value, partition = self.critic_of_all(output)
         return select(value, table), select(partition, table)
 
     def critic_of_all(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """The same for all that targets count, both shaped like the output.
+        """The same for all classes, or all groups, both shaped like the output.
 
-        A group's critic is log Σ (π_y / π_G) exp(T_y) over its classes; the partition stays.
+        A group's critic is log Σ (π_y / π_G) exp(T_y) over its classes. The partition is the same.
         """
         scaled = scaled_logits(output, self.head, 1.0).double() / self.temperature
         if self.groups is not None:
@@ -332,27 +332,27 @@ class Score:
         return log_posterior(output, self.head, self.temperature)
 
     def _joint(self, values: Tensor) -> Tensor:
-        """What p(y | v) is the softmax of, whatever the training, from logits over τ."""
+        """The values whose softmax is p(y | v), for both trainings, from logits over τ."""
         is_corrected = self.trained_with == "pc_softmax"
         return values + self.log_prior(values) if is_corrected else values
 
     def _prior_of_groups(self, classes: int) -> Tensor:
-        """Each group's π_G of M classes, (G,), float64."""
+        """π_G of each group, (G,), float64, for M classes."""
         assert self.groups is not None, "asked for groups only"
         if self.target_prior is not None:
             return self.target_prior
         return torch.tensor([len(group) for group in self.groups]).double() / classes
 
     def _less_prior(self, values: Tensor, like: Tensor) -> Tensor:
-        """Take log π_G from values of the groups, (N, G, ...), of classes ``like`` (N, M, ...)."""
+        """Subtract log π_G from the groups' values; ``like`` has the classes' shape (N, M, ...)."""
         log_prior = self._prior_of_groups(like.shape[1]).log().to(values)
         return values - log_prior.reshape(-1, *[1] * (values.dim() - 2))
 
     def _prior_corrected(self, output: Tensor) -> Tensor:
         """f_y/τ − log Σ_k π_k exp(f_k/τ)."""
         critic = widen(output) / self.temperature
-        # A shift changes nothing but the digits that large logits would lose; classes that never
-        # occur have no say in it.
+        # A shift only keeps the digits that large logits would lose. Classes that never occur do
+        # not influence the shift.
         weighted = critic.detach() + self.log_prior(critic)
         critic = critic - weighted.amax(dim=1, keepdim=True)
         return critic - self._log_mean_exp(critic)
@@ -370,7 +370,7 @@ class Score:
 
 
 def _checked_temperature(temperature: object) -> float:
-    """A number above 0, or what turns into one: a fitted temperature, a tensor of one element."""
+    """A number above 0, from a number, a fitted temperature, or a tensor of one element."""
     if isinstance(temperature, SupportsFloat) and not isinstance(temperature, numbers.Number):
         given = temperature.detach() if isinstance(temperature, Tensor) else temperature
         with contextlib.suppress(TypeError, ValueError, RuntimeError):
@@ -410,10 +410,10 @@ def _checked_prior(prior: object, head: str) -> Tensor | None:
 
 
 def score_from(score: Score | None, settings: Mapping[str, Any]) -> Score:
-    """The score that a call is given, as one value or as settings by their names.
+    """The score of a call, given as one value or as settings by name.
 
     Raises:
-        ArgumentError: It is given both, or a setting is wrong.
+        ArgumentError: Both are given, or a setting is wrong.
     """
     if score is None:
         return Score(**settings)

@@ -1,5 +1,5 @@
-# Captum's forms of `target`, as one table of indices: a row an example, a column an output
-# dimension.
+# Turns all of Captum's forms of `target` into one table of indices. A row is an example; a column
+# is an output dimension.
 from __future__ import annotations
 
 import numbers
@@ -27,8 +27,8 @@ def target_table(target: Target, n: int, name: str = "target") -> Tensor | None:
 
     Args:
         target: In any of Captum's forms.
-        n: How many examples there are.
-        name: The argument, ``target`` or ``contrast``, for messages.
+        n: The number of examples.
+        name: The argument's name, ``target`` or ``contrast``, for messages.
     """
     if target is None:
         return None
@@ -97,7 +97,7 @@ def check_range(table: Tensor | None, shape: tuple[int, ...], name: str = "targe
             )
         return
     if not sizes and table.shape[1] == 1 and not bool(table.any()):
-        return  # one number per example is class 0
+        return  # a single number per example is class 0
     if table.shape[1] != len(sizes):
         given = tuple(table[0].tolist())
         hint = f"Reduce the output in `forward_func`, or give a tuple of {len(sizes)} indices."

@@ -23,18 +23,18 @@ class ConditionalMutualInformation(Metric):
 
         \hat I = \frac{1}{N} \sum_n \left( T_{y_n}(x_n) - \log \sum_k \pi_k\, e^{T_k(x_n)} \right),
 
-    with the critic :math:`T = f/\tau - \log \pi` for a network trained by cross-entropy, so that
-    the estimate is E[log softmax] − E[log π_y], and :math:`T = f/\tau` for one trained by
-    PC-softmax. At most −E[log π_y]: log M for a uniform prior. On a validation pass it bounds the
-    true information from below, up to the error of a mean over N; on the training pass it may
-    lie above, as a network can learn its examples by heart. Sums are kept in float64, in float32 on
-    Apple's GPUs, which have no float64.
+    with the critic :math:`T = f/\tau - \log \pi` for a network trained by cross-entropy, so the
+    estimate is E[log softmax] − E[log π_y]. For a network trained by PC-softmax,
+    :math:`T = f/\tau`. The maximum is −E[log π_y], which is log M for a uniform prior. On a
+    validation pass, the estimate is a lower bound of the true information, up to the error of a
+    mean over N. On the training pass it may be higher, because a network can learn its examples by
+    heart. Sums are kept in float64, or in float32 on Apple's GPUs, which have no float64.
 
     Args:
-        score: How the outputs are read; a softmax head. One logit f of a binary network is
-            ``torch.stack([0 * f, f], 1)``.
-        **kwargs: The settings of :class:`Score` by their names, instead of ``score``; and those of
-            every torchmetrics metric (``dist_sync_on_step``, ``process_group``, …).
+        score: How the outputs are read; the head must be a softmax's. For one logit f of a binary
+            network, pass ``torch.stack([0 * f, f], 1)``.
+        **kwargs: The settings of :class:`Score` by name, instead of ``score``; and those of every
+            torchmetrics metric (``dist_sync_on_step``, ``process_group``, …).
 
     Raises:
         ArgumentError: A setting is out of range; or, from ``update``, outputs or labels do not fit
@@ -71,8 +71,8 @@ class ConditionalMutualInformation(Metric):
         self._score = with_softmax(score_from(score, settings))
         self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
-        # A MetricCollection lets metrics share states that are close after the first batch, as two
-        # temperatures' may be; it leaves alone those whose names differ.
+        # A MetricCollection lets metrics share states that are close after the first batch. The
+        # states of two temperatures may be close. It does not share states whose names differ.
         self.add_state(_name_of(self._score), torch.zeros(()), dist_reduce_fx="sum")
 
     def update(self, preds: Tensor, target: Tensor) -> None:
@@ -99,7 +99,7 @@ class ConditionalMutualInformation(Metric):
     def _apply(
         self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ""
     ) -> torch.nn.Module:
-        """Move the states; to float32 where there is no float64."""
+        """Move the states, to float32 if there is no float64."""
         if fn(torch.zeros(0)).device.type == "mps":
             self.total = self.total.float()
             self._defaults["total"] = torch.zeros(())

@@ -1,4 +1,4 @@
-# The page of what was measured on a GPU.
+# The page with the measurements on a GPU.
 from __future__ import annotations
 
 import math
@@ -19,30 +19,30 @@ $ {command}
 
 `{machine}`
 
-One picture of 3 × {side} × {side}, windows of {window} pixels {stride} apart, `drop` unless tokens
-are removed; networks of random weights with calibrated batch norms. Everything of a table runs in
-one process in turns, each from one synchronisation of the device to the next; a cell is the median
-over rounds and [the least, the most], ratios are taken within rounds. TF32 and float32 say what
-convolutions and products of matrices were allowed; bfloat16 is autocast. Occlusion runs at the
-fastest of {sizes} views in a forward pass, each line at its own; InfoMask's engines choose for
-themselves unless their line says otherwise. *plain* is the batched engine without a folded copy,
-and so is *batched* on a GPU.
+One picture of 3 × {side} × {side}, windows of {window} pixels {stride} apart, `drop` unless
+tokens are removed. The networks have random weights and calibrated batch norms. All rows of a
+table run in turn in one process. Each is timed from one synchronisation of the device to the
+next. A cell is the median over rounds and [the least, the most]; ratios are taken within rounds.
+TF32 and float32 name the precision of convolutions and matrix products; bfloat16 is autocast.
+Occlusion runs at the fastest of {sizes} views in a forward pass, chosen for each line. InfoMask's
+engines choose for themselves, unless their line says otherwise. *plain* is the batched engine
+without a folded copy, and so is *batched* on a GPU.
 """
 
-_MEMORY = """Memory is the most that was held during a first call, beyond what was there before: the
-network and the picture are not in it, copies of weights are."""
+_MEMORY = """Memory is the peak during a first call, less the memory before the call. It does not
+contain the network and the picture. It contains copies of weights."""
 
-_MAPS = """Whole calls with default settings, float32 unless a line says TF32; superpixels are found
-on the processor. Grad-CAM is Captum's, told its layer, brought to the picture's size; a vision
-transformer has no layer that it could read."""
+_MAPS = """The rows are whole calls with default settings, in float32 unless a line says TF32.
+Superpixels are computed on the processor. Grad-CAM is Captum's, with its layer given, resized to
+the picture's size. A vision transformer has no layer that Grad-CAM can read."""
 
-_COMPILED = """`torch.compile` is the honest baseline: it makes any network faster without InfoMask.
-The first call's seconds, less a later call's, are those of compilation, once for every size of
-batch; they are paid in every process. Backend: `{backend}`."""
+_COMPILED = """`torch.compile` is a fair baseline: it makes any network faster without InfoMask.
+The seconds of the first call, less those of a later call, are the time of compilation. Every
+process pays it, once for every size of batch. Backend: `{backend}`."""
 
-_EXACTNESS = """Logits of 12 windows against float64 forward passes on the same device. *plain* is
-the network's own forward pass in that precision, one view at a time: what an engine is off by
-beyond it is the engine's own."""
+_EXACTNESS = """We compare logits of 12 windows with float64 forward passes on the same device.
+*plain* is the network's own forward pass in that precision, one view at a time. The engine causes
+only the error beyond that of *plain*."""
 
 
 def page(found: Record) -> str:

@@ -1,1 +1,1 @@
-# Where pictures lie, and their way to tensors.
+# Finds pictures, reads them, and turns them into tensors.

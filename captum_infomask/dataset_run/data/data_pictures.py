@@ -1,4 +1,4 @@
-# The pictures of a data set, in a folder, in Parquet or behind a glob, and their way to tensors.
+# The pictures of a data set (a folder, Parquet files or a glob), and their decoding.
 from __future__ import annotations
 
 import hashlib
@@ -27,9 +27,9 @@ class DataPictures(Protocol):
 
     Attributes:
         keys: Unique names, one per picture.
-        labels: Per picture what the data says of its class; None where nothing was asked for.
+        labels: The label of each picture in the data; None if labels were not requested.
         labels_are_folders: Whether the labels are names of folders.
-        skipped: What lies among them and is not read.
+        skipped: The files among them that are not read.
     """
 
     @property
@@ -38,7 +38,7 @@ class DataPictures(Protocol):
 
     @property
     def labels(self) -> Sequence[str | int | None] | None:
-        """Per picture what the data says of its class."""
+        """The label of each picture in the data."""
 
     @property
     def labels_are_folders(self) -> bool:
@@ -46,13 +46,13 @@ class DataPictures(Protocol):
 
     @property
     def skipped(self) -> Skipped:
-        """What lies among them and is not read."""
+        """The files among them that are not read."""
 
     def read(self, k: int) -> bytes:
         """Return the bytes of picture k's file.
 
         Raises:
-            OSError: or what else its storage raises, if it cannot be read.
+            OSError: or another error of its storage, if it cannot be read.
         """
 
 
@@ -63,24 +63,25 @@ def find_pictures(
 
     Args:
         data: A folder of pictures, of any depth; one picture; a ``.parquet`` file, or a folder of
-            them; or a glob of pictures or ``.parquet`` files. All of these may lie wherever
-            fsspec reads (``s3://bucket/train/*/*.jpg``). In a folder the files count that have a
-            suffix of a format that Pillow reads, or no suffix and such a content (``.parquet``
-            where none does), hidden ones aside, and links are followed; a glob's matches all
-            count. Pipes, sockets and devices never do. Parquet holds pictures in the column
-            ``image``: bytes, or Hugging Face's struct of ``bytes`` and ``path``, where a row
-            without bytes is the file at its path, in or below the Parquet file's folder.
-        target: ``"prediction"`` leaves labels out; ``"label"`` takes the name of the sub-folder,
-            or Parquet's column ``label``; any other word names a Parquet column.
-        without: A folder of this machine, that of the results, which holds none of them.
+            them; or a glob of pictures or ``.parquet`` files. All of these may be at any place that
+            fsspec reads (``s3://bucket/train/*/*.jpg``). In a folder, a file counts if it has a
+            suffix of a format that Pillow reads, or no suffix and such content. If there is none,
+            ``.parquet`` files count. Hidden files do not count, and links are followed. All matches
+            of a glob count. Pipes, sockets and devices never count. Parquet holds pictures in the
+            column ``image``: bytes, or Hugging Face's struct of ``bytes`` and ``path``. A row
+            without bytes means the file at its path, in or below the Parquet file's folder.
+        target: ``"prediction"`` needs no labels. ``"label"`` takes the name of the sub-folder, or
+            Parquet's column ``label``. Any other word names a Parquet column.
+        without: A folder of this machine that is left out: the folder of the results.
 
     Returns:
         The pictures. Keys of files are paths below the folder, or below the glob's longest folder
-        without a wildcard, sorted. Keys of Parquet, whose order is kept, are the structs' paths
-        if each is there once; or a column ``key`` or ``path``; or else ``file.parquet#row``.
+        without a wildcard, sorted. Keys of Parquet keep the order of the rows. They are the
+        structs' paths if each occurs once; or a column ``key`` or ``path``; or else
+        ``file.parquet#row``.
 
     Raises:
-        ArgumentError: if nothing is found, keys are not unique, or there are no such labels.
+        ArgumentError: if nothing is found, if keys are not unique, or if there are no such labels.
 
     Example:
         >>> import os, tempfile
@@ -111,13 +112,13 @@ def find_pictures(
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture's tensor, or what is wrong with it.
+    """A picture's tensor, or its error.
 
     Attributes:
         index: The picture's number in its data set.
-        sha256: Of the file's bytes, in hexadecimal; None if they cannot be read.
+        sha256: The SHA-256 of the file's bytes, in hexadecimal; None if they cannot be read.
         tensor: (C, H, W), float32; None if the picture is bad.
-        error: What is wrong, in one line; empty if nothing is.
+        error: The error in one line; empty if the picture is good.
     """
 
     index: int
@@ -132,19 +133,19 @@ def decode_picture(
     preprocess: Callable[[Image.Image], Tensor],
     shape: tuple[int, ...],
 ) -> Decoded:
-    """Read, decode and preprocess one picture; whatever is wrong with it becomes its error.
+    """Read, decode and preprocess one picture; any fault of the picture becomes its error.
 
-    The same bytes give the same result, error included, in any process. No warning is given.
+    The same bytes give the same result, or the same error, in any process. No warning is given.
 
     Args:
         pictures: A data set.
         k: The picture's number.
-        preprocess: Picture → (1, C, H, W), as of a ``Classifier``.
-        shape: (C, H, W) that is expected.
+        preprocess: Picture → (1, C, H, W), as in a ``Classifier``.
+        shape: The expected (C, H, W).
 
     Returns:
-        The tensor, or the error. Only what is no fault of the picture is raised: MemoryError,
-        KeyboardInterrupt.
+        The tensor, or the error. Only errors that the picture did not cause are raised:
+        MemoryError, KeyboardInterrupt.
 
     Example:
         >>> import os, tempfile
@@ -171,7 +172,7 @@ def decode_picture(
 
 
 def _checked(made: object, shape: tuple[int, ...]) -> Tensor:
-    """Take the picture out of its batch of one, or say what is wrong with it."""
+    """Take the picture out of its batch of one, or raise its error."""
     if not isinstance(made, Tensor) or tuple(made.shape) != (1, *shape):
         raise ArgumentError(
             f"Expected the preprocessing to return a tensor of shape {(1, *shape)}; "

@@ -1,4 +1,4 @@
-# Find the files of a data set, here or by fsspec: of a folder with or without classes, of a glob.
+# Finds the files of a data set, in a folder or by a glob, on the local disk or by fsspec.
 from __future__ import annotations
 
 import glob
@@ -18,7 +18,7 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask.dataset_run.data.reading import Files, Skipped, readable, regular
 from captum_infomask.models.preprocessing import is_picture, picture_suffixes
 
-_HEAD = 2**16  # bytes that are fetched at once to see what a file without a suffix holds
+_HEAD = 2**16  # bytes that are fetched at once to see the content of a file without a suffix
 
 
 def is_parquet(name: str) -> bool:
@@ -27,17 +27,17 @@ def is_parquet(name: str) -> bool:
 
 
 def find_files(data: str | Path, without: Path | None = None) -> Files:
-    """Find a folder's pictures (where it has none, its ``.parquet`` files), a glob's, or one file.
+    """Find a folder's pictures (or else its ``.parquet`` files), a glob's matches, or one file.
 
     Args:
         data: A path, a glob, or an address that fsspec reads.
-        without: A folder of this machine that holds none of them, wherever it lies.
+        without: A folder of this machine that is left out, at any place.
 
     Returns:
         The files, sorted.
 
     Raises:
-        ArgumentError: if nothing is found; the message says what was looked for.
+        ArgumentError: if nothing is found; the message says what was searched for.
     """
     if not isinstance(data, str | Path) or not str(data):
         raise ArgumentError(
@@ -51,7 +51,7 @@ def find_files(data: str | Path, without: Path | None = None) -> Files:
         return _find_remote(data, without)
     except ArgumentError:
         raise
-    except Exception as error:  # each kind of storage has errors of its own
+    except Exception as error:  # each kind of storage has its own errors
         raise ArgumentError(
             f"Expected `data` to be an address that fsspec reads; {data} is not: "
             f"{type(error).__name__}: {error}."
@@ -59,7 +59,7 @@ def find_files(data: str | Path, without: Path | None = None) -> Files:
 
 
 def _instead(data: object) -> str:
-    """What to pass instead of a data set's object, or of a list."""
+    """The argument to pass instead of a data set object or a list."""
     root = getattr(data, "root", None)
     if hasattr(data, "samples") and isinstance(root, str | Path):
         return f" Pass its folder, {str(root)!r}, and its `classes` as `categories`."
@@ -100,7 +100,7 @@ def _find_local(data: str, without: Path | None = None) -> Files:
 
 
 def _is_readable(path: str) -> bool:
-    """Whether it is a file that ends, or a link to nothing, which is reported and not lost."""
+    """Whether it is a regular file, or a broken link, which is then reported."""
     return os.path.isfile(path) or (os.path.islink(path) and not os.path.exists(path))
 
 
@@ -109,7 +109,7 @@ def _find_remote(data: str, without: Path | None) -> Files:
     system, path = url_to_fs(data)
     if isinstance(system, LocalFileSystem):
         return _find_local(path, without)
-    # In an address of the web a question mark is no wildcard.
+    # In a web address, a question mark is not a wildcard.
     wildcards = "*[" if data.startswith("http") else "*?["
     if any(letter in path for letter in wildcards):
         root, pattern = _cut(path, wildcards)
@@ -133,14 +133,14 @@ def _chosen(
     open_file: Callable[[str], IO[bytes]],
     address: str = "",
 ) -> Files:
-    """Choose a folder's pictures, or its Parquet files where it has no pictures.
+    """Choose a folder's pictures, or its Parquet files if it has no pictures.
 
     Args:
-        data: What the user called the folder.
-        root: What its file system calls it.
+        data: The folder as the user wrote it.
+        root: The folder's path in its file system.
         names: Paths below it, and whether each is a file that can be read.
-        open_file: Opens a path, to see what a file without a suffix holds.
-        address: The address of another file system than the local one.
+        open_file: Opens a path, to see the content of a file without a suffix.
+        address: The address of a file system that is not local.
     """
     suffixes = picture_suffixes()
     pictures: list[str] = []
@@ -174,12 +174,12 @@ def _holds_picture(path: str, open_file: Callable[[str], IO[bytes]]) -> bool:
             return is_picture(file)
     except MemoryError:
         raise
-    except Exception:  # each kind of storage has errors of its own
+    except Exception:  # each kind of storage has its own errors
         return False
 
 
 def _matching(data: str, root: str, names: Iterable[tuple[str, bool]], address: str = "") -> Files:
-    """Take all files that a glob matches; refuse one that matches none."""
+    """Take all files that a glob matches; refuse a glob without matches."""
     matches: list[str] = []
     others: list[str] = []
     for name, is_file in names:
@@ -191,7 +191,7 @@ def _matching(data: str, root: str, names: Iterable[tuple[str, bool]], address: 
 
 
 def _below(root: str, without: Path | None) -> Iterator[tuple[str, bool]]:
-    """Walk through a folder's files, through links too, but into no folder that it stands in."""
+    """Walk through a folder's files, also through links, but not into a folder that contains it."""
     apart = None
     if without is not None and without.exists():
         apart = _identity(str(without))
@@ -208,7 +208,7 @@ def _below(root: str, without: Path | None) -> Iterator[tuple[str, bool]]:
                     continue
                 name = folder + entry.name
                 if entry.is_symlink() and not os.path.exists(entry.path):
-                    yield name, True  # listed, so that it is reported and not lost
+                    yield name, True  # it is listed, so it will be reported
                 elif entry.is_dir():
                     folders.append((f"{name}/", (*above, identity)))
                 else:
@@ -216,7 +216,7 @@ def _below(root: str, without: Path | None) -> Iterator[tuple[str, bool]]:
 
 
 def _identity(path: str) -> tuple[int, int]:
-    """What tells a folder from others, by whatever path it is reached."""
+    """A key that identifies a folder on any path to it."""
     status = os.stat(path)
     return status.st_dev, status.st_ino
 
@@ -234,12 +234,12 @@ def _is_hidden(name: str) -> bool:
 
 
 def _shown(found: Iterable[tuple[str, bool]]) -> Iterator[tuple[str, bool]]:
-    """Leave out what is hidden."""
+    """Leave out hidden files."""
     return ((name, is_file) for name, is_file in found if not _is_hidden(name))
 
 
 def _relative(found: Mapping[str, Any], root: str) -> Iterator[tuple[str, bool]]:
-    """Paths below the root that are no folders, and whether each is a file."""
+    """Paths below the root, without folders, and whether each is a file."""
     start = len(root.rstrip("/"))
     return (
         (path[start:].lstrip("/"), info["type"] in ("file", "link"))
@@ -259,7 +259,7 @@ class FolderPictures:
 
     @classmethod
     def of(cls, files: Files, target: str) -> FolderPictures:
-        """Take the files' names for keys, and their first folders for labels if asked for."""
+        """Use the files' names as keys, and their first folders as labels if requested."""
         keys = [readable(name) for name in files.names]
         for key, following in itertools.pairwise(keys):
             if key == following:
@@ -278,7 +278,7 @@ class FolderPictures:
 
     @property
     def skipped(self) -> Skipped:
-        """What lies among the files and is no picture."""
+        """The files that are not pictures."""
         return self.files.skipped
 
     def read(self, k: int) -> bytes:
@@ -287,7 +287,7 @@ class FolderPictures:
 
 
 def _first_folders(keys: Sequence[str], root: str) -> list[str]:
-    """Return every key's first folder; equal ones are one object."""
+    """Return every key's first folder; equal names share one object."""
     known: dict[str, str] = {}
     labels = []
     for key in keys:

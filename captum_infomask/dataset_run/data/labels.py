@@ -1,4 +1,4 @@
-# From what the data says of a picture's class to the network's class.
+# Maps the labels of the data to the network's classes.
 from __future__ import annotations
 
 import re
@@ -24,27 +24,27 @@ def label_classes(
 ) -> tuple[int | None, ...]:
     """Return the network's class for every label.
 
-    An integer is an index. Folders are the categories that they are named as, if all of them are;
-    or else their names in order stand for the classes in order, as in torchvision's
-    ``ImageFolder``, if there is one for each. Words of a column are names or indices, each by
-    itself; where none is either, they stand for the classes as folders do.
+    An integer is an index. If all folders have names of categories, each folder means this
+    category. Otherwise, if there are as many folders as classes, the sorted folders are the classes
+    in order, as in torchvision's ``ImageFolder``. Each word of a column is a name or an index. If
+    no word is either, words are treated like folders.
 
-    What a folder that is called by a number means never depends on which others are there: its
-    place in the order must be its number, or else the categories must be given by these names.
+    If the name of a folder is a number, its meaning does not depend on the other folders. Its place
+    in the order must be its number, or the categories must be given by these names.
 
     Args:
         labels: N labels.
         categories: The M categories' names.
-        folders: Whether the labels are names of folders, which must all stand for a class.
-        given: Whether ``categories`` were given with the data. If not, those that are mere
+        folders: Whether the labels are names of folders, which must all mean a class.
+        given: Whether ``categories`` were given with the data. If not, categories that are only
             indices name no folder.
 
     Returns:
-        N classes from 0 to M − 1; None where a label stands for none (``label_error`` says why).
+        N classes from 0 to M − 1; None if a label means no class (``label_error`` says why).
 
     Raises:
-        ArgumentError: if ``folders`` and the names do not say which class each is; the message
-            shows what they may mean.
+        ArgumentError: if the names of folders do not say which class each is; the message shows the
+            possible meanings.
 
     Example:
         >>> from captum_infomask.dataset_run.data.labels import label_classes
@@ -71,7 +71,7 @@ def label_classes(
 def groups_of(
     classes: Sequence[int | None], groups: CheckedGroups | None
 ) -> tuple[int | None, ...]:
-    """The group that each class is in; None where it is in none. Without groups the classes.
+    """The group of each class; None if it is in no group. Without groups, the classes.
 
     Example:
         >>> from captum_infomask.dataset_run.data.labels import groups_of
@@ -85,7 +85,7 @@ def groups_of(
 
 
 def label_error(label: Label, categories: Sequence[str], *, grouped: bool = False) -> str:
-    """Say why a label stands for no class, or for none in a group.
+    """Say why a label means no class, or no class in a group.
 
     Example:
         >>> from captum_infomask.dataset_run.data.labels import label_error
@@ -102,7 +102,7 @@ def label_error(label: Label, categories: Sequence[str], *, grouped: bool = Fals
 def _folder_classes(
     words: Sequence[str], known: Mapping[Label, int | None], names: set[str], count: int
 ) -> dict[str, int]:
-    """The classes of all folders, sorted; ``known`` has those of names and of numbers."""
+    """The classes of all folders, sorted; ``known`` has the classes of names and numbers."""
     found = {word: known[word] for word in words if word.casefold() in names}
     classes = {word: index for word, index in found.items() if index is not None}
     if len(classes) == len(words):
@@ -136,14 +136,14 @@ def _folder_classes(
 
 
 def _by_number(word: str, count: int) -> str:
-    """What a number would mean as an index."""
+    """The meaning of a number as an index."""
     index = int(word)
     return f"class {index}, its number" if 0 <= index < count else "no class by its number"
 
 
 def _class_of(label: Label, categories: Sequence[str], folded: set[str]) -> int | None:
     """One label's class."""
-    # Without this, `resolve_target` would look for names that are near, which takes long.
+    # Without this, `resolve_target` would search for near names, which takes long.
     if isinstance(label, str) and label.casefold() not in folded and not _NUMBER.fullmatch(label):
         return None
     if label is None:

@@ -1,4 +1,4 @@
-# Pictures in the rows of Parquet files: where the bytes are, the keys, the labels.
+# Pictures in the rows of Parquet files: their bytes, keys and labels.
 from __future__ import annotations
 
 import bisect
@@ -16,7 +16,7 @@ from captum_infomask.dataset_run.data.reading import Files, Skipped, readable
 
 @dataclass(frozen=True)
 class ParquetTable:
-    """What one file says of its pictures; columns that it does not have are None."""
+    """The columns of one file, except the pictures; missing columns are None."""
 
     name: str
     group_rows: Sequence[int]
@@ -28,7 +28,7 @@ class ParquetTable:
 
 
 def read_table(file: Any, name: str, label: str | None) -> ParquetTable:
-    """Read all of an opened Parquet file that is small.
+    """Read the small columns of an opened Parquet file.
 
     Args:
         file: A ``pyarrow.parquet.ParquetFile``.
@@ -39,7 +39,7 @@ def read_table(file: Any, name: str, label: str | None) -> ParquetTable:
         The file's columns.
 
     Raises:
-        ArgumentError: if it has no column of pictures, or none of labels.
+        ArgumentError: if it has no column of pictures, or no column of labels.
     """
     schema = file.schema_arrow
     kind = _column_type(schema, "image", f"Expected a column 'image' of pictures in {name}")
@@ -86,7 +86,7 @@ def row_keys(tables: Sequence[ParquetTable]) -> list[str]:
     """Return a key for every row: the structs' paths, a column's, or the rows' numbers.
 
     Raises:
-        ArgumentError: if a column ``key`` or ``path`` names a row not at all, or two alike.
+        ArgumentError: if a column ``key`` or ``path`` is empty in a row, or equal in two rows.
     """
     if all(table.struct_paths is not None for table in tables):
         structs = [row for table in tables for row in table.struct_paths.to_pylist()]
@@ -101,7 +101,7 @@ def row_keys(tables: Sequence[ParquetTable]) -> list[str]:
 
 
 def label_column(tables: Sequence[ParquetTable]) -> list[str | int | None]:
-    """Return every row's label; equal ones are one object."""
+    """Return every row's label; equal labels share one object."""
     known: dict[str | int | None, str | int | None] = {}
     return [
         known.setdefault(label, label) for table in tables for label in table.labels.to_pylist()
@@ -140,7 +140,7 @@ def _check_labels(kind: Any, column: str, name: str) -> None:
 
 
 def _part(kind: Any, name: str) -> Any:
-    """The type of a struct's field; null's where there is none."""
+    """The type of a struct's field; the type of null if there is none."""
     found = pa.types.is_struct(kind) and kind.get_field_index(name) >= 0
     return kind.field(name).type if found else pa.null()
 
@@ -153,8 +153,8 @@ def _is_text(kind: Any) -> bool:
     return str(kind) in ("string", "large_string", "string_view")
 
 
-_ROWS = 16  # are decoded at once
-_BYTES = 2**20  # are read at once
+_ROWS = 16  # rows that are decoded at once
+_BYTES = 2**20  # bytes that are read at once
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -166,7 +166,9 @@ class ParquetPictures:
     labels: Sequence[str | int | None] | None
     firsts: Sequence[int]  # the number of every row group's first row
     groups: Sequence[tuple[int, int]]  # every row group's file, and its number there
-    columns: Sequence[Sequence[str]]  # where each file has the bytes, and paths to files
+    columns: Sequence[
+        Sequence[str]
+    ]  # the columns of each file for the bytes, and for paths to files
     labels_are_folders: bool = False
     _reading: dict[str, _Reading] = field(default_factory=dict, init=False)
 
@@ -194,14 +196,14 @@ class ParquetPictures:
 
     @property
     def skipped(self) -> Skipped:
-        """What lies among the files and is not read."""
+        """The files that are not read."""
         return self.files.skipped
 
     def read(self, k: int) -> bytes:
-        """Return the bytes of picture k's file; fast where k grows from call to call."""
+        """Return the bytes of picture k's file; fast if k grows from call to call."""
         place = bisect.bisect_right(self.firsts, k) - 1
         row = k - self.firsts[place]
-        reading = self._reading.pop("last", None)  # taken out: two threads must not share it
+        reading = self._reading.pop("last", None)  # removed, because two threads must not share it
         if reading is None or not reading.reaches(place, row):
             number, group = self.groups[place]
             reading = _Reading(self.files.source(number), place, group, self.columns[number])
@@ -214,12 +216,12 @@ class ParquetPictures:
         return content
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave open files out."""
+        """Leave out open files."""
         return {**self.__dict__, "_reading": {}}
 
 
 class _Reading:
-    """One row group, read from its start on: as a whole it may not fit into memory."""
+    """One row group, read from its start; all of it may not fit into memory."""
 
     def __init__(
         self, source: str | IO[bytes], place: int, group: int, columns: Sequence[str]
@@ -234,7 +236,7 @@ class _Reading:
         return self._at == (os.getpid(), place) and row >= self._first
 
     def row(self, row: int) -> tuple[bytes | None, str | None]:
-        """Read on to a row, and return its bytes and its path, if it has any."""
+        """Read up to a row, and return its bytes and its path, if any."""
         while row >= self._first + len(self._rows):
             self._first += len(self._rows)
             self._rows = next(self._batches).column(0)
@@ -245,7 +247,7 @@ class _Reading:
 
 
 def _table(files: Files, number: int, label: str | None) -> ParquetTable:
-    """Read what one file says of its pictures."""
+    """Read the columns of one file, except the pictures."""
     name = readable(files.names[number])
     try:
         with pq.ParquetFile(files.source(number)) as file:

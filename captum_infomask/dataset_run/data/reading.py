@@ -1,4 +1,4 @@
-# Files of a data set, here or behind any address that fsspec reads: listed once, read by number.
+# Files of a data set, on the local disk or at an address for fsspec. They are read by number.
 from __future__ import annotations
 
 import heapq
@@ -20,11 +20,11 @@ _NAMED = 5
 
 @dataclass(frozen=True)
 class Skipped:
-    """What lies among the pictures and is not read as one.
+    """The files among the pictures that are not read as pictures.
 
     Attributes:
-        count: How many files.
-        first: The first names of them, sorted; at most 5.
+        count: The number of files.
+        first: The first names, sorted; at most 5.
 
     Example:
         >>> from captum_infomask.dataset_run.data.reading import Skipped
@@ -46,10 +46,10 @@ class Files:
     """Files below one folder, by number; they can be pickled.
 
     Args:
-        root: The folder: an absolute path, or what the file system of ``address`` calls it.
+        root: The folder: an absolute path, or its path in the file system of ``address``.
         names: Paths below the root, with ``/``.
         address: An address in that file system, as fsspec takes it; empty for the local disk.
-        skipped: What lies among them and was passed over.
+        skipped: The files among them that were skipped.
     """
 
     root: str
@@ -64,13 +64,13 @@ class Files:
             return file.read()
 
     def read_beside(self, k: int, path: str) -> bytes:
-        """Return the bytes of a file that another one names: by its path from that one's folder.
+        """Return the bytes of a file by its path from the folder of another file.
 
         Raises:
             OSError: The path leads out of the folder; or the file cannot be read.
         """
         folder = posixpath.dirname(self._path(k))
-        # As a server or a file system may read it.
+        # The path as a server or a file system may read it.
         plain = posixpath.normpath(unquote(path))
         leads_out = plain.startswith("/") or plain.split("/")[0] == ".." or "\0" in path
         if not leads_out and not self.address:
@@ -90,13 +90,13 @@ class Files:
         return self._open(self._path(k))
 
     def source(self, k: int) -> str | IO[bytes]:
-        """Return what pyarrow opens: a local path, or else an open file."""
+        """Return an argument for pyarrow: a local path, or an open file."""
         return self.open(k) if self.address else regular(self._path(k))
 
     def _open(self, path: str) -> IO[bytes]:
         if not self.address:
             return open(regular(path), "rb")
-        # A file system's connections and threads do not outlive a fork.
+        # A file system's connections and threads do not survive a fork.
         process = os.getpid()
         if process not in self._systems:
             self._systems.clear()
@@ -109,16 +109,16 @@ class Files:
 
 
 def regular(path: str) -> str:
-    """Return the path of a file that ends: no pipe, socket or device, which may never do so."""
+    """Return the path of a regular file; refuse pipes, sockets and devices, which may not end."""
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise OSError(f"{readable(path)} is no regular file.")
     return path
 
 
 def readable(words: str) -> str:
-    r"""Write what cannot be UTF-8, as of some file names, with a backslash: results are UTF-8."""
+    r"""Escape characters of file names that UTF-8 cannot hold, because results are UTF-8."""
     if words.isascii():
-        return words  # and not a copy: there may be a million
+        return words  # not a copy, because there may be a million
     return words.encode("utf-8", "backslashreplace").decode()
 
 
@@ -126,7 +126,7 @@ _LONGEST = 500
 
 
 def in_one_line(error: Exception) -> str:
-    """An error in words, without what differs from process to process."""
+    """An error in words, without parts that differ between processes."""
     words = str(error) if isinstance(error, ArgumentError) else f"{type(error).__name__}: {error}"
     words = re.sub(r" at 0x[0-9a-fA-F]+", "", readable(" ".join(words.split())))
     return words if len(words) <= _LONGEST else words[: _LONGEST - 3] + "..."

@@ -1,1 +1,1 @@
-# A run → what its page shows.
+# Turns a run into the content of its page.

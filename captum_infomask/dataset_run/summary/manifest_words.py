@@ -1,4 +1,4 @@
-# What a manifest says of a run, in words for its summary.
+# Describes a run from its manifest, in words for the summary.
 from __future__ import annotations
 
 import json
@@ -11,7 +11,7 @@ from captum_infomask.report.words import decimals, thousands
 from captum_infomask.scores.heads import SOFTMAX_HEADS
 from captum_infomask.scores.score import NATS_PER_UNIT
 
-_LONGEST = 300  # of a setting, such as a prior of a thousand numbers
+_LONGEST = 300  # characters of a setting, such as a prior of a thousand numbers
 _RULE = re.compile(r"(MaxFraction|AtLeast)\(\w+=([0-9.eE+-]+)\)")
 _REST = {
     "started": "started",
@@ -24,16 +24,16 @@ _REST = {
     "machine": "machine",
 }
 _PREDICTION = "prediction"
-_UNEVEN = ("prior", "groups", "contrast")  # with which i(y; x) has no bound, or not one for all
+_UNEVEN = ("prior", "groups", "contrast")  # with these, i(y; x) has no bound, or no common bound
 
 
 def has_labels(manifest: Mapping[str, Any]) -> bool:
-    """Whether targets come from the data, and so a prediction can be right or wrong."""
+    """Whether targets come from the data; then a prediction can be right or wrong."""
     return bool(manifest["settings"].get("target", _PREDICTION) != _PREDICTION)
 
 
 def summary_words(manifest: Mapping[str, Any]) -> str:
-    """What was run on what, in a line.
+    """One line about the view, the network, the pictures and the target.
 
     Example:
         >>> from captum_infomask.dataset_run.summary.manifest_words import summary_words
@@ -55,13 +55,13 @@ def summary_words(manifest: Mapping[str, Any]) -> str:
 
 
 def whole_words(manifest: Mapping[str, Any]) -> str:
-    """What the number of a whole picture is."""
+    """A name for the number of a whole picture."""
     is_told = manifest["settings"].get("contrast") is not None
     return "i(y; x) − i(y′; x)" if is_told else "i(y; x)"
 
 
 def bound_of(manifest: Mapping[str, Any], classes: int) -> tuple[float | None, str]:
-    """The most that a picture can say about its class, and what that is; None where unknown.
+    """The largest possible i(y; x) and its formula in words; None if it is not known.
 
     With a uniform prior over M classes i(y; x) = log p(y | x) + log M ≤ log M.
 
@@ -84,7 +84,7 @@ def bound_of(manifest: Mapping[str, Any], classes: int) -> tuple[float | None, s
 def threshold_of(
     manifest: Mapping[str, Any],
 ) -> tuple[tuple[Literal["max_fraction", "at_least"], float], str]:
-    """Where the viewer's slider starts, and what to say where it cannot follow the run's rule.
+    """The start of the viewer's slider, and a note if the slider cannot follow the run's rule.
 
     Example:
         >>> from captum_infomask.dataset_run.summary.manifest_words import threshold_of
@@ -102,7 +102,7 @@ def threshold_of(
 def provenance(
     manifest: Mapping[str, Any],
 ) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
-    """Settings, versions, and where the numbers come from.
+    """Settings, versions, and the origin of the numbers.
 
     Example:
         >>> from captum_infomask.dataset_run.summary.manifest_words import provenance
@@ -118,7 +118,7 @@ def provenance(
 
 
 def _pairs(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Names and values, those of a mapping under both names."""
+    """Names and values; the entries of a mapping get both names."""
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from _pairs(f"{prefix}{name}.", value)

@@ -1,4 +1,4 @@
-# The numbers of a run's pictures out of its table, and how they are distributed.
+# Reads the numbers of a run's pictures from its table, and computes their distributions.
 from __future__ import annotations
 
 from collections import Counter
@@ -26,10 +26,10 @@ UNKNOWN = -1  # a class that is null
 
 
 def class_names(categories: Sequence[str], classes: Sequence[int]) -> list[str]:
-    """Names of classes; those that several share get their number too.
+    """Names of classes; a name that several classes share also gets the class's number.
 
     Args:
-        categories: The network's, in the order of its outputs.
+        categories: The network's categories, in the order of its outputs.
         classes: Indices, or −1 for an unknown one.
 
     Example:
@@ -51,17 +51,17 @@ def class_names(categories: Sequence[str], classes: Sequence[int]) -> list[str]:
 
 
 def mask_areas(counts: pa.StringArray) -> Counts:
-    r"""Add up the runs that masks keep.
+    r"""Compute the areas of masks from their run lengths.
 
-    Runs take turns, the first one outside the mask, and from the fourth on the string holds each
-    one's difference d from the run before the last. A kept run is therefore the sum of the odd
-    numbers so far, and the area of a mask of K runs
+    Runs alternate, and the first one is outside the mask. From the fourth run on, the string holds
+    the difference d of each run from the run before the last. So a kept run is the sum of the odd
+    numbers so far, and the area of a mask of K runs is
 
     .. math::
 
         \sum_{\text{odd } k < K} d_k \cdot \#\{\text{odd } j: k \le j < K\}.
 
-    Nearly all differences of a mask of windows are 0, and only the others are looked at.
+    For a mask of windows, nearly all differences are 0. Only the others are read.
 
     Args:
         counts: COCO's compressed run lengths, (N,); none is null.
@@ -85,22 +85,22 @@ def mask_areas(counts: pa.StringArray) -> Counts:
     codes = data[places].astype(np.int64) - FIRST
     more = codes & MORE != 0
     owner = np.searchsorted(ends, places, "right") - 1
-    # Every character ends a number but those after which more follow.
+    # Every character ends a number, except those with the bit that more follow.
     follow = np.concatenate([[0], np.cumsum(more)])
     number = places - follow[:-1]
     starts = ends - follow[np.searchsorted(places, ends)]
     k, runs = number - starts[owner], np.diff(starts)[owner]
     weight = np.where(k % 2 == 1, (runs - k + 1) // 2, 0)
-    # Exact: sums of integers far below 2^53.
+    # This is exact, because the sums of integers are far below 2^53.
     found = np.bincount(owner, _parts(codes, more, places) * weight, len(counts))
     return found.astype(np.int64)
 
 
 def _parts(codes: Counts, more: npt.NDArray[np.bool_], places: Counts) -> Counts:
-    """What each character adds to the number that it helps to spell."""
+    """The value that each character adds to its number."""
     each = np.arange(len(codes))
     goes_on = np.zeros(len(codes), bool)
-    # A 0 that ends a number of several characters was left out: it adds nothing.
+    # A final 0 of a number with several characters was left out, because it adds nothing.
     goes_on[1:] = more[:-1] & (np.diff(places) == 1)
     digit = each - np.maximum.accumulate(np.where(goes_on, 0, each))
     is_negative = ~more & (codes & SIGN != 0)
@@ -110,8 +110,8 @@ def _parts(codes: Counts, more: npt.NDArray[np.bool_], places: Counts) -> Counts
 
 
 _COLUMNS = ("target", "predicted", "total", "scores", "mask", "seconds", "error")
-_ROWS = 8_192  # at a time: what is made beside the table stays small
-_TAIL = 0.005  # of the pictures, at each end, that an axis may leave out
+_ROWS = 8_192  # rows at a time, so little memory is needed besides the table
+_TAIL = 0.005  # the share of the pictures, at each end, that an axis may leave out
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +123,8 @@ class PictureNumbers:
         targets: (n,), −1 where unknown.
         predicted: (n,), −1 where unknown.
         totals: (n,), i(y; x).
-        best: (n,), the largest score of a region; NaN where there is none.
-        shares: (n,), the share of the picture that the mask keeps; NaN where there is no mask.
+        best: (n,), the largest score of a region; NaN if there is none.
+        shares: (n,), the share of the picture that the mask keeps; NaN if there is no mask.
         seconds: (n,).
     """
 
@@ -186,7 +186,7 @@ def _real(column: pa.Array) -> Floats:
 
 
 def _largest(lists: pa.Array) -> Floats:
-    """The largest entry of each list, NaN aside."""
+    """The largest entry of each list, without NaN."""
     lengths = np.asarray(pc.fill_null(pc.list_value_length(lists), 0), np.int64)
     some = lengths > 0
     found = np.full(len(lengths), np.nan)
@@ -208,7 +208,7 @@ def _shares(masks: pa.Array) -> Floats:
 
 
 def shared_axis(*columns: Floats, bound: float | None, bound_words: str) -> Axis | None:
-    """An axis with 0, the bound and all values but rare ones; None where there are no values."""
+    """An axis with 0, the bound and all but rare values; None if there are no values."""
     ordered = [np.sort(column) for column in columns if len(column)]
     if not ordered:
         return None
@@ -237,15 +237,15 @@ def distributions(
     right: npt.NDArray[np.bool_] | None = None,
     is_bounded: bool = True,
 ) -> tuple[Distribution, ...]:
-    """How values are distributed in each of G groups.
+    """The distribution of values in each of G groups.
 
     Args:
         names: The groups' names.
-        groups: (n,), from 0 to G − 1: whose each value is.
+        groups: (n,), from 0 to G − 1: the group of each value.
         values: (n,), finite.
-        axis: For the histograms.
+        axis: The axis of the histograms.
         right: (n,), whether the target was predicted.
-        is_bounded: Whether the axis's bound holds for these values.
+        is_bounded: Whether the bound of the axis holds for these values.
 
     Example:
         >>> import numpy as np
@@ -281,7 +281,7 @@ def distributions(
 
 
 def _quantiles(ordered: Floats, starts: Counts, counts: Counts) -> Floats:
-    """(G, 5), by linear interpolation in each group's own values, which stand in order."""
+    """(G, 5), by linear interpolation in each group's values, which are sorted."""
     found = np.full((len(counts), len(LEVELS)), np.nan)
     some = counts > 0
     reach = np.outer(counts[some] - 1, LEVELS)

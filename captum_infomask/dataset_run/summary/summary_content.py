@@ -1,4 +1,4 @@
-# A run in the report's plain arrays and words: pictures, statistics, failures, settings.
+# Turns a run into the report's plain arrays and words: pictures, statistics, failures, settings.
 from __future__ import annotations
 
 import math
@@ -48,16 +48,16 @@ if TYPE_CHECKING:
 
 
 def best_and_worst(run: DatasetRun, numbers: PictureNumbers) -> tuple[PictureContent, ...]:
-    """The pictures with the highest and the lowest i(y; x), in two groups; none is in both.
+    """The pictures with the highest and the lowest i(y; x), in two groups without overlap.
 
     Args:
-        run: Where maps and pictures are loaded from.
-        numbers: The numbers of its pictures that did not fail; those without a finite i(y; x)
+        run: The run; maps and pictures are loaded from it.
+        numbers: The numbers of its pictures that did not fail. Pictures without a finite i(y; x)
             are left out.
 
     Returns:
-        At most 6 of either kind with their maps, the most extreme first. Of equal ones, that which
-        comes first in the run.
+        At most 6 pictures of each kind with their maps, the most extreme first. Equal pictures are
+        in the order of the run.
     """
     best, worst = extremes(numbers.totals)
     whole = whole_words(run.manifest)
@@ -69,7 +69,7 @@ def best_and_worst(run: DatasetRun, numbers: PictureNumbers) -> tuple[PictureCon
 
 
 def _example(run: DatasetRun, numbers: PictureNumbers, k: int, group: str) -> PictureContent:
-    """One picture with its map and what is known of it."""
+    """One picture with its map and its facts."""
     key = run.table["key"][int(numbers.places[k])].as_py()
     unit = run.manifest["settings"]["unit"]
     target, predicted = int(numbers.targets[k]), int(numbers.predicted[k])
@@ -88,23 +88,23 @@ def _example(run: DatasetRun, numbers: PictureNumbers, k: int, group: str) -> Pi
     return replace(shown, title=title, facts=tuple(facts), group=group)
 
 
-KEYS, MESSAGES = 3, 20  # shown of each message, and of all
+KEYS, MESSAGES = 3, 20  # keys shown of each message, and messages shown
 
-# What differs from picture to picture though the fault is one: names in quotes, and numbers.
+# The parts of a message that differ between pictures with the same fault: quoted names, numbers.
 _OWN = re.compile(r"(?<!\w)'[^']*'|\"[^\"]*\"|\d+(?:\.\d+)?")
 
 
 def group_failures(
     errors: Iterable[tuple[str, str]],
 ) -> tuple[tuple[Failure, ...], tuple[int, int]]:
-    """Group failures whose messages differ in names and numbers only.
+    """Group failures whose messages differ only in names and numbers.
 
     Args:
         errors: Pairs of a key and its message, in the order of the keys.
 
     Returns:
-        The groups of most pictures first, at most 20; and how many messages, of how many pictures,
-        are left.
+        At most 20 groups, the largest first; and the number of the other messages and of their
+        pictures.
 
     Example:
         >>> from captum_infomask.dataset_run.summary.summary_content import group_failures
@@ -124,7 +124,7 @@ def group_failures(
         first = keys.setdefault(kind, [])
         if len(first) < KEYS:
             first.append(key)
-    # Stable: of as many pictures, the first met comes first.
+    # The sort is stable: groups of equal size keep their order.
     ranked = sorted(counts, key=lambda kind: -counts[kind])
     shown, left = ranked[:MESSAGES], ranked[MESSAGES:]
     groups = tuple(
@@ -134,21 +134,21 @@ def group_failures(
 
 
 def _filled(kind: Sequence[str], own: Sequence[str]) -> str:
-    """A message with what its pictures have in common."""
+    """A message with the common parts of its pictures."""
     return "".join(chain.from_iterable(zip_longest(kind, own, fillvalue="")))
 
 
-_WITHIN_BOUND = ("crop", "keep", "features")  # views whose scores are i(y; v) of something shown
+_WITHIN_BOUND = ("crop", "keep", "features")  # views whose scores are i(y; v) of the shown part
 
 
 def run_content(run: DatasetRun) -> RunContent:
-    """All that the summary of a run shows.
+    """The content of a run's summary.
 
-    The statistics are made of the table's columns, whole arrays at a time; only the pictures that
-    are shown are loaded.
+    The statistics are computed from the table's columns, whole arrays at a time. Only the shown
+    pictures are loaded.
 
     Args:
-        run: Whole, or as far as it came.
+        run: The run, complete or not.
 
     Returns:
         Plain arrays and words for ``report.run_summary.run_html``.
@@ -222,7 +222,7 @@ def _errors(table: pa.Table) -> list[tuple[str, str]]:
 
 
 def _regions_are_bounded(run: DatasetRun) -> bool:
-    """Whether a region's score is i(y; v) itself, and so like i(y; x) below the bound."""
+    """Whether a region's score is i(y; v) itself; then the bound of i(y; x) holds for it."""
     view = run.manifest["settings"].get("view") or _WITHIN_BOUND[0]
     return view in _WITHIN_BOUND and run.table["blank"].null_count == len(run.table)
 
@@ -238,7 +238,7 @@ def _one(
 def _classes(
     run: DatasetRun, numbers: PictureNumbers, known: BoolArray, axis: Axis
 ) -> tuple[Distribution, ...]:
-    """i(y; x) of each class that has pictures, the one with the highest median first."""
+    """i(y; x) of each class that has pictures; the class with the highest median is first."""
     targets = numbers.targets[known]
     present, groups = np.unique(targets, return_inverse=True)
     right = numbers.predicted[known] == targets if has_labels(run.manifest) else None
@@ -288,7 +288,7 @@ def _half(quantiles: Floats, words: Callable[[float], str]) -> str:
 
 
 def _speed(table: pa.Table, numbers: PictureNumbers) -> tuple[Speed, ...]:
-    """How long pictures took: all of them, and those of each engine if there are several."""
+    """The time of pictures: of all, and of each engine's if there are several engines."""
     if not len(numbers.places):
         return ()
     engines = pc.fill_null(table["engine"], "unknown").combine_chunks().dictionary_encode()

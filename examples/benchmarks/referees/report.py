@@ -52,20 +52,20 @@ def page(
     return "\n\n".join(parts) + "\n"
 
 
-_HEAD = """# Referees: who finds what, and at what cost
+_HEAD = """# Referees: quality and cost of all methods
 
 ```
 python examples/benchmarks/run_referees.py --mnist data
 ```
 
-Every second case of a referee served to choose settings; **all numbers here are of the other
-half.** Means over its cases; differences are paired, with 95% bootstrap intervals, from
-*{reference}*, on the cases that both saw. *(n cases)*: the method saw the first n only; `--cases`,
-`--dear` and `--methods` set how many, and a later run adds to what was measured.
-*seconds*: median processor time of one thread for one map. *forward passes' time*: the same, in
-forward passes of that network on that picture, timed beside every map. Passes are not counted as
-calls: backward passes and steps that a method runs again, as `relay` does, take time and no call.
-Controls see no network. {machine}."""
+We used every second case of a referee to choose settings. **All numbers here are from the other
+half.** They are means over its cases. Differences are from *{reference}*, on the cases that both
+methods saw; they are paired, with 95% bootstrap intervals. *(n cases)* means that the method saw
+only the first n cases. `--cases`, `--dear` and `--methods` set this number, and a later run adds
+measurements. *seconds* is the median processor time of one thread for one map. *forward passes'
+time* is the same in forward passes of that network on that picture, timed beside every map. We
+compare times, not the number of calls: backward passes and steps that a method runs again, as in
+`relay`, take time but are not calls. Controls do not see the network. {machine}."""
 
 
 def _lost(rows: Rows, sections: Sequence[Section], reference: str) -> str:
@@ -85,12 +85,12 @@ def _lost(rows: Rows, sections: Sequence[Section], reference: str) -> str:
                     where = f"{section.title}, {subject}, {words} ({own:.3f})"
                     lines.append(f"- {where}: {better}")
     if dear:
-        lines.append(
-            f"- The time is that of more than {_AIM} forward passes, our aim: {', '.join(dear)}"
-        )
+        lines.append(f"- The time is above our aim of {_AIM} forward passes: {', '.join(dear)}")
     if not lines:
-        return "**What is lost:** no method of the tables is better by more than its interval."
-    said = "**What is lost**, by more than the paired interval:"
+        return (
+            "**Where the reference loses:** no method is better by more than the paired interval."
+        )
+    said = "**Where the reference loses** by more than the paired interval:"
     return "\n".join([said, "", *lines])
 
 
