@@ -81,7 +81,7 @@ def add_going_on(parser: argparse.ArgumentParser) -> None:
 def add_methods(parser: argparse.ArgumentParser) -> None:
     """Add the options that name methods, and Grad-CAM's layer."""
     parser.add_argument(
-        "--methods", metavar="NAMES", help=f"separated by commas, from: {', '.join(_METHODS)}"
+        "--methods", metavar="NAMES", help=f"separated by commas, some of: {', '.join(_METHODS)}"
     )
     parser.add_argument("--layer", metavar="NAME", help="Grad-CAM's layer (default: the last)")
 
@@ -199,7 +199,7 @@ def add_metrics(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics",
         metavar="NAMES",
-        help=f"separated by commas, from: {', '.join(_METRICS)}; or all, or none",
+        help=f"separated by commas, some of: {', '.join(_METRICS)}; or all, or none",
     )
 
 

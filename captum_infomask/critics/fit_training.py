@@ -28,10 +28,7 @@ from captum_infomask.models.checkpoints import fit_state_dict
 
 _FORMAT = "captum_infomask.fit_critic checkpoint 1"
 _CHECKS = 10  # number of times that the held-out divergence is measured and the checkpoint written
-_WARM_UP, _START = (
-    0.3,
-    0.04,
-)  # the learning rate rises over this share of the steps, from this share of the largest
+_WARM_UP, _START = 0.3, 0.04  # share of the steps in which the rate rises, and its first share
 
 
 @dataclass(frozen=True)

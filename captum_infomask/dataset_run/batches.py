@@ -22,9 +22,7 @@ from captum_infomask.models.preprocessing import Preprocess
 
 _AHEAD = 2  # batches that each decoding process may be ahead
 _DIED = "DataLoader worker (pid"  # PyTorch's message about a killed process
-_MOST_DEATHS = (
-    5  # one after another: more deaths are not an accident, and have more than one picture as cause
-)
+_MOST_DEATHS = 5  # one after another; more are not an accident, and not one picture's fault
 
 
 @dataclass(frozen=True, eq=False)

@@ -143,9 +143,7 @@ def apart(call: Callable[[], Any]) -> tuple[Any, str]:
     """The result of a call in a separate process, and the reason if there is none."""
     here, there = os.pipe()
     try:
-        with quiet(
-            "This process .* is multi-threaded"
-        ):  # the child does not use what other threads hold
+        with quiet("This process .* is multi-threaded"):  # the child does not use other threads
             child = os.fork()
     except OSError:
         os.close(here)

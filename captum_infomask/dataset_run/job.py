@@ -49,9 +49,7 @@ class ModelSource:
         elif isinstance(model, nn.Module):
             model = Isolation(own_weight).copy(model)
         devices = [device] if device.startswith("cuda") else []
-        with torch.random.fork_rng(
-            devices=devices
-        ):  # a function that makes a network may seed the generator
+        with torch.random.fork_rng(devices=devices):  # a function that makes a network may seed it
             classifier = as_classifier(model, self.weights, self.categories)
         return replace(classifier, network=classifier.network.eval().to(device))
 
@@ -216,9 +214,7 @@ class Worker:
             rows[one.index] = Row(job.pictures.keys[one.index], one.sha256, error)
         places = [one.index for one in batch.decoded if not rows[one.index].error]
         with in_network(job.folder, batch.first) as deaths:
-            if (
-                deaths >= _DEATHS and job.settings.device == "cpu"
-            ):  # other devices do not survive a fork
+            if deaths >= _DEATHS and job.settings.device == "cpu":  # others do not survive a fork
                 for k, why in self._deadly(batch, rows, places).items():
                     rows[k] = Row(rows[k].key, rows[k].sha256, f"It could not be scored: {why}.")
                     places.remove(k)

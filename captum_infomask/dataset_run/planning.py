@@ -48,15 +48,8 @@ from captum_infomask.results.map_pictures import suited_rule
 
 _MANY_VIEWS = 5000  # views of a picture; the default has 49
 _PICTURES = (8, 32, 256)  # pictures of a batch: at least, at most, and at most if they are small
-_KEPT = (
-    "run",
-    "started",
-    "ended",
-    "contents_verified",
-)  # entries of the manifest that a continued run keeps
-_LEAST_SHARD = (
-    64  # pictures; larger shards lose more with a lost worker (docs/results/paper_scale.md)
-)
+_KEPT = ("run", "started", "ended", "contents_verified")  # entries that a continued run keeps
+_LEAST_SHARD = 64  # pictures; larger ones lose more (docs/results/paper_scale.md)
 
 
 def checked_folder(out: object) -> Path:
@@ -69,9 +62,7 @@ def checked_folder(out: object) -> Path:
             f"where files can be renamed; got {out}."
         )
     with stops_without_space(Path(out)):
-        folder = check_folder(
-            "out", out
-        )  # absolute, because workers may have another working folder
+        folder = check_folder("out", out)  # absolute, because workers may run elsewhere
     if folder.exists() and read_manifest(folder) is None:
         _check_new(folder)
     return folder

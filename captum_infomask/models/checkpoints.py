@@ -159,10 +159,7 @@ def _fault(error: Exception) -> str:
 # The kinds of tensors that a network's own tensor accepts.
 _TAKES = {
     "floating-point": ("floating-point",),
-    "integer": (
-        "integer",
-        "floating-point",
-    ),  # a whole file may have been converted to half precision
+    "integer": ("integer", "floating-point"),  # a file may have been converted to half precision
     "complex": ("complex", "floating-point"),
     "boolean": ("boolean",),
 }

@@ -16,9 +16,7 @@ import torch
 
 _ZIP = b"PK\x03\x04"
 _MAGIC = 0x1950A86A20F9469CFC6C  # the first number of the older form of `torch.save`
-_AT_MOST = (
-    4  # times a file's size: tensors may share memory, and entries may be slightly compressed
-)
+_AT_MOST = 4  # times a file's size: tensors may share memory, entries may be compressed
 _SMALL = 1 << 20
 
 _Readable = io.BytesIO | mmap.mmap
@@ -58,9 +56,7 @@ def check_claims(path: Path) -> None:
         raise ValueError(f"its tensors claim {claims.bytes} bytes, the file has {size}")
 
 
-class _Claims(
-    pickle._Unpickler
-):  # Python's version, because C's version allocates memory for claims
+class _Claims(pickle._Unpickler):  # Python's: C's allocates memory for claims
     """Reads a pickle, and records storages and tensors instead of making them."""
 
     dispatch = {  # noqa: RUF012 - as in the base

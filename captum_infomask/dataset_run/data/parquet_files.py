@@ -166,9 +166,7 @@ class ParquetPictures:
     labels: Sequence[str | int | None] | None
     firsts: Sequence[int]  # the number of every row group's first row
     groups: Sequence[tuple[int, int]]  # every row group's file, and its number there
-    columns: Sequence[
-        Sequence[str]
-    ]  # the columns of each file for the bytes, and for paths to files
+    columns: Sequence[Sequence[str]]  # the columns of each file for bytes, and for paths to files
     labels_are_folders: bool = False
     _reading: dict[str, _Reading] = field(default_factory=dict, init=False)
 
