@@ -4,8 +4,8 @@ from __future__ import annotations
 import pytest
 
 from captum_infomask._errors import ArgumentError
-from captum_infomask.dataset_run.data import labels as module
-from captum_infomask.dataset_run.data.labels import label_classes, label_error
+from captum_infomask.dataset_run import listing as module
+from captum_infomask.dataset_run.listing import label_classes, label_error
 from captum_infomask.models.classifier import resolve_target
 from captum_infomask.models.imagenet import imagenet_categories
 

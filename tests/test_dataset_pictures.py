@@ -12,8 +12,8 @@ from torchvision.datasets import ImageFolder
 from captum_infomask._errors import ArgumentError
 from captum_infomask.dataset_run.data import reading
 from captum_infomask.dataset_run.data.data_pictures import DataPictures, find_pictures
-from captum_infomask.dataset_run.data.labels import label_classes
 from captum_infomask.dataset_run.data.reading import Files
+from captum_infomask.dataset_run.listing import label_classes
 
 
 def fill(folder: Path, *names: str) -> None:

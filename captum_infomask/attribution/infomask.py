@@ -24,7 +24,7 @@ from captum_infomask.engines.engine_protocol import Engine
 from captum_infomask.engines.untouched import modes_kept
 from captum_infomask.imputers.imputer_protocol import Imputer
 from captum_infomask.masks import Rule, check_no_rule, check_rule
-from captum_infomask.masks.clean_up import check_clean_up
+from captum_infomask.masks.mask_planes import check_clean_up
 from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.regions.sharpening import Sharpen
 from captum_infomask.results import ClassMaps, InfoMap

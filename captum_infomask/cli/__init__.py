@@ -1,4 +1,4 @@
 # The command line.
-from captum_infomask.cli.program import main
+from captum_infomask.cli.parser import main
 
 __all__ = ["main"]

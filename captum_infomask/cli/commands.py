@@ -41,9 +41,9 @@ from captum_infomask.models.imagenet import efficientnet_lite0
 from captum_infomask.models.loading import load_classifier
 from captum_infomask.models.preprocessing import Preprocess, decode_image, read_image
 from captum_infomask.results import Comparison
-from captum_infomask.scores.groups import group_names
 from captum_infomask.scores.heads import SOFTMAX_HEADS
 from captum_infomask.scores.score import Score
+from captum_infomask.scores.targets import group_names
 
 _FEW = list(DEFAULT_METHODS[:4])  # without the controls
 

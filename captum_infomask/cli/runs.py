@@ -18,7 +18,7 @@ from captum_infomask.dataset_run.summary.summary_content import run_content
 from captum_infomask.masks import MaxFraction
 from captum_infomask.models.classifier import resolve_target
 from captum_infomask.report.page import run_html
-from captum_infomask.scores.groups import group_names
+from captum_infomask.scores.targets import group_names
 
 _SHOWN = 5  # bad pictures
 

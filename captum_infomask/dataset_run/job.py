@@ -14,8 +14,8 @@ from torch import nn
 from captum_infomask._errors import ArgumentError
 from captum_infomask.dataset_run.batches import Batch, Wanted, read_batches
 from captum_infomask.dataset_run.data.data_pictures import DataPictures
-from captum_infomask.dataset_run.data.labels import label_error
 from captum_infomask.dataset_run.in_flight import ends_process, in_network
+from captum_infomask.dataset_run.listing import label_error
 from captum_infomask.dataset_run.result_rows import Row, table_of, with_rows
 from captum_infomask.dataset_run.run_settings import RunSettings, tensors_hash
 from captum_infomask.dataset_run.scoring import Probe, Scorer, probe_inputs

@@ -27,7 +27,7 @@ from captum_infomask.dataset_run.scoring import Probe
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.models.preprocessing import Preprocess
 from captum_infomask.results import InfoMap
-from captum_infomask.scores.groups import group_names
+from captum_infomask.scores.targets import group_names
 
 FORMAT = "captum_infomask.run 2"
 MANIFEST_NAME = "manifest.json"

@@ -16,10 +16,9 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask._files import check_folder
 from captum_infomask._messages import unsaid, warn
 from captum_infomask.dataset_run.data.data_pictures import DataPictures
-from captum_infomask.dataset_run.data.labels import Label, groups_of, label_classes
 from captum_infomask.dataset_run.data.reading import in_one_line
 from captum_infomask.dataset_run.job import Job, ModelSource, model_hash
-from captum_infomask.dataset_run.listing import Listing, Ordered
+from captum_infomask.dataset_run.listing import Label, Listing, Ordered, groups_of, label_classes
 from captum_infomask.dataset_run.manifest import (
     check_same,
     new_manifest,

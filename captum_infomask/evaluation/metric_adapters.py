@@ -20,9 +20,9 @@ from captum_infomask.evaluation.metric_protocol import Measured, Metric, Sample
 from captum_infomask.evaluation.model_as_it_was import as_it_was
 from captum_infomask.masks.mask_planes import normalised
 from captum_infomask.report.page_content import Better
-from captum_infomask.scores.groups import with_rest
 from captum_infomask.scores.heads import rows_of
 from captum_infomask.scores.score import Score
+from captum_infomask.scores.targets import with_rest
 
 _GRAD_CAM_BETTER: dict[str, Better] = {
     "ROADMostRelevantFirst": "lower",

@@ -1,5 +1,5 @@
 # Attributions → threshold masks, outlines and boxes.
-from captum_infomask.masks.clean_up import check_clean_up, clean_masks
+from captum_infomask.masks.mask_planes import check_clean_up, clean_masks
 from captum_infomask.masks.outlines import bounding_boxes, contours
 from captum_infomask.masks.rules import (
     AtLeast,

@@ -11,8 +11,7 @@ from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
 from captum_infomask._messages import warn
 from captum_infomask._types import TensorOrTensors, Tensors
-from captum_infomask.masks.clean_up import check_clean_up, clean_masks
-from captum_infomask.masks.mask_planes import mask_planes
+from captum_infomask.masks.mask_planes import check_clean_up, clean_masks, mask_planes
 from captum_infomask.masks.rules import (
     Hysteresis,
     MaxFraction,

@@ -16,8 +16,7 @@ from captum_infomask._process import quiet
 from captum_infomask._random import LibraryDraws, OwnGenerators
 from captum_infomask._types import Tensors
 from captum_infomask.regions.choose_regions import checked_regions
-from captum_infomask.regions.label_merging import Labels
-from captum_infomask.regions.label_regions import LabelRegions
+from captum_infomask.regions.label_regions import LabelRegions, Labels
 from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.regions.superpixels import Picture, in_unit_range, superpixels
 

@@ -20,8 +20,13 @@ from captum_infomask._checks import (
 )
 from captum_infomask._errors import ArgumentError
 from captum_infomask._process import quiet
-from captum_infomask.regions.label_merging import Labels, connected, merged_labels
-from captum_infomask.regions.label_regions import LabelRegions, from_label_map
+from captum_infomask.regions.label_regions import (
+    LabelRegions,
+    Labels,
+    connected,
+    from_label_map,
+    merged_labels,
+)
 from captum_infomask.regions.region_protocol import image_shape
 
 Picture: TypeAlias = npt.NDArray[np.float64]

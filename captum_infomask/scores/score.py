@@ -15,13 +15,6 @@ from torch.nn import functional as F
 
 from captum_infomask._checks import describe, finite_number, one_of
 from captum_infomask._errors import ArgumentError
-from captum_infomask.scores.groups import (
-    CheckedGroups,
-    Groups,
-    check_members,
-    checked_groups,
-    merged_classes,
-)
 from captum_infomask.scores.heads import (
     HEADS,
     Head,
@@ -32,7 +25,15 @@ from captum_infomask.scores.heads import (
     scaled_logits,
     widen,
 )
-from captum_infomask.scores.targets import check_range, select
+from captum_infomask.scores.targets import (
+    CheckedGroups,
+    Groups,
+    check_members,
+    check_range,
+    checked_groups,
+    merged_classes,
+    select,
+)
 
 Unit = Literal["bits", "nats"]
 TrainedWith = Literal["cross_entropy", "pc_softmax"]

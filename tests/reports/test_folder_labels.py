@@ -19,7 +19,7 @@ from torchvision.datasets import ImageFolder
 from captum_infomask import run_dataset
 from captum_infomask._errors import ArgumentError
 from captum_infomask.cli import main
-from captum_infomask.dataset_run.data.labels import label_classes
+from captum_infomask.dataset_run.listing import label_classes
 from captum_infomask.models.classifier import Classifier, read_categories
 
 
