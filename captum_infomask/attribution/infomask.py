@@ -29,7 +29,8 @@ from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.regions.sharpening import Sharpen
 from captum_infomask.results import ClassMaps, InfoMap
 from captum_infomask.scores.contrast import Contrast
-from captum_infomask.scores.score import Score, ScoreSettings, score_from
+from captum_infomask.scores.score import Score, score_from
+from captum_infomask.scores.score_settings import ScoreSettings
 from captum_infomask.views.choose_view import CropSizes, Reference, ViewName
 from captum_infomask.views.evidence import InputSizes, Layers
 

@@ -57,7 +57,8 @@ from captum_infomask.evaluation.given_truth import GroundTruth, ground_truth as 
 from captum_infomask.masks import MaxFraction, Rule, check_rule
 from captum_infomask.results.comparison import Comparison
 from captum_infomask.results.map_pictures import Pictures
-from captum_infomask.scores.score import Score, ScoreSettings
+from captum_infomask.scores.score import Score
+from captum_infomask.scores.score_settings import ScoreSettings
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -32,7 +32,8 @@ from captum_infomask.evaluation.method_calls import (
     occlusion,
 )
 from captum_infomask.scores.heads import HEADS
-from captum_infomask.scores.score import Score, ScoreSettings, score_from
+from captum_infomask.scores.score import Score, score_from
+from captum_infomask.scores.score_settings import ScoreSettings
 from captum_infomask.views.choose_view import OF_FEATURES, ViewName
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from captum_infomask.engines.outputs import explained
 from captum_infomask.engines.untouched import untouched
 from captum_infomask.scores.bounds import Sandwich, sandwich_rows, with_softmax
 from captum_infomask.scores.heads import Doubt
-from captum_infomask.scores.score import Score, ScoreSettings, score_from
+from captum_infomask.scores.score import Score, score_from
+from captum_infomask.scores.score_settings import ScoreSettings
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -22,7 +22,8 @@ from captum_infomask.engines.outputs import explained
 from captum_infomask.engines.untouched import untouched
 from captum_infomask.report.evaluation_figures import ReliabilityBins, reliability_figure
 from captum_infomask.scores.heads import Doubt, scaled_logits
-from captum_infomask.scores.score import PosteriorSettings, Score, score_from
+from captum_infomask.scores.score import Score, score_from
+from captum_infomask.scores.score_settings import PosteriorSettings
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

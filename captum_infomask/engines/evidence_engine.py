@@ -21,7 +21,7 @@ from captum_infomask.engines.traced_network import StandsAside
 from captum_infomask.engines.watched import Pass, UnfitError, Watched, to_run
 from captum_infomask.regions.map_cells import MapCells
 from captum_infomask.scores.readings import Reader
-from captum_infomask.scores.score import NATS_PER_UNIT
+from captum_infomask.scores.score_settings import NATS_PER_UNIT
 from captum_infomask.views.evidence import Evidence, Shown
 from captum_infomask.views.view_plan import Scene, ViewPlan
 

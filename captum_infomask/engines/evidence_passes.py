@@ -18,7 +18,8 @@ from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.regions.scales import Scales
 from captum_infomask.results.info_map import InfoMap
 from captum_infomask.scores.readings import Reader, Reading, SinglePass
-from captum_infomask.scores.score import NATS_PER_UNIT, Score
+from captum_infomask.scores.score import Score
+from captum_infomask.scores.score_settings import NATS_PER_UNIT
 from captum_infomask.views.evidence import Evidence, shown_at
 from captum_infomask.views.view_plan import Scene
 

@@ -21,7 +21,8 @@ from captum_infomask.engines.untouched import buffers_kept
 from captum_infomask.results.info_map import InfoMap
 from captum_infomask.scores.heads import Doubt
 from captum_infomask.scores.readings import Account, Draws, Reader, Reading, Samples, SinglePass
-from captum_infomask.scores.score import NATS_PER_UNIT, Score
+from captum_infomask.scores.score import Score
+from captum_infomask.scores.score_settings import NATS_PER_UNIT
 from captum_infomask.views.view_plan import Blank, RegionView, Scene, ViewPlan, whole_images
 
 if TYPE_CHECKING:

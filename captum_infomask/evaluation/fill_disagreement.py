@@ -23,7 +23,7 @@ from captum_infomask.regions.windows import grid
 from captum_infomask.report.evaluation_figures import FillPanel, fills_figure
 from captum_infomask.results import InfoMap
 from captum_infomask.scores.heads import SOFTMAX_HEADS
-from captum_infomask.scores.score import NATS_PER_UNIT
+from captum_infomask.scores.score_settings import NATS_PER_UNIT
 from captum_infomask.views.choose_view import ViewName
 
 _IMPUTERS: dict[str, Imputer] = {

@@ -13,7 +13,7 @@ from captum_infomask._checks import plain, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask.regions.sharpening import averaged
 from captum_infomask.results.info_map import PER_IMAGE, PER_REGION, InfoMap
-from captum_infomask.scores.score import NATS_PER_UNIT
+from captum_infomask.scores.score_settings import NATS_PER_UNIT
 
 _PER_CLASS = (*PER_REGION, *PER_IMAGE, "contrast")
 

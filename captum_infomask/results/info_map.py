@@ -35,7 +35,7 @@ from captum_infomask.results.map_files import (
     check_superpixels,
     restore,
 )
-from captum_infomask.scores.score import NATS_PER_UNIT
+from captum_infomask.scores.score_settings import NATS_PER_UNIT
 
 _FORMAT = "captum_infomask.InfoMap 1"
 PER_REGION = ("scores", "blank", "lower", "upper", "spread", "standard_errors")

@@ -16,7 +16,7 @@ from captum_infomask.regions.map_cells import MapCells
 from captum_infomask.regions.mask_regions import MaskRegions
 from captum_infomask.regions.region_protocol import OVERLAPS, Regions
 from captum_infomask.regions.scales import Scales
-from captum_infomask.scores.score import NATS_PER_UNIT
+from captum_infomask.scores.score_settings import NATS_PER_UNIT
 
 # Elements of an example. A few boxes say nothing of how large their image is, so that a file's own
 # size is no bound; this one is four times Pillow's for pictures.

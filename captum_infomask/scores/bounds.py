@@ -15,14 +15,8 @@ from captum_infomask._keywords import told
 from captum_infomask._types import Target
 from captum_infomask.scores.heads import SOFTMAX_HEADS
 from captum_infomask.scores.readings import Samples
-from captum_infomask.scores.score import (
-    NATS_PER_UNIT,
-    Prior,
-    Score,
-    ScoreSettings,
-    Unit,
-    score_from,
-)
+from captum_infomask.scores.score import Score, score_from
+from captum_infomask.scores.score_settings import NATS_PER_UNIT, Prior, ScoreSettings, Unit
 from captum_infomask.scores.targets import target_table
 
 if TYPE_CHECKING:

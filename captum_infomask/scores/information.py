@@ -10,7 +10,8 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask._keywords import told
 from captum_infomask._types import Target
 from captum_infomask.scores.heads import Doubt
-from captum_infomask.scores.score import Score, ScoreSettings, score_from
+from captum_infomask.scores.score import Score, score_from
+from captum_infomask.scores.score_settings import ScoreSettings
 from captum_infomask.scores.targets import target_table
 
 if TYPE_CHECKING:

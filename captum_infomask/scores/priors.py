@@ -14,7 +14,8 @@ from captum_infomask._batches import batches, checked_labels
 from captum_infomask._checks import describe, one_of, positive_int, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask._random import OwnGenerators
-from captum_infomask.scores.score import Prior, Score
+from captum_infomask.scores.score import Score
+from captum_infomask.scores.score_settings import Prior
 
 Reduction = Literal["mean", "sum", "none"]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from captum_infomask.scores.heads import widen
-from captum_infomask.scores.score import NATS_PER_UNIT
+from captum_infomask.scores.score_settings import NATS_PER_UNIT
 
 
 @dataclass(frozen=True, eq=False)

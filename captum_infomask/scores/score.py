@@ -1,19 +1,17 @@
 # Pointwise mutual information from a network's output (DESIGN: the formulas of every head).
 from __future__ import annotations
 
-import contextlib
 import math
-import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, Literal, SupportsFloat, TypedDict
+from typing import Any, SupportsFloat
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from captum_infomask._checks import describe, finite_number, one_of
+from captum_infomask._checks import describe, one_of
 from captum_infomask._errors import ArgumentError
 from captum_infomask.scores.heads import (
     HEADS,
@@ -25,39 +23,25 @@ from captum_infomask.scores.heads import (
     scaled_logits,
     widen,
 )
+from captum_infomask.scores.score_settings import (
+    NATS_PER_UNIT,
+    Prior,
+    TrainedWith,
+    Unit,
+    checked_prior,
+    checked_temperature,
+    setting_words,
+)
 from captum_infomask.scores.targets import (
     CheckedGroups,
     Groups,
     check_members,
+    check_possible,
     check_range,
     checked_groups,
     merged_classes,
     select,
 )
-
-Unit = Literal["bits", "nats"]
-TrainedWith = Literal["cross_entropy", "pc_softmax"]
-Prior = float | Sequence[float] | Tensor | None
-
-_FEW_CLASSES = 5  # with at most so many classes, the prior is written out
-
-NATS_PER_UNIT = {"bits": math.log(2), "nats": 1.0}
-
-
-class PosteriorSettings(TypedDict, total=False):
-    """The settings of :class:`Score` that give p(y | v), except the temperature."""
-
-    head: Head
-    prior: Prior
-    trained_with: TrainedWith
-
-
-class ScoreSettings(PosteriorSettings, total=False):
-    """All settings of :class:`Score`, for functions that take them by name."""
-
-    temperature: SupportsFloat
-    unit: Unit
-    groups: Groups
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -129,12 +113,12 @@ class Score:
                 f"Expected head='logits' for trained_with='pc_softmax', whose critic is the "
                 f"logits; got head={name!r}."
             )
-        values = _checked_prior(prior, name)
+        values = checked_prior(prior, name)
         vars(self).update(
             head=name,
             prior=values,
             trained_with=training,
-            temperature=_checked_temperature(temperature),
+            temperature=checked_temperature(temperature),
             unit=one_of("unit", unit, tuple(NATS_PER_UNIT)),
             groups=checked_groups(groups, name, values),
         )
@@ -168,21 +152,9 @@ class Score:
 
     def words(self) -> str:
         """The settings that are not defaults, and the head and the unit, as arguments."""
-        told = [f"head={self.head!r}"]
-        if self.prior is not None:
-            values = self.prior.tolist()
-            is_short = self.prior.numel() <= _FEW_CLASSES
-            told.append(f"prior={values if is_short else f'<{self.prior.numel()} classes>'}")
-        if self.trained_with != "cross_entropy":
-            told.append(f"trained_with={self.trained_with!r}")
-        if self.temperature != 1:
-            told.append(f"temperature={self.temperature:g}")
-        if self.groups is not None:
-            held = sum(map(len, self.groups))
-            is_short = held <= _FEW_CLASSES
-            words = f"<{held} classes in {len(self.groups)}>"
-            told.append(f"groups={list(map(list, self.groups)) if is_short else words}")
-        return ", ".join([*told, f"unit={self.unit!r}"])
+        told = {"head": self.head, **self.changed()}
+        told["unit"] = told.pop("unit", self.unit)
+        return ", ".join(f"{name}={setting_words(name, value)}" for name, value in told.items())
 
     @cached_property
     def target_prior(self) -> Tensor | None:
@@ -193,26 +165,8 @@ class Score:
 
     def check_target(self, table: Tensor | None, argument: str = "target") -> None:
         """Refuse targets that prior and groups already show to be out of range."""
-        prior = self.target_prior
-        known = self.groups if prior is None or prior.dim() == 0 else prior
-        if known is None or table is None:
-            return
-        classes, count = table[:, 0], len(known)
-        wrong = classes[(classes < 0) | (classes >= count)]
-        if len(wrong):
-            why = f"`prior` has {count} classes"
-            if self.groups is not None:
-                why = f"{argument}s count the {count} `groups`"
-            raise ArgumentError(
-                f"Expected `{argument}` between 0 and {count - 1}, as {why}; got {int(wrong[0])}."
-            )
-        impossible = classes[:0] if prior is None else classes[prior[classes] == 0]
-        if len(impossible):
-            kind = "class" if self.groups is None else "group"
-            raise ArgumentError(
-                f"Expected `prior` above 0 for the {argument}; {kind} {int(impossible[0])} has 0, "
-                f"and the information about an impossible {kind} is not defined."
-            )
+        if table is not None:
+            check_possible(table[:, 0], self.target_prior, self.groups, argument)
 
     def check(self, output: Tensor, table: Tensor | None, argument: str = "forward_func") -> None:
         """Refuse outputs and targets that do not fit the settings."""
@@ -368,46 +322,6 @@ class Score:
             return -math.log(2 if self.head == "sigmoid" else values.shape[1])
         log_prior = self.prior.log().to(values)
         return log_prior.reshape(-1, *[1] * (values.dim() - 2)) if log_prior.dim() else log_prior
-
-
-def _checked_temperature(temperature: object) -> float:
-    """A number above 0, from a number, a fitted temperature, or a tensor of one element."""
-    if isinstance(temperature, SupportsFloat) and not isinstance(temperature, numbers.Number):
-        given = temperature.detach() if isinstance(temperature, Tensor) else temperature
-        with contextlib.suppress(TypeError, ValueError, RuntimeError):
-            temperature = float(given)
-    return finite_number("temperature", temperature, above=0)
-
-
-def _checked_prior(prior: object, head: str) -> Tensor | None:
-    if prior is None:
-        return None
-    if head == "raw":
-        raise ArgumentError("Expected `prior` to be None for head='raw', which does not use it.")
-    try:
-        values = torch.as_tensor(prior, dtype=torch.float64).detach().cpu()
-    except (TypeError, ValueError, RuntimeError):
-        raise ArgumentError(
-            f"Expected `prior` to hold one probability per class; got {describe(prior)}."
-        ) from None
-    if values.dim() > 1 or (values.dim() == 0 and head != "sigmoid") or values.numel() == 0:
-        raise ArgumentError(
-            f"Expected `prior` to be one-dimensional, a probability per class; got "
-            f"{describe(values)}."
-        )
-    if not bool(((values >= 0) & (values <= 1)).all()):
-        raise ArgumentError(
-            f"Expected `prior` to hold probabilities between 0 and 1; got {describe(prior)}."
-        )
-    if head == "sigmoid":
-        if not bool(((values > 0) & (values < 1)).all()):
-            raise ArgumentError(
-                f"Expected `prior` strictly between 0 and 1 for head='sigmoid'; got "
-                f"{describe(prior)}."
-            )
-    elif abs(float(values.sum()) - 1) > 1e-3:
-        raise ArgumentError(f"Expected `prior` to sum to 1; got a sum of {float(values.sum()):g}.")
-    return values
 
 
 def score_from(score: Score | None, settings: Mapping[str, Any]) -> Score:

@@ -139,6 +139,31 @@ CheckedGroups: TypeAlias = tuple[tuple[int, ...], ...]
 _FORM = "a list of groups, each a list of class numbers of at least 0"
 
 
+def check_possible(
+    classes: Tensor, prior: Tensor | None, groups: CheckedGroups | None, argument: str
+) -> None:
+    """Refuse targets that the prior, (M,), (G,) or (), or the groups show to be out of range."""
+    known = groups if prior is None or prior.dim() == 0 else prior
+    if known is None:
+        return
+    count = len(known)
+    wrong = classes[(classes < 0) | (classes >= count)]
+    if len(wrong):
+        why = f"`prior` has {count} classes"
+        if groups is not None:
+            why = f"{argument}s count the {count} `groups`"
+        raise ArgumentError(
+            f"Expected `{argument}` between 0 and {count - 1}, as {why}; got {int(wrong[0])}."
+        )
+    impossible = classes[:0] if prior is None else classes[prior[classes] == 0]
+    if len(impossible):
+        kind = "class" if groups is None else "group"
+        raise ArgumentError(
+            f"Expected `prior` above 0 for the {argument}; {kind} {int(impossible[0])} has 0, "
+            f"and the information about an impossible {kind} is not defined."
+        )
+
+
 def checked_groups(groups: object, head: str, prior: Tensor | None) -> CheckedGroups | None:
     """Return groups as tuples of class numbers.
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from captum_infomask.report.words import decimals, thousands
 from captum_infomask.scores.heads import SOFTMAX_HEADS
-from captum_infomask.scores.score import NATS_PER_UNIT
+from captum_infomask.scores.score_settings import NATS_PER_UNIT
 
 _LONGEST = 300  # characters of a setting, such as a prior of a thousand numbers
 _RULE = re.compile(r"(MaxFraction|AtLeast)\(\w+=([0-9.eE+-]+)\)")

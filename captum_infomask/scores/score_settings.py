@@ -1,0 +1,94 @@
+# The settings of a score: their types, and the checks of a prior and a temperature.
+from __future__ import annotations
+
+import contextlib
+import math
+import numbers
+from collections.abc import Sequence
+from typing import Any, Literal, SupportsFloat, TypedDict
+
+import torch
+from torch import Tensor
+
+from captum_infomask._checks import describe, finite_number
+from captum_infomask._errors import ArgumentError
+from captum_infomask.scores.heads import Head
+from captum_infomask.scores.targets import Groups
+
+Unit = Literal["bits", "nats"]
+TrainedWith = Literal["cross_entropy", "pc_softmax"]
+Prior = float | Sequence[float] | Tensor | None
+
+_FEW_CLASSES = 5  # up to so many classes are written out
+
+NATS_PER_UNIT = {"bits": math.log(2), "nats": 1.0}
+
+
+class PosteriorSettings(TypedDict, total=False):
+    """The settings of :class:`Score` that give p(y | v), except the temperature."""
+
+    head: Head
+    prior: Prior
+    trained_with: TrainedWith
+
+
+class ScoreSettings(PosteriorSettings, total=False):
+    """All settings of :class:`Score`, for functions that take them by name."""
+
+    temperature: SupportsFloat
+    unit: Unit
+    groups: Groups
+
+
+def setting_words(name: str, value: Any) -> str:
+    """A setting as Python, or the number of its classes if they are many."""
+    if name == "temperature":
+        return f"{value:g}"
+    if name == "prior" and isinstance(value, list) and len(value) > _FEW_CLASSES:
+        return f"<{len(value)} classes>"
+    if name == "groups":
+        held = sum(map(len, value))
+        is_short = held <= _FEW_CLASSES
+        return repr(list(map(list, value))) if is_short else f"<{held} classes in {len(value)}>"
+    return repr(value)
+
+
+def checked_temperature(temperature: object) -> float:
+    """A number above 0, from a number, a fitted temperature, or a tensor of one element."""
+    if isinstance(temperature, SupportsFloat) and not isinstance(temperature, numbers.Number):
+        given = temperature.detach() if isinstance(temperature, Tensor) else temperature
+        with contextlib.suppress(TypeError, ValueError, RuntimeError):
+            temperature = float(given)
+    return finite_number("temperature", temperature, above=0)
+
+
+def checked_prior(prior: object, head: str) -> Tensor | None:
+    """A prior as float64 on the CPU, one probability per class; None for the uniform one."""
+    if prior is None:
+        return None
+    if head == "raw":
+        raise ArgumentError("Expected `prior` to be None for head='raw', which does not use it.")
+    try:
+        values = torch.as_tensor(prior, dtype=torch.float64).detach().cpu()
+    except (TypeError, ValueError, RuntimeError):
+        raise ArgumentError(
+            f"Expected `prior` to hold one probability per class; got {describe(prior)}."
+        ) from None
+    if values.dim() > 1 or (values.dim() == 0 and head != "sigmoid") or values.numel() == 0:
+        raise ArgumentError(
+            f"Expected `prior` to be one-dimensional, a probability per class; got "
+            f"{describe(values)}."
+        )
+    if not bool(((values >= 0) & (values <= 1)).all()):
+        raise ArgumentError(
+            f"Expected `prior` to hold probabilities between 0 and 1; got {describe(prior)}."
+        )
+    if head == "sigmoid":
+        if not bool(((values > 0) & (values < 1)).all()):
+            raise ArgumentError(
+                f"Expected `prior` strictly between 0 and 1 for head='sigmoid'; got "
+                f"{describe(prior)}."
+            )
+    elif abs(float(values.sum()) - 1) > 1e-3:
+        raise ArgumentError(f"Expected `prior` to sum to 1; got a sum of {float(values.sum()):g}.")
+    return values
