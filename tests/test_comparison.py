@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from torchvision import models
 from ulps import within_ulps
 
-from captum_infomask import AtLeast, Comparison, InfoMask, Otsu, compare, superpixels
-from captum_infomask._errors import ArgumentError
+from captum_infomask import ArgumentError, AtLeast, Comparison, InfoMask, Otsu, compare, superpixels
 from captum_infomask.comparison.gradcam_layers import layer_map
 from captum_infomask.engines.reached import named_layer
 from captum_infomask.evaluation.method_calls import square_windows

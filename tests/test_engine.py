@@ -2,11 +2,17 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from captum_infomask import ArgumentError, InfoMask, from_feature_mask, grid, sliding_windows
-from captum_infomask.engines.batched import Batched
+from captum_infomask import (
+    ArgumentError,
+    Batched,
+    Constant,
+    InfoMask,
+    from_feature_mask,
+    grid,
+    sliding_windows,
+)
 from captum_infomask.engines.engine_protocol import Call
 from captum_infomask.engines.pixels import draw
-from captum_infomask.imputers import Constant
 from captum_infomask.views.view_plan import Scene, ViewPlan, region_pairs
 
 VIEWS = ("crop", "keep", "drop")

@@ -14,13 +14,19 @@ from state import unchanged
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset, WeightedRandomSampler
 
-from captum_infomask import ArgumentError, InfoMask, grid, threshold_mask
-from captum_infomask.critics.fit import fit_critic
+from captum_infomask import (
+    ArgumentError,
+    Constant,
+    FittedCritic,
+    InfoMask,
+    fit_critic,
+    grid,
+    threshold_mask,
+)
 from captum_infomask.critics.fit_loaders import fit_and_held_out
-from captum_infomask.critics.fitted_critic import FitReport, FittedCritic
+from captum_infomask.critics.fitted_critic import FitReport
 from captum_infomask.datasets import TwoDigits, sklearn_digits, two_digits
 from captum_infomask.evaluation.ground_truth import ink_iou
-from captum_infomask.imputers import Constant
 from captum_infomask.models.two_digits import load_two_digit_network
 
 # Pictures of two pixels, each −1, 0.5 or 1: 9 pictures in all, and 0 is none of the values.

@@ -4,21 +4,21 @@ import numpy as np
 import pytest
 import torch
 
-from captum_infomask import InfoMask, sliding_windows
-from captum_infomask.engines.pixels import draw
-from captum_infomask.imputers import (
+from captum_infomask import (
     Blur,
     ConditionalPatches,
     Constant,
-    Imputer,
+    InfoMask,
     Inpaint,
     LocalMean,
     MarginalPatches,
     NoisyLinear,
     NormalNoise,
-    RandomImputer,
     UniformNoise,
+    sliding_windows,
 )
+from captum_infomask.engines.pixels import draw
+from captum_infomask.imputers import Imputer, RandomImputer
 from captum_infomask.views.region_views import Drop, Keep
 from captum_infomask.views.view_plan import Blank, Scene
 

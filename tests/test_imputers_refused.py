@@ -2,8 +2,8 @@
 import pytest
 import torch
 
-from captum_infomask import ArgumentError
-from captum_infomask.imputers import (
+from captum_infomask import (
+    ArgumentError,
     Blur,
     ConditionalPatches,
     Constant,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from captum_infomask.imputers import (
+from captum_infomask import (
     ConditionalPatches,
     Inpaint,
     LocalMean,

@@ -16,7 +16,7 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 from two_processes import measure_part
 
-from captum_infomask.scores.torchmetrics_metric import ConditionalMutualInformation
+from captum_infomask import ConditionalMutualInformation
 
 PRIOR = [0.6, 0.3, 0.1]
 SETTINGS = [

@@ -8,8 +8,8 @@ from metric_samples import Linear, sample
 from refused import refused
 from state import unchanged
 
+from captum_infomask import Infidelity, Sensitivity
 from captum_infomask.evaluation.metric_protocol import Metric
-from captum_infomask.evaluation.network_metrics import Infidelity, Sensitivity
 
 SHAPE = (8, 12)
 

@@ -5,10 +5,9 @@ import torch
 from metric_samples import sample
 from refused import refused
 
+from captum_infomask import Deletion, Infidelity, Insertion, PointingGame
 from captum_infomask.evaluation.choose_metrics import METRICS, choose_metrics
-from captum_infomask.evaluation.localisation_metrics import PointingGame
 from captum_infomask.evaluation.metric_protocol import Metric
-from captum_infomask.evaluation.network_metrics import Deletion, Infidelity, Insertion
 
 PLACES = (
     "pointing_game",

@@ -11,7 +11,7 @@ from metric_samples import sample
 from reference_shapes import box, box_overlap, parts
 from refused import refused
 
-from captum_infomask.evaluation.localisation_metrics import (
+from captum_infomask import (
     AveragePrecision,
     BestBoxIoU,
     MaskIoU,
@@ -19,9 +19,9 @@ from captum_infomask.evaluation.localisation_metrics import (
     PointingGame,
     RelevanceMass,
     RelevanceRank,
+    max_box_acc,
 )
 from captum_infomask.evaluation.metric_protocol import Metric
-from captum_infomask.evaluation.object_localisation import max_box_acc
 
 KINDS = (
     AveragePrecision,

@@ -17,12 +17,18 @@ from tiny_vits import (
 )
 from torch import nn
 
-from captum_infomask import InfoMask, from_feature_mask, grid, sliding_windows
+from captum_infomask import (
+    Constant,
+    InfoMask,
+    RemoveTokens,
+    Tokens,
+    from_feature_mask,
+    grid,
+    sliding_windows,
+)
 from captum_infomask.engines.engine_protocol import Call
 from captum_infomask.engines.tokens import tokens_engine
-from captum_infomask.engines.tokens.tokens_engine import Tokens
 from captum_infomask.engines.tokens.transformers import TorchvisionTransformer
-from captum_infomask.imputers import Constant, RemoveTokens
 from captum_infomask.views.chain import Chain
 from captum_infomask.views.region_views import Drop, Keep
 from captum_infomask.views.view_plan import Scene, ViewPlan, all_imputed

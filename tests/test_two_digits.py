@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import captum_infomask.models.two_digits as network_module
-from captum_infomask._errors import ArgumentError
+from captum_infomask import ArgumentError
 from captum_infomask.comparison.methods import Method
 from captum_infomask.datasets import TwoDigits, sklearn_digits, two_digits
 from captum_infomask.evaluation.ground_truth import (

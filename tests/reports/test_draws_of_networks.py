@@ -27,8 +27,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from torchvision.models import VisionTransformer
 
-from captum_infomask import InfoMask, compare, grid
-from captum_infomask._errors import ArgumentError
+from captum_infomask import ArgumentError, InfoMask, compare, grid
 from captum_infomask._process import numbers_of_libraries
 from captum_infomask._random import LibraryDraws, OwnGenerators
 from captum_infomask.engines.engine_protocol import Call

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captum_infomask._errors import ArgumentError
+from captum_infomask import ArgumentError
 from captum_infomask.models.preprocessing import decode_image, read_image
 
 # Where a scene's upper left and right corners lie in the stored rows: EXIF 2.3, tag 0x0112.

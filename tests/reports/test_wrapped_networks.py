@@ -17,11 +17,10 @@ from tiny import images, randomise
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
-from captum_infomask import InfoMask, compare, fit_critic, grid, run_dataset
+from captum_infomask import InfoMask, compare, fit_critic, grid, randomisation_check, run_dataset
 from captum_infomask.engines.isolation import Isolation, alias, own_weight, same_weight
 from captum_infomask.engines.traced import plain_module
 from captum_infomask.engines.traced_network import StandsAside
-from captum_infomask.evaluation.randomisation import randomisation_check
 from captum_infomask.models.classifier import Classifier, log_probabilities
 from captum_infomask.models.preprocessing import Preprocess
 
