@@ -11,7 +11,7 @@ demo: $(VENV)/.demo
 
 # What a contributor runs all day: every oracle; no browser, notebook, Ray, demo or killed process.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 # Everything, doctests and notebooks too.
 test-all: $(VENV)/.test

@@ -15,7 +15,7 @@ import sys
 import time
 
 CAPABILITIES = ("default", "avx2", "avx512")
-FAST = ["-m", "not slow", "tests"]
+FAST = ["-m", "not slow"]
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from conftest import SmallNet
+from small_net import SmallNet
 from state import unchanged
 from tiny import Net, images, randomise
 from torch import Tensor, nn
