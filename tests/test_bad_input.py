@@ -8,7 +8,7 @@ import pytest
 import torch
 from refused import refused
 from state import unchanged
-from tiny import VIEWS, WINDOWS, Counting, Net, images
+from tiny import WINDOWS, Counting, Net, images
 
 from captum_infomask import (
     AtLeast,
@@ -69,14 +69,6 @@ BAD_INPUTS = [
 @pytest.mark.parametrize(("arguments", "words"), BAD_INPUTS)
 def test_inputs(arguments: dict[str, Any], words: tuple[str, ...]) -> None:
     refused_early({**arguments, "view": "drop"}, words, "attribute")
-
-
-@pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("method", ["attribute", "mask", "score_regions"])
-def test_every_view_and_method_looks_at_its_inputs(view: str, method: str) -> None:
-    refused_early({"inputs": X.byte(), "view": view}, ("`inputs`", "uint8"), method)
-    unbatched = {"inputs": X[0], "view": view, **WINDOWS}
-    refused_early(unbatched, ("`sliding_window_shapes`", "2 entries"), method)
 
 
 CROP = {"view": "crop"}

@@ -34,24 +34,6 @@ def scene_of(inputs, regions, baselines=0.25):
     return Scene(inputs, regions, Constant(baselines).prepare(inputs))
 
 
-@pytest.mark.parametrize("view", [*VIEWS, "chain"])
-def test_chunk_size_never_changes_results(net, images, view):
-    def attribute(size):
-        return InfoMask(net).attribute(
-            images,
-            target=[1, 3],
-            view=view,
-            sliding_window_shapes=(3, 4, 4),
-            strides=(3, 2, 3),
-            perturbations_per_eval=size,
-        )
-
-    alone = attribute(1)
-    assert alone.abs().max() > 0.1
-    for size in (2, 3, 7, 1000, None):
-        torch.testing.assert_close(attribute(size), alone, rtol=1e-12, atol=1e-12)
-
-
 @pytest.mark.parametrize("view", VIEWS)
 def test_images_of_a_batch_fill_chunks_together(view):
     recorder = Recorder()
