@@ -1,6 +1,7 @@
 # InfoMap: every region's information about one class.
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any, Literal
@@ -203,11 +204,13 @@ class InfoMap:
         width = torch.where(errors > 0, t * errors, errors)
         return self.scores - width, self.scores + width
 
+    def _own(self, names: Sequence[str]) -> dict[str, Tensor]:
+        """Those of some tensors that there are, by name."""
+        return {name: own for name in names if (own := getattr(self, name)) is not None}
+
     def cpu(self) -> InfoMap:
         """The same with its numbers on the CPU; regions stay where they are."""
-        parts: dict[str, Any] = {
-            name: tensor.cpu() for name in _TENSORS if (tensor := getattr(self, name)) is not None
-        }
+        parts: dict[str, Any] = {name: own.cpu() for name, own in self._own(_TENSORS).items()}
         return replace(self, **parts)
 
     def scales(self) -> tuple[InfoMap, ...]:
@@ -215,9 +218,8 @@ class InfoMap:
         if not isinstance(self.regions, Scales):
             return (self,)
         split = {
-            name: getattr(self, name).split(self.regions.counts, dim=1)
-            for name in PER_REGION
-            if getattr(self, name) is not None
+            name: own.split(self.regions.counts, dim=1)
+            for name, own in self._own(PER_REGION).items()
         }
         return tuple(
             replace(self, regions=part, **{name: values[k] for name, values in split.items()})
@@ -317,7 +319,7 @@ class InfoMap:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything to one safetensors file, to the bit."""
-        tensors = {name: tensor for name in _TENSORS if (tensor := getattr(self, name)) is not None}
+        tensors = self._own(_TENSORS)
         tensors |= {f"regions.{name}": tensor for name, tensor in self.regions.state().items()}
         settings = {name: getattr(self, name) for name in _SETTINGS}
         write("path", check_output_file("path", path), _FORMAT, tensors, settings)
@@ -344,8 +346,5 @@ class InfoMap:
 
 def _picture_or_none(picture: Any, plane: FloatArray) -> PhotoArray | None:
     """The picture to show a map over, if one is given."""
-    if picture is None:
-        return None
-    height, width = plane.shape
-    pixels: PhotoArray = checked_pictures("picture", [picture], 1, height, width)[0]
-    return pixels
+    given = () if picture is None else checked_pictures("picture", [picture], 1, *plane.shape)
+    return next(iter(given), None)
