@@ -8,8 +8,7 @@ import torch
 from tiny import WINDOWS
 from torch import Tensor, nn
 
-from captum_infomask import InfoMask, grid
-from captum_infomask.imputers import Constant
+from captum_infomask import Constant, InfoMask, grid
 from captum_infomask.views.view_plan import Scene, ViewPlan, region_pairs
 
 

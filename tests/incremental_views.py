@@ -1,9 +1,9 @@
 # What the incremental engine gives for the views of a plan, and what the network itself gives.
 import torch
 
+from captum_infomask import Incremental
 from captum_infomask.attribution.call import prepare
 from captum_infomask.attribution.options import Options
-from captum_infomask.engines.incremental.incremental_engine import Incremental
 from captum_infomask.engines.pixels import draw
 
 EXACT = Incremental(winograd=False)

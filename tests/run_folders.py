@@ -5,10 +5,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from captum_infomask import InfoMask, grid
+from captum_infomask import DatasetRun, InfoMask, grid
 from captum_infomask._run_length import encode
 from captum_infomask.dataset_run.listing import Listing
-from captum_infomask.dataset_run.loaded import DatasetRun
 from captum_infomask.dataset_run.manifest import FORMAT, template_hash, write_manifest
 from captum_infomask.dataset_run.planning import TEMPLATE
 from captum_infomask.dataset_run.result_rows import schema

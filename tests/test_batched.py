@@ -10,9 +10,8 @@ from batched_networks import bits, plan_of
 from tiny import images
 from torch import Tensor
 
-from captum_infomask import ArgumentError
+from captum_infomask import ArgumentError, Batched
 from captum_infomask.engines import memory
-from captum_infomask.engines.batched import Batched
 from captum_infomask.engines.engine_protocol import Call
 from captum_infomask.engines.memory import is_out_of_memory
 

@@ -12,13 +12,13 @@ from state import unchanged
 from tiny import VIEWS, images
 from torch import Tensor, nn
 
+from captum_infomask import Batched
 from captum_infomask.engines import (
     batched,
     engine_protocol as base,
     memory as chunks,
     verified_copy as copies,
 )
-from captum_infomask.engines.batched import Batched
 from captum_infomask.engines.engine_protocol import Call
 from captum_infomask.engines.memory import MeasuredMemory
 from captum_infomask.engines.traced import traced

@@ -14,10 +14,13 @@ from tiny import Counting, Net, images
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from captum_infomask.critics.measure_bounds import measure_bounds
-from captum_infomask.engines.dropout import keep_dropout
-from captum_infomask.scores.bounds import donsker_varadhan, log_softmax_sandwich
-from captum_infomask.scores.information import information
+from captum_infomask import (
+    donsker_varadhan,
+    information,
+    keep_dropout,
+    log_softmax_sandwich,
+    measure_bounds,
+)
 
 PRIOR = [0.6, 0.3, 0.1]
 SETTINGS = [

@@ -9,8 +9,7 @@ import torch
 from test_views import READINGS, with_head
 from tiny import WINDOWS, Counting, Net, images, two_inputs
 
-from captum_infomask import ArgumentError, InfoMap, InfoMask, MaxFraction, grid
-from captum_infomask.engines.dropout import keep_dropout
+from captum_infomask import ArgumentError, InfoMap, InfoMask, MaxFraction, grid, keep_dropout
 
 VIEWS = ("crop", "keep", "drop", "chain")
 PARTS = ("scores", "total", "blank", "lower", "upper", "spread", "standard_errors")

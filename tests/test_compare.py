@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import LayerGradCam, Occlusion
-from conftest import SmallNet
 from PIL import Image
+from small_net import SmallNet
 from tiny import Net, images, randomise
 from torch import Tensor, nn
 

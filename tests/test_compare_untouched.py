@@ -13,9 +13,8 @@ from state import take_down, unchanged
 from tiny import Net, images
 from torch import Tensor, nn
 
-from captum_infomask import compare, default_methods
+from captum_infomask import Deletion, compare, default_methods
 from captum_infomask.comparison.costs import Count, CountedModule
-from captum_infomask.evaluation.network_metrics import Deletion
 
 WINDOWS = {"sliding_window_shapes": (3, 4, 4), "strides": (3, 2, 2)}
 

@@ -12,15 +12,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from conftest import SmallNet
+from small_net import SmallNet
 from state import unchanged
 from tiny import Net, images, randomise
 from torch import Tensor, nn
 from torchvision import models
 from ulps import within_ulps
 
-from captum_infomask import AtLeast, Comparison, InfoMask, Otsu, compare, superpixels
-from captum_infomask._errors import ArgumentError
+from captum_infomask import ArgumentError, AtLeast, Comparison, InfoMask, Otsu, compare, superpixels
 from captum_infomask.comparison.gradcam_layers import layer_map
 from captum_infomask.engines.reached import named_layer
 from captum_infomask.evaluation.method_calls import square_windows

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 from batched_networks import Block
-from conftest import SmallNet
 from digit_pictures import save_two_digits
 from features_networks import Pooling
 from gpu_contenders import tf32_is
+from small_net import SmallNet
 from state import unchanged
 from tiny import Net, images, randomise
 from tiny_vits import timm_network, torchvision_network

@@ -14,7 +14,7 @@ import torch
 from bad_pictures import HEIGHT, WIDTH, Written, noise, png, write_bad_pictures
 from PIL import Image
 
-from captum_infomask._errors import ArgumentError
+from captum_infomask import ArgumentError
 from captum_infomask.dataset_run.data.data_pictures import (
     DataPictures,
     Decoded,

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from captum_infomask._errors import ArgumentError
+from captum_infomask import ArgumentError
 from captum_infomask.dataset_run import listing as module
 from captum_infomask.dataset_run.listing import label_classes, label_error
 from captum_infomask.models.classifier import resolve_target

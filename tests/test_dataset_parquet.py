@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from captum_infomask._errors import ArgumentError
+from captum_infomask import ArgumentError
 from captum_infomask.dataset_run.data import parquet_files
 from captum_infomask.dataset_run.data.data_pictures import DataPictures, find_pictures
 

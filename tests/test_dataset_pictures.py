@@ -9,7 +9,7 @@ import fsspec
 import pytest
 from torchvision.datasets import ImageFolder
 
-from captum_infomask._errors import ArgumentError
+from captum_infomask import ArgumentError
 from captum_infomask.dataset_run.data import reading
 from captum_infomask.dataset_run.data.data_pictures import DataPictures, find_pictures
 from captum_infomask.dataset_run.data.reading import Files

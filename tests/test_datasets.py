@@ -12,7 +12,7 @@ import pytest
 import skimage.data
 import torch
 
-from captum_infomask._errors import ArgumentError
+from captum_infomask import ArgumentError
 from captum_infomask.datasets import (
     INK_THRESHOLD,
     TwoDigits,

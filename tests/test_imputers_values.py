@@ -9,8 +9,11 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from captum_infomask.imputers import (
+from captum_infomask import (
+    Blur,
     ConditionalPatches,
+    Constant,
+    InfoMask,
     Inpaint,
     LocalMean,
     MarginalPatches,
@@ -261,3 +264,34 @@ def test_noise_takes_inputs_of_any_shape_and_number():
     share = (first - first.mean(1, keepdim=True))[0] / first[0].std()
     other = (second - second.mean((1, 2), keepdim=True))[0].flatten() / second[0].std()
     assert abs(float((share * other).mean())) < 0.2
+
+
+def test_blur_is_the_gaussian():
+    """Far from borders: a point becomes the product of two normal densities."""
+    point = torch.zeros(1, 1, 41, 41)
+    point[..., 20, 20] = 1
+    blurred = Blur(2.0).prepare((point,)).pictures[0][0, 0]
+    offsets = torch.arange(-20, 21).float()
+    density = (-(offsets**2) / 8).exp()
+    want = torch.outer(density, density) / density.sum() ** 2
+    torch.testing.assert_close(blurred, want, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "baselines",
+    [0.5, torch.full((1, 3, 12, 10), 0.5), torch.full((2, 3, 12, 10), 0.5), (0.5,), 1],
+    ids=["number", "one picture", "per picture", "tuple", "int"],
+)
+def test_baselines_in_every_form(net, baselines):
+    pictures = torch.rand(2, 3, 12, 10, dtype=torch.float64)
+    options = {
+        "target": 1,
+        "view": "drop",
+        "sliding_window_shapes": (3, 4, 5),
+        "strides": (3, 4, 5),
+    }
+    got = InfoMask(net).attribute(pictures, baselines, **options)
+    value = 1.0 if isinstance(baselines, int) else 0.5
+    want = InfoMask(net).attribute(pictures, imputer=Constant(value), **options)
+    torch.testing.assert_close(got, want)
+    assert bool((want - InfoMask(net).attribute(pictures, **options)).abs().max() > 1e-3)

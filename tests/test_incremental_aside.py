@@ -17,8 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision import models
 
-from captum_infomask import InfoMask, NormalNoise, from_boxes, grid, keep_dropout
-from captum_infomask.engines.incremental.incremental_engine import Incremental
+from captum_infomask import Incremental, InfoMask, NormalNoise, from_boxes, grid, keep_dropout
 
 CLOSE = 1e-9
 

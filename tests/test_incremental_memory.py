@@ -5,8 +5,7 @@ from test_engine_memory import LiveBytes
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from captum_infomask import InfoMask
-from captum_infomask.engines.incremental.incremental_engine import Incremental
+from captum_infomask import Incremental, InfoMask
 
 
 class Activations(TorchDispatchMode):

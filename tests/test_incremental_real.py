@@ -12,8 +12,7 @@ from torch.nn import functional as F
 from torchvision import models
 from torchvision.models.vgg import cfgs, make_layers
 
-from captum_infomask import from_boxes
-from captum_infomask.engines.incremental.incremental_engine import Incremental
+from captum_infomask import Incremental, from_boxes
 
 pytestmark = pytest.mark.slow
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from reference_shapes import box, box_overlap, parts
 
-from captum_infomask import ArgumentError
+from captum_infomask import ArgumentError, max_box_acc
 from captum_infomask._run_length import encode
 from captum_infomask.evaluation.coco_files import read_coco_boxes, read_coco_masks
-from captum_infomask.evaluation.object_localisation import box_iou, mask_iou, max_box_acc
+from captum_infomask.evaluation.object_localisation import box_iou, mask_iou
 from captum_infomask.evaluation.voc_wsol_files import read_voc_boxes
 
 CUTS = [0.0, 0.1, 0.25, 0.5, 0.75, 1.0]

@@ -7,11 +7,17 @@ from captum.attr import FeatureAblation
 from hypothesis import given, settings, strategies as st
 from refused import refused
 
-from captum_infomask import InfoMap, InfoMask, bounding_boxes, from_feature_mask
+from captum_infomask import (
+    InfoMap,
+    InfoMask,
+    bounding_boxes,
+    from_boxes,
+    from_feature_mask,
+    from_label_map,
+    from_masks,
+    from_run_lengths,
+)
 from captum_infomask._run_length import encode
-from captum_infomask.regions.box_regions import from_boxes
-from captum_infomask.regions.label_regions import from_label_map
-from captum_infomask.regions.mask_regions import from_masks, from_run_lengths
 from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.results.map_files import restore
 

@@ -11,14 +11,16 @@ from reference_shapes import box, parts, smoothed, without_small
 from captum_infomask import (
     ArgumentError,
     AtLeast,
+    Hysteresis,
     InfoMask,
     MaxFraction,
     Otsu,
     TopFraction,
     bounding_boxes,
+    contours,
     threshold_mask,
 )
-from captum_infomask.masks import Hysteresis, clean_masks, contours
+from captum_infomask.masks import clean_masks
 
 # No fill: every pixel is drawn, so that parts and holes meet at corners.
 mask_arrays = arrays("bool", (9, 11), fill=st.nothing())

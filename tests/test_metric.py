@@ -6,7 +6,6 @@ import math
 import pickle
 from types import SimpleNamespace
 
-import information_per_epoch
 import pytest
 import reference
 import torch
@@ -16,7 +15,7 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 from two_processes import measure_part
 
-from captum_infomask.scores.torchmetrics_metric import ConditionalMutualInformation
+from captum_infomask import ConditionalMutualInformation
 
 PRIOR = [0.6, 0.3, 0.1]
 SETTINGS = [
@@ -221,13 +220,3 @@ def test_a_bad_batch_is_refused_and_not_counted(preds, target, words):
 )
 def test_bad_settings_are_refused(options, words):
     refused(words, lambda: ConditionalMutualInformation(**options))
-
-
-@pytest.mark.slow
-def test_the_example_writes_its_table_and_its_figure(tmp_path, capsys):
-    information_per_epoch.main(["--out", str(tmp_path), "--epochs", "3", "--seeds", "2"])
-    printed = capsys.readouterr().out
-    assert "| cross-entropy |" in printed
-    assert "| squared error |" in printed
-    assert (tmp_path / "information_per_epoch.png").stat().st_size > 10_000
-    assert (tmp_path / "information_per_epoch.md").read_text(encoding="utf-8") in printed

@@ -9,9 +9,9 @@ from metric_samples import Linear, sample
 from refused import refused
 from state import unchanged
 
+from captum_infomask import Deletion, Insertion
 from captum_infomask.evaluation import network_metrics
 from captum_infomask.evaluation.metric_protocol import Metric
-from captum_infomask.evaluation.network_metrics import Deletion, Insertion
 
 SHAPE = (4, 6)
 

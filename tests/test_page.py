@@ -15,8 +15,7 @@ from hypothesis.extra import numpy as arrays
 from page_content import HOSTILE, HOSTILE_END, hostile_content, maps, page_content, windows_map
 from PIL import Image
 
-from captum_infomask._errors import ArgumentError
-from captum_infomask.masks import AtLeast, MaxFraction, threshold_mask
+from captum_infomask import ArgumentError, AtLeast, MaxFraction, threshold_mask
 from captum_infomask.report.colour_planes import colour_limits, plane_mask, run_lengths, split_plane
 from captum_infomask.report.colours import LOSSLESS_UP_TO, picture_uri
 from captum_infomask.report.page import page_html, static_html

@@ -11,9 +11,7 @@ from refused import refused
 from tiny import Counting
 from torch.utils.data import DataLoader, TensorDataset
 
-from captum_infomask import InfoMask
-from captum_infomask.scores.information import information
-from captum_infomask.scores.priors import estimate_prior, pc_cross_entropy
+from captum_infomask import InfoMask, estimate_prior, information, pc_cross_entropy
 
 PRIOR = [0.6, 0.3, 0.1]
 LABELS = [2, 0, 0, 1, 0, 2, 0]

@@ -5,8 +5,7 @@ import torch
 from refused import refused
 from state import unchanged
 
-from captum_infomask import InfoMask
-from captum_infomask.evaluation.metric_adapters import infomask_explain_func
+from captum_infomask import InfoMask, infomask_explain_func
 
 
 @pytest.fixture

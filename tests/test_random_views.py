@@ -6,6 +6,7 @@ import torch
 from refused import refused
 from torch.nn import functional as F
 
+from captum_infomask import Blur, Constant
 from captum_infomask.critics.random_views import (
     VIEWS,
     RandomViews,
@@ -15,7 +16,6 @@ from captum_infomask.critics.random_views import (
     sizes_for,
 )
 from captum_infomask.engines.pixels import draw
-from captum_infomask.imputers import Blur, Constant
 
 HEIGHT, WIDTH = 9, 12
 

@@ -8,8 +8,8 @@ from scipy.stats import spearmanr
 from state import unchanged
 from torch import nn
 
+from captum_infomask import RandomisationCheck, randomisation_check
 from captum_infomask.evaluation import randomisation
-from captum_infomask.evaluation.randomisation import RandomisationCheck, randomisation_check
 from captum_infomask.report.evaluation_figures import randomisation_figure
 
 

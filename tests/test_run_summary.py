@@ -13,8 +13,8 @@ from hypothesis.extra import numpy as arrays
 from page_content import HOSTILE, HOSTILE_END
 from run_folders import CATEGORIES, bad, good, many_classes, template, write_run
 
+from captum_infomask import DatasetRun
 from captum_infomask._run_length import encode
-from captum_infomask.dataset_run.loaded import DatasetRun
 from captum_infomask.dataset_run.page_pictures import EXAMPLES
 from captum_infomask.dataset_run.summary.manifest_words import bound_of, summary_words, threshold_of
 from captum_infomask.dataset_run.summary.run_statistics import (

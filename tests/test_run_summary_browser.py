@@ -9,7 +9,7 @@ from browser import LUMINANCE, Offline, chromium_fixture, set_slider
 from page_content import HOSTILE, HOSTILE_END
 from run_folders import SIDE, bad, good, many_classes, write_run
 
-from captum_infomask.dataset_run.loaded import DatasetRun
+from captum_infomask import DatasetRun
 from captum_infomask.dataset_run.summary.summary_content import run_content
 from captum_infomask.report.page import run_html
 

@@ -8,8 +8,7 @@ from state import unchanged
 from test_views import READINGS
 from tiny import WINDOWS, Net
 
-from captum_infomask import InfoMap, InfoMask, grid
-from captum_infomask.engines.dropout import keep_dropout
+from captum_infomask import InfoMap, InfoMask, grid, keep_dropout
 
 VIEWS = ("crop", "keep", "drop")
 DRAWS = 5

@@ -4,10 +4,9 @@ import torch
 from refused import refused
 from skimage.transform import resize
 
-from captum_infomask import InfoMask
+from captum_infomask import InfoMask, from_label_map, superpixels
 from captum_infomask.datasets import sample_photo
-from captum_infomask.regions.label_regions import connected, from_label_map, in_order, merged_labels
-from captum_infomask.regions.superpixels import superpixels
+from captum_infomask.regions.label_regions import connected, in_order, merged_labels
 
 METHODS = ("slic", "felzenszwalb", "quickshift", "watershed")
 

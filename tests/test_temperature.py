@@ -12,8 +12,7 @@ from state import unchanged
 from tiny import Net, images as tiny_images
 from torch import nn
 
-from captum_infomask import InfoMask
-from captum_infomask.critics.temperature import fit_temperature
+from captum_infomask import InfoMask, fit_temperature
 
 SKEWED = [0.5, 0.3, 0.2]
 

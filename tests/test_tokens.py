@@ -17,12 +17,18 @@ from tiny_vits import (
 )
 from torch import nn
 
-from captum_infomask import InfoMask, from_feature_mask, grid, sliding_windows
+from captum_infomask import (
+    Constant,
+    InfoMask,
+    RemoveTokens,
+    Tokens,
+    from_feature_mask,
+    grid,
+    sliding_windows,
+)
 from captum_infomask.engines.engine_protocol import Call
 from captum_infomask.engines.tokens import tokens_engine
-from captum_infomask.engines.tokens.tokens_engine import Tokens
 from captum_infomask.engines.tokens.transformers import TorchvisionTransformer
-from captum_infomask.imputers import Constant, RemoveTokens
 from captum_infomask.views.chain import Chain
 from captum_infomask.views.region_views import Drop, Keep
 from captum_infomask.views.view_plan import Scene, ViewPlan, all_imputed
@@ -161,29 +167,6 @@ def test_information_of_regions(make, x):
         assert chain.scores[image, r] == pytest.approx(shapley, abs=1e-9)
     for infomap in (keep, drop, chain):
         assert infomap.scores.std() > 0.01
-
-
-@pytest.mark.parametrize("view", VIEWS)
-def test_batches_and_chunks_change_nothing(view, x):
-    network = timm_network()
-
-    def attribute(pictures, size=None):
-        return InfoMask(network).attribute(
-            pictures,
-            target=1,
-            view=view,
-            sliding_window_shapes=(3, 16, 8),
-            strides=(3, 8, 8),
-            imputer=RemoveTokens(),
-            perturbations_per_eval=size,
-        )
-
-    together = attribute(x)
-    assert together.std() > 0.01
-    singles = torch.cat([attribute(picture[None]) for picture in x])
-    torch.testing.assert_close(together, singles, **EXACT)
-    for size in (1, 3, 1000):
-        torch.testing.assert_close(attribute(x, size), together, **EXACT)
 
 
 def test_views_of_one_length_share_chunks_within_the_budget(x, monkeypatch):

@@ -9,8 +9,7 @@ from tiny_vits import timm_network, torchvision_network
 from torch import nn
 from torchvision.models import VisionTransformer, vision_transformer
 
-from captum_infomask import InfoMask, grid
-from captum_infomask.imputers import RemoveTokens
+from captum_infomask import InfoMask, RemoveTokens, grid
 
 
 @pytest.fixture

@@ -1,9 +1,8 @@
-# Nothing of the user's is touched: after success, after an error, after an interruption.
+# Nothing of the user's is touched, beside what tests/test_conformance_views.py asks of each view.
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from state import differences, take_down, unchanged
 from tiny import VIEWS, WINDOWS, Net, images
 from torch import Tensor, nn
 
-from captum_infomask import ArgumentError, Blur, Constant, InfoMask
+from captum_infomask import Blur, Constant, InfoMask
 
 pytestmark = pytest.mark.filterwarnings("ignore:The network's answers change")
 
@@ -26,7 +25,6 @@ class Restless(Net):
         self.register_buffer("count", torch.zeros((), dtype=torch.long))
         self.register_buffer("latest", torch.zeros(5))
         self.cache: Tensor | None = None
-        self.until = 10**6
 
     def forward(self, x: Tensor) -> Tensor:
         self.count += 1
@@ -34,11 +32,7 @@ class Restless(Net):
             self.cache = torch.ones(5)
         out = super().forward(x) * self.cache
         self.latest = 0.9 * self.latest + out.detach().mean(0)
-        if self.count >= self.until:
-            raise self.error("interrupted")
         return out
-
-    error: type[BaseException] = RuntimeError
 
 
 def prepared() -> Restless:
@@ -79,22 +73,6 @@ def test_the_comparison_sees_every_kind_of_change() -> None:
         assert differences(before, take_down(net, (x,))) == [name]
 
 
-@pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("method", ["attribute", "mask", "score_regions"])
-@pytest.mark.filterwarnings("ignore:The mask of example:UserWarning")
-def test_after_success(view: str, method: str) -> None:
-    net, x = prepared(), images()
-    with unchanged(net, x):
-        getattr(InfoMask(net), method)(x, **view_arguments(view))
-
-
-@pytest.mark.parametrize("view", VIEWS)
-def test_a_methods_model_is_found(view: str) -> None:
-    net, x = prepared(), images()
-    with unchanged(net, x):
-        InfoMask(net.forward).attribute(x, **view_arguments(view))
-
-
 @pytest.mark.parametrize("view", ["keep", "drop"])
 def test_baselines_masks_and_additional_arguments(view: str) -> None:
     net, x = prepared(), images()
@@ -119,63 +97,12 @@ def test_baselines_masks_and_additional_arguments(view: str) -> None:
 
 
 @pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("error", [RuntimeError, ValueError, KeyboardInterrupt, SystemExit])
-@pytest.mark.parametrize("at", [2, 4])
-@pytest.mark.parametrize("show_progress", [False, True])
-def test_after_an_exception_in_the_middle(
-    view: str, error: type[BaseException], at: int, show_progress: bool
-) -> None:
-    net, x = prepared(), images()
-    net.error = error
-    net.until = int(net.count) + at
-    with unchanged(net, x), pytest.raises(error, match="interrupted"):
-        InfoMask(net).attribute(x, show_progress=show_progress, **view_arguments(view))
-
-
-@pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("wrong", [{"target": 99}, {"target": None}, {"perturbations_per_eval": 0}])
-def test_after_bad_arguments(view: str, wrong: dict[str, Any]) -> None:
-    net, x = prepared(), images()
-    with unchanged(net, x), pytest.raises(ArgumentError):
-        InfoMask(net).attribute(x, **{**view_arguments(view), **wrong})
-
-
-MODES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
-    "no_grad": torch.no_grad,
-    "enable_grad": torch.enable_grad,
-    "inference_mode": torch.inference_mode,
-    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
-}
-
-
-@pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("mode", MODES)
-def test_under_a_mode_of_the_users(mode: str, view: str) -> None:
+def test_under_autocast(view: str) -> None:
     net, x = prepared(), images()
     outside = InfoMask(net).attribute(x, **view_arguments(view))
-    with MODES[mode](), unchanged(net, x):
+    with torch.autocast("cpu", dtype=torch.bfloat16), unchanged(net, x):
         inside = InfoMask(net).attribute(x, **view_arguments(view))
-    tolerance = 0.5 if mode == "autocast" else 1e-5
-    torch.testing.assert_close(inside.clone(), outside, atol=tolerance, rtol=0.1)
-    assert torch.is_grad_enabled()
-    assert not torch.is_inference_mode_enabled()
-
-
-@pytest.mark.parametrize("view", VIEWS)
-def test_the_model_can_be_trained_afterwards(view: str) -> None:
-    """What the model cached meanwhile must be no inference tensor, which autograd refuses."""
-    net, x = Restless().train(), images()
-    InfoMask(net).attribute(x, **view_arguments(view))
-    assert net.cache is not None
-    assert not net.cache.is_inference()
-    net.cache.requires_grad_()
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    before = take_down(net)
-    net(x).logsumexp(1).sum().backward()
-    optimizer.step()
-    assert net.cache.grad is not None
-    changed = differences(before, take_down(net))
-    assert {"conv.weight value", "norm.weight value", "head.weight value"} <= set(changed)
+    torch.testing.assert_close(inside.clone(), outside, atol=0.5, rtol=0.1)
 
 
 def test_a_graph_that_is_waiting_for_its_backward_pass_survives() -> None:

@@ -9,8 +9,8 @@ import torch
 from browser import Offline, chromium_fixture, set_slider
 from page_content import HEIGHT, WIDTH, maps, page_content, picture
 
+from captum_infomask import AtLeast, MaxFraction, bounding_boxes, threshold_mask
 from captum_infomask.evaluation.object_localisation import mask_iou
-from captum_infomask.masks import AtLeast, MaxFraction, bounding_boxes, threshold_mask
 from captum_infomask.report.page import page_html
 
 pytestmark = pytest.mark.slow

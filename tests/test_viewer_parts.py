@@ -9,8 +9,8 @@ import torch
 from browser import Offline, chromium_fixture
 from page_content import label_map, windows_map
 
+from captum_infomask import AtLeast, MaxFraction, threshold_mask
 from captum_infomask.evaluation.object_localisation import mask_iou
-from captum_infomask.masks import AtLeast, MaxFraction, threshold_mask
 from captum_infomask.masks.outlines import component_boxes
 from captum_infomask.report.colour_planes import shown_plane, window_steps
 from captum_infomask.report.page import viewer_script

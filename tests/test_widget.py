@@ -21,8 +21,7 @@ import torch
 from browser import chromium_fixture, set_slider
 from page_content import HEIGHT, WIDTH, maps, page_content
 
-from captum_infomask._errors import ArgumentError
-from captum_infomask.masks import AtLeast, MaxFraction, threshold_mask
+from captum_infomask import ArgumentError, AtLeast, MaxFraction, threshold_mask
 from captum_infomask.report import widget as widget_module
 from captum_infomask.report.payload import page_payload
 from captum_infomask.report.widget import viewer_widget

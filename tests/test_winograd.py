@@ -6,9 +6,8 @@ from incremental_views import literal, passes_of, through
 from torch import nn
 from torch.nn import functional as F
 
-from captum_infomask import from_boxes
+from captum_infomask import Incremental, from_boxes
 from captum_infomask.engines.incremental.boxes import Shape
-from captum_infomask.engines.incremental.incremental_engine import Incremental
 from captum_infomask.engines.incremental.windowed_operations import (
     Convolution,
     Winograd,

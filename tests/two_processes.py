@@ -6,7 +6,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from captum_infomask.scores.torchmetrics_metric import ConditionalMutualInformation
+from captum_infomask import ConditionalMutualInformation
 
 
 def measure_part(rank: int, folder: str, logits: torch.Tensor, labels: torch.Tensor) -> None:

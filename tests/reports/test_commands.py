@@ -14,12 +14,13 @@ from cli_folders import MODEL, QUICK, cli_folder
 from PIL import Image
 from refused import refused
 
+from captum_infomask import sliding_windows
 from captum_infomask._files import check_folder
 from captum_infomask.cli import main
 from captum_infomask.cli.option_values import windows_of
 from captum_infomask.cli.parser import make_parser
 from captum_infomask.models.loading import load_classifier
-from captum_infomask.regions.windows import default_windows, sliding_windows
+from captum_infomask.regions.windows import default_windows
 
 COMPARE = ["compare", "photo.jpg", *MODEL, *QUICK]
 MORE = """

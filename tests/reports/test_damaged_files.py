@@ -24,12 +24,19 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from captum_infomask import ArgumentError, FittedCritic, InfoMap, InfoMask, fit_critic, grid
+from captum_infomask import (
+    ArgumentError,
+    FittedCritic,
+    InfoMap,
+    InfoMask,
+    fit_critic,
+    from_masks,
+    grid,
+)
 from captum_infomask.evaluation.coco_files import read_coco_boxes, read_coco_masks
 from captum_infomask.evaluation.voc_wsol_files import read_voc_boxes
 from captum_infomask.masks.png import read_png, save_png
 from captum_infomask.models.checkpoints import fit_state_dict, read_state_dict
-from captum_infomask.regions.mask_regions import from_masks
 
 COUNT = 300  # damaged copies of each file
 

@@ -27,8 +27,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from torchvision.models import VisionTransformer
 
-from captum_infomask import InfoMask, compare, grid
-from captum_infomask._errors import ArgumentError
+from captum_infomask import ArgumentError, InfoMask, compare, grid
 from captum_infomask._process import numbers_of_libraries
 from captum_infomask._random import LibraryDraws, OwnGenerators
 from captum_infomask.engines.engine_protocol import Call
@@ -82,7 +81,7 @@ SEEDING = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("users", [5, 7, 0])  # the seed of the call, of the network, another one
+@pytest.mark.parametrize("users", [5, 7])  # the seed of the call, of the network
 @pytest.mark.parametrize("draw", SEEDING)
 def test_seeds_that_a_network_sets_are_followed(draw: Callable[[], Tensor], users: int) -> None:
     torch.manual_seed(5)
@@ -233,7 +232,7 @@ WITHOUT_A_GENERATOR: dict[str, Callable[[], Tensor]] = {
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
-@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.enable_grad])
 @pytest.mark.parametrize("name", WITHOUT_A_GENERATOR)
 def test_operations_without_a_generator_borrow_none(
     name: str, mode: Any, monkeypatch: pytest.MonkeyPatch

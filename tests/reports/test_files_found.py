@@ -21,8 +21,7 @@ from run_samples import SIDE, rows_of, run_tiny, save_pictures
 from torch.utils.data import Subset
 from torchvision.datasets import ImageFolder
 
-from captum_infomask import load_run
-from captum_infomask._errors import ArgumentError
+from captum_infomask import ArgumentError, load_run
 from captum_infomask.cli import main
 from captum_infomask.dataset_run.data.data_pictures import find_pictures
 from captum_infomask.dataset_run.data.reading import Skipped

@@ -16,8 +16,7 @@ from run_samples import QUICK, SEEN, run_tiny, save_pictures, tiny
 from tiny import Net
 from torchvision.datasets import ImageFolder
 
-from captum_infomask import run_dataset
-from captum_infomask._errors import ArgumentError
+from captum_infomask import ArgumentError, run_dataset
 from captum_infomask.cli import main
 from captum_infomask.dataset_run.listing import label_classes
 from captum_infomask.models.classifier import Classifier, read_categories

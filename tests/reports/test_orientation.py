@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captum_infomask._errors import ArgumentError
+from captum_infomask import ArgumentError
 from captum_infomask.models.preprocessing import decode_image, read_image
 
 # Where a scene's upper left and right corners lie in the stored rows: EXIF 2.3, tag 0x0112.
@@ -109,8 +109,10 @@ def near(image: Image.Image, shown: np.ndarray) -> bool:
     return found.shape == shown.shape and np.abs(found - shown).max() <= 8
 
 
-@pytest.mark.parametrize("kind", FORMATS)
-@pytest.mark.parametrize("number", STORED)
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [*((number, "JPEG") for number in STORED), *((6, kind) for kind in FORMATS if kind != "JPEG")],
+)
 def test_all_eight_orientations_are_turned_upright(number, kind):
     content = stored(STORED[number](scene()), kind, orientation(number))
     assert near(decode_image(content, "it"), scene())
@@ -123,8 +125,13 @@ def test_another_tag_that_cannot_be_read_or_written_turns_nothing_away(tag, kind
     assert near(decode_image(content, "it"), scene())
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-@pytest.mark.parametrize("exif", [b"garbage!" * 4, b"II*\0", b"", orientation(6)[:16]])
+@pytest.mark.parametrize(
+    ("exif", "kind"),
+    [
+        *((exif, "JPEG") for exif in (b"garbage!" * 4, b"II*\0", b"", orientation(6)[:16])),
+        *((b"II*\0", kind) for kind in ("PNG", "WEBP")),
+    ],
+)
 def test_a_block_that_cannot_be_read_loses_no_picture(kind, exif):
     assert near(decode_image(stored(scene(), kind, exif), "it"), scene())
 

@@ -17,8 +17,7 @@ from refused import refused
 from run_samples import QUICK, SEEN, as_if_killed, run_tiny, save_pictures, tiny
 from safetensors.torch import load_file, save_file
 
-from captum_infomask import RunStopped, load_run, run_dataset
-from captum_infomask._errors import ArgumentError
+from captum_infomask import ArgumentError, RunStopped, load_run, run_dataset
 from captum_infomask.cli import main
 from captum_infomask.dataset_run.data.data_pictures import find_pictures
 from captum_infomask.dataset_run.manifest import read_manifest, write_manifest

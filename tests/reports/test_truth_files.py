@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from captum_infomask._errors import ArgumentError
+from captum_infomask import ArgumentError
 from captum_infomask._run_length import decode, encode
 from captum_infomask.evaluation.coco_files import read_coco_boxes, read_coco_masks
 

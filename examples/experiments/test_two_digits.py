@@ -2,9 +2,7 @@
 from __future__ import annotations
 
 import math
-import pickle
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,20 +18,15 @@ from experiments.two_digit_experiment import (
 from experiments.two_digit_figure import KeptRow, two_digit_figure
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
-from safetensors.torch import save_file
 from torch import nn
 
-import captum_infomask.models.two_digits as network_module
-from captum_infomask._errors import ArgumentError
+from captum_infomask import ArgumentError
 from captum_infomask.comparison.method_adapters import ForwardMethod
 from captum_infomask.datasets import TwoDigits, sklearn_digits, two_digits
 from captum_infomask.evaluation.ground_truth import (
-    average_precision,
     bootstrap,
-    ink_iou,
-    positive_share,
 )
-from captum_infomask.models.two_digits import load_two_digit_network, two_digit_network
+from captum_infomask.models.two_digits import load_two_digit_network
 
 pytestmark = pytest.mark.slow
 
@@ -56,46 +49,6 @@ def rows() -> dict[str, TwoDigitRow]:
 # The network
 
 
-@pytest.mark.parametrize("size", [(28, 56), (20, 20), (8, 8), (10, 31)])
-def test_network_takes_crops_of_any_size(size):
-    assert two_digit_network().eval()(torch.rand(2, 1, *size)).shape == (2, 2)
-
-
-def test_network_is_small():
-    assert sum(parameter.numel() for parameter in two_digit_network().parameters()) < 100_000
-
-
-def test_packaged_network_is_small_and_answers_right():
-    file = Path(network_module.__file__).with_suffix(".safetensors")
-    assert file.stat().st_size < 500_000
-    network = load_two_digit_network()
-    assert not network.training
-    assert script.accuracy(network, unseen()) > 0.97
-
-
-def test_saved_network_is_read_back(tmp_path):
-    network = two_digit_network()
-    save_file(network.state_dict(), tmp_path / "mine.safetensors")
-    loaded = load_two_digit_network(tmp_path / "mine.safetensors")
-    x = torch.rand(2, 1, 28, 56)
-    assert torch.equal(loaded(x), network.eval()(x))
-
-
-def write_pickle(path: Path) -> None:
-    path.write_bytes(pickle.dumps({"a": 1}))
-
-
-def write_other_tensors(path: Path) -> None:
-    save_file({"weight": torch.zeros(2)}, path)
-
-
-@pytest.mark.parametrize("write", [write_pickle, write_other_tensors, lambda path: None])
-def test_file_without_such_a_network_is_refused(write, tmp_path):
-    write(tmp_path / "net.safetensors")
-    with pytest.raises(ArgumentError, match=r"`weights`.*net\.safetensors"):
-        load_two_digit_network(tmp_path / "net.safetensors")
-
-
 def test_training_learns_repeats_and_leaves_the_global_generator_alone():
     pictures = two_digits(*sklearn_digits(train=True), target=0, count=600)
     before = torch.get_rng_state()
@@ -104,87 +57,6 @@ def test_training_learns_repeats_and_leaves_the_global_generator_alone():
     assert script.accuracy(network, unseen()) > 0.85
     once, again = (script.train(pictures, steps=2, seed=3) for _ in range(2))
     torch.testing.assert_close(once.state_dict(), again.state_dict())
-
-
-# The metrics
-
-
-def random_masks(*seeds: int) -> tuple[torch.Tensor, ...]:
-    made = (torch.rand(6, 1, 5, 7, generator=torch.Generator().manual_seed(s)) for s in seeds)
-    return tuple(mask > 0.5 for mask in made)
-
-
-def test_ink_iou_counts_pixels():
-    masks, ink, right = random_masks(0, 1, 2)
-    right &= ink
-    for place, found in enumerate(ink_iou(masks, ink, right).tolist()):
-        kept = {tuple(p) for p in (masks[place] & ink[place]).nonzero().tolist()}
-        wanted = {tuple(p) for p in right[place].nonzero().tolist()}
-        assert found == pytest.approx(len(kept & wanted) / len(kept | wanted))
-
-
-def test_positive_share_ignores_negative_values():
-    right = random_masks(3)[0]
-    values = torch.randn(right.shape, generator=torch.Generator().manual_seed(4))
-    for place, found in enumerate(positive_share(values, right).tolist()):
-        pairs = list(zip(values[place].flatten().tolist(), right[place].flatten(), strict=True))
-        inside = sum(value for value, there in pairs if there and value > 0)
-        assert found == pytest.approx(inside / sum(value for value, _ in pairs if value > 0))
-    assert positive_share(-values.abs(), right).tolist() == [0.0] * 6
-
-
-def test_average_precision_is_the_mean_precision_at_each_right_pixel():
-    right = random_masks(3)[0]
-    generator = torch.Generator().manual_seed(4)
-    orders = [torch.randperm(35, generator=generator) for _ in right]
-    values = torch.stack(orders).reshape(right.shape) - 17.0
-    for place, found in enumerate(average_precision(values, right).tolist()):
-        order = values[place].flatten().argsort(descending=True)
-        hits = right[place].flatten()[order].tolist()
-        precisions = [sum(hits[: rank + 1]) / (rank + 1) for rank, hit in enumerate(hits) if hit]
-        assert found == pytest.approx(sum(precisions) / len(precisions), abs=1e-6)
-
-
-def test_average_precision_takes_equal_values_together_whatever_their_rounding():
-    right = random_masks(3)[0]
-    noise = torch.randn(right.shape, generator=torch.Generator().manual_seed(4))
-    # The mean over all orders: at place k one right pixel, and of the others before it their share.
-    count = right.flatten(1).sum(1, keepdim=True)
-    places = torch.arange(35)
-    share = ((1 + places * (count - 1) / 34) / (places + 1)).mean(1)
-    torch.testing.assert_close(average_precision(1 + 1e-6 * noise, right), share)
-    torch.testing.assert_close(average_precision(torch.zeros(right.shape), right), share)
-    assert (average_precision(1 + noise, right) - share).abs().max() > 0.05
-
-
-def test_bootstrap_interval_is_the_normal_one_for_many_values():
-    values = torch.randn(1000, generator=torch.Generator().manual_seed(0))
-    before = torch.get_rng_state()
-    found = bootstrap(values)
-    assert torch.equal(before, torch.get_rng_state())
-    half = 1.96 * values.std().item() / math.sqrt(1000)
-    assert found.mean == pytest.approx(values.mean().item(), abs=1e-6)
-    assert found.high - found.mean == pytest.approx(half, rel=0.1)
-    assert found.mean - found.low == pytest.approx(half, rel=0.1)
-    assert bootstrap(values) == found
-
-
-@pytest.mark.parametrize(
-    ("measure", "named"),
-    [
-        (lambda right: ink_iou(right.float(), right, right), "`masks`"),
-        (lambda right: ink_iou(right, right[:, :, :2], right), "`ink`"),
-        (lambda right: positive_share(right, right), "`attributions`"),
-        (lambda right: average_precision(torch.rand(2, 2), right), "`attributions`"),
-        (lambda right: ink_iou(right, right, right & False), "`right`"),
-        (lambda right: positive_share(torch.rand(6, 1, 5, 7), right.float()), "`right`"),
-        (lambda right: bootstrap(torch.rand(2, 2)), "`values`"),
-        (lambda right: bootstrap(torch.rand(0)), "`values`"),
-    ],
-)
-def test_bad_arguments_of_metrics_are_named(measure, named):
-    with pytest.raises(ArgumentError, match=named):
-        measure(random_masks(3)[0])
 
 
 # The experiment

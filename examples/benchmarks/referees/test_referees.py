@@ -12,6 +12,8 @@ import torch
 from captum.attr import GuidedGradCam, LayerGradCam
 from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as arrays
+from torch import nn
+
 from referees import others, run, small_networks
 from referees.cases import Case, Method, Subject
 from referees.clutter import clutter
@@ -22,7 +24,6 @@ from referees.pasted import paste
 from referees.report import Section, chosen_on, page, reported
 from referees.rows import Rows
 from referees.tables import paired, table
-from torch import nn
 
 SIDE = 16
 

@@ -25,10 +25,9 @@ from experiments.mosaic_figures import MapsRow, Setting, mosaic_figure, quality_
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from torch import nn
 
-from captum_infomask import ArgumentError, InfoMask
+from captum_infomask import ArgumentError, InfoMask, sliding_windows
 from captum_infomask.evaluation.ground_truth import average_precision, bootstrap
 from captum_infomask.regions.scales import Scales
-from captum_infomask.regions.windows import sliding_windows
 
 pytestmark = pytest.mark.slow
 

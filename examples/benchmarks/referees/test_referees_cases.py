@@ -7,6 +7,10 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from torch import nn
+
+from captum_infomask import Blur, Constant, InfoMask
+from captum_infomask.evaluation.ground_truth import positive_share
 from referees import faithfulness, in_clutter, ink, run, small_networks, tetrominoes
 from referees.cases import Case, Method, Subject
 from referees.clutter import Clutter, normalised
@@ -18,10 +22,6 @@ from referees.randomised import check_all, first_cases
 from referees.rows import Rows
 from referees.sections import SECTIONS
 from referees.small_networks import SMALL
-from torch import nn
-
-from captum_infomask import Blur, Constant, InfoMask
-from captum_infomask.evaluation.ground_truth import positive_share
 
 CELL = 16
 
