@@ -1,4 +1,4 @@
-# What an attribute call asks for, checked: the forward passes that it takes.
+# Check what an attribute call asks for, and describe the forward passes that it takes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -43,7 +43,7 @@ def prepare(
 ) -> Passes:
     """Check every argument, and describe the forward passes; nothing runs yet.
 
-    A view that is taken by default is sharpened where it is ``relay``, of pictures without regions.
+    If ``relay`` is taken by default and the pictures have no regions, it is sharpened.
     """
     check_initialised("forward_func", forward_func)
     one_of("overlap", options.overlap, OVERLAPS)
@@ -101,7 +101,7 @@ def prepare(
 
 
 def _check_needs(view: View, options: Options) -> None:
-    """Refuse what the view does not allow: another engine than its own, or another overlap."""
+    """Refuse settings that the view does not allow: another engine, or another overlap."""
     if options.overlap not in view.needs.overlaps:
         allowed = " or ".join(map(repr, view.needs.overlaps))
         raise ArgumentError(
@@ -116,7 +116,7 @@ def _check_needs(view: View, options: Options) -> None:
 
 
 def _checked_per_example(further: tuple[Any, ...], given: object, n: int) -> tuple[bool, ...]:
-    """Whether each further argument has one entry per example: by its length if None."""
+    """Whether each further argument has one entry per example; if None, its length decides."""
     fits = tuple(isinstance(arg, Tensor) and arg.dim() > 0 and len(arg) == n for arg in further)
     if given is None:
         return fits
@@ -149,9 +149,9 @@ def check_order(
 ) -> None:
     """Refuse positional arguments in the order of another method.
 
-    The second one is `baselines`, as in FeatureAblation: a class that stands there, or Occlusion's
-    windows, are told as such. A number can be what hides pixels; hardly so where no view is named,
-    and not where nothing is hidden.
+    The second argument is `baselines`, as in FeatureAblation. If it is a class, or Occlusion's
+    windows, the error says so. A number may also be what hides pixels, but hardly if no view is
+    named, and not if nothing is hidden.
     """
     dims = inputs[0].dim() - 1
     if _is_window(baselines, dims) and not (isinstance(baselines, tuple) and len(inputs) == dims):
@@ -160,7 +160,7 @@ def check_order(
             f"looks like the windows of Occlusion's order. Pass sliding_window_shapes=, strides= "
             f"and target= by name."
         )
-    is_zero = _is_whole(baselines) and plain(baselines) == 0  # what hides pixels most often
+    is_zero = _is_whole(baselines) and plain(baselines) == 0  # the most usual fill of hidden pixels
     hides_nothing = view in ("crop", "features") or (view is None and not is_zero)
     if hides_nothing and target is None and _is_class(baselines, len(inputs[0])):
         words = _words(baselines)
@@ -173,7 +173,7 @@ def check_order(
 
 
 def check_place(table: Tensor | None, view: object) -> None:
-    """Refuse a target that is a place of the picture where every view shows another part of it."""
+    """Refuse a target that is a place of the picture if every view shows another part of it."""
     if view == "crop" and table is not None and table.shape[1] > 2:
         raise ArgumentError(
             f"Expected `target` to be a class for view='crop', in whose pictures a place is "

@@ -1,4 +1,4 @@
-# Which view is taken where none is named: what the arguments ask for, or the best that suits.
+# Choose the view if none is named: the one that the arguments ask for, or the best that suits.
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -19,14 +19,14 @@ _Found = TypeVar("_Found")
 FINEST: ViewName = "relay"
 CHEAPEST: ViewName = "evidence"
 
-# Options by the views that have them.
+# The options that only some views have, by view.
 _OF_CROP = ("crop_size", "crop_margin", "reference")
 _OF_DROP = ("imputer", "engine", "n_samples", "overlap")
 _OF_FEATURES = ("layer", "input_sizes")
 
 
 def asked_view(options: Options, tensors: Tensors) -> ViewName | None:
-    """The view that is named, or that the options and inputs ask for; None leaves it open."""
+    """Return the view that is named, or that options and inputs ask for; None leaves it open."""
     if options.view is not None or options.says(*_OF_FEATURES):
         return options.view
     if options.says(*_OF_CROP):
@@ -41,13 +41,13 @@ def of_view(
     prepared: Prepare,
     read: Callable[[Passes], _Found],
 ) -> _Found:
-    """What is read of a view; where it is open, of the best, or of ``drop`` without features.
+    """Run and read the view; if it is open, the best one, or ``drop`` if that does not suit.
 
     Args:
-        options: With the view that is asked for, or None.
-        best: The view of features.
-        prepared: Makes the passes of a view.
-        read: Runs passes, and reads them.
+        options: The options, with the view that is asked for, or None.
+        best: The view of features to try if the view is open.
+        prepared: A function that makes the passes of a view.
+        read: A function that runs the passes and reads them.
     """
     if options.view is not None:
         return read(prepared(options))

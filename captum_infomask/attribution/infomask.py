@@ -1,4 +1,4 @@
-# InfoMask: what users call. Score the view of a region, imputed, run by an engine.
+# InfoMask is what users call. It scores a region's view, which is imputed and run by an engine.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -50,16 +50,16 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
 
         i(y; v) = \log p_\theta(y \mid v) - \log \pi_y,
 
-    and a region is scored by what its view tells about the target class (see :meth:`attribute` for
-    the views). Values are at most :math:`-\log_2 \pi_y` bits: :math:`\log_2 M` for M equally
-    likely classes.
+    The score of a region is what its view tells about the target class (see :meth:`attribute` for
+    the views). Values are at most :math:`-\log_2 \pi_y` bits. For M equally likely classes this is
+    :math:`\log_2 M`.
 
     Args:
         forward_func: The model, or any function that returns its output, (N, M, ...) with the
             classes in dimension 1.
-        score: How the output is read. A network that ends in a sigmoid is wrapped:
-            ``lambda x: torch.logit(model(x), eps=1e-6)``, with the head ``sigmoid``. With groups
-            ``target``, ``contrast``, ``classes`` and ``top_k`` count groups.
+        score: How the output is read. Wrap a network that ends in a sigmoid:
+            ``lambda x: torch.logit(model(x), eps=1e-6)``, with the head ``sigmoid``. If the score
+            has groups, ``target``, ``contrast``, ``classes`` and ``top_k`` count groups.
         **settings: The settings of :class:`Score` by name, instead of ``score``: ``head``,
             ``prior``, ``trained_with``, ``temperature``, ``unit``, ``groups``.
 
@@ -92,7 +92,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         self.score = score_from(score, settings)
 
     def __repr__(self) -> str:
-        """What a notebook or prompt shows: the model's name, and the settings."""
+        """Show the model's name and the settings, for notebooks and prompts."""
         model = self.forward_func
         name = getattr(model, "__name__", type(model).__name__)
         return f"InfoMask({name}, {self.score.words()})"
@@ -134,7 +134,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         layer: Layers = None,
         input_sizes: InputSizes = None,
     ) -> SameAsGiven:
-        r"""Information that each element's region holds about the target, in the unit.
+        r"""Information that each element's region holds about the target, in the unit of the score.
 
         ============ ============================== ==============================================
         view         shown to the network           value of region R
@@ -148,126 +148,133 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         ``relay``    the image, and the reference   what R adds, passed back step by step
         ============ ============================== ==============================================
 
-        ``evidence`` shares i(y; x) − i(y; reference) out among the cells of a feature map,
+        ``evidence`` shares i(y; x) − i(y; reference) out among the cells of a feature map:
 
         .. math::
 
             \varphi_c = \int_0^1 \frac{\partial\, i(y; f_0 + t (f - f_0))}{\partial f_c}
                 \cdot (f_c - f_{0,c})\, dt,
 
-        the chain rule of information in infinitely many small random steps. Without regions its
-        attributions are a density: over height and width they sum to ``InfoMap.explained``, in the
-        unit. With regions a region's value is the density's integral over it; a partition's values
-        sum to the same (docs/evidence.md).
+        This is the chain rule of information in infinitely many small random steps. Without regions
+        the attributions are a density: their sum over height and width is ``InfoMap.explained``, in
+        the unit. With regions, a region's value is the integral of the density over the region. The
+        values of a partition have the same sum (docs/evidence.md).
 
-        ``relay`` is complete in the same way, and finer: from the output back to the first layers,
-        each step of the network passes back what it made by its own such integral, along the
-        straight path of what it read from the all-imputed picture to the picture.
+        ``relay`` is complete in the same way, and finer. It goes from the output back to the first
+        layers. Each step of the network passes back the information that the step made, by its own
+        such integral. The path of the integral is straight, from what the step read of the
+        all-imputed picture to what it read of the picture.
 
-        ``features`` takes one forward pass of the image: f_R is the mean of the last feature map
-        over the region, for networks that end in a global average pooling (docs/features.md).
+        ``features`` takes one forward pass of the image. f_R is the mean of the last feature map
+        over the region. The network must end in a global average pooling (docs/features.md).
 
-        With ``contrast``, a class y′, every i(y; ·) above is i(y; ·) − i(y′; ·): what speaks for
-        the target rather than y′, log p(y | v)/p(y′ | v) − log π_y/π_y′.
+        With ``contrast``, a class y′, every i(y; ·) above becomes i(y; ·) − i(y′; ·). This is the
+        evidence for the target against y′: log p(y | v)/p(y′ | v) − log π_y/π_y′.
 
         Args:
             inputs: A tensor (N, ...) or a tuple of them; images are (N, C, H, W), floating-point.
-            baselines: What hidden elements become, in Captum's forms: a number, a tensor of the
-                input's shape, with or without the batch's dimension, in which any size may be 1; a
-                tuple with one per input; 0 if None.
-                For all views but ``crop`` and ``features``. For ``evidence`` the picture at whose
-                features its path starts. If None the path starts at zero features, or, where a
-                normalisation that follows hides their scale, at those of the picture of zeros. For
-                ``relay`` the reference picture, of zeros if None.
-            target: The class, in any form that Captum accepts. A place of a map of classes, as
-                (class, row, column), is for the views that leave the picture in place: all but
-                ``crop``.
+            baselines: The values of hidden elements, in Captum's forms: a number; a tensor of the
+                input's shape, with or without the batch's dimension, in which any size may be 1; or
+                a tuple with one of these per input. None means 0. ``crop`` and ``features`` do not
+                use it. For ``evidence`` it is the picture at whose features the path starts. If it
+                is None, the path starts at zero features; if a normalisation that follows hides
+                their scale, it starts at the features of the picture of zeros. For ``relay`` it is
+                the reference picture, which is zero if None.
+            target: The class, in any form that Captum accepts. It may be a place of a map of
+                classes, as (class, row, column), for all views but ``crop``: they leave the picture
+                in place.
             additional_forward_args: Further arguments of the forward function. Tensors with one
-                entry per example follow their example (``args_per_example``); all else is passed
-                as it is.
-            feature_mask: Regions as an integer label per element, in Captum's form.
+                entry per example follow their example (``args_per_example``). All other arguments
+                are passed as they are.
+            feature_mask: Regions as one integer label per element, in Captum's form.
             view: ``crop``, ``keep``, ``drop``, ``chain``, ``features``, ``evidence`` or ``relay``.
-                None takes ``relay``, over superpixels of pictures for which no regions are given;
-                ``drop`` for several inputs or inputs (N, F), where the network's features cannot
-                be had, which a warning says, and where ``imputer``, ``engine``, ``n_samples`` or
-                ``overlap`` is given; ``crop`` where ``crop_size``, ``crop_margin`` or ``reference``
-                is. ``InfoMap.view`` says which one it was.
-            contrast: A class that the target is told from, a list or 1-D tensor with one per
-                example, or ``runner_up``: the likeliest class of the whole picture (by p(y | x),
-                with the prior) but the target. At the target's place, where it has one. Not with
-                ``overlap="mixture"``.
+                None takes ``relay``, and averages it over superpixels if the inputs are pictures
+                and no regions are given. It takes ``crop`` if ``crop_size``, ``crop_margin`` or
+                ``reference`` is given. It takes ``drop`` for several inputs, for inputs (N, F), and
+                if ``imputer``, ``engine``, ``n_samples`` or ``overlap`` is given. It also takes
+                ``drop``, with a warning, if the network's features cannot be had. ``InfoMap.view``
+                names the view that was taken.
+            contrast: A class that the target is compared with; a list or 1-D tensor with one per
+                example; or ``runner_up``, the likeliest class of the whole picture (by p(y | x),
+                with the prior) other than the target. If the target has a place, the contrast has
+                the same place. It cannot be used with ``overlap="mixture"``.
             sliding_window_shapes: Regions as Occlusion's windows, without the batch dimension,
-                channel first. Where no regions are given at all, ``evidence`` and ``relay`` share
-                out among the cells of feature maps; other views give images windows of a quarter
-                of their sides, an eighth apart, and other inputs one region per element.
+                channel first. If no regions are given at all, ``evidence`` and ``relay`` share the
+                information out among the cells of feature maps. Other views give images windows of
+                a quarter of their sides, an eighth apart. They give other inputs one region per
+                element.
             strides: Occlusion's strides of the windows.
-            regions: Regions made beforehand, e.g. by :func:`grid`; a list of them for several
-                scales, of whose attributions the mean is taken.
-            imputer: What stands in for hidden pixels, instead of ``baselines``.
+            regions: Regions made beforehand, e.g. by :func:`grid`. A list of them stands for
+                several scales, and the mean of their attributions is taken.
+            imputer: The imputer of hidden pixels, instead of ``baselines``.
             crop_size: (height, width) that ``crop`` resizes regions to, ``native`` for no resizing,
                 or None for the images' own size; a list of them for several scales. A network
-                trained on 224 pixels reads crops of (160, 160) as well, for 0.55 times the pixels
+                trained on 224 pixels also reads crops of (160, 160), for 0.55 times the pixels
                 (docs/results/mosaics.md).
-            crop_margin: Share of a region's own height and width that ``crop`` shows around it on
-                each side.
-            reference: ``prior``: i(y; view) as it is (``crop``, ``features``); ``blank``: minus the
-                value of the all-imputed view (default of ``keep``). The others need none.
+            crop_margin: The margin that ``crop`` shows around a region on each side, as a share of
+                the region's own height and width.
+            reference: ``prior`` takes i(y; view) as it is (``crop``, ``features``). ``blank``
+                subtracts the value of the all-imputed view (the default of ``keep``). The other
+                views need none.
             overlap: How regions that cover an element combine: ``mean`` (as Occlusion), ``mixture``
                 (log of the mean probability) or ``max``.
             sharpen: Superpixels of the picture over which attributions are averaged, so that their
-                edges are the picture's; in each channel the sum over height and width stays what it
-                was, and regions' scores stay too. ``superpixels``: Felzenszwalb & Huttenlocher's of
-                several scales, whose mean is taken; or regions with a label for each pixel, a list
-                of them, or a function from a picture, a NumPy array (H, W, C) in [0, 1], to one
-                label map (H, W) or several (docs/regions.md). For pictures only; None leaves
-                attributions as they are.
-            engine: What turns views into the network's outputs: ``auto`` (the fastest that gives
-                the same numbers), ``batched`` (forward passes of whole pictures), ``incremental``
-                (of each view only what its region changes), ``tokens`` (vision transformers), or
-                an engine's settings, such as ``Incremental(winograd=False)``.
-            n_samples: For ``chain`` the number of orders, even, 16 if None; the values of regions
-                that cover the picture sum to i(y; x) − i(y; all imputed) whatever it is. For the
-                other views the draws of a random imputer, whose posteriors are averaged, 8 if
-                None; or the samples of a stochastic network (:func:`keep_dropout`), which give
-                lower and upper bounds too, a single pass if None.
-            seed: The seed of orders and draws, and of a network that draws by itself.
-            perturbations_per_eval: At most this many views per image in one forward pass; a size
-                that suits the device if None.
-            show_progress: Show a progress bar on stderr, where it is a terminal or a notebook's.
+                edges are those of the picture. In each channel the sum over height and width does
+                not change. The regions' scores do not change either. ``superpixels`` takes those of
+                Felzenszwalb & Huttenlocher at several scales, and then the mean. Others are regions
+                with a label for each pixel, a list of them, or a function from a picture, a NumPy
+                array (H, W, C) in [0, 1], to one label map (H, W) or several (docs/regions.md). For
+                pictures only. None leaves attributions as they are.
+            engine: How views become the network's outputs: ``auto`` (the fastest that gives the
+                same numbers), ``batched`` (forward passes of whole pictures), ``incremental``
+                (computes only the part of each view that its region changes), ``tokens`` (vision
+                transformers), or an engine's settings, such as ``Incremental(winograd=False)``.
+            n_samples: For ``chain``, the number of orders. It is even; None means 16. The values of
+                regions that cover the picture sum to i(y; x) − i(y; all imputed) for any number of
+                orders. For the other views, the number of draws of a random imputer, whose
+                posteriors are averaged; None means 8. For a stochastic network
+                (:func:`keep_dropout`), the number of samples, which also give lower and upper
+                bounds; None means a single pass.
+            seed: The seed of the orders, of the draws, and of a network that draws by itself.
+            perturbations_per_eval: The most views per image in one forward pass. None takes a size
+                that suits the device.
+            show_progress: Show a progress bar on stderr, if it is a terminal or a notebook's.
             args_per_example: Which of the ``additional_forward_args`` have one entry per example
-                and follow it: True for all tensors, False for none, or a list with one of these
-                for each. None takes tensors of the batch's length, as Captum does; where the
-                classes then change with the batch, as with as many prompts as pictures, the error
-                asks.
-            layer: Where ``evidence`` and ``relay`` read features: a module, its name, or a list of
-                these, of whose maps the mean is taken. If None the layer that is found: for
-                ``evidence`` the last feature map, or in a transformer what the second block reads;
-                for ``relay`` the last feature map and the first one of the most cells, 1,024 at
-                most; in a vision transformer the latter alone where convolutions below make more
-                cells than it has tokens, else the tokens that its first block reads.
-            input_sizes: What ``evidence`` and ``relay`` show pictures at: a list of sides,
-                (height, width), None for their own size, or :class:`HalfCrops`. Each map is
-                complete for its own pass, and the mean is taken. Their own size alone if None.
+                and follow it: True for all tensors, False for none, or a list with True or False
+                for each. None takes tensors of the batch's length, as Captum does. If the classes
+                then change with the batch, for example with as many prompts as pictures, the error
+                asks for this argument.
+            layer: The layer where ``evidence`` and ``relay`` read features: a module, its name, or
+                a list of these. The mean over the maps of a list is taken. None lets the view find
+                the layer. ``evidence`` takes the last feature map, or in a transformer the input of
+                the second block. ``relay`` takes the last feature map and the first one of the most
+                cells, 1,024 at most. In a vision transformer ``relay`` takes the tokens that the
+                first block reads. If convolutions below make more cells than there are tokens, it
+                takes only the first map of the most cells.
+            input_sizes: The sizes at which ``evidence`` and ``relay`` show pictures: a list of
+                sides, (height, width), None for their own size, or :class:`HalfCrops`. Each map is
+                complete for its own pass, and the mean is taken. None shows the pictures at their
+                own size alone.
 
         Returns:
-            Attributions of the same type (tensor or tuple) and shapes as ``inputs``; float32, or
-            float64 where the network's output is.
+            Attributions of the same type (tensor or tuple) and shapes as ``inputs``. They are
+            float32, or float64 if the network's output is.
 
         Raises:
-            ArgumentError: An argument is wrong (before any forward pass where it can be known by
-                then), or the forward function returns something else than one number per class and
-                example, the same classes in every pass, or NaN.
+            ArgumentError: An argument is wrong; the error comes before any forward pass if it can
+                be known by then. Or the forward function does not return one number per class and
+                example, with the same classes in every pass. Or it returns NaN.
 
         Warns:
             UserWarning: Outputs that are read as logits look like probabilities. Inputs look like
                 pictures with channels last. A batch normalisation uses the batch's own statistics,
-                or dropout is on: numbers change with the size of chunks. Dropout that ``n_samples``
-                asks for is meant, and no word is said. With ``crop`` or ``keep``, more than half of
-                the regions say −1 bit or less about a class of which p(y | x) is at least 1/2: of a
-                network that reads parts rightly at most half do so on average, as
-                E[2^−i(y; v) | y] = 1. The default view cannot be had of the network, and ``drop``
-                is taken. With ``evidence`` or ``relay``, more than 0.1 bits and 1% of the whole
-                are given to no pixel.
+                or dropout is on: numbers change with the size of chunks. There is no warning for
+                dropout that ``n_samples`` asks for. With ``crop`` or ``keep``, more than half of
+                the regions say −1 bit or less about a class with p(y | x) of at least 1/2. If a
+                network reads parts rightly, at most half of the regions do so on average, because
+                E[2^−i(y; v) | y] = 1. The network does not allow the default view, and ``drop`` is
+                taken. With ``evidence`` or ``relay``, more than 0.1 bits and 1% of the whole are
+                given to no pixel.
 
         Example:
             >>> import torch
@@ -279,12 +286,12 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             >>> bits.shape
             torch.Size([1, 1, 8, 8])
 
-        Source: arXiv 1910.02629, Sec. 5 and Eq. 25 (bounds); ``chain`` estimates Shapley values by
-        permutation sampling; ``drop`` is the prediction difference of Zintgraf et al.,
-        arXiv 1702.04595, and, per window, Captum's Occlusion on log-probabilities ÷ ln 2;
-        ``evidence`` is the Aumann–Shapley value (1974) of a layer's features; ``relay`` composes
-        those of all steps, which for elementwise ones is DeepLIFT's rescale rule
-        (arXiv 1704.02685).
+        Source: arXiv 1910.02629, Sec. 5 and Eq. 25 (bounds). ``chain`` estimates Shapley values by
+        permutation sampling. ``drop`` is the prediction difference of Zintgraf et al., arXiv
+        1702.04595; per window it is Captum's Occlusion on log-probabilities ÷ ln 2. ``evidence`` is
+        the Aumann–Shapley value (1974) of a layer's features. ``relay`` composes the Aumann–Shapley
+        values of all steps; for elementwise steps this is DeepLIFT's rescale rule (arXiv
+        1704.02685).
         """
         given = {name: value for name, value in locals().items() if name != "self"}
         found: SameAsGiven = self.score_regions(**given).attributions()
@@ -305,25 +312,26 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         invert: bool = False,
         **options: Unpack[ScoreOptions],
     ) -> SameAsGiven:
-        """Info-masking: where the attributions pass a rule.
+        """Info-masking: a mask of the pixels whose attributions pass a rule.
 
         Args:
             inputs: As in :meth:`attribute`, like the next four.
-            baselines: What hidden elements become.
+            baselines: The values of hidden elements.
             target: The class.
             additional_forward_args: Further arguments of the forward function.
             feature_mask: Regions.
             rule: ``MaxFraction``, ``TopFraction``, ``Otsu``, ``AtLeast``, or ``Hysteresis`` of two
-                of them. None keeps 20% of the maximum, as in the paper, and half of the maximum of
-                a density: the default map, ``evidence`` and ``relay`` without regions.
+                of them. None keeps 20% of the maximum, as in the paper. For a density it keeps half
+                of the maximum. The default map is a density, and so are ``evidence`` and ``relay``
+                without regions.
             smooth: Radius in pixels of the disk whose median smooths the mask's outline.
-            min_area: Parts and holes smaller than this are removed: pixels (int), or a share of the
-                picture (float).
+            min_area: The area in pixels (int), or as a share of the picture (float). Smaller parts
+                and holes are removed.
             invert: True hides the target instead of keeping it.
             **options: The keyword arguments of :meth:`attribute`.
 
         Returns:
-            Boolean masks of the same type and shapes as ``inputs``: ``inputs * mask`` shows what is
+            Boolean masks of the same type and shapes as ``inputs``. ``inputs * mask`` shows what is
             kept.
 
         Raises:
@@ -363,7 +371,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
     ) -> InfoMap:
         """Information of each region, before it is spread over pixels.
 
-        Takes the arguments of :meth:`attribute`, whose result is
+        It takes the arguments of :meth:`attribute`. The result of that method is
         ``score_regions(...).attributions()``.
 
         Returns:
@@ -406,26 +414,27 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
     ) -> ClassMaps:
         """Information of each region about several classes, for the price of one.
 
-        Views do not depend on the target: the network runs as often as for a single class. With
-        ``evidence`` and ``relay`` it runs twice where pictures take several chunks, since classes
-        may hang on all outputs. None takes ``evidence`` in the place of ``relay``, which goes back
-        through the network for each class.
+        Views do not depend on the target, so the network runs as often as for a single class. With
+        ``evidence`` and ``relay`` it runs twice if pictures take several chunks, since the classes
+        may depend on all outputs. If ``view`` is None, ``evidence`` takes the place of ``relay``,
+        because ``relay`` goes back through the network for each class.
 
         Args:
             inputs: As in :meth:`attribute`.
             baselines: As in :meth:`attribute`.
             additional_forward_args: As in :meth:`attribute`.
             feature_mask: As in :meth:`attribute`.
-            classes: The classes, the same for every image; every class (of a prior above 0) if
-                both this and ``top_k`` are None.
-            top_k: Each image's likeliest classes, the likeliest first.
-            **options: The keyword arguments of :meth:`attribute`. ``contrast`` is what every class
-                is told from, and so none of them; of all classes it is left out. ``runner_up`` is
-                each class's own: the likeliest but itself.
+            classes: The classes, the same for every image. If both this and ``top_k`` are None,
+                every class with a prior above 0.
+            top_k: The number of each image's likeliest classes, the likeliest first.
+            **options: The keyword arguments of :meth:`attribute`. Every class is compared with
+                ``contrast``, so ``contrast`` cannot be one of ``classes``; if all classes are
+                taken, it is left out. ``runner_up`` differs for each class: it is the likeliest of
+                the others.
 
         Returns:
-            A :class:`ClassMaps`: scores (N, R, K), an InfoMap per class, the map of the class that
-            each region says most about, and of all classes the information gain.
+            A :class:`ClassMaps`: the scores (N, R, K), an InfoMap per class, the map of the class
+            that each region says most about, and, over all classes, the information gain.
 
         Raises:
             ArgumentError: As :meth:`attribute`; or ``classes`` or ``top_k`` is wrong, or the output

@@ -1,5 +1,5 @@
-# The keyword arguments of an attribute call: once for type checkers, once with their defaults, and
-# what users of other methods write in their place.
+# The keyword arguments of an attribute call: once for type checkers, and once with their defaults.
+# The names that users of other methods write in their place are here too.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from captum_infomask.views.evidence import InputSizes, Layers
 
 
 class ScoreOptions(TypedDict, total=False):
-    """What :meth:`InfoMask.attribute` describes, for the methods that pass it on."""
+    """The options that :meth:`InfoMask.attribute` describes, for the methods that pass them on."""
 
     view: ViewName | None
     contrast: Contrast
@@ -42,7 +42,7 @@ class ScoreOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, eq=False)
 class Options:
-    """The same, each with what it is where it is not given."""
+    """The same options, each with its default."""
 
     view: ViewName | None = None
     contrast: Contrast = None
@@ -66,12 +66,12 @@ class Options:
 
     @classmethod
     def among(cls, given: Mapping[str, Any]) -> Options:
-        """Those of some arguments that are options."""
+        """Take those of the given arguments that are options."""
         names = {field.name for field in fields(cls)}
         return cls(**{name: value for name, value in given.items() if name in names})
 
     def says(self, *names: str) -> bool:
-        """Whether one of these options is not what it is by default."""
+        """Whether one of these options differs from its default."""
         usual = {field.name: field.default for field in fields(self)}
         return any(not _is_same(getattr(self, name), usual[name]) for name in names)
 
@@ -80,7 +80,7 @@ def _is_same(given: Any, usual: Any) -> bool:
     return given is usual or (isinstance(given, str | float) and given == usual)
 
 
-# What users of other methods write, and what to write here.
+# The names that users of other methods write, and the advice on what to write here.
 _NETWORK = " The network is `forward_func`, the first argument."
 _LAYER = " layer= names what view='evidence' or 'relay' reads; other views read the whole network."
 _GRADIENTS = " There is nothing to set: view='evidence' takes as many points as its sum needs."

@@ -1,4 +1,4 @@
-# What an attribute call asks: what each region tells about a target, or about several classes.
+# The questions of an attribute call: what each region tells about a target, or about classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -39,15 +39,15 @@ _Answer_co = TypeVar("_Answer_co", covariant=True)
 
 @dataclass(frozen=True, eq=False)
 class Begun:
-    """What is known once the whole pictures are read.
+    """The state of a call after the whole pictures are read.
 
     Attributes:
         reader: How the outputs for regions are read.
-        table: What the reader takes for each image.
+        table: The reader's target or classes of each image.
         total: The information of the whole images, (n,) or (n, K).
         classes: The classes that regions tell about, long (n, K); K = 1 for a target.
-        contrast: Targets and the classes that they are told from, if they are.
-        log_priors: Log π of the classes, where they are all that there are.
+        contrast: The targets and the classes that they are compared with, if there is a contrast.
+        log_priors: Log π of the classes, if they are all the classes that there are.
     """
 
     reader: Reader
@@ -59,7 +59,7 @@ class Begun:
 
 
 class Question(Protocol[_Answer_co]):
-    """What is asked of all regions of a call."""
+    """A question about all regions of a call."""
 
     @property
     def score(self) -> Score:
@@ -68,7 +68,7 @@ class Question(Protocol[_Answer_co]):
 
     @property
     def best_view(self) -> ViewName:
-        """The view that answers it best, where none is named."""
+        """The view that answers the question best, for calls that name none."""
         ...
 
     def begin(self, passes: Passes, bar: Any) -> Begun:
@@ -76,7 +76,7 @@ class Question(Protocol[_Answer_co]):
         ...
 
     def answer(self, begun: Begun, infomap: InfoMap) -> _Answer_co:
-        """What the user gets of all that was read."""
+        """Make the user's result of all that was read."""
         ...
 
 
@@ -87,7 +87,7 @@ class AboutTarget:
     Attributes:
         score: How outputs are read.
         table: Each image's target, or None.
-        against: What the target is told from, if it is.
+        against: The class that the target is compared with, if any.
     """
 
     score: Score
@@ -97,7 +97,7 @@ class AboutTarget:
 
     @classmethod
     def checked(cls, score: Score, target: Target, options: Options, n: int) -> AboutTarget:
-        """The question about the targets of n images; raises ``ArgumentError``."""
+        """Check the target of each of n images; raise ``ArgumentError`` if it is wrong."""
         table = target_table(target, n)
         score.check_target(table)
         check_place(table, options.view)
@@ -131,7 +131,7 @@ class AboutClasses:
     Attributes:
         score: How outputs are read.
         asked: Each image's classes, (n, K), the number of its likeliest ones, or None for all.
-        against: What the classes are told from, if they are.
+        against: The class that the classes are compared with, if any.
     """
 
     score: Score
@@ -143,7 +143,7 @@ class AboutClasses:
     def checked(
         cls, score: Score, classes: object, top_k: object, options: Options, n: int
     ) -> AboutClasses:
-        """The question about the classes of n images; raises ``ArgumentError``."""
+        """Check the classes of n images; raise ``ArgumentError`` if they are wrong."""
         asked = checked_classes(classes, top_k, n)
         if isinstance(asked, Tensor):
             for column in asked.T:
@@ -153,7 +153,7 @@ class AboutClasses:
         return cls(score, asked, against)
 
     def begin(self, passes: Passes, bar: Any) -> Begun:
-        """Read what the whole pictures tell about every class, and choose classes by it."""
+        """Read what the whole pictures tell about every class, and choose classes by that."""
         reader = ClassScore(self.score)
         every = passes.read_whole(reader, None, bar)
         chosen = choose_classes(self.asked, every.information, self.score)
@@ -172,11 +172,11 @@ class AboutClasses:
 
 @dataclass(frozen=True, eq=False)
 class Asking:
-    """What all questions of a call share: the network, the pictures, and what is shown of them.
+    """The parts that all questions of a call share: the network, the pictures and the options.
 
     Attributes:
         forward_func: The user's function.
-        inputs: As they are given.
+        inputs: The inputs as they are given.
         tensors: The same as a tuple, checked.
         given: Baselines, further arguments and feature mask.
         options: The options, with the view that they ask for; None leaves it open.
@@ -196,22 +196,22 @@ class Asking:
         given: tuple[Baselines, AdditionalForwardArgs, TensorOrTensors | None],
         options: Mapping[str, Any],
     ) -> Asking:
-        """Check the inputs, and which view the options ask for."""
+        """Check the inputs, and find the view that the options ask for."""
         tensors, asked = check_inputs(inputs), Options(**options)
         asked = replace(asked, view=asked_view(asked, tensors))
         return cls(forward_func, inputs, tensors, given, asked)
 
     @property
     def n(self) -> int:
-        """How many images there are."""
+        """The number of images."""
         return len(self.tensors[0])
 
     def ask(self, question: Question[_Answer_co], name: str) -> _Answer_co:
-        """The answer, by the view that is asked for or the best one.
+        """Answer by the view that is asked for, or by the best one.
 
         Args:
-            question: What is asked.
-            name: The method's, for the progress bar.
+            question: The question.
+            name: The name of the method, for the progress bar.
         """
         prepared = partial(prepare, self.forward_func, self.tensors, *self.given)
         read = partial(self._answer, question, name)

@@ -1,4 +1,4 @@
-# compare(): methods side by side on the same pictures, measured. Checks and wiring only.
+# compare() runs methods side by side on the same pictures, and measures them.
 from __future__ import annotations
 
 import math
@@ -102,52 +102,53 @@ def compare(
 ) -> Comparison:
     """Run attribution methods side by side on the same pictures, and measure them.
 
-    Pictures are taken one after another, so that memory does not grow with their number but for
-    the maps. A method that fails on a picture gets its error as a row, and the others go on. The
-    model, the inputs and PyTorch's random states are afterwards as they were (docs/engines.md has
-    the limits, for functions among the methods).
+    Pictures are taken one after another, so only the maps need memory that grows with their number.
+    If a method fails on a picture, its row has the error, and the other methods go on. Afterwards
+    the model, the inputs and PyTorch's random states are as they were. Functions among the methods
+    are the exception (docs/engines.md has the limits).
 
     Args:
         model: The network: images (N, C, H, W) → outputs (N, M), or (N,) for one logit each.
         inputs: Images, (N, C, H, W), as the network takes them.
         target: The class, in any form that Captum accepts; each picture's prediction if None.
-        methods: Names of default methods; or a mapping from names to any of ``captum.attr``'s
-            methods or functions ``(model, inputs, target, **kwargs)`` → attributions, each alone or
-            in a pair with a dict of further arguments. Of tensors among these that have one entry
-            per picture each picture gets its own. :func:`default_methods` if None.
+        methods: Names of default methods; or a mapping from names to methods. A method is one of
+            ``captum.attr``'s or a function ``(model, inputs, target, **kwargs)`` → attributions,
+            alone or in a pair with a dict of further arguments. If a tensor among these has one
+            entry per picture, each picture gets its own entry. None takes :func:`default_methods`.
         layer: Grad-CAM's layer or its name; None takes the last feature map.
         sliding_window_shapes: InfoMask's and Occlusion's windows (C, h, w), in pixels; None takes a
             quarter of the sides, an eighth apart.
         strides: Steps between windows.
-        metrics: Names of metrics, metrics, or functions, as :func:`choose_metrics` takes them;
-            None takes deletion, insertion and, with ``ground_truth``, what that allows.
+        metrics: Names of metrics, metrics, or functions, as :func:`choose_metrics` takes them. None
+            takes deletion and insertion. With ``ground_truth`` it adds the metrics that this
+            allows.
         ground_truth: The pixels that are known to be right: masks (N, H, W), boxes, or label maps,
             as :func:`ground_truth` takes them.
-        baselines: What hidden pixels become, for all methods and metrics alike: a number, or a
+        baselines: The values of hidden pixels, the same for all methods and metrics: a number, or a
             picture (1, C, H, W); 0 if None.
-        rule: Where attributions are cut into masks, the same for all methods. None is half of each
-            map's maximum where one of them is a density, as InfoMask's default map is, else the
-            paper's 20%.
-        pictures: What to show: uint8 (N, H, W, 3), or Pillow's pictures, of the inputs' size; the
-            inputs, brought to 0..255, if None.
+        rule: The rule that cuts attributions into masks, the same for all methods. None takes the
+            paper's 20% of each map's maximum. If one of the maps is a density, as InfoMask's
+            default map is, None takes half of each map's maximum.
+        pictures: The pictures to show: uint8 (N, H, W, 3), or Pillow's, of the inputs' size. None
+            shows the inputs, scaled to 0..255.
         categories: The classes' M names; with ``groups`` the groups' names.
-        seed: The seed of all that is drawn, for every method on every picture anew.
+        seed: The seed of all random draws. Every method starts from it anew on every picture.
         show_progress: Show progress bars on stderr.
-        reference: The method that differences are taken to; the first InfoMask if None.
-        score: How the outputs are read: by any head but ``raw``, which has no probabilities, and
-            in bits. Methods made by name, metrics, predictions and the report read outputs in this
-            way; methods that are given read them as they do. With groups of classes targets,
-            predictions and probabilities are the groups'. Methods that know of no groups, over the
-            network itself, and functions are given log Σ exp of each group's logits for its output.
-            An InfoMask that is given must have the same groups.
+        reference: The method that all others are compared with; the first InfoMask if None.
+        score: How the outputs are read, in bits. Any head but ``raw``, which has no probabilities,
+            will do. Methods made by name, metrics, predictions and the report read outputs in this
+            way. Methods that the user gives read them in their own way. With groups of classes,
+            targets, predictions and probabilities are those of the groups. Functions, and methods
+            over the network itself that know of no groups, get log Σ exp of each group's logits as
+            its output. An InfoMask that is given must have the same groups.
         **settings: The settings of :class:`Score` by name, except ``unit``, instead of ``score``.
 
     Returns:
         A :class:`Comparison`: maps, masks, metrics, costs; tables, figures, the report.
 
     Raises:
-        ArgumentError: An argument is wrong (before any forward pass where it can be known by
-            then), or the network does not return finite outputs that the head can read.
+        ArgumentError: An argument is wrong; the error comes before any forward pass if it can be
+            known by then. Or the network does not return finite outputs that the head can read.
 
     Warns:
         UserWarning: Outputs that are read as logits look like probabilities, or the network is in
@@ -191,7 +192,7 @@ def compare(
     isolation = Isolation(alias)
     own = isolation.copy(model)
     if not isolation.is_whole:
-        own = model  # then methods run on it as it is, and it is put back
+        own = model  # the methods run on the network itself, which is then restored
     answered = network_answers(own, images, seed, score)
     answers = answered.log_probabilities
     targets = targets_among(table, answers, names)
@@ -271,7 +272,7 @@ def compare(
 
 
 def _predictions(answers: Tensor, targets: Sequence[int], score: Score) -> npt.NDArray[np.int64]:
-    """The likeliest classes; of independent labels the target, if it is likelier than not."""
+    """Return the likeliest classes; of independent labels, the target if likelier than not."""
     found = answers.argmax(1)
     if score.head == "sigmoid":
         found[answers.amax(1) <= math.log(0.5)] = -1
@@ -284,7 +285,7 @@ def _predictions(answers: Tensor, targets: Sequence[int], score: Score) -> npt.N
 def _log_priors(
     score: Score, targets: Sequence[int], outputs: int
 ) -> npt.NDArray[np.float64] | None:
-    """The targets' log π; None where all of the network's outputs are equally likely classes."""
+    """Return the targets' log π; None if all the network's outputs are equally likely classes."""
     if score.prior is None and score.groups is None and score.head != "sigmoid":
         return None
     found: npt.NDArray[np.float64] = score.log_priors(torch.tensor(targets), outputs).numpy()
@@ -292,7 +293,7 @@ def _log_priors(
 
 
 def _check_groups(given: Mapping[str, Method], score: Score) -> None:
-    """Refuse InfoMasks whose targets count something else than the comparison's."""
+    """Refuse InfoMasks with other classes or groups than the comparison's."""
     for name, method in given.items():
         if method.score is not None and method.score.groups != score.groups:
             raise ArgumentError(
@@ -303,7 +304,7 @@ def _check_groups(given: Mapping[str, Method], score: Score) -> None:
 
 
 def _reference(methods: Sequence[Method], reference: str | None) -> str:
-    """The method that differences are taken to, if there is one."""
+    """Return the name of the method that all others are compared with, if there is one."""
     if reference is not None:
         return one_of("reference", reference, [method.name for method in methods])
     return next((method.name for method in methods if method.score is not None), "")

@@ -1,4 +1,4 @@
-# What compare() is given, checked: pictures, targets, names, the fill; what the network answers.
+# Check the arguments of compare(), and ask the network about the pictures.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ def checked_images(model: object, inputs: object) -> Tensor:
 
 
 def checked_target(target: Target, n: int) -> list[int] | None:
-    """Return one class per picture; None where the network is asked."""
+    """Return one class per picture; None if the network is asked."""
     table = target_table(target, n)
     if table is not None and table.shape[1] != 1:
         raise ArgumentError(
@@ -61,7 +61,7 @@ def checked_categories(categories: object) -> tuple[str, ...]:
 
 
 def targets_among(table: list[int] | None, answers: Tensor, names: tuple[str, ...]) -> list[int]:
-    """The targets, now that the network's answers (N, M) are there."""
+    """Return the targets, now that the network's answers (N, M) are known."""
     classes = answers.shape[1]
     if names and len(names) != classes:
         raise ArgumentError(
@@ -97,7 +97,7 @@ def checked_fill(inputs: Tensor, baselines: Any) -> Fill:
 
 
 def fill_picture(inputs: Tensor, fill: Fill) -> Tensor:
-    """The fill as a picture, (1, C, H, W)."""
+    """Return the fill as a picture, (1, C, H, W)."""
     picture: Tensor = Constant(fill).prepare((inputs,)).pictures[0]
     return picture.expand(1, *inputs.shape[1:])
 
@@ -110,7 +110,7 @@ def fill_words(fill: Fill) -> str:
 def shown_pictures(pictures: Any, inputs: Tensor) -> PhotoArray:
     """Return uint8 pictures (N, H, W, 3).
 
-    Without the user's own each input is brought to 0..255 by itself: three channels are colours,
+    If the user gives none, each input is scaled to 0..255 by itself. Three channels are colours;
     any other number is averaged to grey.
     """
     n, _, height, width = inputs.shape
@@ -132,7 +132,7 @@ def _shown(picture: Tensor) -> PhotoArray:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What the network says of all pictures.
+    """The network's answers for all pictures.
 
     Attributes:
         log_probabilities: (N, M), float64, on the CPU; (N, 1) for one logit per picture; (N, G) for
@@ -150,8 +150,8 @@ def network_answers(model: Callable[..., Any], inputs: Tensor, seed: int, score:
     """Ask the network about all pictures, one after another.
 
     Raises:
-        ArgumentError: What comes back for a picture is no row of finite numbers that the score
-            can read.
+        ArgumentError: The output for a picture is not a row of finite numbers that the score can
+            read.
     """
     found: list[Tensor] = []
     has_classes, doubt = True, Doubt(score.head)
@@ -178,7 +178,7 @@ def network_answers(model: Callable[..., Any], inputs: Tensor, seed: int, score:
 
 
 def _check_answer(output: object, score: Score) -> None:
-    """Refuse what is no row of numbers: two classes for a softmax, one or more for a sigmoid."""
+    """Refuse all but a row of numbers: two classes for a softmax, one or more for a sigmoid."""
     shape = tuple(output.shape) if isinstance(output, Tensor) else ()
     if score.head == "sigmoid":
         least, form = 1, "logits (N, M), or (N,) for one logit each,"

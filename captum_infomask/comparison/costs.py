@@ -1,4 +1,4 @@
-# What a method costs: pictures sent through the network, seconds, and memory at its peak.
+# The costs of a method: pictures sent through the network, seconds, and memory at its peak.
 from __future__ import annotations
 
 import copy
@@ -21,11 +21,11 @@ Read: TypeAlias = Callable[[Any], Any]
 
 _STATUS, _LINES = Path("/proc/self/status"), ("VmRSS", "VmHWM")
 _WATCH = "memory of a method"
-_SECONDS = 0.002  # from one look at the memory to the next
+_SECONDS = 0.002  # between two looks at the memory
 
 
 class Count:
-    """A number of pictures; copies of what counts count here too."""
+    """A number of pictures. Copies of a counter share it, so their pictures count too."""
 
     def __init__(self) -> None:
         self.pictures = 0
@@ -35,7 +35,7 @@ class Count:
 
 
 def as_it_is(output: Any) -> Any:
-    """What a network returns."""
+    """Return the output of a network unchanged."""
     return output
 
 
@@ -52,9 +52,9 @@ class CountedFunction:
 
 
 class CountedModule(nn.Module):
-    """A network around a network that counts the pictures sent through it.
+    """A network that wraps another network and counts the pictures sent through it.
 
-    A wrapper, not a hook, so that the network is left as it is. It has the network's attributes.
+    It is a wrapper, not a hook, so the network is left as it is. It has the network's attributes.
     """
 
     def __init__(self, network: nn.Module, count: Count, read: Read = as_it_is) -> None:
@@ -63,7 +63,7 @@ class CountedModule(nn.Module):
         self.training = getattr(network, "training", False)  # frozen TorchScript has no modes
 
     def __getattr__(self, name: str) -> Any:
-        """What the wrapper has not, the network may have."""
+        """Look in the network for an attribute that the wrapper lacks."""
         try:
             return super().__getattr__(name)
         except AttributeError:
@@ -92,14 +92,14 @@ def counted_attribution(
 ) -> Attribution:
     """Copy one of Captum's methods, and count what the copy sends through the network.
 
-    What it holds of other methods, as NoiseTunnel does, is copied and counted too. An InfoMask in
-    it is not: its engines need the network itself, and its pictures stay uncounted.
+    If the method holds other methods, as NoiseTunnel does, these are copied and counted too. An
+    InfoMask in it is not: its engines need the network itself, so its pictures are not counted.
 
     Args:
         attribution: The method.
-        count: Where pictures are counted.
+        count: The counter of pictures.
         networks: The networks whose outputs are read.
-        read: What is made of these outputs.
+        read: A function that is applied to these outputs.
     """
     made = copy.copy(attribution)
     for name, held in vars(attribution).items():
@@ -113,11 +113,11 @@ def counted_attribution(
 
 @dataclass
 class Cost:
-    """What a run cost.
+    """The costs of a run.
 
     Attributes:
         seconds: Wall-clock time.
-        peak_bytes: The most memory held beyond what was held before; NaN where nobody can tell.
+        peak_bytes: The most memory held beyond the memory held before; NaN if it is unknown.
     """
 
     seconds: float = math.nan
@@ -126,12 +126,13 @@ class Cost:
 
 @contextmanager
 def measured(device: torch.device, cost: Cost | None = None) -> Iterator[Cost]:
-    """Measure what runs inside, also where it fails, into a cost that is given or made.
+    """Measure the code inside, also if it fails, into a cost that is given or made.
 
-    On CUDA the memory is what PyTorch allocates; on Linux what the process holds, of which memory
-    that was freed earlier and is used again is not seen; elsewhere it is unknown. It is looked at
-    every few milliseconds. What was held for less is seen where the process never held as much
-    before: its own record of that is read, not reset, since it is the user's.
+    On CUDA the memory is the memory that PyTorch allocates. On Linux it is the memory that the
+    process holds; this does not show memory that was freed earlier and is used again. Elsewhere the
+    memory is unknown. It is read every few milliseconds. A shorter peak is seen only if the process
+    never held as much before. The process's own record of its peak is read for this, but not reset,
+    since it is the user's.
     """
     cost = Cost() if cost is None else cost
     if device.type == "cuda":
@@ -149,7 +150,7 @@ def measured(device: torch.device, cost: Cost | None = None) -> Iterator[Cost]:
 
 
 class _Memory:
-    """The most memory held inside a ``with`` block beyond what was held before, in bytes."""
+    """The most memory held inside a ``with`` block beyond the memory held before, in bytes."""
 
     def __init__(self, device: torch.device) -> None:
         self._device, self._over = device, threading.Event()
@@ -169,7 +170,7 @@ class _Memory:
 
     @property
     def grown(self) -> float:
-        """So far; NaN where nobody can tell."""
+        """Return the growth so far; NaN if it is unknown."""
         return self._most - self._held
 
     def _look_often(self) -> None:
@@ -182,7 +183,7 @@ class _Memory:
 
 
 def _held(device: torch.device) -> tuple[float, float]:
-    """Bytes held now, and the most ever; NaN where they are unknown."""
+    """Return the bytes held now, and the most ever; NaN if they are unknown."""
     if device.type == "cuda":
         allocated = torch.cuda.memory_allocated(device), torch.cuda.max_memory_allocated(device)
         return float(allocated[0]), float(allocated[1])
@@ -196,5 +197,5 @@ def _held(device: torch.device) -> tuple[float, float]:
 
 
 def _batch(inputs: tuple[Any, ...]) -> int:
-    """Pictures in a call."""
+    """Return the number of pictures in a call."""
     return len(inputs[0]) if inputs and isinstance(inputs[0], Tensor) else 1

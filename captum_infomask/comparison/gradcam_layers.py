@@ -1,4 +1,4 @@
-# Which layer Grad-CAM looks at, the last feature map or the one that is named.
+# Find the layer for Grad-CAM: the last feature map, or the layer that is named.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -35,12 +35,12 @@ class LayerMap:
 def layer_map(model: nn.Module, inputs: Tensor, layer: nn.Module | None = None) -> LayerMap:
     """Return the layer whose output is the last feature map before the global pooling.
 
-    It is the layer of an output (N, C, h, w) or (N, h, w, C) with h × w > 1 from which no other
-    such layer's is computed, activations such as ReLU by themselves left out: Grad-CAM is better
-    before them (docs/results/defaults.md). One forward pass with gradients finds it, of a copy in
-    eval mode. Where its channels stand is told by the operations that make or read the map: a
-    convolution, a batch norm or a pooling has them first, a linear layer or a norm over the last
-    dimension has them last.
+    The output of this layer is (N, C, h, w) or (N, h, w, C) with h × w > 1, and no other such
+    layer's output is computed from it. Layers that are only an activation, such as ReLU, do not
+    count, because Grad-CAM is better before them (docs/results/defaults.md). One forward pass with
+    gradients finds the layer, on a copy in eval mode. The operations that make or read the map tell
+    which dimension holds the channels. A convolution, a batch norm or a pooling has them first. A
+    linear layer or a norm over the last dimension has them last.
 
     Args:
         model: The network.
@@ -51,9 +51,9 @@ def layer_map(model: nn.Module, inputs: Tensor, layer: nn.Module | None = None) 
         The layer, for Captum's ``LayerGradCam``.
 
     Raises:
-        ArgumentError: if there is no such layer, or several side by side (the error names them),
-            tokens (N, L, D) come after it, as in a vision transformer (:class:`OnTokensError`), or
-            nothing tells where the channels stand.
+        ArgumentError: There is no such layer, or several stand side by side (the error names them).
+            Or tokens (N, L, D) come after it, as in a vision transformer (:class:`OnTokensError`).
+            Or nothing tells where the channels stand.
 
     Example:
         >>> import torch
@@ -101,7 +101,7 @@ class OnTokensError(ArgumentError):
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
-    """A layer that has finished, and its output, which knows what it is computed from."""
+    """A layer that has finished, and its output, which keeps its graph of gradients."""
 
     module: nn.Module
     output: Tensor
@@ -131,7 +131,7 @@ def _with_axes(model: nn.Module, layer: _Layer, axes: _ChannelAxes) -> LayerMap:
 
 
 def _finished_layers(model: nn.Module, inputs: Tensor) -> tuple[list[_Layer], _ChannelAxes]:
-    """The layers that the output is computed from, as they finish, and where channels stand."""
+    """Return the layers that the output is made from, as they finish, and the channels' place."""
     finished: list[_Layer] = []
     axes = _ChannelAxes()
 
@@ -147,7 +147,7 @@ def _finished_layers(model: nn.Module, inputs: Tensor) -> tuple[list[_Layer], _C
         with torch.inference_mode(False), torch.enable_grad(), OwnGenerators(0), Watching(axes.see):
             output = model.eval()(inputs.detach().clone().requires_grad_())
     finally:
-        for hook in hooks:  # they and what they note know each other
+        for hook in hooks:  # the hooks and the records that they make refer to each other
             hook.remove()
         for module, mode in training:
             if module.training != mode:
@@ -158,33 +158,34 @@ def _finished_layers(model: nn.Module, inputs: Tensor) -> tuple[list[_Layer], _C
     return [layer for layer in finished if layer.node in used], axes
 
 
-_SWAP = {(0, 2, 3, 1), (0, 3, 1, 2)}  # channels from one end to the other
-_IN_PLACE = {(0, 2, 1, 3), (0, 1, 3, 2)}  # rows and columns of one of the two layouts
-_MARKS = (2, 3, 5, 7)  # sizes that tell dimensions apart
+_SWAP = {(0, 2, 3, 1), (0, 3, 1, 2)}  # moves the channels from one end to the other
+_IN_PLACE = {(0, 2, 1, 3), (0, 1, 3, 2)}  # swaps rows and columns, in one of the two layouts
+_MARKS = (2, 3, 5, 7)  # sizes that identify the dimensions
 _FIRST = ("conv2d", "conv_transpose2d", "pool2d", "batch_norm", "group_norm", "instance_norm")
 _NO_MAPS = ("matmul", "bmm", "einsum", "scaled_dot_product_attention", "view", "reshape")
 
 
 class _ChannelAxes:
-    """Follows tensors of four dimensions through a pass, and what tells where channels stand.
+    """Follow tensors of four dimensions through a pass, and find where their channels stand.
 
-    Tensors that are made of each other without a change of layout form a group; a permutation
-    between the layouts ties two groups as opposites. What one of them tells holds for all.
+    If a tensor is made from another without a change of layout, both are in one group. A
+    permutation between the layouts links two groups as opposites. What is found for one tensor
+    holds for all.
     """
 
     def __init__(self) -> None:
         self._tied: dict[int, tuple[int, bool]] = {}
         self._told: dict[int, set[bool]] = {}
-        self._alive: list[Tensor] = []  # so that no other tensor gets its number
+        self._alive: list[Tensor] = []  # kept, so that no other tensor gets the same id
 
     def are_last(self, tensor: Tensor) -> bool | None:
-        """Whether channels are a tensor's last dimension; None where nothing, or both, is told."""
+        """Whether channels are a tensor's last dimension; None if nothing tells, or both."""
         root, is_opposite = self._root(tensor)
         told = self._told.get(root, set())
         return (next(iter(told)) != is_opposite) if len(told) == 1 else None
 
     def see(self, func: Callable[..., Any], args: Any, kwargs: Any, result: Any) -> None:
-        """Look at one of PyTorch's functions, which has run."""
+        """Read the result of one of PyTorch's functions."""
         name = getattr(func, "__name__", "")
         made = [leaf for leaf in tree_leaves(result) if _has_four(leaf)]
         given = [leaf for leaf in tree_leaves((args, kwargs)) if _has_four(leaf)]
@@ -215,7 +216,7 @@ class _ChannelAxes:
             self._told.setdefault(root, set()).add(are_last != is_opposite)
 
     def _reduced(self, name: str, x: Tensor, args: Any, kwargs: Any) -> None:
-        """A reduction over two dimensions is one over places."""
+        """Conclude that a reduction over two dimensions is one over places."""
         dims = kwargs.get("dim", args[1] if len(args) > 1 else None)
         if name == "flatten":
             first = kwargs.get("start_dim", args[1] if len(args) > 1 else 0) % 4
@@ -226,7 +227,7 @@ class _ChannelAxes:
             self._tell([x], are_last=told == "last")
 
     def _weighted(self, made: Tensor, args: Any) -> None:
-        """A weight per channel is (C,) or (C, 1, 1), and broadcasts to where they stand."""
+        """Find channels by a weight per channel, (C,) or (C, 1, 1), which broadcasts to them."""
         for weight in args:
             if not isinstance(weight, nn.Parameter) or weight.numel() < 2:
                 continue
@@ -235,7 +236,7 @@ class _ChannelAxes:
                 self._tell([made], are_last=sizes[3] > 1)
 
     def _root(self, tensor: Tensor) -> tuple[int, bool]:
-        """The tensor that stands for a group, and whether its layout is the opposite one."""
+        """Return the tensor that represents a group, and whether its layout is the opposite one."""
         number, is_opposite = id(tensor), False
         if number not in self._tied:
             self._tied[number] = (number, False)
@@ -267,13 +268,13 @@ def _is_vector(args: Any, kwargs: Any) -> bool:
 
 
 def _order(permute: Callable[..., Any], args: Any, kwargs: Any) -> tuple[int, ...]:
-    """The dimensions in the order in which a permutation has them, whatever its arguments' form."""
+    """Return the dimensions in the order of a permutation, whatever the form of its arguments."""
     marked = torch.empty(_MARKS, device="meta")
     return tuple(map(_MARKS.index, permute(marked, *args[1:], **kwargs).shape))
 
 
 def _last_of(finished: Sequence[_Layer]) -> list[_Layer]:
-    """The layers from whose outputs no other layer's is computed; of one output the outermost."""
+    """Return the layers from whose outputs no other is computed; the outermost of each output."""
     last: list[_Layer] = []
     reached: set[Any] = set()
     for layer in reversed(finished):

@@ -1,4 +1,4 @@
-# What a user gives as a method, brought to one protocol: an InfoMask, Captum's, a function.
+# Adapt the methods that users give to one protocol: an InfoMask, Captum's methods, functions.
 from __future__ import annotations
 
 import copy
@@ -39,7 +39,7 @@ MEANINGS = {
 
 
 def as_method(name: str, given: object) -> Method:
-    """Bring what a user, or ``default_methods``, gives under a name to the protocol.
+    """Adapt a method that a user, or ``default_methods``, gives under a name to the protocol.
 
     Args:
         name: The name.
@@ -47,7 +47,7 @@ def as_method(name: str, given: object) -> Method:
             or in a pair with a dict of further arguments.
 
     Raises:
-        ArgumentError: It is none of these, or its arguments are not for it.
+        ArgumentError: It is none of these, or its arguments do not fit it.
     """
     options: object = {}
     if isinstance(given, tuple) and len(given) == 2:
@@ -86,7 +86,7 @@ def as_method(name: str, given: object) -> Method:
 
 
 def kind_of(given: object) -> str:
-    """What a method is, without its address."""
+    """Return the kind of a method, without its address in memory."""
     if isinstance(given, type):
         return f"the class {given.__name__}"
     is_method = isinstance(given, Attribution)
@@ -95,15 +95,15 @@ def kind_of(given: object) -> str:
 
 @dataclass(frozen=True)
 class ForwardMethod:
-    """A method that calls the network in one way only: by the forward function that it is given.
+    """A method that calls the network only by the forward function that it is given.
 
     Args:
-        name: What tables and figures call it.
-        unit: What its values are counted in.
-        call: ``(forward, inputs, target, show_progress)`` → attributions (1, C, H, W); ``forward``
-            maps inputs to outputs and is the only way in which it may call the network; ``target``
-            is None where an output is one number per picture, (N,).
-        meaning: What its values say, in a few words.
+        name: Its name in tables and figures.
+        unit: The unit of its values.
+        call: ``(forward, inputs, target, show_progress)`` → attributions (1, C, H, W). ``forward``
+            maps inputs to outputs, and is the only way in which the function may call the network.
+            ``target`` is None if an output is one number per picture, (N,).
+        meaning: The meaning of its values, in a few words.
 
     Example:
         >>> from captum_infomask.comparison.method_adapters import ForwardMethod
@@ -124,15 +124,15 @@ class ForwardMethod:
         return not str(getattr(_called(self.call), "__module__", "")).startswith("captum_infomask.")
 
     def is_density(self, inputs: Tensor) -> bool:
-        """It says in its unit what it is."""
+        """Whether its unit is that of a density."""
         return False
 
     def isolated(self, isolation: Isolation) -> ForwardMethod:
-        """What this package calls holds what it runs where a copy can follow."""
+        """Return the method with a copy of its call, if a copy can follow it."""
         return self if self.takes_users else replace(self, call=isolation.copy(self.call))
 
     def attribute(self, question: Question) -> Answer:
-        """Give it the network; a control does not call it."""
+        """Give the network to the call; a control does not use it."""
         count, x = Count(), question.inputs
         network = counted(question.model, count)
         if self.takes_users:
@@ -155,15 +155,15 @@ class FunctionMethod:
     takes_users: ClassVar[bool] = True
 
     def is_density(self, inputs: Tensor) -> bool:
-        """Nobody knows."""
+        """Return False: the unit of a function's values is unknown."""
         return False
 
     def isolated(self, isolation: Isolation) -> FunctionMethod:
-        """It may hold layers of the network itself."""
+        """Return the function itself, which may hold layers of the network."""
         return self
 
     def attribute(self, question: Question) -> Answer:
-        """Give it the network itself, which it may use in ways that are not counted."""
+        """Give the network itself to the function; its uses of the network are not counted."""
         options = _own_options(self.options, question)
         count, x = Count(), question.inputs
         network = counted(question.users, count, question.read)
@@ -184,25 +184,25 @@ class CaptumMethod:
 
     @property
     def meaning(self) -> str:
-        """Captum's name for it."""
+        """Captum's name for the method."""
         return f"Captum's {self.attribution.get_name()}"
 
     @property
     def takes_users(self) -> bool:
-        """Whether its code is not Captum's, or the network comes to it in a function."""
+        """Whether its code is not Captum's, or a function brings it the network."""
         is_captums = type(self.attribution).__module__.startswith("captum.")
         return _runs_a_function(self.attribution) or not is_captums
 
     def is_density(self, inputs: Tensor) -> bool:
-        """None of them counts bits."""
+        """Return False: none of them counts bits."""
         return False
 
     def isolated(self, isolation: Isolation) -> CaptumMethod:
-        """A copy of it holds the copy."""
+        """Return a copy of the method that holds the copy of the network."""
         return replace(self, attribution=_isolated(self.attribution, isolation))
 
     def attribute(self, question: Question) -> Answer:
-        """Run a copy of it that counts, and may use the network in ways that are not counted."""
+        """Run a copy that counts pictures; it may also use the network in uncounted ways."""
         options = _own_options(self.options, question)
         count, x = Count(), question.inputs
         networks = (question.model, question.users)
@@ -217,7 +217,7 @@ class CaptumMethod:
 
 @dataclass(frozen=True, eq=False)
 class InfoMaskMethod:
-    """An InfoMask with its arguments: its regions' scores are kept."""
+    """An InfoMask with its arguments. The scores of its regions are kept."""
 
     name: str
     infomask: InfoMask
@@ -227,17 +227,17 @@ class InfoMaskMethod:
 
     @property
     def unit(self) -> str:
-        """What it scores in."""
+        """The unit of its scores."""
         return self.score.unit
 
     @property
     def meaning(self) -> str:
-        """What the view says that it is asked for, if any."""
+        """The meaning of the values of its view, if a view is named."""
         return view_meaning(self.options.get("view"), self.options.get("contrast"))
 
     @property
     def score(self) -> Score:
-        """How it reads the network's outputs."""
+        """The score that reads the network's outputs."""
         return self.infomask.score
 
     def is_density(self, inputs: Tensor) -> bool:
@@ -248,7 +248,7 @@ class InfoMaskMethod:
         return view in (None, *OF_FEATURES) and not has_regions
 
     def isolated(self, isolation: Isolation) -> InfoMaskMethod:
-        """A copy of it holds the copy."""
+        """Return a copy of the InfoMask that holds the copy of the network."""
         return replace(self, infomask=_isolated(self.infomask, isolation))
 
     def attribute(self, question: Question) -> Answer:
@@ -261,13 +261,13 @@ class InfoMaskMethod:
 
 
 def view_meaning(view: object, contrast: object) -> str:
-    """What a view's values say, in a few words."""
+    """Say in a few words what the values of a view mean."""
     meaning = MEANINGS.get(str(view), "")
     return meaning if contrast is None else f"{meaning}, against another class"
 
 
 def _isolated(given: AnAttribution, isolation: Isolation) -> AnAttribution:
-    """A copy of a method that holds copies; itself, where a function brings it the network."""
+    """Return a copy of a method on copies; the method itself if a function runs the network."""
     if _runs_a_function(given):
         return given
     made = copy.copy(given)
@@ -278,25 +278,25 @@ def _isolated(given: AnAttribution, isolation: Isolation) -> AnAttribution:
 
 
 def _runs_a_function(method: Attribution) -> bool:
-    """Whether a method may run the network itself, of which it may hold layers."""
+    """Whether a method runs a function, which may hold layers of the network itself."""
     held = (vars(method).get(name) for name in ("forward_func", "model"))
     return any(isinstance(_called(one), FunctionType) for one in held)
 
 
 def _called(function: Any) -> Any:
-    """What a partial calls in the end."""
+    """Return the function that a partial calls in the end."""
     while isinstance(function, partial):
         function = function.func
     return function
 
 
 def _own_options(options: Mapping[str, Any], question: Question) -> dict[str, Any]:
-    """The arguments; of tensors that have one entry per picture the picture's own."""
+    """Return the arguments; a tensor with one entry per picture gives the picture's own entry."""
     return {name: _own(value, question) for name, value in options.items()}
 
 
 def _own(value: Any, question: Question) -> Any:
-    """A picture's own part of an argument that has one entry per picture."""
+    """Return a picture's own part of an argument that has one entry per picture."""
     n, k = question.pictures, question.place
     if isinstance(value, Tensor) and n > 1 and value.dim() > 0 and len(value) == n:
         return value[k : k + 1]
@@ -304,7 +304,7 @@ def _own(value: Any, question: Question) -> Any:
 
 
 def _as_map(found: Any, inputs: Tensor) -> Tensor:
-    """Attributions in the picture's height and width, without a graph."""
+    """Return attributions in the picture's height and width, without a graph."""
     if isinstance(found, tuple) and len(found) == 1:
         found = found[0]
     if not isinstance(found, Tensor) or found.dim() != 4 or len(found) != 1 or not found.numel():

@@ -1,4 +1,4 @@
-# What compare() asks of a method, what a method answers, and what is found of the answer.
+# The protocol of methods: the question that compare() asks, the answer, and what is measured.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -16,18 +16,18 @@ from captum_infomask.scores.score import Score
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """What a method is asked: one picture, one class.
+    """The question that a method is asked: one picture, one class.
 
     Attributes:
         model: The network, or the comparison's copy of it.
         users: The network itself.
-        inputs: (1, C, H, W), of the method's own.
-        target: Index of the class; None where an output is one number per picture, (N,).
-        place: Which of the comparison's pictures this is.
-        pictures: How many there are.
-        seed: The seed of what the method draws.
-        show_progress: Whether it shows a bar of its own, if it has one.
-        read: What methods that know of no groups are given of the network's outputs.
+        inputs: (1, C, H, W), the method's own copy.
+        target: Index of the class; None if an output is one number per picture, (N,).
+        place: The number of this picture among the comparison's pictures.
+        pictures: The number of the comparison's pictures.
+        seed: The seed of the method's random draws.
+        show_progress: Whether the method shows its own progress bar, if it has one.
+        read: A function of the network's outputs, for methods that know of no groups.
     """
 
     model: Callable[..., Any]
@@ -43,18 +43,18 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What a method said about a picture and, from ``mask`` on, what was found of it.
+    """A method's answer about a picture. The fields from ``mask`` on are found from it afterwards.
 
     Attributes:
-        attributions: (1, C', H, W); once they are measured their mean over channels, (1, 1, H, W),
-            float32, on the CPU. NaN where the method failed.
-        passes: Pictures sent through the network; None where nobody could count.
+        attributions: (1, C', H, W). Once they are measured, their mean over channels, (1, 1, H, W),
+            float32, on the CPU. NaN if the method failed.
+        passes: Pictures sent through the network; None if they could not be counted.
         infomap: The regions' scores, of an InfoMask.
-        mask: (H, W), boolean, on the CPU; None where the method failed.
+        mask: (H, W), boolean, on the CPU; None if the method failed.
         cost: Seconds and memory.
-        measured: What each metric found.
-        troubles: Why a metric found nothing, by its name.
-        error: Why the method failed; empty where it did not.
+        measured: The result of each metric.
+        troubles: For each metric without a result, the reason, by the metric's name.
+        error: The reason why the method failed; empty if it did not.
     """
 
     attributions: Tensor
@@ -68,40 +68,40 @@ class Answer:
 
 
 class Method(Protocol):
-    """An attribution method under the name, and with the arguments, that it was given."""
+    """An attribution method with the name and the arguments that it was given."""
 
     @property
     def name(self) -> str:
-        """What tables and figures call it."""
+        """Its name in tables and figures."""
 
     @property
     def unit(self) -> str:
-        """What its values are counted in, as far as that is known before it runs."""
+        """The unit of its values, if it is known before the method runs."""
 
     @property
     def meaning(self) -> str:
-        """What its values say, in a few words; likewise."""
+        """The meaning of its values in a few words, if it is known before the method runs."""
 
     @property
     def score(self) -> Score | None:
-        """How it reads the network's outputs, where it is an InfoMask."""
+        """The score that reads the network's outputs, if this is an InfoMask."""
 
     @property
     def takes_users(self) -> bool:
-        """Whether it may do anything to the network itself: a function, or a user's own class."""
+        """Whether it may change the network itself: a function, or a user's own class."""
 
     def is_density(self, inputs: Tensor) -> bool:
         """Whether it spreads bits over the cells of feature maps, as an InfoMask may."""
 
     def isolated(self, isolation: Isolation) -> Method:
-        """The method on a copy of the network; a function is given the network itself.
+        """Return the method on a copy of the network; a function gets the network itself.
 
-        It may hold layers of it, which would see nothing of what a copy does.
+        A function may hold layers of the network, and these would see nothing of a copy.
         """
 
     def attribute(self, question: Question) -> Answer:
         """Run the method on one picture.
 
         Raises:
-            ArgumentError: What comes back is no map of the picture.
+            ArgumentError: The method returns no map of the picture.
         """

@@ -1,4 +1,4 @@
-# The methods that a comparison runs unless it is told otherwise, by name; controls among them.
+# The default methods of a comparison, by name. Controls are among them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,18 +41,18 @@ if TYPE_CHECKING:
 
 
 def centred_blob(height: int, width: int) -> Tensor:
-    """A Gaussian in the middle of a picture, a quarter of its sides wide: (H, W)."""
+    """Return a Gaussian in the middle of a picture, a quarter of its sides wide: (H, W)."""
     down, across = (torch.linspace(-2, 2, side).square() for side in (height, width))
     return (-(down[:, None] + across) / 2).exp()
 
 
 def uniform_noise(*shape: int) -> Tensor:
-    """Independent uniform noise per pixel, not blurred, always the same."""
+    """Return independent uniform noise per pixel, not blurred, always the same."""
     return torch.rand(*shape, generator=torch.Generator().manual_seed(0))
 
 
 def blurred_noise(height: int, width: int) -> Tensor:
-    """Normal noise, blurred over a sixteenth of a picture's sides, at most 1: (H, W)."""
+    """Return normal noise, blurred over a sixteenth of a picture's sides, at most 1: (H, W)."""
     noise = torch.randn(height, width).double().numpy()
     blurred = torch.from_numpy(gaussian_filter(noise, (height / 16, width / 16)))
     return (blurred / blurred.abs().max()).float()
@@ -70,19 +70,19 @@ _FORMS = (
     "default methods' names, or a mapping of names to captum.attr methods or functions "
     "(model, inputs, target), each alone or in a pair with a dict of further arguments"
 )
-_STEPS = 32  # of integrated gradients: Captum's 50 cost more than all other methods
+_STEPS = 32  # steps of integrated gradients: Captum's 50 cost more than all other methods
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What the default methods share.
+    """The settings that the default methods share.
 
     Attributes:
         model: The network.
-        inputs: (N, C, H, W): one pass of the first picture finds Grad-CAM's layer.
+        inputs: (N, C, H, W). One pass of the first picture finds Grad-CAM's layer.
         layer: Grad-CAM's layer, if it is given.
-        windows: ``drop``'s and Occlusion's.
-        fill: What hidden pixels become.
+        windows: The windows of ``drop`` and Occlusion.
+        fill: The values of hidden pixels.
         score: How the network's outputs are read.
     """
 
@@ -106,29 +106,30 @@ def default_methods(
     score: Score | None = None,
     **settings: Unpack[ScoreSettings],
 ) -> dict[str, Any]:
-    """Return the methods that :func:`compare` runs by default, to which others can be added.
+    """Return the methods that :func:`compare` runs by default; others can be added.
 
-    InfoMask as it is by default and its view ``drop``, Captum's LayerGradCam and Occlusion, and two
-    maps that see no network, as controls. For a network that ends in tokens, which have no feature
-    map for Grad-CAM, Captum's InputXGradient and IntegratedGradients come beside Grad-CAM's error.
+    They are InfoMask with its default view and with ``drop``, Captum's LayerGradCam and Occlusion,
+    and two maps that see no network, as controls. If a network ends in tokens, it has no feature
+    map for Grad-CAM. Captum's InputXGradient and IntegratedGradients then come beside Grad-CAM's
+    error.
 
     Args:
         model: The network: images (N, C, H, W) → outputs (N, M).
-        inputs: (N, C, H, W): one pass of the first picture finds Grad-CAM's layer.
+        inputs: (N, C, H, W). One pass of the first picture finds Grad-CAM's layer.
         layer: Grad-CAM's layer or its name; None takes the last feature map.
         sliding_window_shapes: The windows (C, h, w) of ``drop`` and Occlusion, in pixels; None
             takes a quarter of the sides, an eighth apart.
         strides: Steps between windows.
-        baselines: What hidden pixels become: a number, or a picture (1, C, H, W).
+        baselines: The values of hidden pixels: a number, or a picture (1, C, H, W).
         score: How the outputs are read; any head but ``raw``, which has no probabilities. Pass
             it to :func:`compare` too.
         **settings: The settings of :class:`Score` by name, except ``unit``, instead of ``score``.
 
     Returns:
-        What :func:`compare` takes as ``methods``, by name.
+        The methods by name, in the form that :func:`compare` takes as ``methods``.
 
     Raises:
-        ArgumentError: if the layer, the windows or the fill do not fit.
+        ArgumentError: The layer, the windows or the fill do not fit.
 
     Example:
         >>> import torch
@@ -147,7 +148,7 @@ def default_methods(
 
 
 def score_in_bits(score: Score | None, settings: Mapping[str, Any]) -> Score:
-    """How a comparison reads outputs: in bits, by a head that gives probabilities."""
+    """Return the score of a comparison: in bits, by a head that gives probabilities."""
     with_probabilities = [name for name in HEADS if name != "raw"]
     if score is None:
         one_of("head", settings.get("head", "logits"), with_probabilities)
@@ -165,7 +166,7 @@ def checked_setting(
     baselines: Any,
     score: Score,
 ) -> Setting:
-    """Check what default methods are made of; nothing runs yet."""
+    """Check the settings of the default methods; nothing runs yet."""
     check_initialised("model", model)
     return Setting(
         model,
@@ -181,12 +182,12 @@ def read_methods(methods: object) -> tuple[Sequence[str] | None, dict[str, Metho
     """Check what the user gives as ``methods``: names of default methods, or methods by name.
 
     Returns:
-        Names of default methods that are to be made, None for those that suit the network; and the
+        The names of the default methods to make, or None for those that suit the network; and the
         methods that are given.
 
     Raises:
-        ArgumentError: A name is unknown (the nearest is named) or comes twice, or something is
-            none of the forms.
+        ArgumentError: A name is unknown (the error names the nearest) or comes twice, or something
+            has none of these forms.
     """
     if methods is None:
         return None, {}
@@ -209,7 +210,7 @@ def read_methods(methods: object) -> tuple[Sequence[str] | None, dict[str, Metho
 
 
 def _name(given: object) -> str:
-    """A default method's name; a method itself is told to go into a mapping."""
+    """Return a default method's name; if it is a method, the error says to use a mapping."""
     if not isinstance(given, str):
         raise ArgumentError(
             f"Expected `methods` as a list to hold default methods' names; got {kind_of(given)}."
@@ -219,7 +220,7 @@ def _name(given: object) -> str:
 
 
 def _by_name(given: object) -> str:
-    """How to give a method of one's own."""
+    """Say how to give a method of one's own."""
     kind = given if isinstance(given, type) else type(given)
     if issubclass(kind, Attribution):
         return f" Give it a name: methods={{{kind.__name__!r}: {kind.__name__}(model)}}."
@@ -227,7 +228,7 @@ def _by_name(given: object) -> str:
 
 
 def make_methods(setting: Setting, names: Iterable[str] | None) -> dict[str, Any]:
-    """Make default methods by name, as compare takes them; None are those that suit the network."""
+    """Make default methods by name, in compare's form; None makes those that suit the network."""
     made: dict[str, Any] = {}
     for name in DEFAULT_METHODS if names is None else names:
         if name != GRAD_CAM:
@@ -247,7 +248,7 @@ def _make(name: str, setting: Setting) -> Any:
     if name in VIEWS:
         view = VIEWS[name]
         options: dict[str, Any] = {} if view is None else {"view": view}
-        if view not in ("crop", "features"):  # which hide nothing
+        if view not in ("crop", "features"):  # these views hide nothing
             options["baselines"] = setting.fill
         if view not in (None, *OF_FEATURES):
             options |= sliding
@@ -280,14 +281,14 @@ def _checked_layer(model: Callable[..., Any], layer: object) -> nn.Module | None
 
 
 def _grad_cam(setting: Setting) -> tuple[Attribute, bool]:
-    """Grad-CAM, which fails when it is run where no layer is found; whether tokens are why."""
+    """Return Grad-CAM, which fails when run if no layer is found; and whether tokens are why."""
     if not isinstance(setting.model, nn.Module):
         reason = ArgumentError("Grad-CAM needs a torch.nn.Module, of which it takes a layer.")
         return _failing(reason), False
     first = setting.inputs[:1]
     try:
         found = layer_map(setting.model, first, setting.layer)
-    except Exception as error:  # whatever a network does with hooks and modes costs this row alone
+    except Exception as error:  # any failure of the network costs only this row
         kind = (
             ""
             if isinstance(error, ArgumentError)
@@ -298,7 +299,7 @@ def _grad_cam(setting: Setting) -> tuple[Attribute, bool]:
 
 
 def _counting_groups(attribute: Attribute, score: Score) -> Attribute:
-    """A method whose targets count groups, where there are any."""
+    """Return a method whose targets count groups, if there are groups."""
     return attribute if score.groups is None else partial(_of_groups, attribute, score.merged)
 
 
@@ -336,7 +337,7 @@ def _integrated_gradients(fill: Fill) -> Attribute:
 
 
 def _control(make: Callable[[int, int], Tensor]) -> Attribute:
-    """A map that is made without the network."""
+    """Return a method whose map is made without the network."""
 
     def attribute(forward: Forward, inputs: Tensor, target: Index, show_progress: bool) -> Tensor:
         return make(*inputs.shape[2:])[None, None].to(inputs)

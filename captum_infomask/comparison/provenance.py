@@ -1,4 +1,4 @@
-# Where a comparison came from: the call that makes it again, and the versions that made it.
+# The origin of a comparison: the call that makes it again, and the versions that made it.
 from __future__ import annotations
 
 import importlib.metadata
@@ -17,7 +17,7 @@ from captum_infomask.scores.score import Score
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python and the packages that a comparison's numbers come from."""
+    """Return the versions of Python and of the packages that a comparison's numbers come from."""
     try:
         own = importlib.metadata.version("captum-infomask")
     except importlib.metadata.PackageNotFoundError:
@@ -53,12 +53,12 @@ def _words(name: str, value: Any, model: object) -> str:
 
 
 def _short(name: str, words: str) -> str:
-    """Python that can be typed, or the argument's name."""
+    """Return Python that can be typed, or the argument's name."""
     return words if len(words) < 200 and "<" not in words and "\n" not in words else name
 
 
 def named_settings(score: Score, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a score that were given by name and are not the usual ones."""
+    """Return the settings of a score that were given by name and differ from the defaults."""
     changed = score.changed()
     return {
         name: changed[name] if name == "temperature" else given[name]
@@ -68,7 +68,7 @@ def named_settings(score: Score, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def setting_words(setting: Setting, *, made: bool) -> tuple[tuple[str, str], ...]:
-    """The settings in words; those of windows only where default methods were ``made`` by them."""
+    """Return the settings in words; windows only if default methods were ``made`` by them."""
     shapes, strides = setting.windows
     height, width = setting.inputs.shape[2:]
     across = strides if isinstance(strides, tuple) else (strides,) * len(shapes)

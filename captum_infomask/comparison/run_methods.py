@@ -1,4 +1,4 @@
-# Every method on every picture: asked, timed, cut into a mask, measured; then as arrays.
+# Run every method on every picture: ask, time, cut a mask and measure; then make arrays of it.
 from __future__ import annotations
 
 import math
@@ -30,20 +30,20 @@ from captum_infomask.scores.score import Score
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What all pictures share.
+    """The settings that all pictures share.
 
     Attributes:
         model: A copy of the network, (n, C, H, W) → outputs (n, M), or (n,).
-        users: The network itself, which functions of the user's may hold.
+        users: The network itself, which the user's functions may hold.
         score: How outputs are read.
-        has_classes: Whether they have a dimension of classes.
+        has_classes: Whether the outputs have a dimension of classes.
         methods: The methods.
-        metrics: By name.
-        rule: Where masks are cut.
-        fill: What hidden pixels become, (1, C, H, W).
-        pictures: How many there are.
+        metrics: The metrics by name.
+        rule: The rule that cuts the masks.
+        fill: The values of hidden pixels, (1, C, H, W).
+        pictures: The number of pictures.
         seed: The seed of every method and metric on every picture.
-        show_progress: Whether methods show bars of their own.
+        show_progress: Whether methods show their own progress bars.
     """
 
     model: Callable[..., Any]
@@ -62,7 +62,7 @@ class Task:
 def run_methods(
     task: Task, inputs: Tensor, target: int, place: int, truth: Truth | None, bar: tqdm[Any]
 ) -> list[Answer]:
-    """Run every method on one picture, (1, C, H, W); a failure is that method's only."""
+    """Run every method on one picture, (1, C, H, W). A failure concerns only that method."""
     found = []
     for method in task.methods:
         bar.set_postfix_str(method.name)
@@ -83,12 +83,13 @@ def run_methods(
 
 
 def run_one(method: Method, question: Question, cost: Cost | None = None) -> Answer:
-    """Ask a method about a picture of its own, and leave all of the user's as it was.
+    """Ask a method about its own copy of a picture, and leave everything of the user's as it was.
 
     Args:
         method: The method.
-        question: What it is asked.
-        cost: Where what the method cost is noted; what is noted to be put back is not its cost.
+        question: The question.
+        cost: The object that takes the cost of the method. Saving and restoring state is not part
+            of it.
     """
     models = (question.model, question.users) if method.takes_users else (question.model,)
     with (
@@ -106,7 +107,7 @@ def _run(
         answer = run_one(method, question, cost)
         plane = answer.attributions.mean(1)[0].float()
         mask = _mask(plane, task.rule)
-    except Exception as failure:  # one method's failure must not lose the others' work
+    except Exception as failure:  # one method's failure must not lose the other methods' work
         size = (1, 1, *question.inputs.shape[2:])
         nothing = torch.full(size, torch.nan, dtype=torch.float32, device="cpu")
         return Answer(nothing, cost=cost, error=_words(failure))
@@ -134,7 +135,7 @@ def _measure(
     mask: Tensor,
     truth: Truth | None,
 ) -> tuple[dict[str, Measured], dict[str, str]]:
-    """Ask every metric; one that fails says why."""
+    """Run every metric; one that fails says why."""
     quiet = replace(question, show_progress=False)
 
     def attribute(inputs: Tensor) -> Tensor:
@@ -161,7 +162,8 @@ def _measure(
             foreign = type(metric) not in METRICS.values()
             models = (task.model, task.users) if foreign else (task.model,)
             with as_it_was(*models, seed=task.seed, writes=foreign):
-                # Others' may hold layers of the network, which see nothing of what a copy does.
+                # Others' methods may hold layers of the network, which see nothing that a copy
+                # does.
                 found[name] = metric(replace(sample, forward=task.users) if foreign else sample)
         except Exception as failure:  # as with methods
             troubles[name] = _words(failure)
@@ -169,14 +171,14 @@ def _measure(
 
 
 def _mask(plane: Tensor, rule: Rule) -> Tensor:
-    """What passes the rule; an empty mask is seen in its share and needs no warning."""
+    """Return the pixels that pass the rule; an empty mask shows in its share, without a warning."""
     with quiet("The mask of example"):
         mask: Tensor = threshold_mask(plane[None, None], rule)
     return mask[0, 0]
 
 
 def _words(failure: Exception) -> str:
-    """An exception on one line."""
+    """Return the words of an exception on one line."""
     kind = "" if isinstance(failure, ArgumentError) else f"{type(failure).__name__}: "
     return kind + " ".join(str(failure).split())
 
@@ -184,7 +186,7 @@ def _words(failure: Exception) -> str:
 def outcome_of(
     method: Method, found: Sequence[Answer], metrics: Mapping[str, Metric]
 ) -> MethodOutcome:
-    """One method's answers as arrays; NaN stands for what there is not."""
+    """Return one method's answers as arrays; NaN stands for missing values."""
     planes: FloatArray = np.stack([one.attributions[0, 0].numpy() for one in found])
     masks: BoolArray = np.zeros(planes.shape, dtype=np.bool_)
     for k, one in enumerate(found):
@@ -218,7 +220,7 @@ def outcome_of(
 def with_differences(
     outcomes: Sequence[MethodOutcome], reference: str, seed: int
 ) -> tuple[MethodOutcome, ...]:
-    """Every method's paired differences from the reference, where there is one."""
+    """Add every method's paired differences from the reference, if there is one."""
     theirs = next((outcome for outcome in outcomes if outcome.name == reference), None)
     if theirs is None:
         return tuple(outcomes)
@@ -239,7 +241,7 @@ def with_differences(
 
 
 def agreement_of(outcomes: Sequence[MethodOutcome]) -> tuple[Agreement, ...]:
-    """How alike the maps and the masks are; nothing where fewer than two methods gave any."""
+    """Compare the maps and the masks; return nothing if fewer than two methods gave any."""
     given = [outcome for outcome in outcomes if not outcome.failed]
     if len(given) < 2:
         return ()
@@ -253,12 +255,12 @@ def agreement_of(outcomes: Sequence[MethodOutcome]) -> tuple[Agreement, ...]:
 
 
 def metric_columns(metrics: Mapping[str, Metric]) -> tuple[Column, ...]:
-    """The metrics as columns of the table."""
+    """Return the metrics as columns of the table."""
     return tuple(Column(name, metric.better, metric.note) for name, metric in metrics.items())
 
 
 def troubles_of(methods: Sequence[Method], found: Sequence[Sequence[Answer]]) -> tuple[str, ...]:
-    """What metrics failed at, a sentence for each method and metric."""
+    """Say in a sentence for each method and metric what the metric failed at."""
     said: dict[tuple[str, str], str] = {}
     for k, picture in enumerate(found):
         for method, one in zip(methods, picture, strict=True):
@@ -269,7 +271,7 @@ def troubles_of(methods: Sequence[Method], found: Sequence[Sequence[Answer]]) ->
 
 
 def _given(outcome: MethodOutcome, arrays: FloatArray | BoolArray) -> list[Tensor | None]:
-    """One array per picture, None where the method failed."""
+    """Return one array per picture, None if the method failed."""
     return [
         torch.from_numpy(array) if done else None
         for array, done in zip(arrays, outcome.done, strict=True)
@@ -277,13 +279,13 @@ def _given(outcome: MethodOutcome, arrays: FloatArray | BoolArray) -> list[Tenso
 
 
 def _curve(found: Answer, name: str) -> Numbers | None:
-    """What a metric found on its way, if it walks."""
+    """Return the curve that a metric found, if it walks through the picture."""
     curve = found.measured[name].curve if name in found.measured else None
     return None if curve is None else curve.double().numpy()
 
 
 def _values(name: str, metric: Metric, found: Sequence[Answer]) -> Numbers:
-    """A metric's value for each picture, NaN where there is none."""
+    """Return a metric's value for each picture, NaN if there is none."""
     values = _numbers(one.measured[name].value if name in one.measured else None for one in found)
     measured = [one.measured[name].overlaps for one in found if name in one.measured]
     overlaps = [each for each in measured if each is not None]
@@ -293,5 +295,5 @@ def _values(name: str, metric: Metric, found: Sequence[Answer]) -> Numbers:
 
 
 def _numbers(values: Iterable[float | None]) -> Numbers:
-    """Numbers with NaN for None."""
+    """Return an array, with NaN for None."""
     return np.array([math.nan if value is None else float(value) for value in values])

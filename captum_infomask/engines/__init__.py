@@ -1,1 +1,1 @@
-# ViewPlan → the network's outputs.
+# The engines turn a ViewPlan into the network's outputs.

@@ -1,4 +1,4 @@
-# The batched engine: plain forward passes over chunks of views, whatever the network.
+# The batched engine runs plain forward passes over chunks of views, for any network.
 from __future__ import annotations
 
 import logging
@@ -34,26 +34,27 @@ from captum_infomask.views.view_plan import Blank, ViewPlan
 
 _log = logging.getLogger("captum_infomask")
 
-_COMPARED = 2  # the least views that a copy is compared on
-_BETWEEN = 16  # later, the least views for each that is compared
+_COMPARED = 2  # views, at least, that a copy is compared on
+_BETWEEN = 16  # later: views, at least, from one compared view to the next
 
 
 @dataclass(frozen=True)
 class Batched:
-    """Plain forward passes over chunks of views; images of a batch fill chunks together.
+    """Plain forward passes over chunks of views; the images of a batch share chunks.
 
-    Where there is enough to do, all chunks but the first run, on a CPU, on a copy of the network
-    with batch normalisations folded into convolutions and tensors in channels-last order, if
-    ``torch.fx`` can trace the network and the copy repeats what the network says of a view of every
-    image (of one view in 16 where images have fewer). On these log p is off by at most 1e-4 nats in
-    float32, 1e-10 in float64, and what roundings explain; others are not compared. The network
-    itself is not changed. A chunk for which there is not enough memory is halved until it fits.
+    On a CPU, if there is enough to do, all chunks but the first run on a copy of the network. In
+    the copy, batch normalisations are folded into convolutions and tensors are in channels-last
+    order. The copy is used if ``torch.fx`` can trace the network and the copy repeats the network's
+    output for a view of every image (for one view in 16 if images have fewer). On these views log p
+    is off by at most 1e-4 nats in float32, 1e-10 in float64, and what roundings explain. Other
+    views are not compared. The network itself is not changed. If memory is too small for a chunk,
+    the chunk is halved until it fits.
 
     Args:
-        folded: Whether such a copy may be used; None lets it on a CPU alone. On a GPU, what making
-            and comparing it takes counts for more: a copy was slower for 729 windows.
+        folded: Whether such a copy may be used; None allows it on a CPU alone. On a GPU it costs
+            more to make and compare the copy: a copy was slower for 729 windows.
         autocast: Run the network under ``torch.autocast`` in this dtype, ``torch.bfloat16`` or
-            ``torch.float16``; what it returns is read in float32. No copy is used then.
+            ``torch.float16``. The output is read in float32. No copy is used then.
 
     Raises:
         ArgumentError: A setting is of another type.
@@ -99,13 +100,13 @@ class RunningBatched:
         self._folded = settings.folded
         self._may_copy = settings.folded is not False and settings.autocast is None
         self._copy: FastCopy | None = None
-        self._compared = set[int]()  # images
-        self._since = 0  # views since one was compared
+        self._compared = set[int]()  # the images that were compared
+        self._since = 0  # views since the last one that was compared
         self._checked = False
-        self._fitting: int | None = None  # views, once there was too little memory for more
+        self._fitting: int | None = None  # the most views, once memory was too small for more
 
     def check(self, plan: ViewPlan, blank: Blank | None) -> None:
-        """Any views will do."""
+        """Accept any views."""
 
     def run(self, plan: ViewPlan) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield each chunk's rows and outputs."""
@@ -127,7 +128,8 @@ class RunningBatched:
                     continue
                 if not self._agrees(plan, rows, output):
                     continue
-                # Whole images are few, and all else is counted from them: by the network itself.
+                # The network itself runs whole images: they are few, and all else is counted from
+                # them.
                 is_worth_it = elements >= WORTH_A_COPY and plan.regions is not None
                 if may_copy and self._may_copy and is_worth_it and len(rows) < len(plan):
                     self._make_copy(plan, rows, output)
@@ -135,11 +137,11 @@ class RunningBatched:
                 yield rows, output
 
     def at_most(self, views: int) -> None:
-        """Take no larger chunks from now on: there was too little memory."""
+        """Take no larger chunks from now on: memory was too small."""
         self._fitting = views if self._fitting is None else min(views, self._fitting)
 
     def _views(self, plan: ViewPlan, row: int) -> int:
-        """How many views the next chunk takes, of which this is the first."""
+        """Return the number of views in the next chunk, of which this is the first."""
         first, elements = plan.scene.inputs[0], elements_shown(plan, row)
         if self._call.perturbations_per_eval is not None:
             views = self._call.perturbations_per_eval * len(first)
@@ -150,7 +152,7 @@ class RunningBatched:
         return views if self._fitting is None else min(views, self._fitting)
 
     def _attempt(self, plan: ViewPlan, rows: Tensor) -> Tensor | None:
-        """The network's output for a chunk; None where it was too large for the memory."""
+        """Return the network's output for a chunk; None if memory was too small for it."""
         try:
             output = self._call.libraries.run(
                 lambda: self._forward(draw(plan, rows), self._arguments(plan, rows))
@@ -183,7 +185,7 @@ class RunningBatched:
             except Exception as error:
                 if is_out_of_memory(error):
                     raise
-                # The network's own error is the one to show, if it raises any.
+                # If the network itself raises an error, that error is the one to show.
                 self._copy = None
                 _log.debug("The folded copy is given up: it raised %s.", error)
         autocast: AbstractContextManager[Any] = nullcontext()
@@ -193,7 +195,7 @@ class RunningBatched:
             return self._call.run(*shown, *arguments)
 
     def _make_copy(self, plan: ViewPlan, rows: Tensor, output: Tensor) -> None:
-        """Try once whether a copy says of a view of each image what the network said."""
+        """Try once whether a copy repeats the network's output for a view of each image."""
         self._may_copy = False
         images = plan.images[rows].tolist()
         self._compared.update(images)
@@ -206,9 +208,9 @@ class RunningBatched:
             _log.debug("The network runs as it is, with no folded copy: %s.", reason)
 
     def _agrees(self, plan: ViewPlan, rows: Tensor, output: Tensor) -> bool:
-        """Hold a drawn view of each image that is new to the copy against the network itself.
+        """Compare the copy with the network on a drawn view of each image that is new to the copy.
 
-        Where they have few views, not of every image: one view in so many is run twice.
+        If images have few views, not every image is compared: one view in so many is run twice.
         """
         if self._copy is None:
             return True
@@ -244,9 +246,9 @@ class RunningBatched:
         )
 
     def _check_guess(self, plan: ViewPlan, rows: Tensor, output: Tensor) -> None:
-        """Refuse arguments that were thought to follow examples, and are followed by the classes.
+        """Refuse arguments that seemed to follow the examples but are followed by the classes.
 
-        A single view tells: with one entry of such an argument there is one class.
+        A single view shows this: with one entry of such an argument, there is one class.
         """
         guessed = self._call.is_guess and any(self._call.per_example)
         if not guessed or self._checked or output.shape[1:2] != (len(rows),) or len(rows) == 1:

@@ -1,4 +1,4 @@
-# Which engine an attribute call means, and the passes of a view.
+# Choose the engine that an attribute call means, and make the passes of a view.
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from captum_infomask.views.view_plan import OwnEngine, Scene, View
 
 EngineName = Literal["auto", "batched", "incremental", "tokens"]
 
-# Below this gain in operations, what the incremental engine does besides takes what it saves.
+# With a lower gain in operations, the incremental engine's other work takes as much as it saves.
 _LEAST_GAIN = 1.3
 
 _ENGINES: dict[str, Engine] = {
@@ -31,7 +31,7 @@ _ENGINES: dict[str, Engine] = {
     "tokens": Tokens(),
 }
 
-# Those that some views have of their own, by the names that views say.
+# The engines of some views, by the names that the views need.
 _OF_VIEWS: dict[OwnEngine, Callable[..., Passes]] = {
     "features": partial(RegionPasses.by, PooledFeatures()),
     "evidence": EvidencePasses,
@@ -45,17 +45,17 @@ def passes_of(
     scenes: tuple[Scene, ...],
     superpixels: Tensor | None,
 ) -> Passes:
-    """The passes that show a view: by its own engine if it has one, else by the one that is chosen.
+    """Return the passes that show a view, by the view's own engine or else by the chosen one.
 
     Args:
-        view: What is shown.
-        engine: The engine that is chosen, for views that any one can show.
-        call: What is asked of the engine.
-        scenes: What all views share, one for each draw of a random imputer.
-        superpixels: What attributions are averaged over, if they are.
+        view: The view.
+        engine: The chosen engine, for views that any engine can show.
+        call: The call that the engine runs.
+        scenes: The data that all views share, one for each draw of a random imputer.
+        superpixels: The superpixels that attributions are averaged over, if they are.
 
     Raises:
-        ArgumentError: The engine cannot show it, of this network or of these regions.
+        ArgumentError: The engine cannot show the view for this network or these regions.
     """
     own = view.needs.engine
     started = partial(RegionPasses.by, engine) if own is None else _OF_VIEWS[own]

@@ -1,4 +1,4 @@
-# What training mode does to answers: dropout that is kept on, a stochastic network, and warnings.
+# The effects of training mode: dropout that is kept on, a stochastic network, and warnings.
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -19,24 +19,24 @@ _DROPOUT = (
     nn.FeatureAlphaDropout,
 )
 
-_PATHS = ("DropPath", "StochasticDepth")  # timm's and torchvision's: whole branches dropped
+_PATHS = ("DropPath", "StochasticDepth")  # timm's and torchvision's layers that drop whole branches
 
 
 @contextmanager
 def keep_dropout(model: nn.Module) -> Iterator[None]:
-    """Keep a model's dropout layers dropping inside a ``with`` block, and nothing else in training.
+    """Keep a model's dropout layers on inside a ``with`` block, and nothing else in training mode.
 
     The model becomes a stochastic network, whose samples give bounds of its information. Only the
     ``training`` flag of dropout layers changes: batch normalisation stays as it is. The flags are
-    put back afterwards, also after an exception; blocks may be nested. Dropout that is no layer of
-    its own is not reached: ``torch.nn.functional.dropout`` in a ``forward``, and the dropout inside
-    ``nn.MultiheadAttention`` and ``nn.LSTM``.
+    restored afterwards, also after an exception. Blocks may be nested. Dropout that is not a layer
+    of its own is not reached: ``torch.nn.functional.dropout`` in a ``forward``, and the dropout
+    inside ``nn.MultiheadAttention`` and ``nn.LSTM``.
 
     Args:
         model: A network with dropout layers, in any mode.
 
     Raises:
-        ArgumentError: The model is no module, or has no dropout layer.
+        ArgumentError: The model is not a module, or has no dropout layer.
 
     Example:
         >>> import torch
@@ -69,13 +69,13 @@ def keep_dropout(model: nn.Module) -> Iterator[None]:
 
 
 def warn_of_mode(forward_func: object, *, is_sampled: bool) -> None:
-    """Warn where a view's answer hangs on the views beside it, or is drawn and nobody asked for it.
+    """Warn if a view's output depends on other views, or is drawn although nobody asked for it.
 
-    Batch norms that use a batch's own statistics see a chunk of views. Dropout that is on is meant
-    where the network is sampled, and otherwise one draw among many.
+    Batch norms that use a batch's own statistics see a chunk of views. If the user asks for
+    samples, dropout is meant. If not, the output is one draw among many.
 
     Args:
-        forward_func: A network, its method, or another function, of which nothing is known.
+        forward_func: A network, its method, or another function, about which nothing is known.
         is_sampled: Whether the user asks for samples of a stochastic network.
     """
     network = getattr(forward_func, "__self__", forward_func)
@@ -108,7 +108,7 @@ def _uses_batch(module: nn.Module) -> bool:
 
 
 def _draws(module: nn.Module) -> bool:
-    """Whether a layer draws: dropout of a rate above 0, by itself or inside of another layer."""
+    """Whether a layer draws: dropout with a rate above 0, by itself or inside another layer."""
     if not getattr(module, "training", False):  # frozen TorchScript has no modes
         return False
     if isinstance(module, nn.MultiheadAttention | nn.RNNBase):

@@ -1,4 +1,4 @@
-# What every engine can do, what one call asks of it, and what is read of its passes.
+# The protocol of engines, the call that an engine runs, and the passes that are read.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """What one attribute call gives its engine to run.
+    """The parts of an attribute call that its engine runs.
 
     Attributes:
         forward_func: The user's forward function.
-        additional_forward_args: Further arguments; those with one entry per image follow their
-            image's views, all else is passed as it is.
-        perturbations_per_eval: At most this many views per image in one forward pass, as in
-            Captum's methods; a size that suits the device if None.
-        seed: The seed of the views that are compared, where a copy stands for the network.
-        libraries: What it draws by Python and NumPy, and the generators that it has of PyTorch.
+        additional_forward_args: Further arguments. Those with one entry per image follow their
+            image's views; all others are passed as they are.
+        perturbations_per_eval: The most views per image in one forward pass, as in Captum's
+            methods. None takes a size that suits the device.
+        seed: The seed that chooses the views to compare if a copy stands for the network.
+        libraries: The network's draws from Python and NumPy, and its own generators of PyTorch.
         per_example: Whether each further argument has one entry per image.
-        is_guess: Whether that was told by lengths alone.
+        is_guess: Whether lengths alone decided ``per_example``.
     """
 
     forward_func: Callable[..., Any]
@@ -49,7 +49,7 @@ class Call:
 
     @property
     def generators(self) -> OwnGenerators:
-        """What a network that draws by itself draws from."""
+        """The generators from which a network draws that draws by itself."""
         return self.libraries.generators
 
     def run(self, *inputs: Any) -> Any:
@@ -59,11 +59,11 @@ class Call:
 
     @contextmanager
     def drawing_nothing(self) -> Iterator[None]:
-        """Inside, the numbers that a network draws are its own, and one that draws is refused.
+        """Inside, a network that draws is refused, and the numbers that it draws are its own.
 
         Raises:
-            StandsAside: It draws random numbers; or another thread draws some of Python or NumPy,
-                and it is not known yet that the network does not.
+            StandsAside: The network draws random numbers. Or another thread draws some from Python
+            or NumPy, and it is not known yet that the network does not.
         """
         before = libraries_state()
         with OwnGenerators(0) as generators:
@@ -73,13 +73,13 @@ class Call:
             raise StandsAside("it draws random numbers")
 
     def traced(self, given: tuple[Any, ...]) -> TracedNetwork:
-        """The user's network as operations, traced once in a call.
+        """Return the user's network as operations; it is traced once in a call.
 
         Args:
-            given: What it will be called with.
+            given: The arguments that it will be called with.
 
         Raises:
-            StandsAside: It cannot be traced, or draws random numbers meanwhile.
+            StandsAside: The network cannot be traced, or random numbers are drawn meanwhile.
         """
         if self.libraries.found:
             raise StandsAside("it draws random numbers")
@@ -105,11 +105,11 @@ class Running(Protocol):
 
     @property
     def name(self) -> str:
-        """The engine that ran, and why no other, as results record it; known after the run."""
+        """The engine that ran, and why no other did, for the results; known after the run."""
         ...
 
     def check(self, plan: ViewPlan, blank: Blank | None) -> None:
-        """Refuse views that it can show by no means, before anything of the user's runs."""
+        """Refuse views that it cannot show at all, before anything of the user's runs."""
         ...
 
     def run(self, plan: ViewPlan) -> Iterator[tuple[Tensor, Tensor]]:
@@ -122,7 +122,7 @@ class Running(Protocol):
 
 @runtime_checkable
 class Engine(Protocol):
-    """What turns views into the network's outputs, a chunk at a time; settings only."""
+    """An engine turns views into the network's outputs, chunk by chunk. It holds settings only."""
 
     def start(self, call: Call) -> Running:
         """Begin a call; nothing of the user's has run when this returns."""
@@ -130,7 +130,7 @@ class Engine(Protocol):
 
 
 class ReadBy(TypedDict):
-    """How regions are read, as results record it; see :class:`InfoMap`."""
+    """How regions are read, for the results; see :class:`InfoMap`."""
 
     unit: str
     overlap: str
@@ -139,16 +139,16 @@ class ReadBy(TypedDict):
 
 
 class Passes(Protocol):
-    """The forward passes of one call, and what is read of their outputs."""
+    """The forward passes of one call, and how their outputs are read."""
 
     def running(self, name: str, show_progress: bool) -> AbstractContextManager[Any]:
-        """A progress bar, under which the user's model is kept as it is; all is read inside."""
+        """Show a progress bar and keep the user's model as it is; all reading happens inside."""
         ...
 
     def read_whole(
         self, reader: Reader, table: Tensor | None, bar: Any, *, as_regions: bool = False
     ) -> Reading:
-        """i(y; x) of the whole images, (n, ...), which comes first.
+        """Return i(y; x) of the whole images, (n, ...); this comes first.
 
         Args:
             reader: How outputs are read.
@@ -159,24 +159,24 @@ class Passes(Protocol):
         ...
 
     def read_blank(self, reader: Reader, table: Tensor | None, bar: Any) -> Reading | None:
-        """i(y; all-imputed view) that each region is counted from, (n, R, ...), if it is."""
+        """Return i(y; all-imputed view) that each region is counted from, (n, R, ...), if it is."""
         ...
 
     def read_regions(
         self, reader: Reader, table: Tensor | None, bar: Any, total: Reading, blank: Reading | None
     ) -> Reading:
-        """Information of every region, (n, R, ...); NaN where an image does not have it."""
+        """Return the information of every region, (n, R, ...); NaN if an image does not have it."""
         ...
 
     def doubt_lone_parts(
         self, score: Score, classes: Tensor, total: Reading, found: Reading
     ) -> None:
-        """Warn where parts shown alone speak against what their own picture surely shows.
+        """Warn if parts shown alone contradict the class that their own picture surely shows.
 
         Args:
             score: How outputs were read.
             classes: Each image's classes, long (n, K).
-            total: i(y; x), (n, K), or (n,) of one class.
+            total: i(y; x), (n, K), or (n,) for one class.
             found: Each region's reading, (n, R, K), or (n, R).
         """
         ...
@@ -184,5 +184,5 @@ class Passes(Protocol):
     def info_map(
         self, found: Reading, total: Reading, blank: Reading | None, **read_by: Unpack[ReadBy]
     ) -> InfoMap:
-        """What was read, with the settings that it was read by."""
+        """Return the readings, with the settings that produced them."""
         ...

@@ -25,20 +25,20 @@ from captum_infomask.scores.score_settings import NATS_PER_UNIT
 from captum_infomask.views.evidence import Evidence, Shown
 from captum_infomask.views.view_plan import Scene, ViewPlan
 
-# Bits that a map's sum may fall short of, as long as the path may take more points.
+# Bits that may be missing from a map's sum, as long as the path may take more points.
 _MISSING = {torch.float64: 1e-7}
 _MISSING_ELSE = 1e-3
-_MOST_NUMBERS = 2**25  # of the shares of several classes at a time
+_MOST_NUMBERS = 2**25  # numbers of the shares of several classes, at a time
 
 
 @dataclass(frozen=True, eq=False)
 class MapPart:
-    """What was found at one size and layer.
+    """The map of one size and layer.
 
     Attributes:
         cells: The map's cells.
-        scores: What each adds, (n, R, K).
-        missing: What their sum falls short of, the mean over frames, (n, K).
+        scores: The information that each cell adds, (n, R, K).
+        missing: The information that is missing from their sum, the mean over frames, (n, K).
     """
 
     cells: MapCells
@@ -48,15 +48,15 @@ class MapPart:
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Some views' features, and what the network makes of them.
+    """Some views' features, and the steps from these to the output.
 
     Attributes:
         rows: The views, long (B,).
         output: The network's output for them.
         maps: Their features at each layer.
-        replays: What follows each layer, or the pictures.
-        starts: Where each of these paths starts.
-        ends: Where it ends.
+        replays: The steps that follow each layer, or the pictures.
+        starts: The start of each of these paths.
+        ends: The end of each path.
     """
 
     rows: Tensor
@@ -69,13 +69,13 @@ class Chunk:
 
 @dataclass(frozen=True, eq=False)
 class CellShares:
-    """What the cells of some views add.
+    """The information that the cells of some views add.
 
     Attributes:
         rows: The views, long (B,).
         grid: The number of cells along each dimension after the channels.
-        scores: What each adds, (B, R, K).
-        missing: What their sum falls short of, (B, K).
+        scores: The information that each cell adds, (B, R, K).
+        missing: The information that is missing from their sum, (B, K).
     """
 
     rows: Tensor
@@ -85,14 +85,14 @@ class CellShares:
 
     @classmethod
     def of(cls, rows: Tensor, features: FeatureMap, shares: Shares) -> CellShares:
-        """The shares of a map's cells."""
+        """Return the shares of a map's cells."""
         of_cells = [features.of_places(own).flatten(1) for own in shares.shares]
         scores = torch.stack(of_cells, dim=2)
         return cls(rows, features.grid, scores, shares.explained - scores.sum(1))
 
     @classmethod
     def joined(cls, parts: Sequence[CellShares]) -> CellShares:
-        """Several classes' shares as one."""
+        """Join the shares of several classes."""
         scores = torch.cat([part.scores for part in parts], dim=2)
         missing = torch.cat([part.missing for part in parts], dim=1)
         return replace(parts[0], scores=scores, missing=missing)
@@ -102,12 +102,12 @@ class RunningEvidence:
     """The evidence engine at work on one call.
 
     Args:
-        call: What is asked for.
-        view: Layers, sizes and reference.
+        call: The call to run.
+        view: The settings: layers, sizes and reference.
         scene: The pictures.
 
     Attributes:
-        shown: Pictures that the network was shown.
+        shown: The number of pictures that the network was shown.
     """
 
     def __init__(self, call: Call, view: Evidence, scene: Scene) -> None:
@@ -120,14 +120,14 @@ class RunningEvidence:
 
     @property
     def name(self) -> str:
-        """The engine, and the maps that it read."""
+        """The name of the engine, and the maps that it read."""
         return f"{self._view.name} ({', '.join(self._words)} cells)"
 
     def record(self, shown: Shown, some: Tensor | None = None) -> Iterator[Chunk]:
-        """Show pictures to the network, and keep their features and what follows them.
+        """Show pictures to the network, and keep their features and the steps that follow these.
 
         Args:
-            shown: What the network is shown.
+            shown: The pictures that the network is shown.
             some: Which of these views, long (B,); all of them if None.
         """
         plan = shown.plan if some is None else shown.plan.part(some)
@@ -139,12 +139,12 @@ class RunningEvidence:
     def share_out(
         self, shown: Shown, chunks: Iterable[Chunk], reader: Reader, table: Tensor | None, bar: Any
     ) -> Iterator[list[CellShares]]:
-        """What every cell adds to the information about each target or class.
+        """Yield the information that every cell adds about each target or class.
 
         Args:
-            shown: What the network was shown.
-            chunks: What :meth:`record` keeps of it. They are let go one by one, and recorded again
-                in smaller ones where memory is short.
+            shown: The pictures that the network was shown.
+            chunks: The chunks that :meth:`record` gave. They are released one by one. If memory is
+                short, they are recorded again in smaller ones.
             reader: How outputs are read.
             table: Each picture's target or classes, (n, k), or None.
             bar: A progress bar, updated by the views of each chunk.
@@ -164,7 +164,7 @@ class RunningEvidence:
             yield from self.share_out(shown, self.record(shown, rows), reader, table, bar)
 
     def part(self, shown: Shown, chunks: Sequence[CellShares]) -> MapPart:
-        """One layer's maps of all pictures."""
+        """Join one layer's maps of all pictures."""
         grids = {one.grid for one in chunks}
         if len(grids) > 1:
             raise UnfitError(f"its features have other sizes for other pictures, {sorted(grids)}")
@@ -187,7 +187,7 @@ class RunningEvidence:
     def _attempt(
         self, shown: Shown, chunk: Chunk, reader: Reader, table: Tensor | None
     ) -> list[CellShares] | None:
-        """A chunk's shares; None where it was too large for the memory."""
+        """Return a chunk's shares; None if memory was too small for it."""
         try:
             return self._shares(shown, chunk, reader, table)
         except StandsAside as reason:
@@ -203,7 +203,7 @@ class RunningEvidence:
     def _shares(
         self, shown: Shown, chunk: Chunk, reader: Reader, table: Tensor | None
     ) -> list[CellShares]:
-        """A chunk's shares, of some classes at a time: they are as many numbers as features."""
+        """Return a chunk's shares, some classes at a time: each class has as many as features."""
         targets = None if table is None else table[shown.plan.images[chunk.rows]]
         value = _value(reader, targets, len(chunk.rows))
         most = max(1, _MOST_NUMBERS // max(end.numel() for end in chunk.ends))
@@ -232,7 +232,7 @@ class RunningEvidence:
         ]
 
     def _chunk(self, current: Pass, plan: ViewPlan, rows: Tensor, output: Tensor) -> Chunk:
-        """What is kept of one pass."""
+        """Return the parts of one pass that are kept."""
         if self._view.is_relayed:
             maps = current.maps(relay_maps)
             marks = [(one.value, one.after) for one in maps]
@@ -251,7 +251,7 @@ class RunningEvidence:
     def _starts(
         self, maps: Sequence[FeatureMap], replays: Sequence[Replay], plan: ViewPlan, rows: Tensor
     ) -> list[Tensor]:
-        """Where each map's path starts: at zero, or at the features of the all-imputed pictures."""
+        """Return each map's start: zero, or the features of the all-imputed pictures."""
         from_blank = [
             self._view.from_blank or one.prefix > 0 or not one.after or hides_scale(replay.steps)
             for one, replay in zip(maps, replays, strict=True)
@@ -263,7 +263,7 @@ class RunningEvidence:
         ]
 
     def _of_blank(self, maps: Sequence[FeatureMap], plan: ViewPlan, rows: Tensor) -> list[Tensor]:
-        """The same features of the all-imputed pictures: of one, where these are all alike."""
+        """Return the same features of the all-imputed pictures; of one picture if all are alike."""
         blank = replace(plan, hidden="everything").part(rows)
         (pictures,) = draw(blank, torch.arange(len(rows)))
         if bool((pictures == pictures[:1]).all()) and not any(self._call.per_example):
@@ -282,7 +282,7 @@ class RunningEvidence:
 
 
 def _value(reader: Reader, table: Tensor | None, n: int) -> Callable[[Tensor], Tensor]:
-    """Reads outputs of n pictures, at one or several points of their paths, as (n, K)."""
+    """Return a reader of n pictures' outputs at points of their paths, as (n, K)."""
 
     def value(output: Tensor) -> Tensor:
         targets = None if table is None else table.repeat(len(output) // n, 1)

@@ -1,4 +1,4 @@
-# All that one call of evidence shows to the network: the pictures at each size.
+# All passes of one call of evidence: the network sees the pictures at each size.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 _PAINTED = 8  # pictures at a time
-_SLIGHT_BITS, _SLIGHT_SHARE = 0.1, 0.01  # that may be missing without a word
+_SLIGHT_BITS, _SLIGHT_SHARE = 0.1, 0.01  # amounts that may be missing without a warning
 SHORT = "Of some maps more than 0.1 bits and 1% of the whole are given to no pixel"
 
 
 class EvidencePasses:
-    """The passes of one call for evidence, in the place of :class:`RegionPasses`.
+    """The passes of one call for evidence, instead of :class:`RegionPasses`.
 
     Args:
-        call: What is asked for.
-        view: Layers, sizes and reference.
-        scenes: The pictures, once: no imputer draws. Where no regions are asked for, the maps'
+        call: The call to run.
+        view: The settings: layers, sizes and reference.
+        scenes: The pictures, once, because no imputer draws. If no regions are asked for, the maps'
             cells are the regions.
-        superpixels: What attributions are averaged over, if they are.
+        superpixels: The superpixels that attributions are averaged over, if they are.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class EvidencePasses:
 
     @contextmanager
     def running(self, name: str, show_progress: bool) -> Iterator[Any]:
-        """A progress bar, under which the user's model is kept as it is."""
+        """Show a progress bar, and keep the user's model as it is."""
         shown = [shown_at(self._scene, size) for size in self.view.sizes]
         count = len(self._scene.images) + sum(len(one.plan) for one in shown)
         with running(self.call, name, count, show_progress) as bar:
@@ -75,11 +75,11 @@ class EvidencePasses:
     def read_whole(
         self, reader: Reader, table: Tensor | None, bar: Any, *, as_regions: bool = False
     ) -> Reading:
-        """i(y; x) of the whole images, (n, ...).
+        """Return i(y; x) of the whole images, (n, ...).
 
-        What their features add is read at once, chunk by chunk, where regions will be read in the
-        same way. Else the classes may hang on all outputs: a single chunk is kept, several are
-        recorded again.
+        If regions will be read in the same way, the shares of the features are read at once, chunk
+        by chunk. If not, the classes may depend on all outputs. Then a single chunk is kept, and
+        several chunks are recorded again.
         """
         shown = self._whole
         account = SinglePass(reader, len(shown.plan))
@@ -107,12 +107,12 @@ class EvidencePasses:
         return reading
 
     def read_blank(self, reader: Reader, table: Tensor | None, bar: Any) -> None:
-        """Evidence is a difference, and needs no reference besides."""
+        """Return None: evidence is a difference, and needs no other reference."""
 
     def read_regions(
         self, reader: Reader, table: Tensor | None, bar: Any, total: Reading, blank: Reading | None
     ) -> Reading:
-        """Evidence of every region, (n, R, ...)."""
+        """Return the evidence of every region, (n, R, ...)."""
         parts: list[MapPart] = []
         for size in self.view.sizes:
             shown, found = self._whole, self._found
@@ -129,7 +129,8 @@ class EvidencePasses:
         self._cells = cells[0] if len(cells) == 1 else Scales(tuple(cells))
         scores = torch.cat([part.scores for part in parts], dim=1)
         missing = torch.stack([part.missing for part in parts]).mean(0)
-        # A class at a time: maps of a thousand would take a picture's size a thousand times.
+        # One class at a time: maps of a thousand classes would take a picture's size a thousand
+        # times.
         present = self._scene.regions.present(len(scores))
         read = [self._integrals(of_class, present) for of_class in scores.unbind(2)]
         summed = torch.stack([whole for whole, _ in read], dim=1) + missing
@@ -143,10 +144,10 @@ class EvidencePasses:
     def doubt_lone_parts(
         self, score: Score, classes: Tensor, total: Reading, found: Reading
     ) -> None:
-        """Whole pictures are shown, or halves of them; a cell's value does not rest on it alone."""
+        """Do nothing: pictures are shown whole or in halves, and no cell is shown alone."""
 
     def _integrals(self, scores: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-        """One class's density over the whole pictures, (n,), and over each region, (n, R)."""
+        """Return one class's density over whole pictures, (n,), and over each region, (n, R)."""
         wholes, found = [], []
         for images in torch.arange(len(scores)).split(_PAINTED):
             own = scores[images.to(scores.device)]
@@ -160,7 +161,7 @@ class EvidencePasses:
     def info_map(
         self, found: Reading, total: Reading, blank: Reading | None, **read_by: Unpack[ReadBy]
     ) -> InfoMap:
-        """What was read, with the settings that it was read by."""
+        """Return the readings, with the settings that produced them."""
         return InfoMap(
             regions=self._cells if self._asked is None else self._asked,
             scores=found.information,
@@ -187,6 +188,6 @@ def _warn_of_residual(missing: Tensor, whole: Tensor, unit: str) -> None:
 
 
 def _taken(chunks: list[Chunk]) -> Iterator[Chunk]:
-    """The chunks, which nothing else keeps."""
+    """Yield the chunks, which nothing else keeps."""
     while chunks:
         yield chunks.pop()

@@ -1,4 +1,4 @@
-# Which of a network's values are feature maps, where their places stand, and which one tells most.
+# Find the feature maps among a network's values, their places, and the map that tells most.
 from __future__ import annotations
 
 import math
@@ -13,7 +13,7 @@ from captum_infomask.engines.recording import Recording, Step
 from captum_infomask.engines.replay import Again
 from captum_infomask.engines.traced_network import StandsAside
 
-# What hides the scale of what it reads, so that a path from zero says nothing.
+# These steps hide the scale of their input, so a path from zero tells nothing.
 _NORMS = (
     "layer_norm",
     "group_norm",
@@ -31,20 +31,20 @@ _NORMS = (
 )
 _CONVS = ("conv1d", "conv2d", "conv3d")
 CUTS = ("getitem", "narrow", "center_crop")
-_MOST_CELLS = 1024  # of maps that evidence is passed back to: finer ones won nothing
+_MOST_CELLS = 1024  # cells of the maps that evidence is passed back to: finer maps gained nothing
 _MOST_PREFIX = 16  # tokens before those of places: the class, registers
 
 
 @dataclass(frozen=True, eq=False)
 class FeatureMap:
-    """A value of a network with places, (N, C, ...) or (N, ..., C), or as tokens (N, L, C).
+    """A value of a network with places: (N, C, ...), (N, ..., C), or tokens (N, L, C).
 
     Attributes:
         value: The value.
         after: The place of the first step that may read it.
-        axes: The dimensions that are places; that of tokens alone.
+        axes: The dimensions that are places; for tokens, their dimension alone.
         grid: The number of places along each dimension of the picture.
-        prefix: Tokens before those of places.
+        prefix: The number of tokens before those of places.
     """
 
     value: Tensor
@@ -55,17 +55,17 @@ class FeatureMap:
 
     @property
     def words(self) -> str:
-        """Its size, for a message or a result."""
+        """Return its size in words, for a message or a result."""
         return " × ".join(map(str, self.grid))
 
     def of_places(self, values: Tensor) -> Tensor:
-        """Values like the map's own summed over channels: (N, ...) to (N, *grid)."""
+        """Sum values shaped like the map over channels: (N, ...) to (N, *grid)."""
         first = (0, *self.axes)
         summed = values.sum([dim for dim in range(values.dim()) if dim not in first])
         return summed[:, self.prefix :].reshape(len(values), *self.grid)
 
     def between(self, start: Tensor, end: Tensor) -> Tensor:
-        """Where the path starts: the tokens that have no place stay."""
+        """Return the start of the path; tokens that have no place stay as they are at the end."""
         if not self.prefix:
             return start.expand_as(end)
         (dim,) = self.axes
@@ -74,11 +74,12 @@ class FeatureMap:
 
 
 def default_map(recording: Recording, inputs: Tensor, output: Tensor) -> list[FeatureMap]:
-    """The map that evidence is read at where no layer is named.
+    """Return the map that evidence is read at if no layer is named.
 
-    It is the last one that all that follows is made of. In a transformer the last tokens know of
-    all others; there it is what the second block reads (docs/evidence.md). Maps of a part of the
-    pictures or features do not count. A network without any has its pictures' own pixels.
+    It is the last map on the way of everything that reaches the output. In a transformer the last
+    tokens know of all others, so the map is the input of the second block (docs/evidence.md). Maps
+    of only a part of the pictures or features do not count. A network without any map gives its
+    pictures' own pixels.
     """
     last = next(_maps_backwards(recording, inputs, output), None)
     if last is None:
@@ -89,12 +90,13 @@ def default_map(recording: Recording, inputs: Tensor, output: Tensor) -> list[Fe
 
 
 def relay_maps(recording: Recording, inputs: Tensor, output: Tensor) -> list[FeatureMap]:
-    """The maps that evidence is passed back to where no layer is named.
+    """Return the maps that evidence is passed back to if no layer is named.
 
-    They are the last one that all that follows is made of, and of those of at most 1,024 cells that
-    a layer made the first one of the most cells; in a transformer that one alone where convolutions
-    below it make more cells than it has tokens, else the tokens that its first block reads. A
-    network without any has its pictures' own pixels.
+    Only maps on the way of everything that reaches the output count. The first is the last of
+    these. The second is one that a layer made, with at most 1,024 cells: the first of those with
+    the most cells. In a transformer only the second is taken, if convolutions below it make more
+    cells than it has tokens. If not, the tokens that the first block reads are taken. A network
+    without any map gives its pictures' own pixels.
     """
     found = _maps(recording, inputs, output)
     if not found:
@@ -112,7 +114,7 @@ def relay_maps(recording: Recording, inputs: Tensor, output: Tensor) -> list[Fea
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """A value that all that follows is made of, the place of the step that made it, its cells."""
+    """A value on the way of everything that follows, the step that made it, and its cells."""
 
     value: Tensor
     made: int
@@ -120,12 +122,12 @@ class _Found:
 
 
 def _maps(recording: Recording, inputs: Tensor, output: Tensor) -> list[_Found]:
-    """The maps that all that follows is made of, in order."""
+    """Return the maps that everything that follows is made from, in order."""
     return list(_maps_backwards(recording, inputs, output))[::-1]
 
 
 def _maps_backwards(recording: Recording, inputs: Tensor, output: Tensor) -> Iterator[_Found]:
-    """The same, the last one first: to know where a value's places stand takes time."""
+    """Yield the same maps, the last one first: it takes time to find a value's places."""
     places = inputs.dim() - 2
     cut = first_cut(recording, len(recording.steps), places)
     for step, one in reversed(list(_bottlenecks(recording, inputs, output))):
@@ -142,7 +144,7 @@ def _pixels(inputs: Tensor) -> FeatureMap:
 
 
 def _after_layers(recording: Recording, found: Sequence[_Found]) -> list[_Found]:
-    """Those of some maps that a convolution or a linear layer led to, without borders around."""
+    """Keep those maps that a convolution or a linear layer led to, without borders around."""
     steps = recording.steps
     layers = [place for place, step in enumerate(steps) if step.name in ("linear", *_CONVS)]
     first = layers[0] if layers else len(steps)
@@ -150,16 +152,16 @@ def _after_layers(recording: Recording, found: Sequence[_Found]) -> list[_Found]
 
 
 def feature_map(recording: Recording, value: Tensor, after: int, inputs: Tensor) -> FeatureMap:
-    """A value as a feature map of the inputs (N, C, ...).
+    """Return a value as a feature map of the inputs (N, C, ...).
 
     Args:
-        recording: What the network did.
+        recording: The steps of the network.
         value: The value.
         after: The place of the first step that may read it.
-        inputs: What the network was shown.
+        inputs: The pictures that the network was shown.
 
     Raises:
-        StandsAside: It is none, or nothing tells where its channels stand.
+        StandsAside: The value is not a map, or nothing tells where its channels stand.
     """
     places = inputs.dim() - 2
     if first_cut(recording, after, places) < after:
@@ -180,13 +182,13 @@ def feature_map(recording: Recording, value: Tensor, after: int, inputs: Tensor)
 
 
 def first_cut(recording: Recording, before: int, places: int) -> int:
-    """The place of the first step that takes a part of a map's places; ``before`` if none does.
+    """Return the place of the first step that takes a part of a map's places; else ``before``.
 
-    Cells of what it makes lie elsewhere in the picture than their numbers would say.
+    The cells of that step's result lie elsewhere in the picture than their numbers say.
 
     Args:
-        recording: What the network did.
-        before: How many of its steps are looked at.
+        recording: The steps of the network.
+        before: The number of steps that are looked at.
         places: The dimensions of places that the inputs have.
     """
     for place, step in enumerate(recording.steps[:before]):
@@ -198,7 +200,7 @@ def first_cut(recording: Recording, before: int, places: int) -> int:
 
 
 def _leaves_out(step: Step, axes: Sequence[int]) -> bool:
-    """Whether a step takes a part of a map without more than its border, or what a stride skips."""
+    """Whether a step leaves out more of a map than its border and what a stride skips."""
     given, made = step.given[0], step.made[0]
     if made.dim() != given.dim():
         return False
@@ -219,16 +221,16 @@ def _leaves_out(step: Step, axes: Sequence[int]) -> bool:
 
 
 def hides_scale(steps: Sequence[Again]) -> bool:
-    """Whether some step divides by how large its features are."""
+    """Whether some step divides by the size of its features."""
     return any(step.name in _NORMS for step in steps)
 
 
 def _bottlenecks(
     recording: Recording, inputs: Tensor, output: Tensor
 ) -> Iterator[tuple[int, Tensor]]:
-    """The values through which all goes that leads from the inputs to the output, in order.
+    """Yield, in order, the values that lie on every way from the inputs to the output.
 
-    With each comes the place of the step that made it, or wrote to it last.
+    Each comes with the place of the step that made it, or wrote to it last.
     """
     places = recording.following(inputs)
     steps = recording.steps
@@ -251,10 +253,10 @@ def _bottlenecks(
 
 
 def _second_block(recording: Recording, found: Sequence[_Found]) -> _Found:
-    """What the second block of a transformer reads: the sum that the first one ends in.
+    """Return the input of a transformer's second block: the sum that the first block ends in.
 
-    Each block adds to its tokens twice: what attention says, and what its MLP says. The last of the
-    maps, where there are no such sums.
+    Each block adds to its tokens twice: the output of attention, and that of its MLP. If there are
+    no such sums, the last of the maps is returned.
     """
     tokens = [one for one in found if one.value.shape == found[-1].value.shape]
     ends = [step for step in recording.steps if _is_sum(step) and step.made[0].dim() == 3]
@@ -263,7 +265,7 @@ def _second_block(recording: Recording, found: Sequence[_Found]) -> _Found:
 
 
 def _is_sum(step: Step) -> bool:
-    """Whether a step adds two values of one shape that were made, not learned."""
+    """Whether a step adds two values of one shape that were both made, not learned."""
     return (
         step.name in ("add", "iadd", "radd")
         and len(step.given) == 2
@@ -275,7 +277,7 @@ def _is_sum(step: Step) -> bool:
 def _grid(
     recording: Recording, tokens: int, after: int, inputs: Tensor
 ) -> tuple[int, tuple[int, ...]]:
-    """Tokens before those of places, and the places along each dimension of the picture."""
+    """Return the number of tokens before those of places, and the places along each dimension."""
     sizes = inputs.shape[2:]
     for step in reversed(recording.steps[:after]):
         for made in step.made:

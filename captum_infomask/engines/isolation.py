@@ -1,5 +1,5 @@
-# Copies of a user's network that share its weights and nothing else: what is done to them leaves
-# the network as it was, whatever else runs in the process.
+# Copies of a user's network that share its weights and nothing else. Changes to a copy leave the
+# network as it was, whatever else runs in the process.
 from __future__ import annotations
 
 import copy
@@ -20,20 +20,20 @@ from captum_infomask.engines.reached import IMMUTABLE, MOST, held
 
 
 class Isolation:
-    """Copies networks, and whatever refers to them, by construction.
+    """Copy networks, and everything that refers to them.
 
-    No module is asked to copy itself, and nothing is assigned to one, since either may reach the
-    network that it wraps. What cannot be copied is shared. TorchScript, which is a program rather
-    than an object, is copied with its weights. Where parameters stand for themselves, large tensors
-    that are none do too. Of a compiled network the copy is the network
-    that was compiled.
+    No module is asked to copy itself, and nothing is assigned to one, because either may reach the
+    network that it wraps. Values that cannot be copied are shared. TorchScript is a program rather
+    than an object, so it is copied with its weights. If parameters stand for themselves, large
+    tensors that are not parameters do too. The copy of a compiled network is the network that was
+    compiled.
 
     Args:
-        weights: What stands for a parameter in a copy.
+        weights: A function that returns the stand-in for a parameter in a copy.
 
     Attributes:
-        is_whole: Whether no copy runs a part of what it was made of: a function's closure or a weak
-            reference may hold one, which nothing can follow.
+        is_whole: Whether no copy runs a part of its original. A function's closure or a weak
+            reference may hold such a part, and nothing can follow it.
         shared: Tensors that stand for themselves.
     """
 
@@ -41,12 +41,12 @@ class Isolation:
         self._weights = weights
         self.is_whole = True
         self.shared: list[Tensor] = []
-        self._made: dict[int, Any] = {}  # by the id of what it stands for
-        self._copied: list[Any] = []  # kept, so that no id is given away
+        self._made: dict[int, Any] = {}  # by the id of the original
+        self._copied: list[Any] = []  # kept, so that their ids are not used again
 
     @torch.no_grad()
     def copy(self, value: Any) -> Any:
-        """A network, or anything that refers to networks, in which they are the copies."""
+        """Return a network, or anything that refers to networks, with the copies in their place."""
         with torch.inference_mode(False):
             return self._own(value)
 
@@ -88,7 +88,7 @@ class Isolation:
         return made
 
     def _tensor(self, value: Tensor) -> Tensor:
-        """A tensor with its attributes; a large one is shared where parameters are."""
+        """Return a tensor with its attributes; a large one is shared if parameters are."""
         made = value
         if isinstance(value, nn.Parameter):
             made = value if is_lazy(value) else self._weights(value)
@@ -107,12 +107,12 @@ class Isolation:
         made = self._shell(network, shells)
         for module, shell in shells:
             for name, value in vars(module).items():
-                if name != "_compiled_call_impl":  # it would run the user's module
+                if name != "_compiled_call_impl":  # this would run the user's module
                     shell.__dict__[name] = self._own(value)
         return made
 
     def _shell(self, module: nn.Module, shells: list[tuple[nn.Module, nn.Module]]) -> nn.Module:
-        """An empty module in the place of each module below this one."""
+        """Return an empty module in the place of each module below this one."""
         made: nn.Module
         if id(module) in self._made:
             made = self._made[id(module)]
@@ -141,7 +141,7 @@ class Isolation:
         return made
 
     def _deep_copy(self, value: Any) -> Any:
-        """``copy.deepcopy`` where it works: a failure must leave no halves behind."""
+        """Use ``copy.deepcopy`` if it works; a failure must leave no partial copies behind."""
         trial = dict(self._made)
         if self._weights is same_weight:
             tensors = [each for each in _reached(value) if isinstance(each, Tensor)]
@@ -158,13 +158,13 @@ class Isolation:
         return made
 
     def _reaches(self, value: Any) -> bool:
-        """Whether a module that was copied can be come to from a value that is shared."""
+        """Whether a copied module can be reached from a value that is shared."""
         modules = (each for each in _reached(value) if isinstance(each, nn.Module))
         return any(self._made.get(id(each), each) is not each for each in modules)
 
 
 def _reached(value: Any) -> Iterator[Any]:
-    """What can be come to from a value, as far as it tells; not what modules hold."""
+    """Yield the values that can be reached from a value; the content of modules is left out."""
     waiting, seen = [value], set[int]()
     while waiting and len(seen) < MOST:
         each = waiting.pop()
@@ -184,22 +184,22 @@ def _is_small(tensor: Tensor) -> bool:
 
 
 def same_weight(parameter: nn.Parameter) -> Tensor:
-    """The user's parameter itself: for copies whose gradients nobody takes."""
+    """Return the user's parameter itself: for copies whose gradients nobody takes."""
     return parameter
 
 
 def alias(parameter: nn.Parameter) -> Tensor:
-    """A parameter of the same memory, with a gradient and flags of its own."""
+    """Return a parameter in the same memory, with its own gradient and flags."""
     return _like(parameter, parameter.clone() if parameter.is_inference() else parameter.detach())
 
 
 def own_weight(parameter: nn.Parameter) -> Tensor:
-    """A parameter of the same values, in memory of its own."""
+    """Return a parameter with the same values, in its own memory."""
     return _like(parameter, parameter.detach().clone())
 
 
 def _like(parameter: nn.Parameter, values: Tensor) -> Tensor:
-    """A parameter of the same kind, which is made by no call of its class."""
+    """Return a parameter of the same kind, without a call of its class."""
     kind, flag = type(parameter), parameter.requires_grad
     if kind is nn.Parameter or isinstance(values, kind):
         return nn.Parameter(values, requires_grad=flag)
@@ -208,7 +208,7 @@ def _like(parameter: nn.Parameter, values: Tensor) -> Tensor:
 
 
 def check_no_script(name: str, network: nn.Module) -> None:
-    """Refuse TorchScript where weights are to be changed layer by layer."""
+    """Refuse TorchScript if weights are to be changed layer by layer."""
     scripts = [key for key, m in network.named_modules() if isinstance(m, torch.jit.ScriptModule)]
     if scripts:
         where = f" at {scripts[0]!r}" if scripts[0] else ""
@@ -219,8 +219,8 @@ def check_no_script(name: str, network: nn.Module) -> None:
 
 
 def compiled_network(module: nn.Module) -> nn.Module | None:
-    """The network that ``torch.compile`` made this of, if it did."""
-    # Imported by whoever compiles: it takes seconds, and need not be there.
+    """Return the network from which ``torch.compile`` made this one, if it did."""
+    # The code that compiles imports this: it takes seconds, and may be missing.
     room = sys.modules.get("torch._dynamo.eval_frame")
     if room is not None and isinstance(module, room.OptimizedModule):
         network: nn.Module = module._orig_mod

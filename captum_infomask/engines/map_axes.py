@@ -1,4 +1,4 @@
-# Which dimensions of a value of a network are places, by the steps that make and read it.
+# Find the dimensions of a value that are places, by the steps that make and read it.
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -11,20 +11,20 @@ from captum_infomask.engines.recording import Recording, Step
 
 REDUCTIONS = ("mean", "sum", "amax", "max", "logsumexp", "norm", "linalg_vector_norm")
 
-# What tells where the channels of what it reads stand, by words in its name.
+# Words in the names of steps that show where the channels of their input stand.
 _FIRST = ("conv", "pool", "batch_norm", "group_norm", "instance_norm", "interpolate", "pixel")
 _LAST = ("linear", "layer_norm", "rms_norm", "attention")
-_HEADS = ("attention", "matmul", "bmm", "einsum")  # of (N, heads, L, C), which is no map
+_HEADS = ("attention", "matmul", "bmm", "einsum")  # steps on (N, heads, L, C), which is not a map
 _MOVES = ("permute", "transpose", "swapaxes", "movedim", "moveaxis")
 _ENDS = ("flatten", "view", "reshape")
 _OTHER = {"first": "last", "last": "first", "heads": "heads"}
 
 
 def axes_of(recording: Recording, value: Tensor, after: int, places: int) -> tuple[int, ...] | None:
-    """The dimensions that are places, told by what reads a value or made it; None if nothing does.
+    """Return the dimensions that are places, by the steps around a value; None if nothing tells.
 
     Args:
-        recording: What the network did.
+        recording: The steps of the network.
         value: The value.
         after: The place of the step that made it.
         places: The dimensions of places that the inputs have.
@@ -35,7 +35,7 @@ def axes_of(recording: Recording, value: Tensor, after: int, places: int) -> tup
     if told is None:
         told = _told(recording.steps[after::-1], value, forward=False)
     if told is None:
-        # Maps whose places are put one after another, as a network's first layers have them.
+        # These are maps whose places are put in one row, as in a network's first layers.
         told = "first" if value.dim() == 2 + places and value.dim() > 3 else None
     if told in (None, "heads"):
         return None
@@ -43,11 +43,11 @@ def axes_of(recording: Recording, value: Tensor, after: int, places: int) -> tup
 
 
 def channels_beside(reduced: Any, dims: int) -> str | None:
-    """Where channels stand, ``first`` or ``last``, if a reduction is one over all places.
+    """Return the place of channels, ``first`` or ``last``, if a reduction is one over all places.
 
     Args:
-        reduced: Over which dimensions it is, as it was called.
-        dims: How many dimensions there are, those of a batch and of channels among them.
+        reduced: The dimensions of the reduction, in the form of the call.
+        dims: The number of dimensions, including those of a batch and of channels.
     """
     over = [reduced] if isinstance(reduced, int) else reduced
     if not isinstance(over, list | tuple) or not all(isinstance(one, int) for one in over):
@@ -59,7 +59,7 @@ def channels_beside(reduced: Any, dims: int) -> str | None:
 
 
 def _told(steps: Sequence[Step], value: Tensor, *, forward: bool) -> str | None:
-    """Where channels stand, told by the steps that a value goes through, or came through."""
+    """Return the place of channels, by the steps that follow a value, or that led to it."""
     at, is_moved = value, False
     for step in steps:
         read = step.given[:1] if forward else step.made[:1]
@@ -78,7 +78,7 @@ def _told(steps: Sequence[Step], value: Tensor, *, forward: bool) -> str | None:
 
 
 def _tells(step: Step, at: Tensor) -> str | None:
-    """Where a step has the channels of what it reads, or makes: ``first`` or ``last``."""
+    """Return where a step has the channels of its input or output: ``first`` or ``last``."""
     name, dims = step.name, at.dim()
     if dims > 3 and any(word in name for word in _HEADS):
         return "heads"
@@ -94,7 +94,7 @@ def _tells(step: Step, at: Tensor) -> str | None:
 
 
 def _picks_token(step: Step) -> bool:
-    """Whether one token of (N, L, C) is read."""
+    """Whether a step reads one token of (N, L, C)."""
     if step.name == "select":
         return step.args[1:2] == (1,)
     index: Any = step.args[1]
@@ -103,7 +103,7 @@ def _picks_token(step: Step) -> bool:
 
 
 def _argument(step: Step, name: str) -> Any:
-    """A step's second argument, which may be given by name."""
+    """Return a step's second argument, which may be given by name."""
     return step.kwargs.get(name, step.args[1] if len(step.args) > 1 else None)
 
 

@@ -1,4 +1,4 @@
-# Memory of forward passes: how many views fit, what a network takes, and when there is none.
+# Memory of forward passes: the views that fit, the network's use, and what to do without memory.
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -13,19 +13,19 @@ from captum_infomask._types import Tensors
 from captum_infomask.engines.traced_network import Node
 from captum_infomask.views.view_plan import ViewPlan
 
-PICTURE = 3 * 224 * 224  # the numbers of a picture that sizes are measured in
+PICTURE = 3 * 224 * 224  # numbers of one picture, the unit of sizes here
 MOST_VIEWS_ON_CPU = 128
 
-# The numbers that a plan's views show from which a faster copy of the network saves more than it
-# costs: measured (docs/engines.md).
+# With views of so many numbers, a faster copy of the network saves more than it costs: measured
+# (docs/engines.md).
 WORTH_A_COPY = 64 * PICTURE
 
-# Measured with one and two CPU threads, where larger chunks lose (docs/results/speed.md); a guess
-# for more.
+# Measured with one and two CPU threads, where larger chunks are slower (docs/results/speed.md). For
+# more threads it is a guess.
 _PICTURES_PER_THREAD, _PICTURES_ON_CPU = 2, (4, 32)
-# Measured on one GPU (docs/results/gpu.md), where more views at a time wait less for Python; as
-# many as its memory is sure to hold: a picture takes a tenth of this to a third. The total is
-# asked for, not what is free, so that the same call has the same chunks.
+# Measured on one GPU (docs/results/gpu.md): with more views at a time, the GPU waits less for
+# Python. There are as many as its memory is sure to hold: a picture takes a tenth of this to a
+# third. The total is asked for, not the free memory, so that the same call has the same chunks.
 _PICTURES_ON_GPU, _BYTES_PER_PICTURE, _MOST_VIEWS_ON_GPU = 512, 128 << 20, 4096
 _PICTURES_ELSEWHERE, _MOST_VIEWS_ELSEWHERE = 128, 256  # a guess
 _DEVICE_ERROR = torch.cuda.OutOfMemoryError
@@ -33,7 +33,7 @@ _WORDS = ("out of memory", "DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def of_one_size(plan: ViewPlan) -> list[Tensor]:
-    """A plan's rows, long (B,) each, in groups of views that are shown at one size."""
+    """Return a plan's rows, long (B,) each, in groups of views that are shown at one size."""
     if plan.sizes is None:
         return [torch.arange(len(plan))]
     _, group = plan.sizes.unique(dim=0, return_inverse=True)
@@ -41,7 +41,7 @@ def of_one_size(plan: ViewPlan) -> list[Tensor]:
 
 
 def elements_shown(plan: ViewPlan, row: int) -> int:
-    """How many numbers a view shows to the network."""
+    """Return how many numbers a view shows to the network."""
     inputs = plan.scene.inputs
     if plan.sizes is not None:
         return inputs[0].shape[1] * int(plan.sizes[row].prod())
@@ -49,7 +49,7 @@ def elements_shown(plan: ViewPlan, row: int) -> int:
 
 
 def default_views(elements: int, device: torch.device) -> int:
-    """A chunk's size by what a view shows alone, for a network of which nothing is known."""
+    """Return a chunk's size by the numbers in a view alone, for an unknown network."""
     pictures, views = _PICTURES_ELSEWHERE, _MOST_VIEWS_ELSEWHERE
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory
@@ -62,9 +62,9 @@ def default_views(elements: int, device: torch.device) -> int:
     return min(max(pictures * PICTURE // max(elements, 1), 1), views)
 
 
-# glibc gives a freed block back to the system, and fetches it page by page the next time, if it is
-# larger than any block freed before or than 32 MiB, or if twice as much as that lies free at the
-# end of its heap. What networks take stays below both, with room for what else is about.
+# glibc gives a freed block back to the system, and fetches it page by page the next time, in two
+# cases: the block is larger than any block freed before or than 32 MiB, or twice as much as that
+# is free at the end of its heap. Networks here stay below both, with room for other memory.
 LARGEST_BLOCK, MOST_ALIVE = 31 << 20, 50 << 20
 
 
@@ -74,14 +74,14 @@ def keep_freed_blocks() -> None:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an allocator raised this, of an accelerator or of the CPU."""
+    """Whether an allocator raised this, for an accelerator or the CPU."""
     if isinstance(error, _DEVICE_ERROR | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error) for word in _WORDS)
 
 
 def no_memory(error: Exception, inputs: Tensors, elements: int) -> Exception:
-    """What to raise where not even a single view fits."""
+    """Return the error to raise if not even a single view fits."""
     shapes = ", ".join(str((1, *x.shape[1:])) for x in inputs)
     kind = _DEVICE_ERROR if isinstance(error, _DEVICE_ERROR) else RuntimeError
     return kind(
@@ -93,7 +93,7 @@ def no_memory(error: Exception, inputs: Tensors, elements: int) -> Exception:
 
 
 def free_cached() -> None:
-    """Give an accelerator's cached memory back, which may lie in pieces that are too small."""
+    """Release an accelerator's cached memory, which may lie in pieces that are too small."""
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 
@@ -103,14 +103,14 @@ class MeasuredMemory:
 
     Attributes:
         largest: The bytes of the largest tensor.
-        alive: The bytes of all tensors alive at once, at most.
+        alive: The most bytes of all tensors that are alive at once.
     """
 
     def __init__(self) -> None:
         self.largest, self.alive = 0, 0
 
     def add(self, node: Node, values: Mapping[Node, Any]) -> None:
-        """Count what is alive when a node has run: what it read, too."""
+        """Count the tensors that are alive when a node has run, including its inputs."""
         sizes = {
             tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
             for tensor in tree_leaves([values[key] for key in values if key.op != "get_attr"])

@@ -1,4 +1,4 @@
-# What a forward function gives back for a chunk of views, checked.
+# Check the output of a forward function for a chunk of views.
 from __future__ import annotations
 
 import contextlib
@@ -23,7 +23,7 @@ _OF_FORM = (
     ValueError,
     IndexError,
     TypeError,
-)  # what a network raises over its inputs' form
+)  # errors of a network about the form of its inputs
 
 
 def explain(
@@ -35,16 +35,16 @@ def explain(
     further: int = 0,
     crop: Shape | None = None,
 ) -> None:
-    """Where a network's error comes of the inputs' form, say what it expects.
+    """If the form of the inputs causes a network's error, explain which form it expects.
 
-    A network may convert its inputs by itself, so that only its error tells.
+    A network may convert its inputs by itself, so only its error shows the cause.
 
     Args:
         forward_func: The network, or a function.
-        inputs: What views are made of.
-        error: What it raised.
-        argument: What messages call it.
-        further: How many arguments it was given besides.
+        inputs: The inputs that views are made from.
+        error: The error that was raised.
+        argument: The name of the inputs in messages.
+        further: The number of further arguments.
         crop: Height and width of the pictures that were cut out, if they were.
     """
     is_known = isinstance(error, ArgumentError) or is_out_of_memory(error)
@@ -66,7 +66,7 @@ def explain(
 def explained(
     forward_func: object, inputs: Tensors, argument: str = "forward_func"
 ) -> Iterator[None]:
-    """Inside, a network's errors are explained where they can be."""
+    """Inside, a network's errors are explained if possible."""
     try:
         yield
     except Exception as error:
@@ -75,7 +75,7 @@ def explained(
 
 
 def _misplaced(forward_func: object, inputs: Tensors, words: str, argument: str) -> str:
-    """What to say of inputs of another device or dtype than the weights', if an error is of it."""
+    """Explain an error about inputs on another device, or of another dtype, than the weights."""
     if not any(word in words for word in ("device", "type", "Type", "backend")):
         return ""
     weights = [
@@ -105,7 +105,7 @@ def _misplaced(forward_func: object, inputs: Tensors, words: str, argument: str)
 
 
 def _miscounted(words: str, argument: str, inputs: int, further: int) -> str:
-    """What to say of a function that takes fewer arguments."""
+    """Explain the error of a function that takes fewer arguments."""
     if "positional argument" not in words or inputs + further < 2:
         return ""
     return (
@@ -115,7 +115,7 @@ def _miscounted(words: str, argument: str, inputs: int, further: int) -> str:
 
 
 def _misshapen(inputs: Tensors, crop: Shape | None) -> str:
-    """What to say of crops, a picture without a batch dimension, or with its channels last."""
+    """Explain errors about crops, a missing batch dimension, or channels in the last dimension."""
     shape = tuple(inputs[0].shape)
     if crop is not None and crop != shape[2:]:
         return (
@@ -136,20 +136,20 @@ def _misshapen(inputs: Tensors, crop: Shape | None) -> str:
 
 
 def _networks(forward_func: object) -> list[nn.Module]:
-    """A network, that of a method, or those that a function names."""
+    """Return a network, the network of a method, or the networks that a function names."""
     owner = getattr(forward_func, "__self__", forward_func)
     if isinstance(owner, nn.Module):
         return [owner]
     named: list[object] = []
     if isinstance(forward_func, FunctionType):
-        with contextlib.suppress(ValueError):  # a name that stands for nothing yet
+        with contextlib.suppress(ValueError):  # a name without a value yet
             found = inspect.getclosurevars(forward_func)
             named = [*found.nonlocals.values(), *found.globals.values()]
     return [one for one in named if isinstance(one, nn.Module)]
 
 
 def changed_classes(first: Sequence[int], other: Sequence[int], call: Call) -> ArgumentError:
-    """The error for a network whose number of classes is not the same in every pass."""
+    """Return the error for a network whose number of classes changes between passes."""
     shapes = f"(N, {', '.join(map(str, first))}) and then (N, {', '.join(map(str, other))})"
     followed = [
         f"[{place}] of shape {tuple(arg.shape)}"
@@ -185,7 +185,7 @@ def check_output(output: object, views: int) -> Tensor:
 
 
 def tensor_within(output: object) -> str:
-    """How to get at a tensor in what a network returns, as a sentence; empty if it is none."""
+    """Say how to get a tensor from a network's output, as a sentence; empty if it has none."""
     part = ""
     if isinstance(getattr(output, "logits", None), Tensor):
         part = ".logits"

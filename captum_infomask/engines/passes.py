@@ -1,4 +1,4 @@
-# All that one call shows of regions to the network, and what is read of its outputs.
+# All passes of one call that show regions to the network, and the reading of their outputs.
 from __future__ import annotations
 
 import math
@@ -41,13 +41,13 @@ def read_views(
     """Return i(y; v) of every view of a plan, (V, ...).
 
     Args:
-        engine: Runs the views.
-        passes: The views, at least one, once for every pass; they differ in what stands in.
+        engine: The engine that runs the views.
+        passes: The views, at least one, once for every pass. They differ in the imputer's values.
         reader: How outputs are read.
-        account: What is kept of them.
+        account: The store of the readings.
         table: Each image's target or classes, (n, k), or None.
         bar: A progress bar, updated by the views of each chunk.
-        seen: Looks at the outputs of each chunk, which the head says what they are.
+        seen: A function that checks the outputs of each chunk, given the head.
 
     Raises:
         ArgumentError: The outputs do not fit the reader or the targets, or are not finite.
@@ -68,7 +68,7 @@ def read_views(
 
 
 def check_finite(values: Tensor, passes: Sequence[ViewPlan]) -> None:
-    """Say which view is not finite, and whether it was the imputer that made it so."""
+    """Name the view that is not finite, and say whether the imputer caused it."""
     wrong = ~values.flatten(1).isfinite().all(1) if values.dim() > 1 else ~values.isfinite()
     rows = wrong.nonzero()[:, 0]
     if not len(rows):
@@ -102,7 +102,7 @@ def check_finite(values: Tensor, passes: Sequence[ViewPlan]) -> None:
 
 
 def _imputed_badly(plan: ViewPlan, view: int) -> bool:
-    """Whether a view of finite inputs is not finite."""
+    """Whether a view is not finite although its inputs are."""
     if not plan.scene.has_pixels:
         return False
     shown = draw(plan, torch.tensor([view]))
@@ -114,10 +114,10 @@ def _imputed_badly(plan: ViewPlan, view: int) -> bool:
 
 
 class Looks:
-    """Looks at all outputs of a call: they must be of the same classes, and logits if they say so.
+    """Check all outputs of a call: the classes stay the same, and logits look like logits.
 
     Args:
-        call: What is asked of the engine.
+        call: The call that the engine runs.
     """
 
     def __init__(self, call: Call) -> None:
@@ -126,7 +126,7 @@ class Looks:
         self._doubts: dict[str, Doubt] = {}
 
     def see(self, output: Tensor, head: str) -> None:
-        """Refuse other classes than those of the outputs before; doubt that they are logits."""
+        """Refuse other classes than those of earlier outputs; doubt that outputs are logits."""
         shape = tuple(output.shape[1:])
         for before in self._shapes - {shape}:
             raise changed_classes(before, shape, self._call)
@@ -135,11 +135,11 @@ class Looks:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """That of an example's output."""
+        """The shape of an example's output."""
         return next(iter(self._shapes))
 
     def say(self) -> None:
-        """Warn of outputs that are no logits."""
+        """Warn if outputs are not logits."""
         for doubt in self._doubts.values():
             doubt.say()
 
@@ -148,7 +148,7 @@ class Looks:
 def running(
     call: Call, name: str, count: int, show_progress: bool, *, is_sampled: bool = False
 ) -> Iterator[Any]:
-    """A progress bar of so many views, under which the user's model is kept as it is."""
+    """Show a progress bar for so many views, and keep the user's model as it is."""
     warn_of_mode(call.forward_func, is_sampled=is_sampled)
     with (
         buffers_kept(call.forward_func),
@@ -161,14 +161,16 @@ def running(
 
 @dataclass(frozen=True, eq=False)
 class RegionPasses:
-    """The passes of a view of regions, and how their outputs become information of these.
+    """The passes of a view of regions, and how their outputs become information of the regions.
 
     Attributes:
-        engine: Runs the views.
-        view: What is shown of each region.
-        scenes: What all views share, one per draw of a random imputer; one where none is drawn.
-        call: What is asked of the engine.
-        superpixels: Over which attributions are averaged, (n or 1, S, H, W), if they are.
+        engine: The engine that runs the views.
+        view: The view of each region.
+        scenes: The data that all views share, one per draw of a random imputer; one if none is
+            drawn.
+        call: The call that the engine runs.
+        superpixels: The superpixels that attributions are averaged over, (n or 1, S, H, W), if they
+            are.
     """
 
     engine: Running
@@ -190,7 +192,7 @@ class RegionPasses:
         scenes: tuple[Scene, ...],
         superpixels: Tensor | None,
     ) -> RegionPasses:
-        """Those that an engine runs, which is asked first whether it can."""
+        """Make the passes of an engine, which first checks whether it can run them."""
         passes = cls(engine.start(call), view, scenes, call, superpixels)
         passes.engine.check(passes.plan, passes.blank)
         return passes
@@ -202,7 +204,7 @@ class RegionPasses:
 
     @cached_property
     def blank(self) -> Blank | None:
-        """The all-imputed images, where information is counted from them."""
+        """The all-imputed images, if information is counted from them."""
         return self.view.blank(self.scenes[0])
 
     @cached_property
@@ -212,7 +214,7 @@ class RegionPasses:
 
     @contextmanager
     def running(self, name: str, show_progress: bool) -> Iterator[Any]:
-        """A progress bar, under which the user's model is kept as it is."""
+        """Show a progress bar, and keep the user's model as it is."""
         is_sampled = self._is_sampled
         with running(self.call, name, self.count, show_progress, is_sampled=is_sampled) as bar:
             yield bar
@@ -220,21 +222,21 @@ class RegionPasses:
 
     @property
     def count(self) -> int:
-        """Views in all, for a progress bar."""
+        """The number of views in all, for a progress bar."""
         hidden = len(self.plan) + (0 if self.blank is None else len(self.blank.plan))
         return hidden * len(self._repeated(self.plan)) + len(self.whole) * self._whole_passes
 
     @property
     def shown(self) -> int:
-        """Pictures that the network is shown, whole or in part: of pooled features, the whole."""
+        """The number of pictures shown, whole or in part; pooled features count whole ones."""
         return len(self.whole) if self.plan.hidden == "features" else self.count
 
     def read_whole(
         self, reader: Reader, table: Tensor | None, bar: Any, *, as_regions: bool = False
     ) -> Reading:
-        """i(y; x) of the whole images, (n, ...).
+        """Return i(y; x) of the whole images, (n, ...).
 
-        With ``as_regions`` the regions will be read by the same reader and table.
+        With ``as_regions``, the same reader and table will read the regions.
         """
         account: Account = SinglePass(reader, len(self.whole))
         if self._is_sampled:
@@ -243,7 +245,7 @@ class RegionPasses:
         return read_views(self.engine, passes, reader, account, table, bar, self._looks.see)
 
     def read_blank(self, reader: Reader, table: Tensor | None, bar: Any) -> Reading | None:
-        """i(y; all-imputed view) that each region is counted from, (n, R, ...), if it is."""
+        """Return i(y; all-imputed view) that each region is counted from, (n, R, ...), if it is."""
         if self.blank is None:
             return None
         index = self.blank.index
@@ -253,24 +255,24 @@ class RegionPasses:
     def read_regions(
         self, reader: Reader, table: Tensor | None, bar: Any, total: Reading, blank: Reading | None
     ) -> Reading:
-        """Information of every region, (n, R, ...); NaN where an image does not have it."""
+        """Return the information of every region, (n, R, ...); NaN if an image does not have it."""
         shown = self._read(self.plan, reader, table, bar)
         return self.view.information(self.plan, shown, total, blank)
 
     def doubt_lone_parts(
         self, score: Score, classes: Tensor, total: Reading, found: Reading
     ) -> None:
-        r"""Warn where parts shown alone speak against what their own picture surely shows.
+        r"""Warn if parts shown alone contradict the class that their own picture surely shows.
 
-        Of a network that reads parts rightly, :math:`E[2^{-i(y; v)} \mid y] = 1`, so that by
-        Markov's inequality at most half of the parts of a picture of y say −1 bit or less about y.
-        Here more than half of them do, of the pictures of which p(y | x) ≥ 1/2.
+        For a network that reads parts rightly, :math:`E[2^{-i(y; v)} \mid y] = 1`. By Markov's
+        inequality, at most half of the parts of a picture of y then say −1 bit or less about y. The
+        warning comes if more than half of them do, among pictures with p(y | x) ≥ 1/2.
 
         Args:
             score: How outputs were read.
-            classes: Each image's classes, long (n, K); of several the one that it surely shows
-                counts.
-            total: i(y; x), (n, K), or (n,) of one class.
+            classes: Each image's classes, long (n, K). If there are several, the one that the image
+                surely shows counts.
+            total: i(y; x), (n, K), or (n,) for one class.
             found: Each region's reading, (n, R, K), or (n, R).
         """
         if not self.view.needs.lone_parts or score.head == "raw" or score.groups:
@@ -295,7 +297,7 @@ class RegionPasses:
     def info_map(
         self, found: Reading, total: Reading, blank: Reading | None, **read_by: Unpack[ReadBy]
     ) -> InfoMap:
-        """What was read, with the settings that it was read by."""
+        """Return the readings, with the settings that produced them."""
         return InfoMap(
             regions=self.scenes[0].regions,
             scores=found.information,
@@ -323,7 +325,7 @@ class RegionPasses:
         return read_views(self.engine, passes, reader, account, table, bar, self._looks.see)
 
     def _repeated(self, plan: ViewPlan) -> list[ViewPlan]:
-        """The plan once for each pass."""
+        """Return the plan once for each pass."""
         if len(self.scenes) > 1:
             return [replace(plan, scene=scene) for scene in self.scenes]
         return [plan] * self._whole_passes

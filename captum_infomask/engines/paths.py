@@ -1,4 +1,4 @@
-# Integrals along a straight path from some features to others: what each of them adds to a value.
+# Integrals along a straight path of features: the amount that each feature adds to a value.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -14,10 +14,10 @@ from captum_infomask.engines.replay import WHILE_TRAINING, Again, Replay
 from captum_infomask.engines.traced_network import StandsAside
 from captum_infomask.engines.verified_copy import check_agreement
 
-_NODES = 8  # Gauss–Legendre's, on each piece of a path
+_NODES = 8  # Gauss–Legendre nodes on each piece of a path
 _NODES_OF_ROOTS = 32
 _MOST_NODES = 128
-_MOST_NUMBERS = 2**21  # of the features at points that are looked at together
+_MOST_NUMBERS = 2**21  # numbers of the features at points that are run together
 
 _MOVES = ("permute", "transpose")
 _RESHAPES = ("flatten", "view", "reshape", "squeeze", "unsqueeze")
@@ -27,17 +27,18 @@ _AFFINE = (*_MOVES, *_RESHAPES, *_REDUCTIONS, *_LAYERS, "contiguous", "clone")
 _AFFINE_POOLS = ("adaptive_avg_pool", "avg_pool")
 
 
-# What is integrated: of outputs (n, M, ...) a number for each of K classes, (n, K).
+# The function that is integrated: from outputs (n, M, ...) to a number for each of K classes, (n,
+# K).
 Value: TypeAlias = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
 class Shares:
-    """What every feature adds to a value along a path.
+    """The amount that every feature adds to a value along a path.
 
     Attributes:
         shares: (K, n, ...), like the features.
-        explained: The value at the path's end less that at its start, (n, K).
+        explained: The value at the path's end minus the value at its start, (n, K).
     """
 
     shares: Tensor
@@ -47,26 +48,26 @@ class Shares:
 def shares_along(
     replay: Replay, start: Tensor, end: Tensor, output: Tensor, value: Value, tolerance: float
 ) -> Shares:
-    r"""Share out a value's rise from some features to others.
+    r"""Share out the rise of a value from some features to others.
 
     .. math::
 
         \varphi_j = (f_j - f_{0,j}) \int_0^1
             \frac{\partial v}{\partial f_j}\bigl(f_0 + t (f - f_0)\bigr)\, dt
 
-    The integral is taken by Gauss–Legendre on pieces of the path. The fundamental theorem of
-    calculus says what each piece must sum to; the piece that is off by most is halved until all
-    together are off by less than the tolerance, or 128 points were reached. As long as the
-    network's steps are affine the path stays straight, and only what follows them is run at each
-    point: for a linear head after a global mean that is the softmax alone.
+    Gauss–Legendre's rule takes the integral on pieces of the path. The fundamental theorem of
+    calculus gives the sum of each piece. The piece with the largest error is halved until all
+    errors together are below the tolerance, or 128 points are reached. While the network's steps
+    are affine, the path stays straight, and only the steps after them run at each point. For a
+    linear head after a global mean this is the softmax alone.
 
     Args:
-        replay: What the network makes of the features.
+        replay: The steps from the features to the output.
         start: f₀, of the features' shape.
         end: f, the features (n, ...).
-        output: What the network made of them.
-        value: What is shared out.
-        tolerance: What may be missing.
+        output: The network's output for them.
+        value: The function whose rise is shared out.
+        tolerance: The amount that may be missing.
 
     Raises:
         StandsAside: The steps do not repeat the network's output.
@@ -91,7 +92,7 @@ def shares_along(
 
 
 def _affine_steps(replay: Replay) -> int:
-    """How many steps from the features on are affine, and lead to one value, a row a picture."""
+    """Count the steps after the features that are affine and lead to one value, a row a picture."""
     for place, step in enumerate(replay.steps):
         if not (is_affine(step) and _keeps_rows(step) and replay.is_chain(place)):
             return place
@@ -106,10 +107,10 @@ def is_affine(step: Again) -> bool:
 
 
 def _keeps_rows(step: Again) -> bool:
-    """Whether the first dimension goes on to hold the pictures, each by itself."""
+    """Whether the first dimension still holds the pictures, each by itself."""
     before, after = step.shapes
     if step.name in _MOVES or step.name in _REDUCTIONS:
-        sizes = tuple(range(2, 2 + len(before)))  # that tell dimensions apart
+        sizes = tuple(range(2, 2 + len(before)))  # sizes that identify the dimensions
         moved = step.function(torch.empty(sizes, device="meta"), *step.args[1:], **step.kwargs)
         return tuple(moved.shape[:1]) == sizes[:1]
     return before[:1] == after[:1]
@@ -120,10 +121,10 @@ class _Piece:
     """A part of one picture's path.
 
     Attributes:
-        ends: Where it begins and ends, in [0, 1].
-        risen: The value at its end less that at its beginning, (K,).
+        ends: Its beginning and end, in [0, 1].
+        risen: The value at its end minus the value at its beginning, (K,).
         slope: The integral of the gradient over it, (K, ...).
-        off: How far what the slope adds is from that, at most.
+        off: The largest difference between ``risen`` and the rise that the slope gives.
     """
 
     ends: tuple[float, float]
@@ -133,15 +134,15 @@ class _Piece:
 
 
 class Path:
-    """The straight line between two states of n pictures, as what follows them sees it.
+    """The straight line between two states of n pictures, as the steps that follow see it.
 
     Args:
-        replay: What the network makes of its features.
-        done: How many of its steps lead to the states.
-        start: Where the line begins, (n or 1, ...).
-        end: Where it ends, (n, ...).
-        output: What the network made of that.
-        value: What is shared out.
+        replay: The steps from the features to the output.
+        done: The number of its steps that lead to the states.
+        start: The beginning of the line, (n or 1, ...).
+        end: The end of the line, (n, ...).
+        output: The network's output for the end.
+        value: The function whose rise is shared out.
     """
 
     def __init__(
@@ -161,7 +162,7 @@ class Path:
         self._together = max(1, _MOST_NUMBERS // max(end.numel(), 1))  # points of every path
 
     def integrate(self, tolerance: float) -> tuple[Tensor, Tensor]:
-        """The integral of the gradient (K, n, ...), and the value's rise (n, K)."""
+        """Return the integral of the gradient (K, n, ...), and the value's rise (n, K)."""
         whole = [(0.0, 1.0)]
         pieces = self._pieces([whole] * len(self._way))
         nodes = _NODES
@@ -181,7 +182,7 @@ class Path:
         return torch.stack(slopes, dim=1), torch.stack(risen)
 
     def _pieces(self, parts: Sequence[Sequence[tuple[float, float]]]) -> list[list[_Piece]]:
-        """Each picture's path over adjoining parts, as many for each."""
+        """Integrate each picture's path over adjoining parts, the same number for each."""
         count = len(parts[0])
         ends = torch.tensor([[own[0][0], *(end for _, end in own)] for own in parts]).double()
         begin, length = ends[:, :-1].T[:, None], ends.diff().T[:, None]
@@ -206,7 +207,7 @@ class Path:
         ]
 
     def _look(self, times: Tensor) -> tuple[Tensor, Tensor]:
-        """The values (T, n, K) and gradients (K, T, n, ...) at points of the paths, (T, n)."""
+        """Return values (T, n, K) and gradients (K, T, n, ...) at points of the paths, (T, n)."""
         while True:
             try:
                 return self._in_turn(times)
@@ -220,9 +221,9 @@ class Path:
                     raise StandsAside(f"its steps cannot be run again: {''.join(first)}") from error
 
     def _is_eased(self) -> bool:
-        """Whether there is another way to run the steps: one point after another, or on copies."""
+        """Whether the steps can run in another way: one point after another, or on copies."""
         if self._together > 1:
-            self._together = 1  # its steps may hold how many pictures there are
+            self._together = 1  # its steps may depend on the number of pictures
         elif not self._replay.is_careful:
             self._replay.is_careful = True
         else:
@@ -249,7 +250,7 @@ class Path:
         return values.detach().unflatten(0, (count, n)), torch.stack(gradients)
 
     def _check(self, times: Tensor, output: Tensor) -> None:
-        """Refuse steps that do not make of the features what the network made of them."""
+        """Refuse steps that do not repeat the network's output for the features."""
         if len(output) != times.numel():
             raise StandsAside("its steps hold how many pictures there are")
         for place in (times == 1).all(1).nonzero()[:, 0].tolist():
@@ -263,20 +264,20 @@ def _halves(begin: float, end: float) -> list[tuple[float, float]]:
 
 
 def spread(values: Tensor, factors: Tensor, dim: int) -> Tensor:
-    """Values times each factor, one after another in a dimension."""
+    """Multiply values by each factor, one after another in a dimension."""
     column = factors.to(values).reshape(-1, *[1] * values.dim())
     spread: Tensor = (column * values).movedim(0, dim).flatten(dim, dim + 1)
     return spread
 
 
 def over_roots(start: Tensor, rise: Tensor, turn: Tensor, least: Tensor) -> tuple[Tensor, ...]:
-    r"""Integrals over [0, 1] of :math:`q^{-1/2}, q^{-3/2}, t q^{-3/2}, t^2 q^{-3/2}`.
+    r"""Return the integrals over [0, 1] of :math:`q^{-1/2}, q^{-3/2}, t q^{-3/2}, t^2 q^{-3/2}`.
 
     Args:
         start: q(0), of :math:`q(t) = \text{least} + \text{rise}\, (t - \text{turn})^2 > 0`.
-        rise: What q grows by.
-        turn: Where it is smallest, wherever ``rise`` is not 0.
-        least: Its value there.
+        rise: The coefficient of the square.
+        turn: The place of the minimum, if ``rise`` is not 0.
+        least: The value of q there.
     """
     points, weights = (
         torch.from_numpy(part).reshape(-1, *[1] * start.dim()).to(start) / 2
@@ -286,7 +287,7 @@ def over_roots(start: Tensor, rise: Tensor, turn: Tensor, least: Tensor) -> tupl
     root = weights * (start + rise * times * (times - 2 * turn)).rsqrt()
     cube = root**3 / weights**2
     near = [each.sum(0) for each in (root, cube, times * cube, times**2 * cube)]
-    # Where q turns far away from here these points are exact, and the closed form is not.
+    # If q turns far from this interval, these points are exact, and the closed form is not.
     turns = (turn > -0.1) & (turn < 1.1) & (least < 0.25 * rise)
     rise, least, turn = (torch.where(turns, each, 1) for each in (rise, least, turn))
     width, scale = (least / rise).sqrt(), 1 / (least * rise.sqrt())
@@ -306,7 +307,7 @@ def over_roots(start: Tensor, rise: Tensor, turn: Tensor, least: Tensor) -> tupl
 
 
 def meeting_of(lines: tuple[Tensor, Tensor], one: Tensor, other: Tensor) -> Tensor:
-    """When two of some straight lines meet, given where they start and how they rise."""
+    """Return when two of some straight lines meet, by their starts and rises."""
     start, rise = (line.expand(len(one), *line.shape) for line in lines)
     gap = start.gather(-1, one) - start.gather(-1, other)
     closing = rise.gather(-1, other) - rise.gather(-1, one)
@@ -314,7 +315,7 @@ def meeting_of(lines: tuple[Tensor, Tensor], one: Tensor, other: Tensor) -> Tens
 
 
 def chosen_of(is_first: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """The rows (K, rows) of one or the other of two values (K, ...)."""
+    """Return, for each row (K, rows), the first or the second of two values (K, ...)."""
     shape = *is_first.shape, -1
     chosen = torch.where(is_first[:, :, None], first.reshape(shape), second.reshape(shape))
     return chosen.reshape(first.shape)

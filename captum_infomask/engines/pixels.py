@@ -1,4 +1,4 @@
-# Views drawn as pixels, a chunk at a time.
+# Draw views as pixels, a chunk at a time.
 from __future__ import annotations
 
 import torch
@@ -16,16 +16,16 @@ _GROUP = 16  # regions whose masks are held at a time
 def unions(
     regions: Regions, image: int, sets: Tensor, device: torch.device
 ) -> tuple[Tensor | None, ...]:
-    """Per input, which elements lie in any region of each set.
+    """Return, for each input, the elements that lie in any region of each set.
 
     Args:
         regions: The R regions.
-        image: The image that they are regions of.
-        sets: Which regions belong to each set, bool (V, R), on the CPU.
-        device: Where the masks are wanted.
+        image: The image that has the regions.
+        sets: The regions of each set, bool (V, R), on the CPU.
+        device: The device of the result.
 
     Returns:
-        Bool tensors that broadcast to ``(V, *shape)``; None where no region of any set touches the
+        Bool tensors that broadcast to ``(V, *shape)``; None if no region of any set touches the
         input.
     """
     covered: list[Tensor | None] = [None] * len(regions.shapes)
@@ -41,11 +41,11 @@ def unions(
 
 
 def draw(plan: ViewPlan, rows: Tensor) -> Tensors:
-    """The inputs that show some of a plan's views to the network.
+    """Return the inputs that show some of a plan's views to the network.
 
     Args:
         plan: The views.
-        rows: Which of them, long (B,), on the CPU. If views are cut out, all of one size.
+        rows: The views to draw, long (B,), on the CPU. If views are cut out, all have one size.
 
     Returns:
         A tensor (B, ...) for each input.
@@ -58,7 +58,7 @@ def draw(plan: ViewPlan, rows: Tensor) -> Tensors:
 
 
 def _imputed(plan: ViewPlan, rows: Tensor, images: Tensor) -> Tensors:
-    """Each view's image with what it hides replaced by the stand-in."""
+    """Return each view's image; the imputer's values replace the hidden part."""
     inputs = plan.scene.inputs
     device = inputs[0].device
     index = images.to(device)
@@ -75,7 +75,7 @@ def _imputed(plan: ViewPlan, rows: Tensor, images: Tensor) -> Tensors:
 
 
 def _check_shapes(stand_ins: Tensors, shown: Tensors) -> None:
-    """Refuse what an imputer gave if it is not one tensor per input that broadcasts to it."""
+    """Refuse an imputer's output if it is not one tensor per input that broadcasts to the input."""
     shapes = [tuple(getattr(stand_in, "shape", ())) for stand_in in stand_ins]
     wanted = [tuple(x.shape) for x in shown]
     fits = len(shapes) == len(wanted) and all(
@@ -111,7 +111,7 @@ def _hidden(plan: ViewPlan, rows: Tensor, images: Tensor) -> tuple[Tensor | None
 
 
 def _covered(plan: ViewPlan, images: Tensor, sets: Tensor) -> tuple[Tensor | None, ...]:
-    """Per input, what each view's set of regions covers."""
+    """Return, for each input, the elements that each view's set of regions covers."""
     inputs = plan.scene.inputs
     shown = tuple(x.new_zeros(len(images), *x.shape[1:], dtype=torch.bool) for x in inputs)
     for image in images.unique().tolist():

@@ -1,4 +1,4 @@
-# The features engine: one pass of the network, whose last map is averaged over each region.
+# The features engine runs one pass of the network, and averages the last map over each region.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,16 +24,16 @@ from captum_infomask.regions.map_cells import cell_weights
 from captum_infomask.scores.heads import widen
 from captum_infomask.views.view_plan import Blank, ViewPlan, whole_images
 
-_ROWS = 1024  # regions whose features go on together
+_ROWS = 1024  # regions whose features run together
 
 
 class LastPooling:
     """The last global average pooling of a network as it runs.
 
     Attributes:
-        features: What was pooled, (n, C, h, w); None where nothing was.
-        pooled: What it became, (n, C) or (n, C, 1, 1).
-        may_cut: Whether something took a part of a value, which may have been some of its places.
+        features: The features that were pooled, (n, C, h, w); None if nothing was pooled.
+        pooled: The result of the pooling, (n, C) or (n, C, 1, 1).
+        may_cut: Whether a step took a part of a value, which may have been some of its places.
     """
 
     features: Tensor | None = None
@@ -41,7 +41,7 @@ class LastPooling:
     may_cut = False
 
     def see(self, func: Callable[..., Any], args: Any, kwargs: Any, result: Any) -> None:
-        """Look at one of PyTorch's functions, and note it where it is a pooling."""
+        """Note one of PyTorch's functions if it is a pooling."""
         if getattr(func, "__name__", "").strip("_") in CUTS:
             self.may_cut = True
         if _pools(func, args, kwargs) and args[0].dim() == 4:
@@ -49,7 +49,7 @@ class LastPooling:
 
 
 def pools_part(recording: Recording) -> bool:
-    """Whether the last global average pooling is one of a part of the network's features."""
+    """Whether the last global average pooling pools only a part of the network's features."""
     places = [
         place
         for place, step in enumerate(recording.steps)
@@ -82,14 +82,14 @@ def _is_one(size: object) -> bool:
 
 
 def after_pooling(forward_func: Callable[..., object]) -> TracedNetwork:
-    """The operations from pooled features, (V, C) or (V, C, 1, 1), to the output of V examples.
+    """Return the steps from pooled features, (V, C) or (V, C, 1, 1), to the output of V examples.
 
-    Parts with convolutions come before the pooling as a rule, and are looked into only where it is
-    not found outside of them: most of a network is then not traced at all.
+    The pooling usually comes after all parts with convolutions. These parts are searched only if it
+    is not found outside of them, so most of a network is not traced at all.
 
     Raises:
-        StandsAside: The function cannot be traced, or makes its output of more than its pooled
-            features.
+        StandsAside: The function cannot be traced, or its output depends on more than its pooled
+        features.
     """
     try:
         return _cut(traced(forward_func, closed=_has_convolutions))
@@ -98,14 +98,14 @@ def after_pooling(forward_func: Callable[..., object]) -> TracedNetwork:
 
 
 def _has_convolutions(module: nn.Module) -> bool:
-    """Whether a part is passed over; lists of parts are no parts."""
+    """Whether a part has convolutions and is passed over; a list of parts is not a part."""
     if isinstance(module, nn.ModuleList | nn.ModuleDict):
         return False
     return any(isinstance(part, nn.Conv2d) for part in module.modules())
 
 
 def _cut(network: TracedNetwork) -> TracedNetwork:
-    """What can be made of the pooled features, parameters and sizes; the output must be."""
+    """Keep the steps made from pooled features, parameters and sizes; the output must be one."""
     poolings = [node for node in network.nodes if is_pooling(node, network.modules)]
     if not poolings:
         raise StandsAside("it has no global average pooling")
@@ -117,7 +117,7 @@ def _cut(network: TracedNetwork) -> TracedNetwork:
         if all(part in made for part in node.inputs):
             made[node] = node.on(made.__getitem__)
         elif _reads_size(node):
-            # Views share pictures: how many examples there are, the pooled features know.
+            # Views share pictures, so the number of examples is that of the pooled features.
             made[node] = node.on(lambda _: pooled)
     nodes = tuple(made.values())
     if nodes[-1].op != "output":
@@ -135,14 +135,14 @@ def _reads_size(node: Node) -> bool:
 class PooledFeatures:
     """The engine of view='features', which no other one can show.
 
-    The network runs once on each picture; what follows its pooling, on every region.
+    The network runs once on each picture. The steps after its pooling run on every region.
     """
 
     def start(self, call: Call) -> RunningFeatures:
         """Begin a call.
 
         Raises:
-            ArgumentError: The network is none that ends in a global average pooling.
+            ArgumentError: The network does not end in a global average pooling.
         """
         if call.additional_forward_args:
             raise _unfit("got `additional_forward_args` too")
@@ -160,8 +160,8 @@ class RunningFeatures:
     """The features engine at work on one call.
 
     Attributes:
-        call: What is asked for.
-        tail: What the network makes of its pooled features.
+        call: The call to run.
+        tail: The steps from the network's pooled features to its output.
     """
 
     call: Call
@@ -171,10 +171,10 @@ class RunningFeatures:
     _seen: LastPooling = field(default_factory=LastPooling)
 
     def check(self, plan: ViewPlan, blank: Blank | None) -> None:
-        """The view has checked them."""
+        """Accept any plan: the view has checked it."""
 
     def run(self, plan: ViewPlan) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield each chunk's rows and outputs; whole images are run by the user's function."""
+        """Yield each chunk's rows and outputs; the user's function runs whole images."""
         if plan.hidden != "features":
             yield from self._run_whole(plan)
             return
@@ -186,7 +186,7 @@ class RunningFeatures:
                 yield rows, self._answer(plan, rows, features)
 
     def _run_whole(self, plan: ViewPlan) -> Iterator[tuple[Tensor, Tensor]]:
-        """The network as it is, on whole images, and its last feature map."""
+        """Run the network as it is on whole images, and note its last feature map."""
         own = Batched().start(replace(self.call, forward_func=self._watched))
         for rows, output in own.run(plan):
             features = self._seen.features
@@ -204,21 +204,21 @@ class RunningFeatures:
             return self.call.forward_func(*inputs)
 
     def _check_uncut(self, plan: ViewPlan, row: Tensor) -> None:
-        """Refuse a network that pools a part of its features: its cells lie elsewhere."""
+        """Refuse a network that pools a part of its features: the part's cells lie elsewhere."""
         with Recording(self.call.generators) as recording:
             self.call.forward_func(*draw(plan, row))
         if pools_part(recording):
             raise _unfit("it pools a part of its features")
 
     def _answer(self, plan: ViewPlan, rows: Tensor, features: Tensor) -> Tensor:
-        """The outputs for regions of one image, of which the features are given."""
+        """Return the outputs for regions of one image, given its features."""
         assert plan.regions is not None, "as planned"
         wide = widen(features)
         weights = cell_weights(plan.scene.regions, plan.images[rows], plan.regions[rows], wide)
         return self._output(weights.flatten(1) @ wide.flatten(1).T)
 
     def _output(self, pooled: Tensor) -> Tensor:
-        """The outputs for pooled features (V, C)."""
+        """Return the outputs for pooled features (V, C)."""
         like = self._seen.pooled
         assert like is not None, "the whole images came first"
         with self.call.generators:
@@ -226,7 +226,7 @@ class RunningFeatures:
         return output
 
     def _check_tail(self, features: Tensor, output: Tensor) -> None:
-        """Refuse a network that does not make its own output of its feature map's mean."""
+        """Refuse a network whose output is not made from its feature map's mean."""
         if not bool(output.isfinite().all()):
             return
         try:
@@ -239,7 +239,7 @@ class RunningFeatures:
 
 
 def _unfit(reason: object) -> ArgumentError:
-    """The error for a network that has no features to show, or not for this call."""
+    """Return the error for a network without features to show, or without any for this call."""
     return ArgumentError(
         f"Expected `forward_func` to be a torch.nn.Module in evaluation mode that takes images "
         f"alone and ends in a global average pooling for view='features'; {reason}. "

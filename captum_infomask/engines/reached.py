@@ -1,4 +1,4 @@
-# What a value holds, and what a network reaches beyond its modules: nothing of the user's is run.
+# Find what a value holds, and what a network reaches beyond its modules, without running user code.
 from __future__ import annotations
 
 import difflib
@@ -41,12 +41,13 @@ _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.
 
 
 def modules_reached(function: object) -> list[nn.Module]:
-    """The modules that a forward function can be seen to use, each once.
+    """Return the modules that a forward function visibly uses, each once.
 
-    Looked through are methods, ``functools.partial``, a function's closure, defaults, globals that
-    its code names, and what it wraps; the attributes of objects; lists, tuples, sets and dicts; to
-    a depth of a few. A module counts with all that are registered in it, and its own attributes
-    are looked through too. Not seen: properties, what C code holds, what is imported inside.
+    The search looks through methods, ``functools.partial``, and a function's closure, defaults, the
+    globals that its code names, and the function that it wraps. It looks through the attributes of
+    objects, and through lists, tuples, sets and dicts, to a depth of a few. A module counts with
+    all modules that are registered in it, and its own attributes are searched too. The search does
+    not see properties, values that C code holds, or modules that are imported inside.
     """
     found: dict[int, nn.Module] = {}
     layer: list[Any] = [function]
@@ -78,7 +79,7 @@ def named_layer(model: nn.Module, name: str) -> nn.Module:
         The layer.
 
     Raises:
-        ArgumentError: if there is none of that name.
+        ArgumentError: There is no layer of that name.
 
     Example:
         >>> from torch import nn
@@ -99,13 +100,13 @@ def named_layer(model: nn.Module, name: str) -> nn.Module:
 
 
 def _attributes(module: nn.Module) -> Iterable[Any]:
-    """What a module holds that is not registered, and its forward function."""
+    """Return the unregistered values that a module holds, and its forward function."""
     own = [value for name, value in vars(module).items() if name not in _OF_MODULES]
     return [*own, vars(type(module)).get("forward")]
 
 
 def _globals(value: Any) -> list[Any]:
-    """What a function's code names of its file, if it is called; the function of an object."""
+    """Return the globals that a function's code names, if it is called; an object's function."""
     if not isinstance(value, FunctionType):
         calls = (vars(kind).get("__call__") for kind in type(value).__mro__)
         return [call for call in calls if isinstance(call, FunctionType)][:1]
@@ -115,7 +116,7 @@ def _globals(value: Any) -> list[Any]:
 
 
 def held(value: Any) -> list[Any]:
-    """What a value holds, as far as it tells."""
+    """Return the values that a value visibly holds."""
     found: list[Any] = []
     if isinstance(value, FunctionType):
         cells = [cell.cell_contents for cell in value.__closure__ or () if is_filled(cell)]
@@ -141,7 +142,7 @@ def held(value: Any) -> list[Any]:
 
 
 def _own(value: Any, name: str) -> Any:
-    """An attribute that an object has itself; None where it has none of that name."""
+    """Return an attribute that an object has itself; None if it has none of that name."""
     try:
         return object.__getattribute__(value, name)
     except AttributeError:
@@ -152,24 +153,24 @@ def is_filled(cell: CellType) -> bool:
     """Whether a closure's variable holds a value."""
     try:
         return cell.cell_contents is not None
-    except ValueError:  # a variable that is not set yet
+    except ValueError:  # this variable is not set yet
         return False
 
 
 def is_plain(value: object) -> bool:
-    """Whether no copy can change a value: a tensor, which has a stand-in there, or a constant."""
+    """Whether a copy cannot change a value: a constant, or a tensor, which has a stand-in there."""
     if isinstance(value, tuple):
         return all(is_plain(part) and not isinstance(part, Tensor) for part in value)
     return isinstance(value, (Tensor, *_PLAIN))
 
 
 def shared_state(network: nn.Module) -> dict[str, Any]:
-    """What others share with a network's code and it may write to, by name.
+    """Return the values that a network's code may write to and shares with others, by name.
 
-    Looked at are the functions that ``forward`` names, and those that they name: lists, sets and
-    dicts in their globals and closures and in the modules' classes, where they write to any. Caches
-    of functions, globals that they set and mappings of other kinds stand as None: what is written
-    there cannot be taken back. PyTorch's own code is passed over.
+    The search covers the functions that ``forward`` names, and those that they name. If these write
+    to any, it finds the lists, sets and dicts in their globals and closures and in the modules'
+    classes. Caches of functions, globals that the functions set, and mappings of other kinds are
+    given as None, because writes to them cannot be undone. PyTorch's own code is passed over.
     """
     seen = set[FunctionType]()
     found: dict[str, Any] = {}
@@ -182,10 +183,10 @@ def shared_state(network: nn.Module) -> dict[str, Any]:
 
 @contextmanager
 def unchanged(containers: Mapping[str, Any]) -> Iterator[None]:
-    """Afterwards lists, sets and dicts, and those in them, hold what they held.
+    """Restore lists, sets and dicts, and those in them, to their earlier content afterwards.
 
     Raises:
-        RuntimeError: At the end, if they did not.
+        RuntimeError: At the end, if their content had changed.
     """
     before = [(name, each, _content(each)) for name, c in containers.items() for each in _all(c)]
     changed = ""
@@ -202,7 +203,7 @@ def unchanged(containers: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _all(container: Any) -> list[Any]:
-    """A container, and those that it holds."""
+    """Return a container, and the containers that it holds."""
     found = [container]
     for each in found:
         values = each.values() if isinstance(each, dict) else each
@@ -216,7 +217,7 @@ def _content(container: Any) -> list[Any]:
 
 
 def _same(now: list[Any], before: list[Any]) -> bool:
-    """Whether these are the same objects; of dicts, the same keys with the same values."""
+    """Whether these are the same objects; for dicts, the same keys with the same values."""
     pairs = zip(now, before, strict=False)
     return len(now) == len(before) and all(
         all(map(operator.is_, one, other)) if type(one) is type(other) is tuple else one is other
@@ -225,7 +226,7 @@ def _same(now: list[Any], before: list[Any]) -> bool:
 
 
 def _shared(function: FunctionType, kind: type, seen: set[FunctionType]) -> dict[str, Any]:
-    """What a function shares with others, and what the functions that it names do."""
+    """Return the values that a function, and the functions that it names, share with others."""
     found: dict[str, Any] = {}
     if function in seen:
         return found
@@ -268,10 +269,10 @@ def _is_torchs(held: Any) -> bool:
 
 
 class Sealed(TorchDispatchMode):
-    """In a ``with`` block, and in this thread alone, nothing is written to some tensors.
+    """Forbid writes to some tensors in a ``with`` block, in this thread alone.
 
     Args:
-        tensors: Which ones; what shares their memory is sealed too.
+        tensors: The tensors; tensors that share their memory are sealed too.
 
     Raises:
         RuntimeError: In the block, instead of a write.
@@ -281,14 +282,14 @@ class Sealed(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self._places = set(map(_place, tensors))
 
-    # What TorchDispatchMode does besides, for torch.compile, it does to all threads.
+    # TorchDispatchMode also changes state for torch.compile, and does so in all threads.
     def __enter__(self) -> Sealed:
-        """Seal them."""
+        """Seal the tensors."""
         _push_mode(self)
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Open them again."""
+        """Unseal the tensors."""
         _pop_mode()
 
     def __torch_dispatch__(
@@ -298,7 +299,7 @@ class Sealed(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Run one of PyTorch's operations, if it writes to none of them."""
+        """Run one of PyTorch's operations, if it writes to none of the tensors."""
         if func._schema.is_mutable:
             for place, argument in enumerate(func._schema.arguments):
                 if argument.alias_info is None or not argument.alias_info.is_write:
@@ -311,7 +312,7 @@ class Sealed(TorchDispatchMode):
 
 
 def _place(tensor: Tensor) -> int:
-    """Where a tensor lies in memory, or which it is where that is not told."""
+    """Return a tensor's place in memory, or its id if the place is unknown."""
     try:
         return tensor.untyped_storage().data_ptr() or id(tensor)
     except (NotImplementedError, RuntimeError):  # sparse tensors and the like

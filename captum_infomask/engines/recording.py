@@ -1,4 +1,4 @@
-# What a network did to its inputs, step by step.
+# Record the steps of a network on its inputs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from captum_infomask._random import OwnGenerators
 
-# Functions that draw no random number, by their names; of all others it is not known.
+# Names of functions that draw no random number. It is not known whether others do.
 PLAIN = frozenset(
     {
         "conv1d",
@@ -85,11 +85,11 @@ class Step:
     """One function of PyTorch that a network called.
 
     Attributes:
-        function: What was called.
-        args: What it was called with.
-        kwargs: The same, by name.
-        given: The tensors among these.
-        made: The tensors among what it returned.
+        function: The function that was called.
+        args: Its arguments.
+        kwargs: Its arguments by name.
+        given: The tensors among the arguments.
+        made: The tensors in its result.
     """
 
     function: Callable[..., Any]
@@ -105,7 +105,7 @@ class Step:
 
     @property
     def written(self) -> Tensor | None:
-        """What it wrote to, if anything: its first argument, or ``out``."""
+        """The tensor that it wrote to, if any: its first argument, or ``out``."""
         out = self.kwargs.get("out")
         if isinstance(out, Tensor):
             return out
@@ -116,11 +116,11 @@ class Step:
 
 
 class Watching(TorchFunctionMode):
-    """Shows what runs in a ``with`` block, in this thread, to a function, and changes nothing.
+    """Pass each call in a ``with`` block, in this thread, to a function; change nothing.
 
     Args:
-        see: Is given each of PyTorch's functions, its arguments by place and by name, and its
-            result.
+        see: A function that gets each of PyTorch's functions, its arguments by place and by name,
+            and its result.
     """
 
     def __init__(self, see: Callable[[Callable[..., Any], Any, Any, Any], None]) -> None:
@@ -141,10 +141,10 @@ class Watching(TorchFunctionMode):
 
 
 class Recording(TorchFunctionMode):
-    """Notes what runs in a ``with`` block, in this thread, and changes nothing.
+    """Record the calls in a ``with`` block, in this thread; change nothing.
 
     Args:
-        generators: What functions draw from that may draw random numbers.
+        generators: The generators of functions that may draw random numbers.
     """
 
     def __init__(self, generators: OwnGenerators) -> None:
@@ -168,12 +168,12 @@ class Recording(TorchFunctionMode):
                 result = func(*args, **kwargs)
         if list in map(type, args):
             args = tuple(list(each) if type(each) is list else each for each in args)
-        self._calls.append((func, args, kwargs, result))  # looked at later: this is in the way
+        self._calls.append((func, args, kwargs, result))  # looked at later: speed matters here
         return result
 
     @cached_property
     def steps(self) -> list[Step]:
-        """What was called that made or changed tensors, in order, once all is done."""
+        """The calls that made or changed tensors, in order; read it once the pass is done."""
         steps = [
             Step(func, args, kwargs, tensors_in((args, kwargs)), tensors_in(result))
             for func, args, kwargs, result in self._calls
@@ -181,7 +181,7 @@ class Recording(TorchFunctionMode):
         return [step for step in steps if step.made or step.written is not None]
 
     def made(self, value: Tensor) -> list[int]:
-        """The places of the steps that made a value, or wrote to it."""
+        """Return the places of the steps that made a value, or wrote to it."""
         return [
             place
             for place, step in enumerate(self.steps)
@@ -189,7 +189,7 @@ class Recording(TorchFunctionMode):
         ]
 
     def following(self, value: Tensor, after: int = 0) -> list[int]:
-        """The places of the steps whose results hang on a value, from a place on."""
+        """Return the places of the steps, from a place on, whose results depend on a value."""
         reached, places = {id(value)}, []
         for place, step in enumerate(self.steps[after:], after):
             if any(id(each) in reached for each in step.given):

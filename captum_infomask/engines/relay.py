@@ -1,5 +1,6 @@
-# Evidence passed back through a network: every step shares out among what it reads what came back
-# to what it made.
+# Pass evidence back through a network: each step receives the shares of its outputs, and shares
+# them
+# out among its inputs.
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -14,35 +15,35 @@ from captum_infomask.engines.replay import Replay
 from captum_infomask.engines.traced_network import StandsAside
 from captum_infomask.engines.verified_copy import check_agreement
 
-_READ = ("softmax", "log_softmax", "sigmoid", "logsigmoid")  # as heads say that outputs are
+_READ = ("softmax", "log_softmax", "sigmoid", "logsigmoid")  # the forms of outputs that heads name
 
 
 def relayed(
     replay: Replay, start: Tensor, end: Tensor, output: Tensor, value: Value, tolerance: float
 ) -> list[Shares]:
-    r"""Share out a value's rise from one input to another among values on the way.
+    r"""Share out the rise of a value, from one input to another, among values on the way.
 
-    Each step of the network, :math:`u = s(z)`, goes along its own straight path from what it read
-    at the start to what it read at the end, and passes back
+    Each step of the network, :math:`u = s(z)`, goes along its own straight path, from its input at
+    the start to its input at the end. It passes back
 
     .. math::
 
         m_j = \sum_i m_i \int_0^1
             \frac{\partial s_i}{\partial z_j}\bigl(z_0 + t (z - z_0)\bigr)\, dt,
 
-    so that no step loses or adds anything: :math:`\sum_j m_j (z_j - z_{0,j})` stays
-    :math:`v(x) - v(x_0)` all the way. Affine steps take one backward pass, elementwise ones the
-    quotient of differences, products the gradient halfway, layer norms the integral in closed form,
-    and all others Gauss–Legendre's points.
-    Max-pooling passes back to each input for as much of the way as it is the largest.
+    so no step loses or adds anything: :math:`\sum_j m_j (z_j - z_{0,j})` stays
+    :math:`v(x) - v(x_0)` all the way. Affine steps take one backward pass. Elementwise steps take
+    the quotient of differences, products the gradient halfway, and layer norms the integral in
+    closed form. All other steps use Gauss–Legendre's points. Max-pooling passes back to each input
+    for the share of the way on which it is the largest.
 
     Args:
-        replay: What the network makes of its inputs; its marks are the values on the way.
+        replay: The steps from the inputs to the output; its marks are the values on the way.
         start: x₀, of the inputs' shape.
         end: x, the inputs (n, ...).
-        output: What the network made of them.
-        value: What is shared out.
-        tolerance: What each step may miss.
+        output: The network's output for them.
+        value: The function whose rise is shared out.
+        tolerance: The amount that each step may miss.
 
     Returns:
         The shares of every mark, in their order.
@@ -50,8 +51,8 @@ def relayed(
     Raises:
         StandsAside: The steps do not repeat the network's output, or cannot be run at both inputs.
 
-    Source: the multipliers of DeepLIFT's rescale rule (Shrikumar et al., arXiv 1704.02685), here
-    of every differentiable step; Aumann–Shapley values, composed.
+    Source: the multipliers of DeepLIFT's rescale rule (Shrikumar et al., arXiv 1704.02685), here of
+    every differentiable step; they are composed Aumann–Shapley values.
     """
     with torch.inference_mode(False):
         try:
@@ -80,7 +81,7 @@ def relayed(
 def _run(
     replay: Replay, start: Tensor, end: Tensor
 ) -> tuple[list[Stride], list[tuple[Tensor, Tensor]], tuple[Tensor, Tensor]]:
-    """All steps at both inputs, the marks' values there, and the outputs."""
+    """Run all steps at both inputs; return the marks' values there, and the outputs."""
     ends, starts = {replay.first: end.detach()}, {replay.first: start.detach()}
     strides: list[Stride] = []
     marks: dict[int, tuple[Tensor, Tensor]] = {}
@@ -115,9 +116,9 @@ def _run(
 
 
 def _before_end(replay: Replay) -> int:
-    """How many steps lead to what is shared out: a last softmax is read as a part of it.
+    """Count the steps to the value that is shared out: a last softmax is read as a part of it.
 
-    So a network that ends in one has the map that its logits have.
+    So a network that ends in a softmax has the same map as its logits.
     """
     *before, last = replay.steps
     is_read = last.name in _READ and last.makes == (replay.last,) and len(last.reads) == 1
@@ -128,7 +129,7 @@ def _before_end(replay: Replay) -> int:
 def _passed_back(
     replay: Replay, strides: Sequence[Stride], given: dict[int, Tensor], tolerance: float
 ) -> list[Tensor]:
-    """The multipliers (K, n, ...) of every mark, from those of what the last step made, by slot."""
+    """Return the multipliers (K, n, ...) of every mark, given those of the last step's slots."""
     found: dict[int, Tensor] = {}
     for done in range(len(strides), -1, -1):
         for number, (slot, steps) in enumerate(replay.marks):

@@ -1,4 +1,4 @@
-# How each kind of step shares out among what it read what came back to it.
+# The rules by which each kind of step shares out among its inputs the shares of its outputs.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from captum_infomask.engines.paths import chosen_of, is_affine, meeting_of, over_roots, spread
 from captum_infomask.engines.replay import Again
 
-_NODES = (1, 8, 32)  # Gauss–Legendre's on a step's own path; one is enough where it is bilinear
+_NODES = (1, 8, 32)  # Gauss–Legendre nodes on a step's path; one is enough if it is bilinear
 _SUMS = ("add", "iadd", "radd", "sub", "isub", "rsub", "neg", "cat", "concat", "stack")
 _PARTS = ("getitem", "chunk", "split", "narrow", "select", "unbind", "expand", "pad")
 _ELEMENTWISE = frozenset(
@@ -54,17 +54,17 @@ _ELEMENTWISE = frozenset(
         "threshold",
     }
 )
-# Where a step's outputs are the largest of some of its inputs: the same with their places.
+# Steps whose outputs are the largest of some inputs, and their forms that return places too.
 _LARGEST = {
     f"{kind}max_pool{places}d": (places, getattr(F, f"{kind}max_pool{places}d_with_indices"))
     for kind in ("", "adaptive_")
     for places in (1, 2, 3)
 }
-_PIECES = 32  # of a path on which it is looked up which input is the largest
-_MOST_NUMBERS = 2**23  # of what a step reads at points that are looked at together
+_PIECES = 32  # pieces of a path on which the largest input is looked up
+_MOST_NUMBERS = 2**23  # numbers that a step reads at points that run together
 # The dimension of pictures, each by itself, in steps that may run at many points at once.
 _PICTURES_OF = {"scaled_dot_product_attention": 0, "multi_head_attention_forward": 1}
-_NEAR = 1e-4  # relative: below it a quotient of differences is rounding
+_NEAR = 1e-4  # relative; a quotient of smaller differences is only rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,11 +73,11 @@ class Stride:
 
     Attributes:
         step: The step.
-        at: What it read at the end, by slot: leaves.
-        origin: The same at the start.
-        made: What it made at the end, with its history.
-        begun: The same at the start.
-        pictures: How many there are.
+        at: Its inputs at the end, by slot: leaves.
+        origin: Its inputs at the start.
+        made: Its outputs at the end, with their history.
+        begun: Its outputs at the start.
+        pictures: The number of pictures.
     """
 
     step: Again
@@ -88,7 +88,7 @@ class Stride:
     pictures: int
 
     def back(self, given: Mapping[int, Tensor], tolerance: float) -> dict[int, Tensor]:
-        """The multipliers (K, n, ...) of what it read, from those of what it made, by slot."""
+        """Return the multipliers (K, n, ...) of its inputs, by slot, given those of its outputs."""
         places = [
             place
             for place, slot in enumerate(self.step.makes)
@@ -122,7 +122,7 @@ class Stride:
         return name in _SUMS or name in _PARTS or (len(moving) == 1 and is_affine(self.step))
 
     def _quotient(self, at: Tensor, origin: Tensor) -> Tensor:
-        """What an elementwise step rises by, for each that its input does."""
+        """Return the rise of an elementwise step, divided by the rise of its input."""
         way = at.detach() - origin
         (slope,) = torch.autograd.grad(self.made[0].sum(), at)
         is_far = way.abs() > _NEAR * at.detach().abs()
@@ -130,10 +130,10 @@ class Stride:
         return torch.where(is_far, risen / torch.where(is_far, way, 1), slope)
 
     def _to_largest(self, came: Tensor, slot: int) -> Tensor:
-        """What goes to each input, for the share of the way on which it is the largest.
+        """Share out to each input for the part of the way on which it is the largest.
 
-        It is looked up at 33 times; between two of them the largest changes where both meet, so
-        that nothing is lost.
+        The largest input is looked up at 33 times. Between two of them it changes where both inputs
+        meet, so nothing is lost.
         """
         places, function = _LARGEST[self.step.name]
         step = replace(self.step, function=function)
@@ -160,9 +160,9 @@ class Stride:
         return found.reshape(len(given), *origin.shape)
 
     def _normed(self, came: Tensor, slot: int) -> Tensor:
-        r"""The mean gradient of a layer norm, whose variance is quadratic along the path.
+        r"""Return the mean gradient of a layer norm, whose variance is quadratic along the path.
 
-        With :math:`c + t w` what is read less its mean, :math:`q(t)` its variance and ε,
+        With :math:`c + t w` the input minus its mean, :math:`q(t)` its variance and ε,
         :math:`g = m \gamma`, and bars for means,
 
         .. math::
@@ -199,9 +199,9 @@ class Stride:
     def _along(
         self, places: Sequence[int], came: Sequence[Tensor], moving: Sequence[int], tolerance: float
     ) -> dict[int, Tensor]:
-        """The mean gradient on the straight path of what it read.
+        """Return the mean gradient on the straight path of the step's inputs.
 
-        More points are taken until the sums fit; each class and picture keeps the first that do.
+        More points are taken until the sums fit. Each class and picture keeps the first that do.
         """
         ways = {slot: self.at[slot].detach() - self.origin[slot] for slot in moving}
         rises = [self.made[place].detach() - self.begun[place] for place in places]
@@ -230,7 +230,7 @@ class Stride:
         came: Sequence[Tensor],
         ways: Mapping[int, Tensor],
     ) -> dict[int, Tensor]:
-        """By Gauss–Legendre's rule."""
+        """Return the mean gradients by Gauss–Legendre's rule."""
         dim = self._pictures_of(places, ways)
         if dim is not None:
             return self._at_once(nodes, came[0], ways, dim)
@@ -252,7 +252,7 @@ class Stride:
     def _at_once(
         self, nodes: int, came: Tensor, ways: Mapping[int, Tensor], dim: int
     ) -> dict[int, Tensor]:
-        """By that rule, with many points in the place of many pictures, of an attention."""
+        """Apply that rule to an attention, with many points in the place of many pictures."""
         found: dict[int, Tensor] = {}
         points, weights = (
             torch.from_numpy(part).to(came) / 2 for part in np.polynomial.legendre.leggauss(nodes)
@@ -280,31 +280,31 @@ class Stride:
         return found
 
     def _pictures_of(self, places: Sequence[int], ways: Mapping[int, Tensor]) -> int | None:
-        """The dimension of pictures where the step may run at many points at once."""
+        """Return the dimension of pictures if the step may run at many points at once."""
         dim, step = _PICTURES_OF.get(self.step.name), self.step
         given = [*step.args[13 if dim else 3 :], *step.kwargs.values()]
         if dim is None or places != [0] or len(ways) != len(self.at):
             return None
-        if any(isinstance(each, Tensor) for each in given):  # masks, which are of one point
+        if any(isinstance(each, Tensor) for each in given):  # masks, which belong to one point
             return None
         shapes = [way.shape for way in ways.values()]
         fits = all(len(shape) == len(shapes[0]) >= 3 for shape in shapes)
         return dim if fits and len({shape[dim] for shape in shapes}) == 1 else None
 
     def _rows(self, values: Sequence[Tensor]) -> int:
-        """How many pictures' sums can be told apart: all, or none where values mix them."""
+        """Return the number of pictures with sums of their own: all, or none if values mix them."""
         first = [each.shape[0] if each.dim() else 1 for each in values]
         return self.pictures if all(size % self.pictures == 0 for size in first) else 1
 
 
 def _in_a_row(first: Tensor, second: Tensor) -> Tensor:
-    """Each piece's first part, (T, ..., L), and then its second, (..., T 2 L)."""
+    """Join each piece's first part, (T, ..., L), and then its second, (..., T 2 L)."""
     both: Tensor = torch.stack([first, second], -2).movedim(0, -3).flatten(-3)
     return both
 
 
 def _total(multipliers: Tensor, way: Tensor, rows: int) -> Tensor:
-    """What multipliers (K, ...) make of a way (...), (K, rows)."""
+    """Return the products of multipliers (K, ...) and a way (...), summed: (K, rows)."""
     made = multipliers.double() * way.double()
     return made.reshape(len(made), rows, -1).sum(2)
 
@@ -312,7 +312,7 @@ def _total(multipliers: Tensor, way: Tensor, rows: int) -> Tensor:
 def _pulled(
     made: Sequence[Tensor], read: Sequence[Tensor], came: Sequence[Tensor], slots: Sequence[int]
 ) -> dict[int, Tensor]:
-    """The gradients (K, n, ...) of what was read, by slot, for each class's multipliers."""
+    """Return the gradients (K, n, ...) of the inputs, by slot, for each class's multipliers."""
     of_classes = [
         torch.autograd.grad(
             made,

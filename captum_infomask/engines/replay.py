@@ -1,4 +1,4 @@
-# What follows a value of a network, run again for other values of it.
+# Run the steps that follow a value of a network again, for other values.
 from __future__ import annotations
 
 from bisect import bisect_left
@@ -14,7 +14,7 @@ from captum_infomask.engines.traced_network import StandsAside
 
 # The place of the dropout's rate among the arguments of attention, and of ``training``, if any.
 _ATTENTION = {"scaled_dot_product_attention": (4, None), "multi_head_attention_forward": (10, 13)}
-# The place of ``training`` among the arguments of functions that do other things meanwhile.
+# The place of ``training`` among the arguments of functions that depend on it.
 WHILE_TRAINING = {
     "dropout": 2,
     "dropout1d": 2,
@@ -28,24 +28,24 @@ WHILE_TRAINING = {
 
 @dataclass(frozen=True)
 class _Slot:
-    """Stands for a tensor that hangs on the value which is replaced."""
+    """A stand-in for a tensor that depends on the value that is replaced."""
 
     number: int
 
 
 @dataclass(frozen=True, eq=False)
 class Again:
-    """A step to be run again; what it reads besides is kept, without its history.
+    """A step that can run again. Its other inputs are kept, without their history.
 
     Attributes:
         name: The function's name.
-        function: What is called.
-        args: What it is called with, slots in the place of tensors that change.
-        kwargs: The same, by name.
-        reads: The slots among these.
-        makes: The slots of what it returns.
+        function: The function that is called.
+        args: Its arguments, with slots in the place of tensors that change.
+        kwargs: Its arguments by name.
+        reads: The slots among the arguments.
+        makes: The slots of its results.
         shapes: The shapes of the first tensor that it read, and of the first that it made.
-        ends: Slots that no step reads later.
+        ends: Slots that no later step reads.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Again:
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether it is one of those that do other things while training, and was not."""
+        """Whether it depends on training mode, and ran outside of it."""
         place = WHILE_TRAINING.get(self.name)
         if place is None:
             return False
@@ -80,15 +80,15 @@ class Again:
 
     @property
     def writes(self) -> bool:
-        """Whether it writes to the first of what it reads."""
+        """Whether it writes to its first input."""
         return self.reads[:1] != () and self.reads[:1] == self.makes[:1]
 
     def run(self, values: Mapping[int, Tensor], *, is_careful: bool = False) -> tuple[Tensor, ...]:
-        """What it makes of the values of its slots.
+        """Return its results for the values of its slots.
 
         Args:
             values: The values.
-            is_careful: Whether what it writes to is copied first.
+            is_careful: Whether a tensor that it writes to is copied first.
         """
 
         def filled(each: Any) -> Any:
@@ -101,27 +101,27 @@ class Again:
 
 
 class Replay:
-    """What a network makes of one of its values: the steps that follow it.
+    """The steps from one of a network's values to its output.
 
-    All else that they read stays what it was. Nothing of the recording is kept alive besides.
+    All their other inputs stay as they were. Nothing else of the recording is kept alive.
 
     Args:
-        recording: What the network did.
+        recording: The steps of the network.
         value: The value.
         after: The place of the first step that may read it.
-        output: What is made of it in the end.
+        output: The output that is made from it in the end.
         marks: Values on the way, each with the place of the first step that may read it.
 
     Attributes:
         steps: The steps.
         first: The slot of the value.
         last: The slot of the output.
-        marks: The slots of the values on the way, each with how many steps lead to it.
-        may_draw: Whether it is not known of all steps that they draw no random number.
-        is_careful: Whether what steps write to is copied first: gradients may need it as it was.
+        marks: The slots of the values on the way, each with the number of steps that lead to it.
+        may_draw: Whether some step may draw a random number.
+        is_careful: Whether tensors that steps write to are copied first: gradients may need them.
 
     Raises:
-        StandsAside: The output is not made of the value, or by steps that cannot be run again.
+        StandsAside: The output does not depend on the value, or some steps cannot run again.
     """
 
     def __init__(
@@ -150,10 +150,10 @@ class Replay:
         self.steps = self._with_ends([self._again(step) for step in following])
         self.may_draw = not all(step.draws_nothing for step in self.steps)
         self.is_careful = False
-        del self._slots  # ids, which say nothing once the recording is gone
+        del self._slots  # ids, which mean nothing once the recording is gone
 
     def __call__(self, value: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
-        """What the steps from one place to another, which follow each other, make of a value."""
+        """Return the result of the steps from one place to another for a value."""
         first = self.steps[start - 1].makes[0] if start else self.first
         values, made = {first: value}, value
         for step in self.steps[start:stop]:
@@ -165,14 +165,14 @@ class Replay:
         return made if stop is not None else values.get(self.last, made)
 
     def is_chain(self, place: int) -> bool:
-        """Whether all that follows a step hangs on its first result alone, of what was made."""
+        """Whether all later steps depend only on a step's first result, among the values made."""
         made = self.steps[place].makes
         later = {each for step in self.steps[place + 1 :] for each in step.reads}
         before = {self.first, *(each for step in self.steps[:place] for each in step.makes)}
         return len(made) == 1 and not (before - {made[0]}) & later
 
     def _check_constants(self, following: Sequence[Step], recording: Recording) -> None:
-        """Refuse what these steps read besides if it is none, or another one by the end."""
+        """Refuse other inputs of these steps if they are not constant until the end."""
         made = {id(each) for step in recording.steps for each in step.made}
         last = {
             id(step.written): place
@@ -200,7 +200,7 @@ class Replay:
         args, kwargs = _mapped(kept, step.args), _mapped(kept, step.kwargs)
         reads = tuple(self._slots[id(each)] for each in step.given if id(each) in self._slots)
         function, made = step.function, step.made
-        if not made:  # as of `features[mask] = 0`
+        if not made:  # for example `features[mask] = 0`
             function, made = partial(_given_back, function), step.given[:1]
         makes = tuple(self._slots[id(each)] for each in made)
         shapes = _shape(step.given), _shape(made)
@@ -218,7 +218,7 @@ class Replay:
 
 
 def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
-    """What a function makes of the parts of lists, tuples and dicts, in their places."""
+    """Apply a function to the parts of lists, tuples and dicts, in their places."""
     kind = type(value)
     if kind is list or kind is tuple:
         return kind([_mapped(function, each) for each in value])
@@ -228,7 +228,7 @@ def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
 
 
 def _given_back(function: Callable[..., Any], written: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """What a function wrote to that returns nothing."""
+    """Return the tensor that a function wrote to, if the function returns nothing."""
     function(written, *args, **kwargs)
     return written
 

@@ -1,4 +1,4 @@
-# A network as a sequence of operations, traced without touching the network or the process.
+# Trace a network into a sequence of operations, without touching the network or the process.
 from __future__ import annotations
 
 import copy
@@ -33,21 +33,21 @@ def traced(
     *,
     closed: Callable[[nn.Module], bool] = lambda module: False,
 ) -> TracedNetwork:
-    """The operations of a network in evaluation mode; its parameters are the network's own.
+    """Return a network's operations in evaluation mode; its parameters are the network's own.
 
     A copy of the network runs on stand-ins for its inputs. Stand-ins note the functions that they
-    are given to (``__torch_function__``), and in the copy the modules of ``torch.nn`` note that
-    they are called. ``torch.fx.symbolic_trace`` would patch ``nn.Module`` for the whole process
-    meanwhile. In-place operations become plain ones, so that no value changes once it is made.
+    are passed to (``__torch_function__``). In the copy, the modules of ``torch.nn`` note their
+    calls. ``torch.fx.symbolic_trace`` would instead patch ``nn.Module`` for the whole process
+    meanwhile. In-place operations become plain ones, so no value changes once it is made.
 
     Args:
         forward_func: The network.
-        given: What it will be called with; of tensors only that they are tensors counts.
-        closed: Modules not to be looked into, besides those of ``torch.nn``.
+        given: The inputs that it will be called with. Tensors count only as tensors.
+        closed: Modules that are not traced inside, besides those of ``torch.nn``.
 
     Raises:
-        StandsAside: The function is no module, is in training mode or has hooks, may change what
-            others share, or cannot be traced.
+        StandsAside: The function is not a module, is in training mode or has hooks, may change
+        values that others share, or cannot be traced.
     """
     network = plain_module(forward_func)
     for module in network.modules():
@@ -65,7 +65,7 @@ def traced(
     if not isolation.is_whole:
         raise StandsAside("it holds parts of itself where no copy can follow")
     recorder, sealed = _Recorder(own), Sealed(isolation.shared)
-    del isolation  # it knows what the copy holds
+    del isolation  # it refers to the values of the copy
     try:
         with _recording(own, recorder, closed), sealed, unchanged(shared):
             recorder.graph.output(recorder.create_arg(own(*recorder.stand_ins(given))))
@@ -78,7 +78,7 @@ def traced(
 
 
 class _StandIn(fx.Proxy):
-    """A stand-in that tells ``x += y`` from ``x = x + y``."""
+    """A stand-in that distinguishes ``x += y`` from ``x = x + y``."""
 
 
 def _assigning(operation: Any) -> Callable[[_StandIn, Any], Any]:
@@ -93,7 +93,7 @@ for _operation in AUGMENTED:
 
 
 class _Recorder(GraphAppendingTracer):
-    """Notes what stand-ins, ``fx.Proxy``, go through."""
+    """Record the operations on stand-ins, ``fx.Proxy``."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__(fx.Graph())
@@ -105,13 +105,13 @@ class _Recorder(GraphAppendingTracer):
         self.made: list[weakref.ref[_StandIn]] = []
 
     def proxy(self, node: fx.Node) -> _StandIn:
-        """A stand-in for a node's value."""
+        """Return a stand-in for a node's value."""
         made = _StandIn(node, self)
         self.made.append(weakref.ref(made))
         return made
 
     def check_left(self) -> None:
-        """Say so where stand-ins are kept by something that is not the network's."""
+        """Raise an error if something outside the network keeps stand-ins."""
         if any(made() is not None for made in self.made):
             gc.collect()
         if any(made() is not None for made in self.made):
@@ -124,7 +124,7 @@ class _Recorder(GraphAppendingTracer):
             raise StandsAside("it keeps what it computes outside of itself")
 
     def stand_ins(self, given: tuple[Any, ...]) -> list[Any]:
-        """What the network is run on: stand-ins for tensors, other values as they are."""
+        """Return the network's inputs: stand-ins for tensors, other values as they are."""
         made = list(given)
         for place, value in enumerate(given):
             if isinstance(value, Tensor):
@@ -133,13 +133,13 @@ class _Recorder(GraphAppendingTracer):
         return made
 
     def parameter(self, parameter: nn.Parameter | None) -> Any:
-        """A stand-in for a parameter, so that what is made of it is noted as well."""
+        """Return a stand-in for a parameter, so that the operations on it are noted as well."""
         if parameter is None:
             return None
         return self.create_proxy("get_attr", self.names[id(parameter)], (), {})
 
     def module(self, name: str) -> Callable[..., fx.Proxy]:
-        """The forward function of a module that is not looked into."""
+        """Return the forward function of a module that is not traced inside."""
 
         def forward(*args: Any, **kwargs: Any) -> fx.Proxy:
             return self.create_proxy("call_module", name, args, kwargs)
@@ -151,7 +151,7 @@ class _Recorder(GraphAppendingTracer):
         return self.graph.create_node(kind, target, args, kwargs, *more)
 
     def create_arg(self, a: Any) -> Any:
-        """An argument as nodes hold it: a tensor that is no stand-in is got by a name."""
+        """Return an argument as nodes hold it: a tensor that is not a stand-in is got by a name."""
         if not isinstance(a, Tensor):
             return super().create_arg(a)
         name = self.names.setdefault(id(a), f"constant_{len(self.names)}")
@@ -159,7 +159,7 @@ class _Recorder(GraphAppendingTracer):
         return self.create_node("get_attr", name, (), {})
 
     def nodes(self) -> list[Node]:
-        """What was noted; the graph, which refers to itself, is taken apart."""
+        """Return the recorded nodes; the graph, which refers to itself, is taken apart."""
         made: dict[fx.Node, Node] = {}
         for node in self.graph.nodes:
             args, kwargs = with_nodes((node.args, node.kwargs), made.__getitem__, fx.Node)
@@ -197,11 +197,11 @@ def _recording(
             del module.__dict__["forward"]
         called = {part for module in leaves.values() for part in module.modules()}
         for module in before.keys() - called:
-            vars(module).clear()  # its attributes may be stand-ins, which know the network
+            vars(module).clear()  # its attributes may be stand-ins, which refer to the network
 
 
 def _is_leaf(module: nn.Module) -> bool:
-    """Whether a module is one of PyTorch's own operations, as ``torch.fx`` has it."""
+    """Whether a module is one of PyTorch's own operations, as in ``torch.fx``."""
     of_torch = type(module).__module__.startswith(("torch.nn", "torch.ao.nn"))
     return of_torch and not isinstance(module, nn.Sequential)
 
@@ -211,9 +211,9 @@ _RESHAPES = {"view": "reshape", "view_as": "reshape_as"}
 
 
 def folded(network: TracedNetwork) -> TracedNetwork:
-    """The network with batch norms folded into convolutions, weights in channels_last.
+    """Return the network with batch norms folded into convolutions, and weights in channels_last.
 
-    Convolutions are replaced by copies; the modules that they were are unchanged.
+    Copies replace the convolutions; the original modules do not change.
     """
     modules, made = dict(network.modules), dict[Node, Node]()
     reader = {each: node for node in network.nodes for each in node.inputs}
@@ -251,10 +251,10 @@ def _folds(norm: nn.Module | None) -> TypeGuard[nn.BatchNorm2d]:
 
 
 def plain_module(forward_func: object) -> nn.Module:
-    """The network, if it does what its ``forward`` says and nothing else.
+    """Return the network, if its calls do nothing but its ``forward``.
 
     Raises:
-        StandsAside: It is no module, is in training mode or has hooks.
+        StandsAside: It is not a module, is in training mode or has hooks.
     """
     if not isinstance(forward_func, nn.Module):
         raise StandsAside("the forward function is no torch.nn.Module")
@@ -265,7 +265,7 @@ def plain_module(forward_func: object) -> nn.Module:
         where = f"{type(module).__name__} {name!r}" if name else type(module).__name__
         if isinstance(module, torch.jit.ScriptModule):
             raise StandsAside(f"{where} is TorchScript")
-        # What torch.compile made has the mode of its network, whatever its own flag says.
+        # A compiled module has the mode of its network, whatever its own flag is.
         if module.training and compiled_network(module) is None:
             raise StandsAside(f"{where} is in training mode")
         if any(getattr(module, hook) for hook in hooks):

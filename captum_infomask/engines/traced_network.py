@@ -1,4 +1,4 @@
-# A traced network: operations that are run one by one, writes in place told from the rest.
+# A traced network: its operations run one by one, and writes in place are separate.
 from __future__ import annotations
 
 import copy
@@ -20,11 +20,11 @@ class Node:
     Attributes:
         op: ``placeholder``, ``get_attr``, ``call_module``, ``call_method``, ``call_function`` or
             ``output``, as in ``torch.fx``.
-        target: What is called: a module's or method's name, or a function; of a ``placeholder``,
-            which of the inputs it is.
-        args: What it is called with; nodes stand for their values.
-        kwargs: The same, by name.
-        writes: Whether the network writes to the first argument there, which the node does not.
+        target: The target of the call: a module's or method's name, or a function. For a
+            ``placeholder``, the index of its input.
+        args: The arguments; nodes stand for their values.
+        kwargs: The arguments by name.
+        writes: Whether the network writes to the first argument at this place; the node does not.
     """
 
     op: str
@@ -39,14 +39,14 @@ class Node:
         return tuple(dict.fromkeys(nodes_in((self.args, self.kwargs))))
 
     def on(self, made: Callable[[Node], Any], target: Any = None) -> Node:
-        """The same operation, or that of another target, on other nodes."""
+        """Return the same operation, or that of another target, on other nodes."""
         target = self.target if target is None else target
         args, kwargs = with_nodes((self.args, self.kwargs), made)
         return Node(self.op, target, args, kwargs, self.writes)
 
 
 def with_nodes(value: Any, change: Callable[[Any], Any], kind: type = Node) -> Any:
-    """An argument with what ``change`` gives in the place of nodes."""
+    """Return an argument in which the results of ``change`` replace the nodes."""
     if isinstance(value, kind):
         return change(value)
     if isinstance(value, tuple):
@@ -79,11 +79,11 @@ def _ends(value: slice) -> tuple[Any, Any, Any]:
 
 
 class TracedNetwork:
-    """A network as nodes; no node refers to one that comes later, so nothing waits for a collector.
+    """A network as nodes. No node refers to a later one, so no memory waits for a collector.
 
     Args:
-        nodes: In the order in which they run, the ``output`` last.
-        modules: What nodes call, by name.
+        nodes: The nodes in the order in which they run, the ``output`` last.
+        modules: The modules that nodes call, by name.
         attributes: The tensors that nodes get, by name.
     """
 
@@ -101,7 +101,7 @@ class TracedNetwork:
 
     @cached_property
     def readers(self) -> Counter[Node]:
-        """How many nodes read each node's value."""
+        """The number of nodes that read each node's value."""
         return Counter(each for node in self.nodes for each in node.inputs)
 
     @cached_property
@@ -116,7 +116,7 @@ class TracedNetwork:
 
     @cached_property
     def _steps(self) -> tuple[tuple[Node, tuple[Node, ...]], ...]:
-        """Each node with those whose values nothing reads after it."""
+        """Each node, with the nodes whose values nothing reads after it."""
         last_use = {each: node for node in self.nodes for each in node.inputs}
         return tuple(
             (node, tuple(each for each in node.inputs if last_use[each] is node))
@@ -129,8 +129,9 @@ class TracedNetwork:
         """Run the network.
 
         Args:
-            *inputs: What its forward function takes.
-            seen: Called after each node with it and all values that are alive.
+            *inputs: The arguments of its forward function.
+            seen: A function that is called after each node, with the node and all values that are
+                alive.
         """
         values: dict[Node, Any] = {}
         for node, ended in self._steps:
@@ -147,7 +148,7 @@ class TracedNetwork:
         raise AssertionError("the output comes last")
 
     def call(self, node: Node, value: Callable[[Node], Any]) -> Any:
-        """Evaluate a node that calls or gets something, given the values of those that it reads."""
+        """Evaluate a node that calls or gets something, given its inputs' values."""
         if node.op == "get_attr":
             return self.attributes[node.target]
         args, options = with_nodes(node.args, value), with_nodes(node.kwargs, value)
@@ -159,7 +160,7 @@ class TracedNetwork:
 
 
 def _needed(nodes: Sequence[Node]) -> tuple[Node, ...]:
-    """The nodes that the output is made of, all inputs, and what may reach them by a write."""
+    """Return the nodes that the output depends on, all inputs, and writes that may reach them."""
     needed: set[Node] = set()
     for node in reversed(nodes):
         is_end = node.op in ("output", "placeholder")
@@ -169,7 +170,7 @@ def _needed(nodes: Sequence[Node]) -> tuple[Node, ...]:
 
 
 class StandsAside(Exception):  # noqa: N818 - no error: another engine takes over
-    """Why an engine cannot run a call; another one does."""
+    """The reason why an engine cannot run a call. Another engine runs it instead."""
 
 
 # Augmented assignments, which write to tensors, and the operations that make new ones.
@@ -188,12 +189,12 @@ AUGMENTED = {
 
 
 def check_writes(network: TracedNetwork, node: Node, values: Mapping[Node, Any]) -> None:
-    """Refuse a write that reaches a value which is read later, such as what it is a part of.
+    """Refuse a write that changes a value that is read later, for example its base.
 
     Args:
-        network: The network that the node is of.
+        network: The network that has the node.
         node: A node that has run.
-        values: What it read, and all values that are read later.
+        values: Its input values, and all values that are read later.
 
     Raises:
         StandsAside: The node stands for such a write.
@@ -213,9 +214,10 @@ def _share(one: Any, other: Any) -> bool:
 def without_writes(
     nodes: list[Node], modules: Mapping[str, nn.Module]
 ) -> tuple[tuple[Node, ...], dict[str, nn.Module]]:
-    """Give every value one name: what an in-place operation wrote is what later readers get.
+    """Give every value one name: later readers get the result of an in-place operation.
 
-    An augmented assignment, which writes to tensors and makes new numbers, gives its own alone.
+    For an augmented assignment, which writes to tensors and makes new numbers, only its own readers
+    get the result.
     """
     plain = dict(modules)
     now: dict[Node, Node] = {}
@@ -249,7 +251,7 @@ def _writes(node: Node, modules: Mapping[str, nn.Module]) -> bool:
 
 
 def _by_name(node: Node) -> bool:
-    """Whether a function is called as those are that write: torch.sigmoid_, not operator.and_."""
+    """Whether a function has the name of one that writes: torch.sigmoid_, not operator.and_."""
     called: Any = node.target
     return _is_name_of_write(called.__name__) and called.__module__ != "_operator"
 
@@ -259,7 +261,7 @@ def _is_name_of_write(name: str) -> bool:
 
 
 def _plain(node: Node, modules: dict[str, nn.Module]) -> Node:
-    """The operation that writes nothing; a module that it takes is added."""
+    """Return the operation without writes; if it takes a module, that is added."""
     target: Any = node.target
     if node.op == "call_module":
         made: Any = copy.copy(modules[target])

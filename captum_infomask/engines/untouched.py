@@ -1,4 +1,4 @@
-# The promise that a user's model is as it was, whatever happens.
+# Keep the user's model as it was, whatever happens.
 from __future__ import annotations
 
 import sys
@@ -18,22 +18,22 @@ from captum_infomask.engines.reached import modules_reached
 
 @contextmanager
 def untouched(forward_func: object, seed: int = 0) -> Iterator[None]:
-    """As :func:`buffers_kept`; inside, this thread draws random numbers by ``seed``."""
+    """Do the same as :func:`buffers_kept`; inside, this thread draws random numbers by ``seed``."""
     with buffers_kept(forward_func), OwnGenerators(seed):
         yield
 
 
 @contextmanager
 def buffers_kept(forward_func: object) -> Iterator[None]:
-    """Put the buffers back afterwards that forward passes move or replace.
+    """Restore afterwards the buffers that forward passes change or replace.
 
-    Forward passes run under ``no_grad`` rather than ``inference_mode``: a model may cache tensors
+    Forward passes run under ``no_grad`` rather than ``inference_mode``. A model may cache tensors
     of its own (positional tables, say), and inference tensors could not be used in training
-    afterwards. Of a function, or a tuple of some, the networks count that :func:`modules_reached`
-    finds.
+    afterwards. For a function, or a tuple of functions, the networks are those that
+    :func:`modules_reached` finds.
 
-    Warns where another thread's call moves the same buffers meanwhile: what a network answers may
-    hang on them.
+    It warns if another thread's call changes the same buffers meanwhile: the network's output may
+    depend on them.
     """
     call = _Call(modules_reached(forward_func))
     with modes_kept():
@@ -44,7 +44,7 @@ def buffers_kept(forward_func: object) -> Iterator[None]:
         finally:
             try:
                 call.end()
-            except BaseException:  # an interrupt, which must not lose what is still to be put back
+            except BaseException:  # an interrupt must not prevent the rest of the restore
                 call.end()
                 raise
     if call.shared:
@@ -58,7 +58,7 @@ def buffers_kept(forward_func: object) -> Iterator[None]:
 
 @contextmanager
 def modes_kept() -> Iterator[None]:
-    """Put back this thread's modes, which an interrupt leaves as they are if it comes too early.
+    """Restore this thread's modes, also after an interrupt that comes too early to do so.
 
     ``with`` has called a mode's end by then, and does not call it again.
     """
@@ -83,12 +83,12 @@ def modes_kept() -> Iterator[None]:
 
 
 class _Found:
-    """A module's buffers as a call found them.
+    """A module's buffers at the start of a call.
 
     Attributes:
         module: The module.
-        buffers: By name; None where none is set.
-        values: Those of buffers that are tensors.
+        buffers: The buffers by name; None if none is set.
+        values: The values of buffers that are tensors.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -98,20 +98,20 @@ class _Found:
         self.values = {name: b.detach().clone() for name, b in buffers if b is not None}
 
     def pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Each buffer that is a tensor, and the values it had."""
+        """Yield each buffer that is a tensor, and the values that it had."""
         for name, values in self.values.items():
             buffer = self.buffers[name]
             if buffer is not None:
                 yield buffer, values
 
     def put_back(self, *, are_same: bool) -> set[str]:
-        """Put them back; the names of those that had moved.
+        """Restore the buffers, and return the names of those that had changed.
 
         Args:
-            are_same: Whether all are known to hold the values that they had.
+            are_same: Whether all buffers are known to have the values that they had.
         """
         moved = set()
-        if not isinstance(self.module, torch.jit.ScriptModule):  # of which none is replaced
+        if not isinstance(self.module, torch.jit.ScriptModule):  # none of its buffers is replaced
             now = self.module._buffers
             for name in now.keys() - self.buffers.keys():
                 del now[name]
@@ -121,7 +121,7 @@ class _Found:
                     moved.add(name)
         for name, values in () if are_same else self.values.items():
             buffer = self.buffers[name]
-            # Writing to a buffer would spoil a graph of the user's that has saved it.
+            # A write to a buffer would spoil a graph of the user's that has saved it.
             if buffer is not None and not same_values(buffer, values):
                 buffer.copy_(values)
                 moved.add(name)
@@ -129,13 +129,13 @@ class _Found:
 
 
 class _Call:
-    """A call that is at work.
+    """A call that is running.
 
     Attributes:
-        thread: That it runs in.
-        found: By the module's id. Where another thread's call moves a module's buffers, as that one
-            found them.
-        shared: Names of the buffers that were moved while two threads' calls ran.
+        thread: The thread of the call.
+        found: The buffers by their module's id. If another thread's call changes a module's
+            buffers, they are those that the other call found.
+        shared: Names of the buffers that changed while calls of two threads ran.
     """
 
     def __init__(self, modules: list[nn.Module]) -> None:
@@ -162,7 +162,7 @@ class _Call:
 
     @torch.no_grad()
     def end(self) -> None:
-        """Put the buffers back; once more where that was interrupted."""
+        """Restore the buffers; do it once more if that was interrupted."""
         with _lock:
             if self not in _at_work:
                 return
@@ -173,25 +173,25 @@ class _Call:
                     with_it = [c for c in self._beside if id(found.module) in c.found]
                     for call in [self, *with_it] if with_it else []:
                         call.shared |= moved
-            self._beside.clear()  # a circle would keep the network until the collector comes
+            self._beside.clear()  # a circle would keep the network alive until the collector runs
             _at_work.remove(self)
 
 
-# Oldest first.
+# The oldest call is first.
 _at_work: list[_Call] = []
-_lock = threading.RLock()  # the collector may end a call that was interrupted, at any moment
+_lock = threading.RLock()  # the collector may end an interrupted call at any moment
 
 
 @after_fork
 def _forget() -> None:
-    """No other thread's call is at work."""
+    """Forget all other threads' calls: after a fork none of them is running."""
     global _lock  # noqa: PLW0603 - the lock is the process's
     _lock = threading.RLock()
     _at_work.clear()
 
 
 def _all_same(pairs: Iterable[tuple[Tensor, Tensor]]) -> bool:
-    """Whether tensors are seen to hold these values, those of a kind being looked at together."""
+    """Whether tensors have these values; tensors of one kind are compared together."""
     seen: dict[tuple[torch.device, torch.dtype], list[tuple[Tensor, Tensor]]] = {}
     for buffer, values in pairs:
         is_plain = type(buffer) is Tensor and buffer.layout is torch.strided
@@ -203,7 +203,7 @@ def _all_same(pairs: Iterable[tuple[Tensor, Tensor]]) -> bool:
 
 
 def same_values(buffer: Tensor, values: Tensor) -> bool:
-    """Whether a tensor holds these values; NaN is NaN."""
+    """Whether a tensor has these values; NaN equals NaN."""
     if buffer.is_meta:
         return True
     if buffer.layout is not torch.strided:

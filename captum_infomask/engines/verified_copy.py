@@ -1,4 +1,4 @@
-# A faster copy of a network, used only where it repeats the network's own answers.
+# A faster copy of a network, used only if it repeats the network's own outputs.
 from __future__ import annotations
 
 import copy
@@ -23,15 +23,17 @@ from captum_infomask.engines.memory import (
 from captum_infomask.engines.traced import folded
 from captum_infomask.engines.traced_network import Node, StandsAside, TracedNetwork, check_writes
 
-# How far outputs may lie from the network's own, besides roundings, as a share of the largest if
-# that is below 1. Log p hangs on differences of two outputs: in float32 it is off by 1e-4 nats.
+# The most that outputs may differ from the network's own, besides roundings, as a share of the
+# largest if that is below 1. Log p depends on differences of two outputs: in float32 it is off by
+# 1e-4 nats.
 TOLERANCE = {torch.float32: 5e-5, torch.float64: 5e-11}
 
-# How many roundings of the largest output two ways through a network may end apart: copies of
-# networks from torchvision, with random weights, ended apart by 55 of float32's, at most.
+# The most roundings of the largest output by which two ways through a network may differ. Copies of
+# networks from torchvision, with random weights, differed by 55 of float32's, at most.
 _OF_OUTPUTS = 64
-# Settings under which float32 factors are rounded, before they are multiplied, to this share of
-# themselves; and the same of these: at most 2.5, for eight networks from torchvision and timm.
+# Some settings round float32 factors to this share of themselves before they are multiplied.
+# Counted
+# in these roundings, outputs differed by at most 2.5, for eight networks from torchvision and timm.
 _ROUNDING = {"tf32": 2.0**-11, "bf16": 2.0**-8}
 _OF_FACTORS = 8
 
@@ -39,8 +41,8 @@ _OF_FACTORS = 8
 def check_agreement(made: object, own: object) -> None:
     """Compare the outputs of a traced network and of the network itself, for the same views.
 
-    Of outputs that may be probabilities, all in [0, 1], the logarithms are compared: information
-    is read from these, and small probabilities may differ by little and many times.
+    If outputs may be probabilities, all in [0, 1], their logarithms are compared. Information is
+    read from logarithms, and small probabilities may differ by little and many times.
 
     Raises:
         StandsAside: They differ by more than rounding explains, or are not finite.
@@ -68,14 +70,14 @@ def check_agreement(made: object, own: object) -> None:
 
 
 def roundings(dtype: torch.dtype, device: torch.device) -> float:
-    """What roundings may add to that, as a share of the largest output, under PyTorch's settings.
+    """Return the share of the largest output that roundings may add, under PyTorch's settings.
 
-    A network that multiplies in TensorFloat-32, as convolutions do on a GPU unless they are told
-    otherwise, is no closer to itself in another order of operations than such products are.
+    Convolutions on a GPU multiply in TensorFloat-32 unless a setting forbids it. In another order
+    of operations, such a network agrees with itself only as well as such products do.
 
     Args:
         dtype: The outputs' type.
-        device: Where the network runs.
+        device: The device of the network.
     """
     exact = _OF_OUTPUTS * torch.finfo(dtype).eps / 2
     if dtype != torch.float32:
@@ -85,13 +87,13 @@ def roundings(dtype: torch.dtype, device: torch.device) -> float:
 
 
 def _precisions(device: torch.device) -> tuple[str, str]:
-    """What PyTorch rounds the factors of float32 products to: of matrices, and of convolutions."""
+    """Return the precision of the factors of float32 products, in matrices and convolutions."""
     backends: Any = torch.backends
     if device.type not in ("cuda", "cpu"):
         return "ieee", "ieee"
     on_gpu = device.type == "cuda"
     matmul: Any = backends.cuda.matmul if on_gpu else getattr(backends.mkldnn, "matmul", None)
-    if hasattr(matmul, "fp32_precision"):  # from PyTorch 2.9; where it was set, older flags raise
+    if hasattr(matmul, "fp32_precision"):  # from PyTorch 2.9; if it is set, older flags raise
         conv = backends.cudnn.conv if on_gpu else backends.mkldnn.conv
         return matmul.fp32_precision, conv.fp32_precision
     if on_gpu:
@@ -105,7 +107,7 @@ class FastCopy:
     """A network as a graph: batch norms folded, channels last, activations written in place.
 
     Attributes:
-        network: The graph; weights that nothing changed are the user's own.
+        network: The graph; weights that did not change are the user's own.
         largest: Bytes of its largest tensor, per number that views show.
         alive: Bytes of all tensors alive at once, per number that views show.
     """
@@ -119,7 +121,7 @@ class FastCopy:
         return self.network(*map(_channels_last, inputs))
 
     def views_on_cpu(self, elements: int) -> int:
-        """How many views of so many numbers the C library's allocator takes at its best."""
+        """Return how many views of so many numbers suit the C library's allocator best."""
         fitting = min(LARGEST_BLOCK / self.largest, MOST_ALIVE / self.alive) / elements
         return min(max(int(fitting), torch.get_num_threads()), MOST_VIEWS_ON_CPU)
 
@@ -131,10 +133,10 @@ _kept: ContextVar[Copies | None] = ContextVar("_kept", default=None)
 
 @contextmanager
 def copies_kept(made: Copies) -> Iterator[None]:
-    """Inside, networks do not change, and a copy made of one serves the calls that follow.
+    """Inside, networks do not change, and the copy of a network serves all later calls.
 
     Args:
-        made: Those that there are; new ones are added.
+        made: The existing copies; new ones are added.
     """
     token = _kept.set(made)
     try:
@@ -144,16 +146,16 @@ def copies_kept(made: Copies) -> Iterator[None]:
 
 
 def fast_copy(call: Call, shown: Tensors, arguments: tuple[Any, ...], output: Tensor) -> FastCopy:
-    """Copy a network, or raise why not.
+    """Copy a network, or raise the reason why not.
 
     Args:
-        call: What the network is run for.
+        call: The call that the network runs for.
         shown: A few views, one tensor per input.
         arguments: Further arguments for them.
-        output: What the network said of them.
+        output: The network's output for them.
 
     Raises:
-        StandsAside: There can be no copy, or it says something else.
+        StandsAside: No copy is possible, or its output differs.
     """
     device = shown[0].device
     if torch.is_grad_enabled():
@@ -181,7 +183,7 @@ def fast_copy(call: Call, shown: Tensors, arguments: tuple[Any, ...], output: Te
 
 
 def _made(call: Call, shown: Tensors, arguments: tuple[Any, ...]) -> tuple[FastCopy, Any]:
-    """A copy, and what it says of the views that it was measured on."""
+    """Return a copy, and its output for the views that it was measured on."""
     network = _write_in_place(folded(call.traced((*shown, *arguments))))
     measured = MeasuredMemory()
 
@@ -201,7 +203,7 @@ def _channels_last(value: Any) -> Any:
 
 
 def _write_in_place(network: TracedNetwork) -> TracedNetwork:
-    """Let activations and sums overwrite what a layer has just made and nothing else reads."""
+    """Let activations and sums overwrite the result of a layer that nothing else reads."""
     modules, made = dict(network.modules), dict[Node, Node]()
     for node in network.nodes:
         target, read = node.target, node.args[0] if node.args else None

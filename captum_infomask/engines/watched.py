@@ -1,4 +1,4 @@
-# A network whose passes are recorded, from which its features and what follows them are read.
+# Record the passes of a network, and read its features and the steps that follow them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from captum_infomask.engines.traced_network import StandsAside
 
 
 class UnfitError(ArgumentError):
-    """A network's features cannot be had, for a reason."""
+    """The reason why a network's features cannot be had."""
 
     def __init__(self, reason: object) -> None:
         self.reason = reason
@@ -32,17 +32,17 @@ class UnfitError(ArgumentError):
         )
 
     def __reduce__(self) -> tuple[type[UnfitError], tuple[str]]:
-        """As it was made, in another process too."""
+        """Make the same error in another process too."""
         return UnfitError, (str(self.reason),)
 
 
 class Watched:
-    """A network whose passes are recorded, as a function.
+    """A network, as a function, whose passes are recorded.
 
     Args:
-        call: What is asked for.
-        function: What is run.
-        layers: Its layers whose outputs are noted.
+        call: The call to run.
+        function: The function that is run.
+        layers: The layers whose outputs are noted.
     """
 
     def __init__(
@@ -56,11 +56,11 @@ class Watched:
         current = Pass(self._layers, self._call.generators)
         with explained(self._call.forward_func, inputs[:1]), self._call.generators.paused():
             output = current.run(self._function, inputs)
-        self._passes.append(current)  # one that failed, for want of memory say, is let go
+        self._passes.append(current)  # a failed pass, for example for lack of memory, is released
         return output
 
     def last(self, count: int) -> Pass:
-        """The last pass of so many pictures: others may have tried the network on one of them."""
+        """Return the last pass of ``count`` pictures: another pass may have had only one."""
         found = next(one for one in reversed(self._passes) if len(one.shown) == count)
         self._passes.clear()
         return found
@@ -70,12 +70,13 @@ class Pass:
     """One pass of a network, recorded.
 
     Args:
-        layers: Whose outputs are noted; the last feature map is looked for if there are none.
-        generators: What the network draws from.
+        layers: The layers whose outputs are noted. If there are none, the last feature map is
+            searched.
+        generators: The generators that the network draws from.
 
     Attributes:
-        recording: What the network did.
-        output: What it returned.
+        recording: The steps of the network.
+        output: The network's output.
     """
 
     def __init__(self, layers: Sequence[nn.Module], generators: OwnGenerators) -> None:
@@ -83,9 +84,9 @@ class Pass:
         self._noted: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {}
 
     def run(self, function: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
-        """Run the network with gradients: without, it may take other ways, which have none.
+        """Run the network with gradients: without them it may take other ways, which have none.
 
-        Some networks cannot; they are run without.
+        Some networks cannot run with gradients, and run without.
         """
         try:
             self._run(function, inputs, with_gradients=True)
@@ -113,7 +114,7 @@ class Pass:
     def maps(
         self, by_default: Callable[[Recording, Tensor, Tensor], list[FeatureMap]]
     ) -> list[FeatureMap]:
-        """The feature maps that are asked for, or those by default."""
+        """Return the feature maps that are asked for, or the default ones."""
         if not self._layers:
             return by_default(self.recording, self.inputs, self.output)
         return [
@@ -122,7 +123,7 @@ class Pass:
         ]
 
     def at(self, place: FeatureMap) -> Tensor:
-        """The value where another pass had a feature map."""
+        """Return the value at the place of another pass's feature map."""
         for value, after in map(self._of_layer, self._layers):
             if after == place.after:
                 return value
@@ -135,7 +136,7 @@ class Pass:
         return made[0]
 
     def _of_layer(self, layer: nn.Module) -> tuple[Tensor, int]:
-        """A layer's output, and the place of the step that copies it."""
+        """Return a layer's output, and the place of the step that copies it."""
         noted = self._noted[layer]
         if len(noted) != 1:
             raise StandsAside(f"the {type(layer).__name__} that is named ran {len(noted)} times")
@@ -143,7 +144,7 @@ class Pass:
         return value, self.recording.made(handed_on)[0]
 
     def _note(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        """Note a layer's output, and hand on a copy, since it may be written to."""
+        """Note a layer's output, and return a copy, since the output may be written to."""
         if not isinstance(output, Tensor):
             raise UnfitError(f"the layer that is named returns {describe(output)}")
         handed_on = output.clone()
@@ -154,9 +155,9 @@ class Pass:
 def to_run(
     forward_func: Callable[..., Any], layers: Sequence[nn.Module | str]
 ) -> tuple[Callable[..., Any], list[nn.Module]]:
-    """What is run, and its layers: a copy, whose hooks nobody else meets, where there are any.
+    """Return the function to run and its layers; if there are layers, a copy, with its own hooks.
 
-    What is compiled is run as it was before, and inference tensors, which have no gradients, are
+    A compiled network runs as it was before. Inference tensors, which have no gradients, are
     copied.
     """
     named = [_named(forward_func, one) if isinstance(one, str) else one for one in layers]

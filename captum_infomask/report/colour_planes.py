@@ -1,4 +1,4 @@
-# Planes of attributions: the cells they are constant in, their colours' limits, their masks.
+# Planes of attributions: their cells of equal value, the limits of their colours, their masks.
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -14,21 +14,22 @@ Starts = npt.NDArray[np.int64]
 
 SMOOTHED = "smoothed between window centres"
 
-ARBITRARY = "a.u."  # no unit: the values of two such maps have nothing in common
+ARBITRARY = "a.u."  # no unit: the values of two such maps cannot be compared
 
 
 def split_plane(plane: FloatArray) -> tuple[Starts, Starts, FloatArray]:
     """Cut a plane along the rows and columns at which anything changes.
 
-    What windows paint is constant between their edges, and so becomes few cells; of a plane that
-    changes everywhere, every pixel is a cell. Bits are compared, so that the plane comes back
-    to the bit.
+    Maps of windows are constant between the edges of windows, so they become few cells. If a plane
+    changes everywhere, every pixel is a cell. Bits are compared, so the plane comes back exact to
+    the bit.
 
     Args:
         plane: (H, W), float32.
 
     Returns:
-        Where the A rows and B columns of cells start, from 0, and the cells' values, (A, B).
+        The first rows of the A rows of cells and the first columns of the B columns, from 0, and
+        the cells' values, (A, B).
 
     Example:
         >>> import numpy as np
@@ -45,10 +46,10 @@ def split_plane(plane: FloatArray) -> tuple[Starts, Starts, FloatArray]:
 
 
 def window_steps(plane: FloatArray) -> tuple[int, int]:
-    """How far apart the windows of a plane are, down and across; 1 where it is not of windows.
+    """Return the distance between a plane's windows, down and across; 1 if it is not of windows.
 
-    Windows and grids paint cells whose edges are multiples of one step, or equal parts of the side,
-    and most such edges show. The outlines of superpixels and masks do not fit.
+    Windows and grids paint cells whose edges are multiples of one step, or equal parts of the side.
+    Most such edges show. The outlines of superpixels and masks do not fit this.
 
     Args:
         plane: (H, W), float32.
@@ -72,7 +73,7 @@ def window_steps(plane: FloatArray) -> tuple[int, int]:
 
 
 def _step(starts: Starts, size: int) -> int:
-    """The step of cells' starts along one side, 1 where they have none; one cell is one step."""
+    """Return the step of the cells along one side, 1 if they have none; one cell is one step."""
     edges = starts[1:]
     if not len(edges):
         return size
@@ -88,16 +89,17 @@ def _step(starts: Starts, size: int) -> int:
 
 
 def shown_plane(plane: FloatArray) -> FloatArray:
-    """What a picture of a plane shows: windows run into each other, all else is as it is.
+    """Return the plane that pictures show: windows run into each other, other planes do not change.
 
-    The mean over one step around each pixel: of a grid the bilinear interpolation between the
-    centres of its windows. For the eye alone; masks, numbers and files have the plane itself.
+    It is the mean over one step around each pixel. For a grid this is the bilinear interpolation
+    between the centres of its windows. It is for the eye alone; masks, numbers and files have the
+    plane itself.
 
     Args:
         plane: (H, W), float32.
 
     Returns:
-        (H, W), float32, within the plane's own range; the plane itself where it has no windows.
+        (H, W), float32, within the plane's own range; the plane itself if it has no windows.
 
     Example:
         >>> import numpy as np
@@ -110,7 +112,7 @@ def shown_plane(plane: FloatArray) -> FloatArray:
     shown = plane
     for axis, step in enumerate(window_steps(plane)):
         if step > 1:
-            # Around an even number of pixels the two at the ends count half.
+            # Around an even number of pixels, the two at the ends count half.
             weights = np.ones(step + 1 - step % 2)
             weights[[0, -1]] /= 2 - step % 2
             shown = correlate1d(shown, weights / step, axis=axis, mode="nearest")
@@ -118,7 +120,7 @@ def shown_plane(plane: FloatArray) -> FloatArray:
 
 
 def smoothed_note(planes: Iterable[FloatArray | None]) -> str:
-    """What to say of pictures of planes some of which ``shown_plane`` changes; else nothing."""
+    """Return a note for pictures if ``shown_plane`` changes some of their planes; else nothing."""
     steps = [window_steps(plane) for plane in planes if plane is not None]
     if all(step == (1, 1) for step in steps):
         return ""
@@ -126,7 +128,7 @@ def smoothed_note(planes: Iterable[FloatArray | None]) -> str:
 
 
 def run_lengths(plane: npt.NDArray[Any]) -> dict[str, list[int]]:
-    """Row by row, each run's value and how many pixels it lasts.
+    """Return the value and the length of each run of equal pixels, row by row.
 
     Example:
         >>> import numpy as np
@@ -141,10 +143,10 @@ def run_lengths(plane: npt.NDArray[Any]) -> dict[str, list[int]]:
 
 
 def colour_limits(content: PageContent) -> list[list[float]]:
-    """The magnitude of full colour of every map, by picture.
+    """Return the magnitude of full colour of every map, by picture.
 
-    All maps of one unit share it, over all pictures, so that one colour is one value; a map in
-    arbitrary units has one of its own.
+    All maps of one unit share it, over all pictures, so one colour is one value. A map in arbitrary
+    units has a limit of its own.
 
     Example:
         >>> import numpy as np
@@ -168,7 +170,7 @@ def colour_limits(content: PageContent) -> list[list[float]]:
 
 
 def picture_size(picture: PictureContent) -> tuple[int, int]:
-    """Height and width that a picture and all its maps have; (0, 0) where there are none."""
+    """Return the height and width of a picture and all its maps; (0, 0) if there are none."""
     shapes = [
         (name, part.shape[:2])
         for name, part in (
@@ -193,7 +195,7 @@ def picture_size(picture: PictureContent) -> tuple[int, int]:
 def plane_mask(
     plane: FloatArray, threshold: tuple[Literal["max_fraction", "at_least"], float]
 ) -> BoolArray:
-    """What a threshold keeps of a plane: ``masks.threshold_mask``, for plain arrays.
+    """Return the pixels that a threshold keeps: ``masks.threshold_mask``, for plain arrays.
 
     Args:
         plane: (H, W), float32.
@@ -210,17 +212,17 @@ def plane_mask(
     """
     rule, value = threshold
     smallest = value * largest_value(plane) if rule == "max_fraction" else value
-    # A tensor's float32 values are compared with the threshold as float32; so are these.
+    # A tensor's float32 values are compared with the threshold as float32. These are too.
     kept: BoolArray = (plane >= np.float32(smallest)) & (plane > 0)
     return kept
 
 
 def largest_value(plane: FloatArray) -> float:
-    """The largest value, NaN aside; −∞ where there is none."""
+    """Return the largest value, without NaN; −∞ if there is none."""
     return float(np.max(plane, where=~np.isnan(plane), initial=-np.inf))
 
 
 def _magnitude(plane: FloatArray | None) -> float:
-    """The largest finite magnitude, 0 where there is none."""
+    """Return the largest finite magnitude, 0 if there is none."""
     finite = plane[np.isfinite(plane)] if plane is not None else np.empty(0)
     return float(np.abs(finite).max()) if finite.size else 0.0

@@ -14,8 +14,8 @@ from captum_infomask.report.page_content import FloatArray, PhotoArray
 
 LOSSLESS_UP_TO = 400_000  # bytes; a photograph of 224 x 224 pixels takes about 100,000
 _QUALITY = 92
-# Name, matplotlib's colour map, whether it has two arms. All can be told apart without colour
-# vision for red and green; the last shows positive values only, light on dark.
+# Name, matplotlib's colour map, and whether it has two arms. Readers who confuse red and green can
+# read all of them. The last shows positive values only, light on dark.
 _MAPS = (
     ("blue, white, red", "RdBu_r", True),
     ("purple, white, orange", "PuOr_r", True),
@@ -24,7 +24,7 @@ _MAPS = (
 
 
 def picture_uri(pixels: PhotoArray) -> str:
-    """A picture as a PNG data URI; as a JPEG where the PNG would be large.
+    """Return a picture as a PNG data URI, or as a JPEG if the PNG would be large.
 
     Args:
         pixels: (H, W, 3), uint8.
@@ -44,7 +44,7 @@ def picture_uri(pixels: PhotoArray) -> str:
 
 
 def base64_text(data: bytes) -> str:
-    """Bytes as base64, in ASCII."""
+    """Return bytes as base64, in ASCII."""
     return base64.b64encode(data).decode("ascii")
 
 
@@ -58,10 +58,10 @@ STEPS = 256
 
 
 def colour_tables() -> list[dict[str, Any]]:
-    """The colour maps, from −1 to 1 in 256 steps.
+    """Return the colour maps, from −1 to 1 in 256 steps.
 
     Returns:
-        Per map its name, whether values below 0 have colours, and base64 of (256, 3) bytes.
+        For each map its name, whether values below 0 have colours, and base64 of (256, 3) bytes.
 
     Example:
         >>> from captum_infomask.report.colours import colour_tables
@@ -79,12 +79,12 @@ def colour_tables() -> list[dict[str, Any]]:
 
 RGB = npt.NDArray[np.float64]
 
-OPACITY = 0.8  # of a colour at the end of its scale, over the grey photograph
-COLOUR_REACH = 0.85  # how far into the colour map: its very ends are almost black
+OPACITY = 0.8  # opacity of a colour at the end of its scale, over the grey photograph
+COLOUR_REACH = 0.85  # part of the colour map that is used: its very ends are almost black
 
 
 def pale_grey(photo: PhotoArray) -> RGB:
-    """The photograph as a ground for colours: no colours of its own, and no black.
+    """Return the photograph as a ground for colours: no colours of its own, and no black.
 
     Args:
         photo: (H, W, 3), uint8.
@@ -103,12 +103,12 @@ def pale_grey(photo: PhotoArray) -> RGB:
 
 
 def tint(values: FloatArray, limit: float, ground: RGB) -> RGB:
-    """Lay colours over a ground, the stronger the larger the magnitude.
+    """Lay colours over a ground; a larger magnitude has a stronger colour.
 
     Args:
         values: (H, W), any unit: red above 0, blue below.
         limit: The magnitude of full colour.
-        ground: (H, W, 3), what shows through where values are near 0.
+        ground: (H, W, 3), the ground that shows through where values are near 0.
 
     Returns:
         (H, W, 3) from 0 to 1.

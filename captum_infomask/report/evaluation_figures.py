@@ -1,4 +1,4 @@
-# Figures of evaluations: reliability, imputers side by side, layers re-drawn.
+# Figures of evaluations: reliability, imputers side by side, layers that are re-drawn.
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from captum_infomask.report.page_content import FloatArray
 _INK, _GREY = "#1b1f24", "#69707a"
 _RIGHT, _TOO_SURE, _NOT_SURE_ENOUGH = "#3d6fb0", "#eab3a4", "#a9cbe8"
 _PALE = "#d5d9de"
-# Told apart by colour-blind readers too, and by their marks (Okabe and Ito's colours).
+# Okabe and Ito's colours: colour-blind readers can tell them apart. The marks differ too.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#1b1f24")
 _MARKS = "osD^vPX"
 
@@ -27,8 +27,8 @@ class ReliabilityBins:
     """Predictions sorted by confidence, the probability of the likeliest class, into equal bins.
 
     Args:
-        confidence: Mean confidence of each bin, (B,); NaN where a bin is empty.
-        accuracy: Share of right predictions of each bin, (B,); NaN where a bin is empty.
+        confidence: Mean confidence of each bin, (B,); NaN if a bin is empty.
+        accuracy: Share of right predictions of each bin, (B,); NaN if a bin is empty.
         count: Number of predictions in each bin, (B,).
         error: Expected calibration error, from 0 to 1: the mean over predictions of the distance
             between their bin's accuracy and confidence.
@@ -45,9 +45,9 @@ def reliability_figure(
 ) -> tuple[Figure, list[Axes]]:
     """Draw reliability diagrams side by side.
 
-    The blue bar of each bin of confidence ends at its accuracy; a pale red part reaches on to the
-    mean confidence of a network that is too sure, a pale blue part down to that of one that is not
-    sure enough. Below, how many predictions fall into each bin.
+    The blue bar of each bin of confidence ends at its accuracy. If the network is too sure, a pale
+    red part goes up to the mean confidence. If it is not sure enough, a pale blue part goes down to
+    it. The counts below say how many predictions are in each bin.
 
     Args:
         panels: Titles and bins.
@@ -95,7 +95,7 @@ def reliability_figure(
 
 
 def _draw_bars(axes: Axes, bins: ReliabilityBins) -> None:
-    """Accuracy per bin, its distance to the confidence, and the diagonal."""
+    """Draw the accuracy per bin, its distance to the confidence, and the diagonal."""
     edges = np.linspace(0, 1, len(bins.count) + 1)
     both = np.fmin(bins.accuracy, bins.confidence)
     parts = (
@@ -123,7 +123,7 @@ class FillPanel:
     """One map of the figure.
 
     Attributes:
-        title: The imputer's name, or what else the map shows.
+        title: The imputer's name, or another title.
         values: (H, W).
         note: Words below it.
     """
@@ -139,7 +139,7 @@ def fills_figure(
     """Draw maps in a row, on one scale that is centred at 0, beside the picture if there is one.
 
     Args:
-        panels: What to draw.
+        panels: The maps to draw.
         unit: The unit of all values.
         image: (H, W, 3), uint8.
 
@@ -180,11 +180,11 @@ def fills_figure(
 def randomisation_figure(
     names: Sequence[str], stages: Sequence[str], values: npt.NDArray[np.float64]
 ) -> tuple[Figure, Axes]:
-    """Draw a curve per method over the stages of re-drawing, from 1 for the network as it was.
+    """Draw a curve per method over the stages of re-drawing; it starts at 1, the network as it was.
 
     Args:
         names: The M methods.
-        stages: The S stages, each by the first layer that is re-drawn.
+        stages: The S stages, each named by the first layer that is re-drawn.
         values: (M, S), rank correlations; NaN leaves a gap.
 
     Returns:

@@ -33,7 +33,7 @@ from captum_infomask.report.page_content import (
     PictureContent,
 )
 
-_COLOURS = "RdBu_r"  # told apart without colour vision for red and green
+_COLOURS = "RdBu_r"  # can be read without colour vision for red and green
 
 
 def map_figure(
@@ -41,13 +41,13 @@ def map_figure(
 ) -> tuple[Figure, Axes]:
     """Draw a map, over its picture if there is one.
 
-    Captum's ``visualize_image_attr`` rescales a map to its own largest magnitude; the colour bar
-    says what that is. Maps of windows are smoothed between window centres, which is said below.
+    Captum's ``visualize_image_attr`` rescales a map to its own largest magnitude, which the colour
+    bar shows. Maps of windows are smoothed between window centres, and a note below says so.
 
     Args:
         plane: (H, W), in ``unit``.
-        unit: What the values are counted in.
-        title: Above the map.
+        unit: The unit of the values.
+        title: The words above the map.
         picture: (H, W, 3), uint8.
 
     Returns:
@@ -76,7 +76,7 @@ def map_figure(
         title=title,
         use_pyplot=False,
     )
-    # Captum refuses a map that is 0 everywhere, and would stretch a smoothed one.
+    # Captum refuses a map that is 0 everywhere, and would stretch a smoothed map.
     shown = shown_plane(plane)
     axes.images[-1].set_data(shown / limit)
     if shown is not plane:
@@ -100,16 +100,16 @@ def methods_figure(
     notes: Sequence[str] = (),
     mask: str = "mask, 20% of the largest",
 ) -> tuple[Figure, list[Axes]]:
-    """Draw the photograph and one row per method: overlay, mask, and what the mask keeps.
+    """Draw the photograph and one row per method: overlay, mask, and the pixels that it keeps.
 
     Methods that count in bits share one colour scale; every other method has a scale of its own.
-    Scales are centred at 0, and colours fade into the grey photograph where there is no
-    information, so that only what the network saw evidence in is tinted. Maps of windows are
-    smoothed between window centres, which the small print says; masks and numbers are exact.
+    Scales are centred at 0. Colours fade into the grey photograph where there is no information, so
+    only the evidence that the network saw is tinted. Maps of windows are smoothed between window
+    centres, and the small print says so. Masks and numbers are exact.
 
     Args:
-        picture: The photograph, (H, W, 3), uint8, blank where nobody gave it; the target's name
-            and facts; a map per method, with its mask where there is one.
+        picture: The photograph, (H, W, 3), uint8, blank if nobody gave it; the target's name and
+            facts; a map per method, with its mask if there is one.
         notes: Paragraphs in small print.
         mask: The head of the masks' column.
 
@@ -163,7 +163,7 @@ def methods_figure(
 
 
 class _Page:
-    """A figure whose places are given in inches from its upper left corner."""
+    """A figure whose positions are given in inches from its upper left corner."""
 
     def __init__(self, rows: int, photo_height: float, panel_height: float) -> None:
         self.photo_height, self.panel_height = photo_height, panel_height
@@ -171,21 +171,21 @@ class _Page:
         rows_end = self.row_top(rows - 1) + panel_height
         self.height = max(rows_end, TOP + HEAD + photo_height + CAPTION) + MARGIN
         self.figure = Figure(figsize=(self.width, self.height), facecolor="white")
-        self.figure.set_layout_engine("none")  # whatever the user's own figures are laid out by
+        self.figure.set_layout_engine("none")  # the user's own figures may have another layout
         FigureCanvasAgg(self.figure)
 
     def column_left(self, column: int) -> float:
-        """Left edge of the overlays, the masks, or what the masks keep."""
+        """Return the left edge of the overlays, the masks, or the kept pixels."""
         overlay = MARGIN + PHOTO + PHOTO_TO_PANELS
         mask = overlay + PANEL + OVERLAY_TO_MASK
         return (overlay, mask, mask + PANEL + MASK_TO_KEPT)[column]
 
     def row_top(self, place: int) -> float:
-        """Upper edge of a method's panels."""
+        """Return the upper edge of a method's panels."""
         return TOP + HEAD + place * (self.panel_height + GAP + HEAD)
 
     def axes(self, left: float, top: float, width: float, height: float) -> Axes:
-        """An empty panel without ticks or frame."""
+        """Add an empty panel without ticks or frame."""
         lower = self.height - top - height
         box = (left / self.width, lower / self.height, width / self.width, height / self.height)
         axes = self.figure.add_axes(box)
@@ -195,7 +195,7 @@ class _Page:
         return axes
 
     def text(self, left: float, baseline: float, words: str, size: float, **style: Any) -> None:
-        """Words that start at the left, on a baseline."""
+        """Write words that start at the left, on a baseline."""
         place = (left / self.width, 1 - baseline / self.height)
         self.figure.text(
             *place,
@@ -208,7 +208,7 @@ class _Page:
 
 
 def _write_caption(page: _Page, picture: PictureContent, notes: Sequence[str]) -> None:
-    """The target's name above the photograph; numbers and small print below it."""
+    """Write the target's name above the photograph, and numbers and small print below it."""
     page.text(MARGIN, TOP - 0.16, "what the network sees", 10.5, color=GREY)
     page.text(MARGIN, TOP + HEAD - 0.12, picture.title, 18, weight="bold")
     line = TOP + HEAD + page.photo_height + 0.42
@@ -224,7 +224,7 @@ def _write_caption(page: _Page, picture: PictureContent, notes: Sequence[str]) -
 
 
 def _write_heading(page: _Page, place: int, made: MapContent) -> None:
-    """A method's name and meaning over its panels, and what its mask keeps."""
+    """Write a method's name and meaning over its panels, and the share that its mask keeps."""
     line = page.row_top(place) - 0.11
     page.text(page.column_left(0), line - 0.2, made.name, 12, weight="bold")
     page.text(page.column_left(0), line, made.meaning, 9, color=GREY)
@@ -236,7 +236,7 @@ def _write_heading(page: _Page, place: int, made: MapContent) -> None:
 
 
 def _scale_groups(maps: Sequence[MapContent]) -> list[range]:
-    """The rows of each colour bar: neighbours of one unit share one."""
+    """Return the rows of each colour bar: neighbours of one unit share one."""
     groups: list[range] = []
     for place, made in enumerate(maps):
         if made.plane is None:
@@ -251,17 +251,17 @@ def _scale_groups(maps: Sequence[MapContent]) -> list[range]:
 
 
 def _mask_picture(mask: BoolArray) -> RGB:
-    """Dark where the mask keeps, pale elsewhere."""
+    """Return a picture that is dark where the mask keeps, pale elsewhere."""
     return np.where(mask[..., None], to_rgb(INK), to_rgb(PAPER))
 
 
 def _kept(photo: PhotoArray, mask: BoolArray) -> RGB:
-    """The photograph where the mask keeps it, pale elsewhere."""
+    """Return the photograph where the mask keeps it, pale elsewhere."""
     return np.where(mask[..., None], photo / 255.0, to_rgb(PAPER))
 
 
 def _draw_scale(page: _Page, maps: Sequence[MapContent], places: range, limit: float) -> None:
-    """A colour bar beside the overlays that share it, as far as their values reach."""
+    """Draw a colour bar beside the overlays that share it, over the range of their values."""
     top = page.row_top(places[0])
     height = page.row_top(places[-1]) + page.panel_height - top
     axes = page.axes(page.column_left(0) + PANEL + 0.1, top, BAR, height)
@@ -274,5 +274,5 @@ def _draw_scale(page: _Page, maps: Sequence[MapContent], places: range, limit: f
     axes.yaxis.tick_right()
     axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
     axes.tick_params(length=2, width=0.6, labelsize=8.5, color=GREY, labelcolor=INK, pad=2)
-    unit = maps[0].unit.replace(" per ", "\nper ")  # beside it stands the mask's heading
+    unit = maps[0].unit.replace(" per ", "\nper ")  # the mask's heading is beside it
     axes.set_title(unit, fontsize=9.5, color=INK, loc="left", pad=6)

@@ -1,4 +1,4 @@
-# Pages from templates: the viewer in one file, or its pictures for notebooks that run no scripts.
+# Make pages from templates: the viewer in one file, or its pictures for notebooks without scripts.
 from __future__ import annotations
 
 import base64
@@ -51,7 +51,7 @@ _SIDE = 160  # pixels of a shown picture's longer side
 
 @functools.cache
 def environment() -> Environment:
-    """Jinja2 with the package's templates; everything is escaped unless it is marked as safe."""
+    """Return Jinja2 with the package's templates; it escapes all that is not marked as safe."""
     made = Environment(
         loader=PackageLoader("captum_infomask.report"),
         autoescape=True,
@@ -67,25 +67,25 @@ def environment() -> Environment:
 
 @functools.cache
 def viewer_script() -> str:
-    """The viewer's JavaScript module."""
+    """Return the viewer's JavaScript module."""
     return _text("viewer.js")
 
 
 @functools.cache
 def viewer_style() -> str:
-    """The viewer's style sheet."""
+    """Return the viewer's style sheet."""
     return _text("viewer.css")
 
 
 @functools.cache
 def run_script() -> str:
-    """What the summary of a run adds to the viewer's module."""
+    """Return the script that the summary of a run adds to the viewer's module."""
     return _text("run.js")
 
 
 @functools.cache
 def run_style() -> str:
-    """What the summary of a run adds to the viewer's style sheet."""
+    """Return the style that the summary of a run adds to the viewer's style sheet."""
     return _text("run.css")
 
 
@@ -94,24 +94,25 @@ def _text(name: str) -> str:
 
 
 def _hash(text: str) -> str:
-    """A source of a content security policy: this text alone may run."""
+    """Return a source of a content security policy: this text alone may run."""
     digest = hashlib.sha256(text.encode()).digest()
     return f"sha256-{base64.b64encode(digest).decode('ascii')}"
 
 
 def _number(cell: Cell, column: Column) -> str:
-    """A cell's value with its column's decimal places."""
+    """Return a cell's value with its column's decimal places."""
     return "–" if cell.value is None else f"{cell.value:.{column.digits}f}"
 
 
 def page_html(content: PageContent) -> str:
-    """One HTML file with everything in it: it opens from disk and asks for nothing.
+    """Return one HTML file with everything in it: it opens from disk and requests nothing.
 
-    Its content security policy forbids every request, and every script and style but the viewer's
-    own. All of ``content`` is text: names, labels and errors are escaped wherever they are shown.
+    Its content security policy forbids every request. It forbids every script and style but the
+    viewer's own. All of ``content`` is text: names, labels and errors are escaped wherever they are
+    shown.
 
     Args:
-        content: What to show.
+        content: The content of the page.
 
     Returns:
         The file's text, to be written as UTF-8.
@@ -143,7 +144,7 @@ def page_html(content: PageContent) -> str:
 
 
 def _summary(content: PageContent) -> str:
-    """How many methods and pictures there are."""
+    """Return the numbers of methods and pictures, in words."""
     methods = len({made.name for picture in content.pictures for made in picture.maps})
     return f"{_count(methods, 'method')} on {_count(len(content.pictures), 'picture')}"
 
@@ -152,13 +153,13 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-PICTURES = 4  # a notebook's cell is no place for more
-_KEPT, _HIDDEN = 0.2, 0.88  # greys that can be told from paper, white or black
+PICTURES = 4  # a notebook's cell has no room for more
+_KEPT, _HIDDEN = 0.2, 0.88  # greys that differ from paper, white or black
 
 
 @dataclass(frozen=True)
 class _Shown:
-    """One method's pictures as data URIs, and what is said under them."""
+    """One method's pictures as data URIs, and the words under them."""
 
     made: MapContent
     overlay: str = ""
@@ -169,13 +170,13 @@ class _Shown:
 
 
 def static_html(content: PageContent) -> str:
-    """The maps, masks and numbers as an HTML fragment without scripts.
+    """Return the maps, masks and numbers as an HTML fragment without scripts.
 
-    Masks are cut where ``content.threshold`` says. At most four pictures are shown. All of
-    ``content`` is text, and is escaped.
+    ``content.threshold`` cuts the masks. At most four pictures are shown. All of ``content`` is
+    text, and is escaped.
 
     Args:
-        content: What to show.
+        content: The content of the page.
 
     Returns:
         HTML for ``_repr_html_``, with pictures as PNG data URIs.
@@ -253,7 +254,7 @@ def _shown(
 
 
 def _uri(picture: RGB | PhotoArray) -> str:
-    """A small PNG: large pictures are brought down, small ones enlarged without a blur."""
+    """Return a small PNG: large pictures are scaled down, small ones enlarged without a blur."""
     pixels = picture
     if pixels.dtype != np.uint8:
         pixels = np.round(np.nan_to_num(pixels).clip(0, 1) * 255).astype(np.uint8)
@@ -266,13 +267,13 @@ def _uri(picture: RGB | PhotoArray) -> str:
 
 
 def run_html(content: RunContent) -> str:
-    """One HTML file with everything in it: it opens from disk and asks for nothing.
+    """Return one HTML file with everything in it: it opens from disk and requests nothing.
 
-    Like ``page_html``'s, its content security policy forbids every request. All of ``content`` is
-    text: keys, names and errors are escaped wherever they are shown.
+    Its content security policy forbids every request, like that of ``page_html``. All of
+    ``content`` is text: keys, names and errors are escaped wherever they are shown.
 
     Args:
-        content: What to show.
+        content: The content of the page.
 
     Returns:
         The file's text, to be written as UTF-8.
@@ -308,7 +309,7 @@ def run_html(content: RunContent) -> str:
 
 
 def _drawing(content: RunContent) -> dict[str, Any]:
-    """The figure of distributions, where there are any."""
+    """Return the figure of distributions, if there are any."""
     axis = content.axis
     if axis is None:
         return {"figure": None, "groups": ()}

@@ -1,4 +1,4 @@
-# What a page, a widget or a figure shows, in plain arrays and words: no model and no result.
+# The content of a page, a widget or a figure, in plain arrays and words: no model, no result.
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ _PER_PIXEL, _PER_PERCENT = " per pixel", " per 1%"
 
 
 def density(unit: str) -> str:
-    """What values are counted in whose sum over the pixels is in the unit."""
+    """Return the unit of a density whose sum over the pixels is in ``unit``."""
     return f"{unit}{_PER_PIXEL}"
 
 
 def as_shown(plane: FloatArray, unit: str) -> tuple[FloatArray, str]:
-    """A map as pictures and tables show it: a density's values per 1% of the picture.
+    """Return a map as pictures and tables show it: a density is given per 1% of the picture.
 
     Example:
         >>> import numpy as np
@@ -41,12 +41,12 @@ Better = Literal["higher", "lower", ""]
 
 @dataclass(frozen=True, eq=False)
 class RegionScores:
-    """The regions of one picture and their scores, for what a pointer rests on.
+    """The regions of one picture and their scores, shown for the region under the pointer.
 
     Args:
         scores: (R,), in the map's unit; NaN for a region that the picture does not have.
-        boxes: (R, 4): y0, x0, y1, x1 in pixels, half-open; None where regions are no rectangles.
-        labels: (H, W): the region of each pixel, −1 for none; None where regions overlap.
+        boxes: (R, 4): y0, x0, y1, x1 in pixels, half-open; None if regions are not rectangles.
+        labels: (H, W): the region of each pixel, −1 for none; None if regions overlap.
 
     Example:
         >>> import numpy as np
@@ -62,19 +62,19 @@ class RegionScores:
 
 @dataclass(frozen=True, eq=False)
 class MapContent:
-    """What one method says about one picture.
+    """The map of one method for one picture.
 
     Args:
         name: The method's name.
-        unit: What its values are counted in; maps of one unit share a colour scale.
-        plane: (H, W), the attribution of each pixel; None where the method failed.
-        meaning: What its values say, in a few words.
-        regions: What was scored, where the method scores regions.
-        error: Why it failed; empty where it did not.
-        curves: Per metric that walks through the picture (``deletion``, ``insertion``), (K,)
+        unit: The unit of its values; maps of one unit share a colour scale.
+        plane: (H, W), the attribution of each pixel; None if the method failed.
+        meaning: The meaning of its values, in a few words.
+        regions: The regions and their scores, if the method scores regions.
+        error: The reason why it failed; empty if it did not.
+        curves: For each metric that walks through the picture (``deletion``, ``insertion``), (K,)
             probabilities of the target after k / (K − 1) of the pixels.
-        mask: (H, W), what a rule keeps: figures draw it. Pages cut masks themselves, where their
-            slider stands.
+        mask: (H, W), the pixels that a rule keeps, for figures. Pages cut masks themselves, by
+            their slider.
 
     Example:
         >>> import numpy as np
@@ -95,7 +95,7 @@ class MapContent:
 
     @property
     def numbers(self) -> str:
-        """What a map's values come to, and what its mask keeps."""
+        """The map's largest value, and the share that its mask keeps."""
         if self.plane is None:
             return ""
         words = f"largest {float(self.plane.max()):.2f} {self.unit}"
@@ -109,16 +109,16 @@ class MapContent:
 
 @dataclass(frozen=True, eq=False)
 class PictureContent:
-    """One picture with what every method says about it.
+    """One picture with the maps of all methods.
 
     Args:
-        pixels: (H, W, 3), uint8, what the network saw; None where nobody gave the picture.
-        title: The target's name. Any text: it is escaped wherever it is shown.
-        facts: Pairs of a number with its unit, and what it is.
-        maps: One per method, all pictures in one order.
-        truth: (H, W), boolean, the pixels that are known to be right, if they are.
-        group: What it is an example of, where pictures are sorted into groups; those of one group
-            follow each other.
+        pixels: (H, W, 3), uint8, the picture that the network saw; None if nobody gave it.
+        title: The target's name. It may be any text: it is escaped wherever it is shown.
+        facts: Pairs of a number with its unit, and its description.
+        maps: One per method, in the same order for all pictures.
+        truth: (H, W), boolean, the pixels that are known to be right; None if they are not known.
+        group: The name of the picture's group, if pictures are sorted into groups. The pictures of
+            one group follow each other.
 
     Example:
         >>> from captum_infomask.report.page_content import PictureContent
@@ -140,8 +140,8 @@ class Column:
 
     Args:
         name: Its head.
-        better: Which end is better; empty where neither is.
-        note: What it is and how it was made: shown on demand.
+        better: Which end is better; empty if neither is.
+        note: What the numbers are and how they were made; shown on demand.
         digits: Decimal places.
     """
 
@@ -153,13 +153,13 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """A number of the table, and by how much it differs from the first method's.
+    """A number of the table, and its difference from the first method's.
 
     Args:
-        value: The mean over pictures; None where there is none.
-        difference: Minus the reference method's, over the pictures that both have.
-        low: Lower end of the difference's 95% interval, where there are enough pictures.
-        high: Upper end.
+        value: The mean over pictures; None if there is none.
+        difference: The value minus the reference method's, over the pictures that both have.
+        low: Lower end of the difference's 95% interval, if there are enough pictures.
+        high: Upper end of the interval.
     """
 
     value: float | None
@@ -170,7 +170,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class TableRow:
-    """A method's row of the table: a cell per column, and its error if it failed anywhere."""
+    """A method's row of the table: a cell per column, and the error if it failed on any picture."""
 
     name: str
     cells: tuple[Cell, ...]
@@ -182,7 +182,7 @@ class Agreement:
     """How alike the methods' maps are: a square of numbers by method.
 
     Args:
-        title: What is compared, such as "Spearman's rank correlation".
+        title: The measure of likeness, such as "Spearman's rank correlation".
         names: The M methods.
         values: (M, M).
     """
@@ -194,16 +194,16 @@ class Agreement:
 
 @dataclass(frozen=True, eq=False)
 class PageContent:
-    """All that a report shows.
+    """The content of a report.
 
     Args:
-        title: Its heading. Any text: it is escaped wherever it is shown.
-        pictures: At least one.
+        title: The heading. It may be any text: it is escaped wherever it is shown.
+        pictures: The pictures; at least one.
         threshold: Where the slider starts: ``max_fraction`` of each map's maximum, or ``at_least``
-            so much of the unit.
+            a number of the unit.
         columns: The table's columns.
         rows: The table's rows, one per method.
-        reference: The method that differences are taken to; empty where there is none.
+        reference: The method that all others are compared with; empty if there is none.
         agreement: Squares of numbers.
         notes: Paragraphs under the pictures.
         call: Python code that makes the comparison again.

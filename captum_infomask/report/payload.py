@@ -1,4 +1,4 @@
-# A page's content as JSON: pictures as data URIs, planes to the bit.
+# A page's content as JSON: pictures are data URIs, and planes are exact to the bit.
 from __future__ import annotations
 
 import json
@@ -28,10 +28,10 @@ from captum_infomask.report.page_content import (
 
 
 def page_payload(content: PageContent) -> dict[str, Any]:
-    """All that the viewer needs, in types that JSON has.
+    """Return all that the viewer needs, in types that JSON has.
 
     Args:
-        content: What to show.
+        content: The content of the page.
 
     Returns:
         Nested dicts, lists, strings, numbers and None; no NaN.
@@ -79,10 +79,10 @@ def page_payload(content: PageContent) -> dict[str, Any]:
 
 
 def script_json(payload: dict[str, Any]) -> str:
-    r"""A payload as JSON that is safe inside an HTML ``<script>``.
+    r"""Return a payload as JSON that is safe inside an HTML ``<script>``.
 
-    No ``<``, ``>`` or ``&`` is left, so nothing in it can end the script or start a comment; all
-    else beyond ASCII is escaped too, U+2028 among it.
+    No ``<``, ``>`` or ``&`` is left, so nothing in it can end the script or start a comment. All
+    other characters beyond ASCII are escaped too, including U+2028.
 
     Example:
         >>> from captum_infomask.report.payload import script_json
@@ -124,7 +124,7 @@ def _map(made: MapContent, limit: float) -> dict[str, Any]:
 
 
 def _plane(plane: npt.NDArray[np.float32]) -> dict[str, Any]:
-    """Little-endian float32 values of the cells, and where each row and column of cells starts."""
+    """Return the cells' little-endian float32 values, and the starts of their rows and columns."""
     rows, columns, values = split_plane(plane)
     return {
         "rows": rows.tolist(),
@@ -158,5 +158,5 @@ def _row(row: TableRow) -> dict[str, Any]:
 
 
 def json_number(value: float | None) -> float | None:
-    """A number that JSON has; None for NaN and infinity, which it has not."""
+    """Return a number that JSON has; None for NaN and infinity, which JSON lacks."""
     return float(value) if value is not None and math.isfinite(value) else None

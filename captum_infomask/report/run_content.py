@@ -1,4 +1,4 @@
-# What the page of a run shows, in plain arrays and words, and its figure of distributions.
+# The content of a run's page, in plain arrays and words, and its figure of distributions.
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -14,25 +14,26 @@ from captum_infomask.report.page_content import PictureContent
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
-LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)  # of the quantiles
-_ENOUGH = 5  # a median over fewer pictures is no extreme that says much
-_LEAST = 1.5  # height of a step that is not empty
-_TURN = 0.618  # of the height between dots: any few in a row lie apart
+LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)  # levels of the quantiles
+_ENOUGH = 5  # pictures: a median over fewer is not a reliable extreme
+_LEAST = 1.5  # least height of a step that is not empty
+_TURN = 0.618  # part of the height between dots: it keeps neighbours in a row apart
 
 
 @dataclass(frozen=True, eq=False)
 class Distribution:
-    """How one number is distributed over pictures.
+    """The distribution of one number over pictures.
 
     Args:
-        name: Whose number it is. Any text: it is escaped wherever it is shown.
-        count: How many pictures have it.
-        quantiles: (5,), at 5, 25, 50, 75 and 95%; NaN where ``count`` is 0.
-        histogram: (B,), pictures in B equal parts of the axis that all distributions share; those
-            beyond an end are in the part at that end.
-        values: The pictures' own numbers, where they are few enough to be drawn one by one.
+        name: The name of the class or group. It may be any text: it is escaped wherever it is
+            shown.
+        count: The number of pictures that have it.
+        quantiles: (5,), at 5, 25, 50, 75 and 95%; NaN if ``count`` is 0.
+        histogram: (B,), pictures in B equal parts of the axis that all distributions share.
+            Pictures beyond an end are in the part at that end.
+        values: The pictures' own numbers, if they are few enough to be drawn one by one.
         is_bounded: Whether the axis's bound holds for this number.
-        accuracy: The share of pictures whose target was predicted; None where it says nothing.
+        accuracy: The share of pictures whose target was predicted; None if it says nothing.
 
     Example:
         >>> import numpy as np
@@ -57,10 +58,10 @@ class Axis:
     Args:
         low: Its left end.
         high: Its right end.
-        bound: What no value that is bounded can exceed; None where it is not known.
-        bound_words: What the bound is, such as "log₂ 1,000".
-        below: Pictures that lie beyond the left end, and are counted there.
-        above: Pictures that lie beyond the right end.
+        bound: The upper bound of all values that are bounded; None if it is not known.
+        bound_words: The bound in words, such as "log₂ 1,000".
+        below: The number of pictures beyond the left end, which are counted there.
+        above: The number of pictures beyond the right end.
     """
 
     low: float
@@ -73,12 +74,12 @@ class Axis:
 
 @dataclass(frozen=True)
 class Failure:
-    """Pictures that failed alike.
+    """Pictures that failed for the same reason.
 
     Args:
-        message: What went wrong.
-        count: How many pictures.
-        keys: The first of them.
+        message: The error.
+        count: The number of pictures.
+        keys: The keys of the first of them.
     """
 
     message: str
@@ -88,11 +89,11 @@ class Failure:
 
 @dataclass(frozen=True)
 class Speed:
-    """How long the pictures of one engine took.
+    """The time that the pictures of one engine took.
 
     Args:
-        engine: Its name.
-        count: Pictures.
+        engine: The engine's name.
+        count: The number of pictures.
         rate: Pictures per second.
         median: Seconds per picture.
         slow: Seconds per picture that 95% stay below.
@@ -107,24 +108,24 @@ class Speed:
 
 @dataclass(frozen=True, eq=False)
 class RunContent:
-    """All that the summary of a run shows; every text is escaped wherever it is shown.
+    """The content of the summary of a run; every text is escaped wherever it is shown.
 
     Args:
-        name: The run's.
-        summary: What was run on what, in a line.
-        pictures: All of the data set.
-        done: Those that have numbers.
-        failed: Those that have an error instead.
-        unit: What information is counted in.
-        facts: Pairs of a number with its unit, and what it is.
-        axis: The axis of all distributions; None where nothing is done.
+        name: The name of the run.
+        summary: The method and the data of the run, in a line.
+        pictures: The number of pictures of the data set.
+        done: The number of pictures that have numbers.
+        failed: The number of pictures that have an error instead.
+        unit: The unit of information.
+        facts: Pairs of a number with its unit, and its description.
+        axis: The axis of all distributions; None if nothing is done.
         overall: Distributions over all pictures.
         classes: One distribution of i(y; x) per class, the one with the highest median first.
         examples: Pictures with their maps, in groups.
-        threshold: Where the examples' slider starts, as of ``PageContent``.
+        threshold: Where the examples' slider starts, as in ``PageContent``.
         notes: Sentences under the examples.
-        failures: Those of most pictures first.
-        further: Messages and pictures of the failures that are not in ``failures``.
+        failures: The failures, those of most pictures first.
+        further: The numbers of messages and pictures of the failures that are not in ``failures``.
         speed: All pictures' speed first, then a row per engine if there are several.
         provenance: Groups of pairs of a name and a value: settings, versions.
 
@@ -154,21 +155,21 @@ class RunContent:
 
     @property
     def missing(self) -> int:
-        """Pictures that nobody has come to yet."""
+        """The number of pictures that are not done yet."""
         return self.pictures - self.done - self.failed
 
 
-WIDTH, HEIGHT = 1000, 44  # of a row, in the drawing's own units: it is stretched to its place
+WIDTH, HEIGHT = 1000, 44  # size of a row, in the drawing's own units: it is stretched to its place
 BINS = 80
-FEW_VALUES = 60  # up to here every picture is a dot
-FEW_CLASSES = 30  # up to here every class is drawn
-_MOST, _ENDS = 20, 5  # of more classes, those with most pictures, and with the extreme medians
+FEW_VALUES = 60  # up to here, every picture is a dot
+FEW_CLASSES = 30  # up to here, every class is drawn
+_MOST, _ENDS = 20, 5  # of more classes: those with most pictures, or with the extreme medians
 _BASE, _PEAK, _BOX = 32, 4, 38  # heights, from the top
 
 
 @dataclass(frozen=True)
 class Strip:
-    """One row: paths of the silhouette, the dots, the reach from 5 to 95%, the quartiles."""
+    """One row: paths of the silhouette, the dots, the range from 5 to 95%, and the quartiles."""
 
     shown: Distribution
     silhouette: str = ""
@@ -180,7 +181,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class Figure:
-    """Ticks as pairs of a place in percent and a label, and the lines that rows have in common."""
+    """The ticks as pairs of a place in percent and a label, and the lines that rows share."""
 
     ticks: tuple[tuple[float, str], ...]
     grid: str
@@ -213,7 +214,7 @@ def figure(axis: Axis) -> Figure:
 
 
 def strip(shown: Distribution, axis: Axis) -> Strip:
-    """Draw one distribution: dots where pictures are few, else the silhouette of a histogram.
+    """Draw one distribution: dots if pictures are few, else the silhouette of a histogram.
 
     Example:
         >>> import numpy as np
@@ -244,10 +245,10 @@ def class_groups(
     """Choose the classes to draw, and say why.
 
     Args:
-        classes: All, the one with the highest median first.
+        classes: All classes, the one with the highest median first.
 
     Returns:
-        Groups of a head and its classes.
+        Groups of a heading and its classes.
 
     Example:
         >>> from captum_infomask.report.run_content import class_groups
@@ -256,7 +257,7 @@ def class_groups(
     """
     if len(classes) <= FEW_CLASSES:
         return (("Each class", tuple(classes)),)
-    # Stable: classes of as many pictures stay in the order of their medians.
+    # The sort is stable: classes with equal numbers of pictures stay in the order of their medians.
     most = sorted(range(len(classes)), key=lambda k: -classes[k].count)[:_MOST]
     ranked = [one for one in classes if one.count >= _ENOUGH]
     few = f", of classes with at least {_ENOUGH} pictures" if len(ranked) < len(classes) else ""
@@ -270,13 +271,13 @@ def class_groups(
 
 
 def _place(axis: Axis, value: float) -> float:
-    """Where a value lies across a row; what is beyond an end is drawn at that end."""
+    """Return the place of a value across a row; a value beyond an end is drawn at that end."""
     share = (float(value) - axis.low) / (axis.high - axis.low)
     return WIDTH * min(1.0, max(0.0, share))
 
 
 def _dots(places: Sequence[float]) -> str:
-    """A dot per value, where it lies across; heights only keep neighbours apart."""
+    """Draw a dot per value at its place across the row; the heights only keep neighbours apart."""
     middle, half = (_BASE + _PEAK) / 2, (_BASE - _PEAK) / 2 - 4
     turns = (2 * ((0.5 + k * _TURN) % 1) - 1 for k in range(len(places)))
     return "".join(
@@ -286,7 +287,7 @@ def _dots(places: Sequence[float]) -> str:
 
 
 def _silhouette(histogram: Counts) -> str:
-    """A histogram as a path, to its own full height, with wider steps where pictures are few."""
+    """Draw a histogram as a path, to its own full height; steps are wider if pictures are few."""
     total = int(histogram.sum())
     steps = BINS if total >= 1000 else BINS // 2
     joined = histogram.reshape(steps, -1).sum(1)
@@ -297,7 +298,7 @@ def _silhouette(histogram: Counts) -> str:
 
 
 def _digits(step: float) -> int:
-    """Decimal places that write a tick in full."""
+    """Return the decimal places that write a tick in full."""
     return next((d for d in range(7) if abs(round(step, d) - step) < 1e-9), 7)
 
 

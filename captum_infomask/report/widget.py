@@ -1,4 +1,4 @@
-# The viewer in a notebook, as a widget.
+# The viewer as a widget in a notebook.
 from __future__ import annotations
 
 import functools
@@ -11,19 +11,19 @@ from captum_infomask.report.payload import page_payload
 
 
 def viewer_widget(content: PageContent) -> Any:
-    """The page's viewer as a widget for Jupyter, VS Code, Colab and marimo.
+    """Return the page's viewer as a widget for Jupyter, VS Code, Colab and marimo.
 
-    Its ``threshold`` is where the slider stands, such as ``("max_fraction", 0.2)``: it can be read
+    Its ``threshold`` is the slider's position, such as ``("max_fraction", 0.2)``. It can be read
     and set.
 
     Args:
-        content: What to show.
+        content: The content of the page.
 
     Returns:
         An ``anywidget.AnyWidget``.
 
     Raises:
-        ArgumentError: anywidget is not installed; a picture and its maps differ in size.
+        ArgumentError: anywidget is not installed, or a picture and its maps differ in size.
 
     Example:
         >>> from captum_infomask.report.page_content import PageContent, PictureContent
@@ -37,7 +37,7 @@ def viewer_widget(content: PageContent) -> Any:
 
 @functools.cache
 def _widget_class() -> Any:
-    """The widget's class, made when it is first needed, because anywidget is optional."""
+    """Return the widget's class, made when it is first needed: anywidget is optional."""
     try:
         import anywidget
         import traitlets

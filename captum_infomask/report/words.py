@@ -1,4 +1,4 @@
-# Numbers in words, and plain text tables for a terminal.
+# Numbers in words, and tables in plain text for a terminal.
 from __future__ import annotations
 
 import math
@@ -10,7 +10,7 @@ MINUS = "−"
 
 
 def thousands(number: int) -> str:
-    """A whole number with commas between thousands.
+    """Return a whole number with commas between thousands.
 
     Example:
         >>> from captum_infomask.report.words import thousands
@@ -21,7 +21,7 @@ def thousands(number: int) -> str:
 
 
 def plural(number: int, what: str) -> str:
-    """The word for so many.
+    """Return the word in the form for this number.
 
     Example:
         >>> from captum_infomask.report.words import plural
@@ -32,7 +32,7 @@ def plural(number: int, what: str) -> str:
 
 
 def decimals(value: float) -> str:
-    """A value with two decimal places.
+    """Return a value with two decimal places.
 
     Example:
         >>> from captum_infomask.report.words import decimals
@@ -46,7 +46,7 @@ def decimals(value: float) -> str:
 
 
 def significant(value: float) -> str:
-    """A positive value with three digits that count.
+    """Return a positive value with three digits that count.
 
     Example:
         >>> from captum_infomask.report.words import significant
@@ -60,7 +60,7 @@ def significant(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share with one decimal place.
+    """Return a share with one decimal place, as a percentage.
 
     Example:
         >>> from captum_infomask.report.words import percent
@@ -70,7 +70,7 @@ def percent(share: float) -> str:
     return f"{share:.1%}" if math.isfinite(share) else "–"
 
 
-# Under names that Jinja's own filters do not have.
+# Jinja's own filters do not have these names.
 FILTERS = {
     "thousands": thousands,
     "plural": plural,
@@ -85,9 +85,9 @@ def text_table(head: Sequence[str], rows: Sequence[Sequence[str]], ends: Sequenc
 
     Args:
         head: The columns' names.
-        rows: The fields, as many per row as there are columns: the first is set to the left, all
-            others to the right.
-        ends: Per row what follows behind its last field.
+        rows: The fields, as many per row as there are columns. The first is aligned left, all
+            others right.
+        ends: For each row, the text after its last field.
 
     Returns:
         Lines, without a line break at the end.
@@ -111,7 +111,7 @@ def text_table(head: Sequence[str], rows: Sequence[Sequence[str]], ends: Sequenc
 
 
 def _line(fields: Sequence[str], widths: Sequence[int]) -> str:
-    """Set the first column to the left and numbers to the right."""
+    """Align the first column left and the others right."""
     first = fields[0].ljust(widths[0])
     rest = [text.rjust(width) for text, width in zip(fields[1:], widths[1:], strict=True)]
     return "  ".join([first, *rest]).rstrip()

@@ -1,4 +1,4 @@
-# Frozen results: what is computed, saved and shown.
+# The results: frozen objects that are computed, saved and shown.
 from captum_infomask.results.class_maps import ClassMaps
 from captum_infomask.results.comparison import Comparison
 from captum_infomask.results.info_map import InfoMap

@@ -1,4 +1,4 @@
-# ClassMaps: every region's information about several classes.
+# ClassMaps holds every region's information about several classes.
 from __future__ import annotations
 
 import dataclasses
@@ -24,12 +24,13 @@ class ClassMaps:
 
     Attributes:
         classes: The classes of each image, long (N, K), on the CPU.
-        scores: Information of each region about each class, (N, R, K), in ``unit``; NaN where an
-            image does not have the region. With a contrast that of the class minus that of the
-            class that it is told from.
-        total: i(y; x) of the whole images about each class, (N, K), in ``unit``; likewise.
-        log_priors: log π of the classes, (N, K), in nats, where they are all the classes of a
-            softmax; else None.
+        scores: Information of each region about each class, (N, R, K), in ``unit``; NaN if an image
+            does not have the region. With a contrast, the information about the contrast's class is
+            subtracted.
+        total: i(y; x) of the whole images about each class, (N, K), in ``unit``; with a contrast,
+            the same difference.
+        log_priors: log π of the classes, (N, K), in nats, if they are all the classes of a softmax;
+            else None.
 
     Example:
         >>> import torch
@@ -61,7 +62,7 @@ class ClassMaps:
         return self.stacked.unit
 
     def __repr__(self) -> str:
-        """What a notebook or prompt shows."""
+        """Show the sizes and settings, for notebooks and prompts."""
         n, regions, count = self.scores.shape
         return (
             f"ClassMaps({n} image{'s' * (n != 1)} × {regions} regions × {count} classes, "
@@ -69,7 +70,7 @@ class ClassMaps:
         )
 
     def rank(self, k: int) -> InfoMap:
-        """Column k of ``classes`` as an :class:`InfoMap`: for ``top_k`` the k-th likeliest class.
+        """Return column k of ``classes`` as an :class:`InfoMap`; for ``top_k``, the k-th likeliest.
 
         Raises:
             ArgumentError: There is no column k.
@@ -84,7 +85,7 @@ class ClassMaps:
         return dataclasses.replace(self.stacked, **parts)
 
     def of_class(self, label: int) -> InfoMap:
-        """One class as an :class:`InfoMap`, where every image was asked for it.
+        """Return one class as an :class:`InfoMap`; every image must have been asked for it.
 
         Raises:
             ArgumentError: Some image was not asked for the class.
@@ -107,7 +108,7 @@ class ClassMaps:
         return dataclasses.replace(self.stacked, **parts)
 
     def class_map(self) -> Any:
-        """The class that each element's regions say most about; −1 where none is above 0.
+        """Return the class that each element's regions say most about; −1 if none is above 0.
 
         Returns:
             Long tensors of the inputs' type and shapes.
@@ -125,41 +126,43 @@ class ClassMaps:
         return format_output(self.stacked.is_tuple, tuple(maps))
 
     def information_gain(self) -> InfoMap:
-        r"""How much each region tells about the class, whichever it is: one map for all classes.
+        r"""Return one map for all classes: how much each region tells about which class it is.
 
-        Where scores are i(y; v) of the region's view v (``crop``, ``features``, ``keep`` with
-        ``reference="prior"``), it is what v changes in the belief about the class:
+        If scores are i(y; v) of the region's view v (``crop``, ``features``, ``keep`` with
+        ``reference="prior"``), the gain is the change that v makes in the belief about the class:
 
         .. math::
 
             \mathrm{KL}\bigl(p(\cdot \mid v) \,\|\, \pi\bigr)
                 = \sum_y p(y \mid v) \log \frac{p(y \mid v)}{\pi_y} \ge 0.
 
-        Where scores are differences (``drop``, ``chain``, ``evidence``, and what is counted from
-        the blank), it is their mean over what the network believes of the whole picture:
+        If scores are differences (``drop``, ``chain``, ``evidence``, and scores that are counted
+        from the blank), the gain is their mean, weighted by the network's belief about the whole
+        picture:
 
         .. math::
 
             \sum_y p(y \mid x) \, s_y(R).
 
-        For ``drop`` that is :math:`\mathrm{KL}(p(\cdot \mid x) \,\|\, p(\cdot \mid x_{-R}))
-        \ge 0`: what is lost without the region. For ``chain`` and ``evidence`` it still sums over a
-        partition, to the mean of i(y; x) − i(y; reference); a region that speaks against what the
-        whole picture says has less than 0.
+        For ``drop`` that is :math:`\mathrm{KL}(p(\cdot \mid x) \,\|\, p(\cdot \mid x_{-R})) \ge 0`:
+        the information that is lost without the region. For ``chain`` and ``evidence`` the sum over
+        a partition is still the mean of i(y; x) − i(y; reference). A region that speaks against the
+        whole picture's answer has less than 0.
 
-        Of a sampled network and of a random imputer, p is what its mean information says,
+        For a sampled network and for a random imputer, p is computed from the mean information and
         normalised.
 
         Returns:
             An InfoMap, in ``unit``, whose ``total`` is
             :math:`\mathrm{KL}(p(\cdot \mid x) \,\|\, \pi)`. Bounds, spreads and standard errors of
-            differences are weighted as scores are, which gives bounds again, and at least the
-            spread and the error; where scores are no differences there are none. Regions that
-            overlap combine by the mean where ``mixture`` was asked for: no probability is left.
+            differences are weighted as scores are. This gives bounds again, and at least the spread
+            and the error. If scores are no differences, there are none of these. If ``mixture`` was
+            asked for, regions that overlap combine by the mean instead, because no probability is
+            left.
 
         Raises:
-            ArgumentError: Classes are missing (``classes`` or ``top_k`` left some out), or are not
-                those of a softmax (head ``sigmoid`` or ``raw``).
+            ArgumentError: Classes are missing (``classes`` or ``top_k`` left some out), or they are
+                not those of a softmax (head ``sigmoid`` or ``raw``).
 
         Example:
             >>> import torch
@@ -172,7 +175,7 @@ class ClassMaps:
             (torch.Size([2, 4]), True)
 
         Source: after the class-independent information gain of Yi et al., arXiv 2009.11150, who
-        compare what a classifier says with and without each feature.
+        compare a classifier's answers with and without each feature.
         """
         if self.log_priors is None:
             raise ArgumentError(
@@ -184,7 +187,7 @@ class ClassMaps:
         log_prior = self.log_priors.to(self.total.device)
 
         def belief(information: Tensor, prior: Tensor) -> tuple[Tensor, Tensor]:
-            """p(y | ·), and its divergence from π in the unit."""
+            """Return p(y | ·), and its divergence from π in the unit."""
             log_p = (information.double() * nats + prior).log_softmax(-1)
             return log_p.exp(), (log_p.exp() * (log_p - prior)).sum(-1) / nats
 

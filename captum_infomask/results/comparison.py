@@ -1,4 +1,4 @@
-# Comparison: what several methods say about the same pictures, measured, and how it shows itself.
+# Comparison holds the measured maps of several methods on the same pictures, and shows them.
 from __future__ import annotations
 
 import math
@@ -48,34 +48,34 @@ from captum_infomask.results.outcome_tables import (
     table_rows,
 )
 
-_SHOWN = 8  # pictures whose targets are listed in a terminal
+_SHOWN = 8  # most pictures whose targets are listed in a terminal
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
-    """What M methods said about N pictures, as :func:`compare` made it.
+    """The maps of M methods on N pictures, as :func:`compare` made them.
 
-    ``print`` shows it as tables; a notebook shows it as the report that ``to_html`` writes.
+    ``print`` shows tables. A notebook shows the report that ``to_html`` writes.
 
     Attributes:
-        pictures: (N, H, W, 3), uint8, what is shown as the pictures.
+        pictures: (N, H, W, 3), uint8, the pictures to show.
         targets: (N,), the classes asked about.
-        labels: Their names.
-        predictions: (N,), the network's own answers; for independent labels (head ``sigmoid``) the
-            target where it is likelier than not, else the likeliest, −1 where none is.
+        labels: The names of the targets.
+        predictions: (N,), the network's own answers. For independent labels (head ``sigmoid``), the
+            target if it is likelier than not, else the likeliest such label; −1 if there is none.
         log_probabilities: (N,), log p(y | x) of the targets, in nats.
         classes: The number of the network's classes.
-        log_priors: (N,), log p(y) of the targets, in nats; None where all classes are equally
-            likely.
-        outcomes: What each method gave.
-        rule: Where masks were cut.
-        metrics: Each metric's name, which end is better, and what it is.
-        reference: The method that differences are taken to; empty where there is none.
-        truth: (N, H, W), boolean, the pixels that are known to be right, if they are.
-        agreement: How alike the methods' maps, and masks, are.
+        log_priors: (N,), log p(y) of the targets, in nats; None if all classes are equally likely.
+        outcomes: The outcome of each method.
+        rule: The rule that cut the masks.
+        metrics: Each metric's name, which end is better, and a description.
+        reference: The method that all others are compared with; empty if there is none.
+        truth: (N, H, W), boolean, the pixels that are known to be right; None if they are not
+            known.
+        agreement: How alike the methods' maps are, and their masks.
         troubles: Metrics that failed, and why, in sentences.
         settings: Pairs of a setting and its value, in words.
-        seed: The seed of all that was drawn.
+        seed: The seed of all random draws.
         versions: The versions of Python and the packages.
         call: Python code that makes the comparison again.
 
@@ -132,19 +132,19 @@ class Comparison:
 
     @property
     def information(self) -> Numbers:
-        """(N,), i(y; x) = log2 p(y | x) − log2 p(y), in bits: what the whole pictures say."""
+        """(N,), i(y; x) = log2 p(y | x) − log2 p(y), in bits: the whole pictures' information."""
         return self.log_probabilities / math.log(2) + self.bounds
 
     def __getitem__(self, name: str) -> MethodOutcome:
-        """What the method of that name gave.
+        """Return the outcome of the method of that name.
 
         Raises:
-            ArgumentError: There is none of that name; the nearest is named.
+            ArgumentError: There is none of that name; the error names the nearest.
         """
         return self.outcomes[self.names.index(one_of("name", name, self.names))]
 
     def __repr__(self) -> str:
-        """What a prompt shows."""
+        """Show the size, for prompts."""
         n = len(self.pictures)
         return f"Comparison({n} picture{'s' * (n != 1)} × {len(self.outcomes)} methods)"
 
@@ -161,7 +161,7 @@ class Comparison:
         return "\n".join([*lines, *remarks(self.outcomes, self.troubles)])
 
     def _targets(self) -> list[str]:
-        """A line per picture: its target and what the whole picture says of it."""
+        """Return a line per picture: its target, and the whole picture's information about it."""
         bound = f"log2 {self.classes}" if self.log_priors is None else "-log2 p(y)"
         lines = []
         for k, label in enumerate(self.labels[:_SHOWN]):
@@ -181,7 +181,7 @@ class Comparison:
         """Draw picture k, and for each method its overlay, its mask, and what the mask keeps.
 
         Args:
-            k: Which picture.
+            k: The number of the picture.
 
         Returns:
             The figure, on an Agg canvas (no window, no pyplot state), and its panels.
@@ -193,7 +193,7 @@ class Comparison:
         return methods_figure(self._picture(place), notes_on(self.names), mask_head(self.rule))
 
     def content(self) -> PageContent:
-        """All that the report and the widget show, in plain arrays and words."""
+        """Return all that the report and the widget show, in plain arrays and words."""
         labels = list(dict.fromkeys(self.labels))
         threshold, note = slider_start(self.rule)
         return PageContent(
@@ -215,7 +215,7 @@ class Comparison:
         )
 
     def _picture(self, k: int) -> PictureContent:
-        """Picture k, what is known of it whatever the method, and what every method says."""
+        """Return picture k: the facts that hold for all methods, and every method's map."""
         predicted = self.targets[k] == self.predictions[k]
         whose = "the network's answer" if predicted else "not the network's answer"
         bound = f"log₂ {self.classes}" if self.log_priors is None else "−log₂ p(y)"
@@ -232,10 +232,10 @@ class Comparison:
         )
 
     def to_html(self, path: str | PathLike[str]) -> None:
-        """Write the report: one self-contained file, which opens without a network.
+        """Write the report: one self-contained file, which opens offline.
 
         Raises:
-            ArgumentError: ``path`` is no file in a folder that exists, or cannot be written.
+            ArgumentError: ``path`` is not a file in a folder that exists, or cannot be written.
         """
         write_html(self.content(), path)
 
@@ -248,7 +248,7 @@ class Comparison:
         write_csv(self.targets.tolist(), self.labels, self.outcomes, self.metrics, path)
 
     def to_json(self, path: str | PathLike[str]) -> None:
-        """Write all numbers but the maps, with settings and versions; null is no number.
+        """Write all numbers but the maps, with settings and versions; null stands for no number.
 
         Raises:
             ArgumentError: As ``to_html``.
@@ -299,7 +299,7 @@ class Comparison:
         write_arrays(arrays, self.outcomes, path)
 
     def widget(self) -> Any:
-        """The report's viewer as a notebook widget, which the extra ``notebook`` brings.
+        """Return the report's viewer as a notebook widget; the extra ``notebook`` installs it.
 
         Raises:
             ArgumentError: The package anywidget is not installed.
@@ -307,9 +307,9 @@ class Comparison:
         return map_pictures.widget(self.content())
 
     def _repr_html_(self) -> str:
-        """Static pictures, for a notebook without widgets."""
+        """Return static pictures, for a notebook without widgets."""
         return map_pictures.static(self.content())
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        """The widget, where there are widgets."""
+        """Return the widget, if the notebook has widgets."""
         return map_pictures.mimebundle(self.content, str(self))

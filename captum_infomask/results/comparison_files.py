@@ -1,4 +1,4 @@
-# A comparison on disk: the report, a table, numbers, arrays. A file is written whole or not at all.
+# Write a comparison's files: report, table, numbers, arrays. Each is whole or not written at all.
 from __future__ import annotations
 
 import csv
@@ -36,7 +36,7 @@ def write_csv(
     metrics: Sequence[Column],
     path: str | PathLike[str],
 ) -> None:
-    """Write a line per method and picture; an empty field is no number."""
+    """Write a line per method and picture; an empty field stands for no number."""
     names = [column.name for column in metrics]
     text = io.StringIO(newline="")
     lines = csv.writer(text)
@@ -78,7 +78,7 @@ def write_arrays(
 
 
 def method_facts(outcome: MethodOutcome) -> dict[str, Any]:
-    """One method's numbers, in types that JSON has."""
+    """Return one method's numbers, in types that JSON has."""
     return {
         "name": outcome.name,
         "unit": outcome.unit,
@@ -98,7 +98,7 @@ def method_facts(outcome: MethodOutcome) -> dict[str, Any]:
 
 
 def agreement_facts(square: Agreement) -> dict[str, Any]:
-    """How alike methods are, in types that JSON has."""
+    """Return how alike methods are, in types that JSON has."""
     return {
         "title": square.title,
         "names": list(square.names),
@@ -111,6 +111,6 @@ def _numbers(values: Numbers) -> list[float | None]:
 
 
 def _write(path: str | PathLike[str], content: bytes) -> None:
-    """Write a file; an interrupt leaves the one that was there before."""
+    """Write a file; after an interrupt the earlier file is still there."""
     with output_file("path", path) as beside:
         beside.write_bytes(content)

@@ -1,4 +1,4 @@
-# InfoMap: every region's information about one class.
+# InfoMap holds every region's information about one class.
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -50,36 +50,37 @@ class InfoMap:
 
     Attributes:
         regions: The R regions.
-        scores: Information of each region about the target, (N, R), in ``unit``; NaN where an image
+        scores: Information of each region about the target, (N, R), in ``unit``; NaN if an image
             does not have the region.
         total: i(y; x) of the whole images, (N,), in ``unit``.
-        blank: i(y; all-imputed view) that each score is counted from, (N, R); None where scores are
+        blank: i(y; all-imputed view) that each score is counted from, (N, R); None if scores are
             not counted from it.
         unit: ``bits`` or ``nats``.
         view: ``crop``, ``keep``, ``drop``, ``chain``, ``features``, ``evidence`` or ``relay``.
         overlap: How regions that overlap combine: ``mean``, ``mixture`` or ``max``.
-        engine: The engine that ran and, where another one stood aside, why.
-        is_tuple: Whether the inputs were a tuple, and so the attributions are.
+        engine: The engine that ran. If another one stood aside, the reason too.
+        is_tuple: Whether the inputs were a tuple; the attributions then are one too.
         n_samples: Samples of a stochastic network, draws of a random imputer, or orders of
             ``chain``; None for a single pass.
-        lower: For a sampled network, a lower bound of each score (paper Eq. 25), (N, R), else None;
-            loose where samples of logits differ by a shift that softmax does not see.
+        lower: For a sampled network, a lower bound of each score (paper Eq. 25), (N, R), else None.
+            It is loose if samples of logits differ by a shift that softmax does not see.
         upper: For a sampled network, an upper bound of each score, (N, R), else None.
         spread: For a random imputer, the standard deviation of each score over its draws, (N, R),
-            NaN for a single draw; None for a fixed one.
-        standard_errors: For ``chain``, the standard error of each score over pairs of orders,
-            (N, R): 0 where all orders were taken, NaN for a single pair. None for other views.
-        views: Pictures that the network was shown, whole or in part, for all N images; None where
-            nobody counted.
-        explained: For ``evidence`` and ``relay``, what is shared out among the cells, (N,), in
-            ``unit``: i(y; x) − i(y; reference), the mean over sizes and layers; else None.
-        residual: For ``evidence`` and ``relay``, what the map's sum falls short of that, (N,), in
+            NaN for a single draw. None for a fixed imputer.
+        standard_errors: For ``chain``, the standard error of each score over pairs of orders, (N,
+            R): 0 if all orders were taken, NaN for a single pair. None for other views.
+        views: Pictures that the network was shown, whole or in part, for all N images; None if they
+            were not counted.
+        explained: For ``evidence`` and ``relay``, the information that is shared out among the
+            cells, (N,), in ``unit``: i(y; x) − i(y; reference), the mean over sizes and layers;
+            else None.
+        residual: For ``evidence`` and ``relay``, ``explained`` minus the map's sum, (N,), in
             ``unit``; else None.
-        contrast: The target y and the class y′ that it is told from, long (N, 2): scores and total
-            are then those of y minus those of y′, and a sampled network's have no bounds. None
-            where scores are those of the target alone.
-        superpixels: Numbers of the superpixels of each scale, from 0, int32 (N or 1, S, H, W), over
-            which attributions are averaged; None where they are not.
+        contrast: The target y and the class y′ that it is compared with, long (N, 2). Scores and
+            total are then those of y minus those of y′, and a sampled network has no bounds. None
+            if scores are those of the target alone.
+        superpixels: Numbers of the superpixels of each scale, from 0, int32 (N or 1, S, H, W).
+            Attributions are averaged over them. None if they are not averaged.
 
     Example:
         >>> import torch
@@ -112,7 +113,7 @@ class InfoMap:
     superpixels: Tensor | None = None
 
     def __repr__(self) -> str:
-        """What a notebook or prompt shows: sizes and settings, not tensors."""
+        """Show sizes and settings, not tensors, for notebooks and prompts."""
         n, count = self.scores.shape
         total = ", ".join(f"{value:.2f}" for value in self.total[:3].tolist())
         more = ", …" * (n > 3)
@@ -125,20 +126,20 @@ class InfoMap:
 
     @property
     def _whole(self) -> str:
-        """What the total is."""
+        """Say in words what the total is."""
         return "i(y; x)" if self.contrast is None else "i(y; x) − i(y′; x)"
 
     def _question(self, k: int) -> str:
-        """What image k is asked, where its target is told from another class."""
+        """Say in words what image k is asked, if its target is compared with another class."""
         if self.contrast is None:
             return ""
         target, other = self.contrast[k].tolist()
         return f"why {target}, not {other}"
 
     def attributions(self) -> Any:
-        """The scores spread over the elements: same type and shapes as the inputs.
+        """Spread the scores over the elements: the result has the type and shapes of the inputs.
 
-        Where there are ``superpixels``, averaged over them.
+        If there are ``superpixels``, the attributions are averaged over them.
         """
         painted = self.painted()
         if self.superpixels is not None:
@@ -146,15 +147,16 @@ class InfoMap:
         return format_output(self.is_tuple, painted)
 
     def painted(self) -> Tensors:
-        """The scores spread over the elements of each input, before they are sharpened."""
+        """Spread the scores over the elements of each input, before they are sharpened."""
         scale = NATS_PER_UNIT[self.unit]
         if self.view == "drop" and self.overlap == "mixture":
-            # Probabilities mix in what is shown, i(y; x without R), which enters with a minus.
+            # Probabilities mix in the view that is shown, i(y; x without R), which enters with a
+            # minus.
             return tuple(-part for part in self.regions.paint(-self.scores, "mixture", scale))
         return self.regions.paint(self.scores, self.overlap, scale)
 
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
-        r"""Where the mean over all orders lies, for the view ``chain``.
+        r"""Return the interval in which the mean over all orders lies, for the view ``chain``.
 
         .. math::
 
@@ -198,16 +200,16 @@ class InfoMap:
         return self.scores - width, self.scores + width
 
     def _own(self, names: Sequence[str]) -> dict[str, Tensor]:
-        """Those of some tensors that there are, by name."""
+        """Return those of some tensors that exist, by name."""
         return {name: own for name in names if (own := getattr(self, name)) is not None}
 
     def cpu(self) -> InfoMap:
-        """The same with its numbers on the CPU; regions stay where they are."""
+        """Return a copy with its numbers on the CPU; regions stay on their device."""
         parts: dict[str, Any] = {name: own.cpu() for name, own in self._own(_TENSORS).items()}
         return replace(self, **parts)
 
     def scales(self) -> tuple[InfoMap, ...]:
-        """One InfoMap per scale, where several regions were given; else this one alone."""
+        """Return one InfoMap per scale if there are several; else this one alone."""
         if not isinstance(self.regions, Scales):
             return (self,)
         split = {
@@ -227,10 +229,10 @@ class InfoMap:
         min_area: float = 0,
         invert: bool = False,
     ) -> Any:
-        """``threshold_mask`` of the attributions.
+        """Return ``threshold_mask`` of the attributions.
 
-        Without a rule it keeps what reaches 20% of the maximum, as in the paper, and half of the
-        maximum of a density over the cells of feature maps.
+        Without a rule it keeps the elements that reach 20% of the maximum, as in the paper. For a
+        density over the cells of feature maps it keeps those that reach half of the maximum.
         """
         attributions: TensorOrTensors = self.attributions()
         rule = map_pictures.suited_rule(self.regions) if rule is None else rule
@@ -244,15 +246,15 @@ class InfoMap:
         min_area: float = 0,
         keep: Literal["largest", "all"] = "largest",
     ) -> list[Tensor]:
-        """``bounding_boxes`` of the mask."""
+        """Return ``bounding_boxes`` of the mask."""
         return bounding_boxes(self.mask(rule, smooth=smooth, min_area=min_area), keep=keep)
 
     def figure(self, picture: Any = None, k: int = 0) -> tuple[Figure, Axes]:
         """Draw image k's map, by Captum's ``visualize_image_attr``, with a colour bar in the unit.
 
         Args:
-            picture: What to draw it over: uint8 (H, W, 3) or Pillow's, of the input's size.
-            k: Which image.
+            picture: The picture under the map: uint8 (H, W, 3) or Pillow's, of the input's size.
+            k: The number of the image.
 
         Returns:
             The figure, on an Agg canvas (no window, no pyplot state), and the map's axes.
@@ -271,7 +273,7 @@ class InfoMap:
         return map_figure(plane, unit, title, _picture_or_none(picture, plane))
 
     def content(self, picture: Any = None, k: int = 0) -> PageContent:
-        """Image k's map in the report's plain arrays and words; arguments as of ``figure``."""
+        """Return image k's map in plain arrays and words; the arguments are those of ``figure``."""
         place = map_pictures.checked_place(k, len(self.scores))
         plane, unit = map_pictures.plane_of(self.attributions(), self.regions, self.unit, place)
         name = ", ".join(filter(None, (f"InfoMask {self.view}", self._question(place))))
@@ -291,7 +293,7 @@ class InfoMap:
         )
 
     def widget(self, picture: Any = None, k: int = 0) -> Any:
-        """Image k's map as a notebook widget, which the extra ``notebook`` brings.
+        """Return image k's map as a notebook widget; the extra ``notebook`` installs it.
 
         Raises:
             ArgumentError: As ``figure``, or the package anywidget is not installed.
@@ -299,19 +301,19 @@ class InfoMap:
         return map_pictures.widget(self.content(picture, k))
 
     def _repr_html_(self) -> str | None:
-        """The first image's map, of pictures."""
+        """Return the first image's map, if the inputs are pictures."""
         return map_pictures.static(self.content()) if self._is_of_pictures() else None
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        """The widget, where there are widgets."""
+        """Return the widget, if the notebook has widgets."""
         return map_pictures.mimebundle(self.content, repr(self)) if self._is_of_pictures() else None
 
     def _is_of_pictures(self) -> bool:
-        """Whether there is something to see: one input (C, H, W), and one class."""
+        """Whether there is a map to see: one input (C, H, W), and one class."""
         return [len(shape) for shape in self.regions.shapes] == [3] and self.scores.dim() == 2
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write everything to one safetensors file, to the bit."""
+        """Write everything to one safetensors file, exact to the bit."""
         tensors = self._own(_TENSORS)
         tensors |= {f"regions.{name}": tensor for name, tensor in self.regions.state().items()}
         settings = {name: getattr(self, name) for name in _SETTINGS}
@@ -319,10 +321,11 @@ class InfoMap:
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> InfoMap:
-        """Read what ``save`` wrote; tensors are on the CPU.
+        """Read a file that ``save`` wrote; tensors are on the CPU.
 
         Raises:
-            ArgumentError: ``path`` is not a file that ``save`` wrote, or is not as it was written.
+            ArgumentError: ``path`` is not a file that ``save`` wrote, or the file has changed
+                since.
         """
         file = check_input("path", path)
         tensors, settings = read("path", file, _FORMAT)
@@ -338,7 +341,7 @@ class InfoMap:
 
 
 def _picture_or_none(picture: Any, plane: FloatArray) -> PhotoArray | None:
-    """The picture to show a map over, if one is given."""
+    """Return the picture to show a map over, if one is given."""
     if picture is None:
         return None
     height, width = plane.shape

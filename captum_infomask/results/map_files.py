@@ -1,4 +1,4 @@
-# An InfoMap's file: what must be in it, held against what is.
+# Check an InfoMap's file: its content must be that of an InfoMap.
 from __future__ import annotations
 
 import math
@@ -18,8 +18,8 @@ from captum_infomask.regions.region_protocol import OVERLAPS, Regions
 from captum_infomask.regions.scales import Scales
 from captum_infomask.scores.score_settings import NATS_PER_UNIT
 
-# Elements of an example. A few boxes say nothing of how large their image is, so that a file's own
-# size is no bound; this one is four times Pillow's for pictures.
+# Elements of an example. A few boxes say nothing about the size of their image, so the size of a
+# file is no bound. This bound is four times Pillow's bound for pictures.
 _MOST = 1 << 30
 _VIEWS = ("crop", "keep", "drop", "chain", "features", "evidence", "relay")
 _NEEDED = ("unit", "view", "overlap", "engine")
@@ -27,10 +27,10 @@ _COUNTS = ("n_samples", "views")  # files of the first versions lack some
 
 
 def restore(state: dict[str, Tensor]) -> Regions:
-    """Make the regions again whose ``state`` this is.
+    """Make the regions again from their ``state``.
 
     Raises:
-        ValueError: The tensors are no such state; its words say why.
+        ValueError: The tensors are not such a state; the message says why.
     """
     if any(name.startswith("scale.") for name in state):
         parts = tuple(map(_of_one_scale, _by_scale(state)))
@@ -70,7 +70,7 @@ def _of_one_scale(state: dict[str, Tensor]) -> Regions:
 
 
 def _shape(state: dict[str, Tensor], k: int) -> Shape:
-    """The shape of one example of an input."""
+    """Return the shape of one example of an input."""
     sizes: list[int] = _tensor(state, f"shape.{k}", torch.long, 1).tolist()
     if min(sizes, default=1) < 1 or math.prod(sizes) > _MOST:
         raise ValueError(f"an input is of shape {tuple(sizes[:8])}")
@@ -78,7 +78,7 @@ def _shape(state: dict[str, Tensor], k: int) -> Shape:
 
 
 def _labels(state: dict[str, Tensor], k: int, shape: Shape, count: int) -> Tensor:
-    """A label map, broadcastable to an input, of regions that there are."""
+    """Return a label map, broadcastable to an input, whose regions all exist."""
     labels = _tensor(state, f"labels.{k}", torch.long, 1 + len(shape))
     fits = all(own in (1, size) for own, size in zip(labels.shape[1:], shape, strict=True))
     if not fits or not labels.numel():
@@ -89,7 +89,7 @@ def _labels(state: dict[str, Tensor], k: int, shape: Shape, count: int) -> Tenso
 
 
 def _boxes(state: dict[str, Tensor], k: int, shape: Shape) -> Tensor:
-    """Boxes inside an input."""
+    """Return boxes that lie inside an input."""
     boxes = _tensor(state, f"boxes.{k}", torch.long, 3)
     if boxes.shape[1:] != (len(shape), 2):
         raise ValueError(f"boxes {tuple(boxes.shape)} are for an input of {shape}")
@@ -100,7 +100,7 @@ def _boxes(state: dict[str, Tensor], k: int, shape: Shape) -> Tensor:
 
 
 def _cells(state: dict[str, Tensor], shapes: tuple[Shape, ...]) -> MapCells:
-    """The cells of a map in frames inside an input."""
+    """Return the cells of a map in frames inside an input."""
     frames = _tensor(state, "frames", torch.long, 3)
     grid: tuple[int, ...] = tuple(_tensor(state, "grid", torch.long, 1).tolist())
     places = torch.tensor(shapes[0][1:])
@@ -123,7 +123,7 @@ def _tensor(state: dict[str, Tensor], name: str, dtype: torch.dtype, dims: int) 
 
 
 def _by_scale(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:
-    """The states of the scales, in order."""
+    """Return the states of the scales, in order."""
     parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in state.items():
         _, scale, own = [*name.split(".", 2), "", ""][:3]
@@ -134,10 +134,10 @@ def _by_scale(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:
 
 
 def check_settings(settings: Mapping[str, Any], inputs: int) -> None:
-    """Refuse settings that no InfoMap of so many inputs has.
+    """Refuse settings that no InfoMap with this number of inputs has.
 
     Raises:
-        ValueError: A setting is missing, unknown or not valid; its words say which.
+        ValueError: A setting is missing, unknown or not valid; the message says which.
     """
     missing = [name for name in _NEEDED if name not in settings]
     unknown = set(settings) - {*_NEEDED, "is_tuple", *_COUNTS}
@@ -163,17 +163,17 @@ def check_numbers(
     per_image: tuple[str, ...],
     regions: Regions,
 ) -> None:
-    """Refuse numbers that are not those of so many images and regions.
+    """Refuse numbers that do not fit the number of images and regions.
 
     Args:
-        tensors: ``scores``, (N, R) or of K classes (N, R, K); ``total``, (N,) or (N, K);
-            ``contrast``, (N, 2) or (N, 2, K), where there is one; others.
-        per_region: The names of those that are shaped like ``scores``.
-        per_image: The names of those that are shaped like ``total``.
+        tensors: ``scores``, (N, R) or for K classes (N, R, K); ``total``, (N,) or (N, K);
+            ``contrast``, (N, 2) or (N, 2, K), if there is one; others.
+        per_region: The names of the tensors that are shaped like ``scores``.
+        per_image: The names of the tensors that are shaped like ``total``.
         regions: The R regions.
 
     Raises:
-        ValueError: A tensor is missing, no floating-point one, or of another shape.
+        ValueError: A tensor is missing, is not floating-point, or has another shape.
     """
     scores = tensors["scores"]
     if scores is None or scores.dim() not in (2, 3) or scores.shape[1] != len(regions):
@@ -196,10 +196,10 @@ def check_numbers(
 
 
 def check_superpixels(labels: Tensor | None, n: int, regions: Regions) -> None:
-    """Refuse superpixels that are not those of n such pictures.
+    """Refuse superpixels that do not fit n pictures with these regions.
 
     Raises:
-        ValueError: They are of another type or shape, or numbers that no superpixel has.
+        ValueError: They have another type or shape, or numbers that no superpixel has.
     """
     if labels is None:
         return

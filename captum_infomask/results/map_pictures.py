@@ -1,4 +1,4 @@
-# Pictures beside maps, in the forms that people have them in, and what notebooks show.
+# Check the pictures that users give beside maps, and make what notebooks show.
 from __future__ import annotations
 
 import numbers
@@ -35,7 +35,7 @@ def checked_pictures(argument: str, given: Any, n: int, height: int, width: int)
     """Return uint8 pictures (n, H, W, 3) from an array, or a list of Pillow's pictures or arrays.
 
     Raises:
-        ArgumentError: They are none, too few or too many, or of another size than the maps.
+        ArgumentError: There are none, too few or too many, or their size is not that of the maps.
     """
     wanted = f"{n} picture{'s' * (n != 1)} of {height} × {width} pixels, as the network sees them"
     if not isinstance(given, np.ndarray | list | tuple) or len(given) != n:
@@ -58,7 +58,7 @@ def checked_pictures(argument: str, given: Any, n: int, height: int, width: int)
 
 
 def checked_place(k: object, n: int) -> int:
-    """Return the place of a picture among n."""
+    """Return the checked number of a picture among n."""
     place = int(k) if isinstance(k, numbers.Integral) and not isinstance(k, bool) else -1
     if not 0 <= place < n:
         raise ArgumentError(f"Expected `k` from 0 to {n - 1}; got {short_repr(k)}.")
@@ -66,10 +66,10 @@ def checked_place(k: object, n: int) -> int:
 
 
 def region_scores(regions: Regions, scores: Tensor, k: int) -> RegionScores | None:
-    """Picture k's regions and scores; None where regions are neither boxes nor one label a pixel.
+    """Return picture k's regions and scores; None unless they are boxes or one label a pixel.
 
-    Several scales are means over regions of different kinds, none of which a pixel shows alone, and
-    what cells of a feature map say is spread over the pixels.
+    Several scales give the mean over regions of different kinds, and a pixel shows none of these
+    alone. The scores of cells of a feature map are spread over the pixels.
     """
     if isinstance(regions, Scales | MapCells):
         return None
@@ -86,12 +86,12 @@ def region_scores(regions: Regions, scores: Tensor, k: int) -> RegionScores | No
 
 
 def attributions_unit(regions: Regions, unit: str) -> str:
-    """What attributions are counted in: of cells of feature maps they are a density."""
+    """Return the unit of attributions; for cells of feature maps they are a density."""
     return density(unit) if _is_density(regions) else unit
 
 
 def suited_rule(regions: Regions) -> MaxFraction:
-    """The paper's rule, 20% of the maximum; of a density half of it (docs/masks.md)."""
+    """Return the paper's rule, 20% of the maximum; for a density, half of it (docs/masks.md)."""
     return MaxFraction(0.5 if _is_density(regions) else 0.2)
 
 
@@ -102,10 +102,10 @@ def _is_density(regions: Regions) -> bool:
 def plane_of(
     attributions: TensorOrTensors, regions: Regions, unit: str, k: int
 ) -> tuple[FloatArray, str]:
-    """Picture k's attributions as they are shown, (H, W), the mean over channels, and their unit.
+    """Return picture k's attributions as shown, (H, W), the mean over channels, and their unit.
 
     Raises:
-        ArgumentError: The inputs were no pictures.
+        ArgumentError: The inputs were not pictures.
     """
     tensor = attributions[0] if isinstance(attributions, tuple) else attributions
     if len(regions.shapes) != 1 or tensor.dim() != 4:
@@ -118,21 +118,21 @@ def plane_of(
 
 
 def widget(content: PageContent) -> Any:
-    """The viewer as a widget."""
+    """Return the viewer as a widget."""
     from captum_infomask.report.widget import viewer_widget
 
     return viewer_widget(content)
 
 
 def static(content: PageContent) -> str:
-    """Pictures without a script."""
+    """Return pictures without a script."""
     from captum_infomask.report.page import static_html
 
     return static_html(content)
 
 
 def mimebundle(content: Callable[[], PageContent], text: str) -> Any:
-    """The widget with its fallbacks, in a kernel that has widgets; else None."""
+    """Return the widget with its fallbacks, in a kernel that has widgets; else None."""
     if not in_kernel() or find_spec("anywidget") is None:
         return None
     made = content()

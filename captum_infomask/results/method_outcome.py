@@ -1,4 +1,4 @@
-# What one method gave on N pictures: its maps, masks, errors, costs and measures.
+# The outcome of one method on N pictures: its maps, masks, errors, costs and measures.
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ Numbers = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Difference:
-    """By how much a metric differs from the reference method's, over the pictures that both have.
+    """The difference of a metric from the reference method's, over the pictures that both have.
 
     Attributes:
-        mean: This method's minus the reference's.
-        low: Lower end of the 95% interval; None where there are too few pictures.
-        high: Its upper end.
+        mean: This method's mean minus the reference's.
+        low: Lower end of the 95% interval; None if there are too few pictures.
+        high: Upper end of the interval.
     """
 
     mean: float | None
@@ -31,22 +31,22 @@ class Difference:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MethodOutcome:
-    """One method on N pictures; NaN stands for what there is not.
+    """One method on N pictures; NaN stands for missing values.
 
     Attributes:
         name: The method's name.
-        unit: What its values are counted in; those of cells of feature maps are bits per pixel.
-        meaning: What its values say, in a few words.
+        unit: The unit of its values; for cells of feature maps it is bits per pixel.
+        meaning: The meaning of its values, in a few words.
         planes: (N, H, W), float32: the attributions, the mean over channels; NaN where it failed.
-        masks: (N, H, W), boolean: what the rule keeps; nothing where it failed.
-        errors: Why it failed on each picture; empty where it did not.
-        infomaps: The regions' scores for each picture, of an InfoMask that did not fail.
-        forward_passes: (N,), pictures sent through the network; NaN where nobody could count.
+        masks: (N, H, W), boolean: the pixels that the rule keeps; none where it failed.
+        errors: The reason of the failure for each picture; empty where it did not fail.
+        infomaps: The regions' scores for each picture, if it is an InfoMask that did not fail.
+        forward_passes: (N,), pictures sent through the network; NaN if they could not be counted.
         seconds: (N,), wall-clock time.
-        peak_bytes: (N,), the most memory held beyond what was held before.
+        peak_bytes: (N,), the most memory held beyond the memory held before.
         metrics: Each metric's values, (N,).
         curves: For each metric that walks through the picture, (K,) values for each picture.
-        differences: Each metric's difference from the reference method.
+        differences: The difference of each metric from the reference method's.
 
     Example:
         >>> import numpy as np
@@ -74,23 +74,23 @@ class MethodOutcome:
     differences: Mapping[str, Difference] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        """What a prompt shows."""
+        """Show the name and the number of pictures, for prompts."""
         done = sum(not error for error in self.errors)
         return f"MethodOutcome({self.name!r}, {done} of {len(self.errors)} pictures, {self.unit})"
 
     @property
     def done(self) -> BoolArray:
-        """(N,), where it did not fail."""
+        """(N,), True where the method did not fail."""
         return np.array([not error for error in self.errors])
 
     @property
     def failed(self) -> bool:
-        """Whether it failed on every picture."""
+        """Whether the method failed on every picture."""
         return all(self.errors)
 
     @property
     def error(self) -> str:
-        """Its errors in a sentence: the first, and on how many pictures."""
+        """The errors in a sentence: the first, and the number of pictures."""
         wrong = [(k, error) for k, error in enumerate(self.errors) if error]
         if not wrong or len(self.errors) == 1:
             return wrong[0][1] if wrong else ""
@@ -98,7 +98,7 @@ class MethodOutcome:
         return f"on {len(wrong)} of {len(self.errors)} pictures, first on picture {place}: {first}"
 
     def shown(self, k: int) -> tuple[FloatArray, str]:
-        """Picture k's map as it is shown, (H, W), and its unit."""
+        """Return picture k's map as it is shown, (H, W), and its unit."""
         return as_shown(self.planes[k], self.unit)
 
     @property
@@ -113,13 +113,13 @@ class MethodOutcome:
         return np.where(self.done, self.masks.mean((1, 2)), np.nan)
 
     def values(self, name: str) -> Numbers:
-        """(N,) of a metric, or of ``share``, ``largest``, ``seconds`` and so on."""
+        """Return (N,) values of a metric, or of ``share``, ``largest``, ``seconds`` and so on."""
         if name in self.metrics:
             return self.metrics[name]
         found: Numbers = getattr(self, name)
         return found
 
     def mean(self, name: str) -> float:
-        """The mean of ``values`` over the pictures that have one; NaN where none has."""
+        """Return the mean of ``values`` over the pictures that have one; NaN if none has."""
         with quiet("Mean of empty slice"):
             return float(np.nanmean(self.values(name)))

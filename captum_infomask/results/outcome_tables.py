@@ -1,4 +1,4 @@
-# What methods gave, as pages and terminals show it: maps, the table, the words beside them.
+# The outcomes of methods for pages and terminals: maps, the table, and the words beside them.
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ _SAME = "With the same windows and fill, Occlusion of log p(y | x) is InfoMask d
 
 
 def map_content(outcome: MethodOutcome, k: int) -> MapContent:
-    """What a method said about picture k, for a page or a figure."""
+    """Return a method's map of picture k, for a page or a figure."""
     infomap = outcome.infomaps[k]
     plane, unit = outcome.shown(k)
     curves = {name: found[k] for name, found in outcome.curves.items()}
@@ -46,14 +46,14 @@ def map_content(outcome: MethodOutcome, k: int) -> MapContent:
 
 
 def notes_on(names: Sequence[str]) -> tuple[str, ...]:
-    """What a reader of these methods' maps should know."""
+    """Return the notes that readers of these methods' maps need."""
     has_views = {"InfoMask", "InfoMask drop"} <= set(names)
     has_controls = any(name.endswith("(control)") for name in names)
     return (_SCALES, *[_VIEWS] * has_views, *[_CONTROLS] * has_controls)
 
 
 def slider_start(rule: Rule) -> tuple[tuple[Literal["max_fraction", "at_least"], float], str]:
-    """Where the viewer's slider starts, and what to say where it cannot follow the rule."""
+    """Return where the viewer's slider starts, and a note if it cannot follow the rule."""
     if isinstance(rule, MaxFraction):
         return ("max_fraction", float(rule.fraction)), ""
     if isinstance(rule, AtLeast):
@@ -63,13 +63,13 @@ def slider_start(rule: Rule) -> tuple[tuple[Literal["max_fraction", "at_least"],
 
 
 def mask_head(rule: Rule) -> str:
-    """A rule in a few words, for the head of the masks' column."""
+    """Say a rule in a few words, for the head of the masks' column."""
     words = f"{rule.fraction:.0%} of the largest" if isinstance(rule, MaxFraction) else str(rule)
     return f"mask, {words}"
 
 
 def table_columns(metrics: Sequence[Column], rule: Rule) -> tuple[Column, ...]:
-    """The table's columns: metrics, what the mask keeps, costs."""
+    """Return the table's columns: metrics, the share that the mask keeps, costs."""
     return (
         *metrics,
         Column(SHARE, "", f"The share of the picture that {rule} keeps."),
@@ -89,7 +89,7 @@ def table_columns(metrics: Sequence[Column], rule: Rule) -> tuple[Column, ...]:
 def table_rows(
     outcomes: Sequence[MethodOutcome], metrics: Sequence[Column], reference: str
 ) -> tuple[TableRow, ...]:
-    """A row per method: means over the pictures that it did not fail on."""
+    """Return a row per method: means over the pictures that it did not fail on."""
     return tuple(
         TableRow(outcome.name, _cells(outcome, metrics, reference), outcome.error)
         for outcome in outcomes
@@ -115,7 +115,7 @@ def _cells(outcome: MethodOutcome, metrics: Sequence[Column], reference: str) ->
 
 
 def costs_text(outcomes: Sequence[MethodOutcome]) -> str:
-    """What each method cost and gave."""
+    """Return each method's costs, its largest value and the share of its mask, as text."""
     head = ("method", "forward passes", "seconds", "largest value", "share in mask")
     rows = []
     for outcome in outcomes:
@@ -133,7 +133,7 @@ def costs_text(outcomes: Sequence[MethodOutcome]) -> str:
 def metrics_text(
     outcomes: Sequence[MethodOutcome], metrics: Sequence[Column], reference: str
 ) -> str:
-    """What the metrics say of each method, and by how much it differs from the reference."""
+    """Return each method's metrics, and their differences from the reference, as text."""
     head = ["method"]
     for column in metrics:
         arrow = f" ({column.better} is better)" if column.better else ""
@@ -154,7 +154,7 @@ def metrics_text(
 
 
 def remarks(outcomes: Sequence[MethodOutcome], troubles: Sequence[str]) -> list[str]:
-    """What failed on some pictures, and what two methods have in common."""
+    """Say which methods and metrics failed on some pictures, and that two methods agree."""
     failed = [
         f"{outcome.name} failed {outcome.error}"
         for outcome in outcomes
@@ -165,11 +165,11 @@ def remarks(outcomes: Sequence[MethodOutcome], troubles: Sequence[str]) -> list[
 
 
 def _text(value: float, form: str) -> str:
-    """A number, or a dash where there is none."""
+    """Return a number in words, or a dash if there is none."""
     return "-" if json_number(value) is None else format(value, form)
 
 
 def _largest(outcome: MethodOutcome) -> str:
-    """The mean of the largest values, as they are shown."""
+    """Return the mean of the largest values, as they are shown."""
     found = [outcome.shown(k) for k, error in enumerate(outcome.errors) if not error]
     return f"{np.mean([plane.max() for plane, _ in found]):.2f} {found[0][1]}"

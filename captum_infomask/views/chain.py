@@ -1,4 +1,4 @@
-# The view `chain`: regions added in random orders.
+# The view `chain` adds regions in random orders.
 from __future__ import annotations
 
 import itertools
@@ -27,8 +27,9 @@ from captum_infomask.views.view_plan import (
 def draw_orders(count: int, n_samples: int, seed: int) -> Tensor:
     """Orders of ``count`` regions, long (O, count): entry t is the region that step t adds.
 
-    They depend on nothing but the arguments. Where there are no more than ``n_samples`` orders in
-    all, each comes once; else ``n_samples`` / 2 of them are drawn, each followed by its reverse.
+    The orders depend on nothing but the arguments. If there are at most ``n_samples`` orders in
+    all, each comes once. Else ``n_samples`` / 2 of them are drawn, and each is followed by its
+    reverse.
     """
     if are_all(count, n_samples):
         return torch.tensor(list(itertools.permutations(range(count))), dtype=torch.long)
@@ -45,8 +46,8 @@ def are_all(count: int, n_samples: int) -> bool:
 def rank_table(present: Tensor, n_samples: int, seed: int) -> Tensor:
     """The step at which each order adds each region of each image: long (n, O, R).
 
-    R stands for regions that an image does not have, and fills the orders of images that have
-    fewer regions, and so fewer orders, than others.
+    R stands for regions that an image does not have. It also fills the orders of images that have
+    fewer regions than others, and so fewer orders.
     """
     n, size = present.shape
     per_image = [draw_orders(int(row.sum()), n_samples, seed) for row in present]
@@ -60,20 +61,21 @@ def rank_table(present: Tensor, n_samples: int, seed: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Chain:
-    r"""Regions added to the all-imputed picture, in the mean over random orders.
+    r"""Add regions to the all-imputed picture, and take the mean over random orders.
 
     .. math::
 
         \operatorname{mean}_o\; i(y; x_R \mid x_{S_o})
             = \operatorname{mean}_o\, [\, i(y; x_{S_o \cup R}) - i(y; x_{S_o})\, ],
 
-    with :math:`S_o` the regions that come before R in order o: an estimate of R's Shapley value in
-    the game i(y; x_S). Each order's steps telescope, so that the values of all regions sum to
-    i(y; all regions shown) − i(y; all-imputed) whatever the orders.
+    with :math:`S_o` the regions that come before R in order o. This estimates R's Shapley value in
+    the game i(y; x_S). The steps of each order telescope. Therefore the values of all regions sum
+    to i(y; all regions shown) − i(y; all-imputed), whatever the orders.
 
     Attributes:
-        n_samples: Orders, an even number: they come in pairs, an order and its reverse. Where an
-            image's regions have no more orders than that, each comes once and the mean is exact.
+        n_samples: The number of orders. It is even, because orders come in pairs: an order and its
+            reverse. If an image's regions have no more orders than that, each comes once and the
+            mean is exact.
         seed: The seed of the orders.
 
     Source: permutation sampling of Shapley values (Castro, Gómez & Tejada 2009) with antithetic
@@ -87,11 +89,11 @@ class Chain:
     needs = Needs(fixed_imputer="whose `n_samples` counts orders")
 
     def regions_of(self, inputs: Tensors, asked: Regions | None) -> Regions:
-        """Those that are asked for, or windows."""
+        """Return the regions that are asked for, or windows."""
         return or_windows(asked, inputs)
 
     def check(self, scene: Scene) -> None:
-        """Regions of one scale, each of which adds something that others have not shown."""
+        """Refuse several scales, and regions that add nothing to what others have shown."""
         if isinstance(scene.regions, Scales):
             raise ArgumentError(
                 "Expected regions of one scale for view='chain', in which every region adds to "
@@ -99,7 +101,10 @@ class Chain:
             )
 
     def plan(self, scene: Scene) -> ViewPlan:
-        """Every step of every order; the last step, the same for all, in the first order only."""
+        """Plan every step of every order.
+
+        The last step is the same for all orders, so only the first order has it.
+        """
         present = scene.regions.present(len(scene.inputs[0]))
         ranks = rank_table(present, self.n_samples, self.seed)
         last = present.sum(1)[:, None, None] - 1
@@ -107,7 +112,7 @@ class Chain:
         wanted[:, 0] |= ranks[:, 0] == last[:, 0]
         images, orders, regions = wanted.nonzero(as_tuple=True)
         steps = ranks[images, orders, regions]
-        # Step after step: pictures in a chunk then differ by a region from one to the next.
+        # The views go step by step: neighbours in a chunk then differ by one region.
         in_order = ((images * ranks.shape[1] + orders) * ranks.shape[2] + steps).argsort()
         return ViewPlan(
             scene,
@@ -124,7 +129,7 @@ class Chain:
     def information(
         self, plan: ViewPlan, shown: Reading, total: Reading, blank: Reading | None
     ) -> Reading:
-        """The mean over orders of what a region adds, and its standard error over pairs."""
+        """Return the mean over orders of what a region adds, and its standard error over pairs."""
         assert plan.orders is not None, "as planned"
         assert blank is not None, "as planned"
         ranks, orders = plan.orders.ranks, plan.orders.of_views
@@ -139,7 +144,7 @@ class Chain:
         return Reading(means, standard_errors=errors)
 
     def _over_orders(self, ranks: Tensor, path: Tensor) -> Tensor:
-        """One image's means and standard errors: (O, R) and (O, R + 1, ...) → (2, R, ...)."""
+        """Return an image's means and standard errors: (O, R) and (O, R + 1, ...) → (2, R, ...)."""
         size = ranks.shape[1]
         present = ranks[0] < size
         table = path.new_full((2, size, *path.shape[2:]), math.nan)

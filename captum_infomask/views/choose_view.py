@@ -1,4 +1,4 @@
-# Which view an attribute call means.
+# Choose the view that an attribute call means.
 from __future__ import annotations
 
 from typing import Any, Literal, get_args
@@ -20,8 +20,8 @@ CropSizes = CropSize | list[CropSize]
 
 _ONE_DRAW = "Pass one draw of it: imputer.draw(seed, 0)."
 
-_DRAWS = 8  # of a random imputer, where none are asked for
-_ORDERS = 16  # of `chain`, where none are asked for: eight pairs give a standard error
+_DRAWS = 8  # draws of a random imputer, if no number is asked for
+_ORDERS = 16  # orders of `chain`, if no number is asked for: eight pairs give a standard error
 
 
 def choose_view(
@@ -36,7 +36,7 @@ def choose_view(
     layer: object = None,
     input_sizes: object = None,
 ) -> View:
-    """Make the view; options that it would ignore are errors."""
+    """Make the view; refuse options that it would ignore."""
     name = one_of("view", view, get_args(ViewName))
     count = None if n_samples is None else positive_int("n_samples", n_samples)
     if reference is not None:
@@ -92,14 +92,14 @@ def choose_view(
 
 
 def _crop_sizes(sizes: object) -> tuple[tuple[int, int] | str | None, ...]:
-    """One size, or a list of them for several scales."""
+    """Return one size, or a list of them for several scales."""
     if isinstance(sizes, list) and any(not isinstance(plain(size), int) for size in sizes):
         return tuple(map(check_crop_size, sizes))
     return (check_crop_size(sizes),)
 
 
 def draws_of(imputer: Imputer, view: View, seed: int) -> list[Imputer]:
-    """The imputer of every draw: a fixed one alone, or the draws of a random one."""
+    """Return the imputer of every draw: a fixed one alone, or the draws of a random one."""
     if not isinstance(imputer, RandomImputer):
         return [imputer]
     if view.needs.fixed_imputer:
@@ -111,7 +111,7 @@ def draws_of(imputer: Imputer, view: View, seed: int) -> list[Imputer]:
 
 
 def _check_unused(view: str, **options: object) -> None:
-    """Refuse what a view of features has no use for."""
+    """Refuse options that a view of features does not use."""
     for option, given in options.items():
         if given is not None:
             raise ArgumentError(

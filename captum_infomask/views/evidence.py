@@ -1,4 +1,4 @@
-# The view `evidence`: what every feature of a layer adds to the information, as settings.
+# The settings of the view `evidence`, which scores what every feature of a layer adds.
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -22,16 +22,17 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class HalfCrops:
-    """Nine half-overlapping crops of half the picture's sides, each shown alone.
+    """Nine half-overlapping crops, each of half the picture's sides, and each shown alone.
 
-    They are strictly local: a cell of a feature map of the whole picture has seen what lies around
-    it, a crop's has not seen what lies outside of the crop.
+    They are strictly local. A cell of a feature map of the whole picture has seen its surroundings.
+    A cell of a crop has seen nothing outside the crop.
 
     Args:
-        size: (height, width) that crops are resized to, or a side; the crops' own size if None.
+        size: (height, width) that crops are resized to, or one side; None keeps the crops' own
+            size.
 
     Raises:
-        ArgumentError: ``size`` is no size.
+        ArgumentError: ``size`` is not a size.
 
     Example:
         >>> import torch
@@ -57,7 +58,7 @@ InputSizes = list[int | Size | HalfCrops | None] | None
 
 @dataclass(frozen=True)
 class Evidence:
-    r"""What every cell of a feature map adds, from none of the features to all of them.
+    r"""The information that each cell of a map adds, from none of the features to all of them.
 
     .. math::
 
@@ -65,13 +66,13 @@ class Evidence:
             \cdot (f_c - f_{0,c})\, dt, \qquad \sum_c \varphi_c = i(y; x) - i(y; f_0).
 
     Attributes:
-        layers: Where features are read; the layer that is found if empty.
-        sizes: What pictures are shown at: their own size (None), another one, or crops.
-        from_blank: Whether f₀ is the features of the all-imputed picture because the user said what
-            that is. Else it is zero, unless what follows hides the features' scale.
+        layers: Where features are read; if empty, the layer that is found.
+        sizes: The sizes at which pictures are shown: their own size (None), another one, or crops.
+        from_blank: Whether f₀ is the features of the all-imputed picture, because the user gave
+            that picture. If not, f₀ is zero, unless what follows hides the features' scale.
 
-    Source: Aumann & Shapley, "Values of Non-Atomic Games", 1974; integrated gradients
-    (Sundararajan, Taly & Yan, arXiv 1703.01365) are the same of pixels.
+    Source: Aumann & Shapley, "Values of Non-Atomic Games", 1974. Integrated gradients
+    (Sundararajan, Taly & Yan, arXiv 1703.01365) are the same for pixels.
     """
 
     layers: tuple[Layer, ...] = ()
@@ -92,15 +93,15 @@ class Evidence:
 
     @property
     def name(self) -> str:
-        """What users call it."""
+        """The name that users write."""
         return "relay" if self.is_relayed else "evidence"
 
     def regions_of(self, inputs: Tensors, asked: Regions | None) -> Regions:
-        """Those that are asked for, or the whole picture until its feature maps are known."""
+        """Return the regions that are asked for, or the whole picture until its maps are known."""
         return over_picture(tuple(inputs[0].shape[1:])) if asked is None else asked
 
     def check(self, scene: Scene) -> None:
-        """Features have places: there must be one input, and dimensions that are places."""
+        """Refuse several inputs and inputs without places: features have places."""
         shapes = ", ".join(str(tuple(x.shape)) for x in scene.inputs)
         if len(scene.inputs) != 1 or scene.inputs[0].dim() < 3:
             raise ArgumentError(
@@ -120,11 +121,12 @@ class Evidence:
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """What the network is shown at one size.
+    """The pictures that the network is shown at one size.
 
     Attributes:
-        plan: One view for each picture and frame, pictures running slowest.
-        frames: Start and stop of what views show, in each dimension of places, long (F, D, 2).
+        plan: One view for each picture and frame; the picture changes most slowly.
+        frames: Start and stop of the part that each view shows, in each dimension of places, long
+            (F, D, 2).
     """
 
     plan: ViewPlan
@@ -132,11 +134,11 @@ class Shown:
 
 
 def shown_at(scene: Scene, size: Size | HalfCrops | None, hidden: Hidden = "nothing") -> Shown:
-    """Every picture at a size, or its half crops.
+    """Show every picture at a size, or its half crops.
 
     Args:
         scene: The pictures.
-        size: The size; None for their own.
+        size: The size; None for the pictures' own.
         hidden: ``nothing``, or ``everything`` for the all-imputed pictures.
     """
     places = scene.inputs[0].shape[2:]
@@ -154,7 +156,7 @@ def shown_at(scene: Scene, size: Size | HalfCrops | None, hidden: Hidden = "noth
 
 
 def _halves(height: int, width: int) -> Tensor:
-    """Nine frames of half the sides, a quarter apart."""
+    """Return nine frames of half the sides, a quarter apart."""
     sides = [(height + 1) // 2, (width + 1) // 2]
     starts = [
         [round(step * (side - half) / 2) for step in range(3)]

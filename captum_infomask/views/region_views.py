@@ -1,4 +1,4 @@
-# The views that show regions or hide them: `crop`, `keep`, `drop` and `features`.
+# The views that show or hide regions: `crop`, `keep`, `drop` and `features`.
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -31,11 +31,12 @@ class Crop:
     """The region cut out and resized: i(y; x_R), the paper's T(x_i, y).
 
     Attributes:
-        sizes: What regions are resized to: (height, width), ``native`` for no resizing, or None for
-            the images' own size; one for all regions, or one per scale.
-        margin: The share of a region's own height and width that is shown around it on each side.
-        reference: ``prior`` (as it is) or ``blank`` (minus the value of the all-imputed picture at
-            the same size).
+        sizes: The size that regions are resized to: (height, width), ``native`` for no resizing, or
+            None for the images' own size. There is one for all regions, or one per scale.
+        margin: The margin that is shown around a region on each side, as a share of the region's
+            own height and width.
+        reference: ``prior`` takes the value as it is. ``blank`` subtracts the value of the
+            all-imputed picture at the same size.
         n_samples: Samples of a stochastic network; None for a single pass.
     """
 
@@ -48,7 +49,7 @@ class Crop:
     needs = Needs(lone_parts=True)
 
     def regions_of(self, inputs: Tensors, asked: Regions | None) -> Regions:
-        """Those that are asked for, or windows; once for every size, where there are several."""
+        """Return the regions that are asked for, or windows; one set for each of several sizes."""
         regions = or_windows(asked, inputs)
         if len(self.sizes) == 1:
             return regions
@@ -62,7 +63,7 @@ class Crop:
         return regions
 
     def check(self, scene: Scene) -> None:
-        """Crops need images, and regions that are rectangles."""
+        """Refuse inputs that are not images, and regions that are not rectangles."""
         inputs = scene.inputs
         if len(inputs) != 1 or inputs[0].dim() != 4:
             shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
@@ -78,7 +79,7 @@ class Crop:
             )
 
     def plan(self, scene: Scene) -> ViewPlan:
-        """Each region's rectangle, cut out."""
+        """Cut out each region's rectangle."""
         images, regions = region_pairs(scene)
         rectangles = self._rectangles(scene)
         cuts = rectangles[images if len(rectangles) > 1 else 0, regions]
@@ -86,7 +87,7 @@ class Crop:
         return ViewPlan(scene, "nothing", images, regions, cuts, sizes)
 
     def blank(self, scene: Scene) -> Blank | None:
-        """Each image all imputed, at every size that its regions are shown at."""
+        """Show each image all imputed, at every size that its regions are shown at."""
         if self.reference == "prior":
             return None
         n, height, width = len(scene.inputs[0]), *scene.inputs[0].shape[2:]
@@ -107,7 +108,7 @@ class Crop:
     def information(
         self, plan: ViewPlan, shown: Reading, total: Reading, blank: Reading | None
     ) -> Reading:
-        """i(y; x_R), less i(y; all-imputed) where it is counted from there."""
+        """Return i(y; x_R); with the reference ``blank``, i(y; all-imputed) is subtracted."""
         shown = over_regions(plan, shown)
         return shown if blank is None else shown.minus(blank)
 
@@ -120,7 +121,7 @@ class Crop:
         return torch.cat([(first - around).clamp_min(0), (last + around).minimum(frame)], dim=-1)
 
     def _sizes(self, scene: Scene, cuts: Tensor, scales: Tensor) -> Tensor:
-        """What each cut (..., 4) is resized to, (..., 2), by the scale of its region."""
+        """Return the new size, (..., 2), of each cut (..., 4), by the scale of its region."""
         own = (cuts[..., 2:] - cuts[..., :2]).clamp_min(1)
         frame = torch.tensor(scene.inputs[0].shape[2:])
         options = [
@@ -136,7 +137,8 @@ class Keep:
     """The region in place, all else imputed: i(y; x_R), counted from the all-imputed view.
 
     Attributes:
-        reference: ``blank`` (minus the all-imputed view's value) or ``prior`` (as it is).
+        reference: ``blank`` subtracts the all-imputed view's value; ``prior`` takes the value as it
+            is.
         n_samples: Samples of a stochastic network; None for a single pass.
     """
 
@@ -147,19 +149,19 @@ class Keep:
     needs = Needs(lone_parts=True)
 
     def regions_of(self, inputs: Tensors, asked: Regions | None) -> Regions:
-        """Those that are asked for, or windows."""
+        """Return the regions that are asked for, or windows."""
         return or_windows(asked, inputs)
 
     def check(self, scene: Scene) -> None:
-        """Any scene will do."""
+        """Accept any scene."""
 
     def plan(self, scene: Scene) -> ViewPlan:
-        """Each region with the rest hidden."""
+        """Show each region with the rest hidden."""
         images, regions = region_pairs(scene)
         return ViewPlan(scene, "rest", images, regions)
 
     def blank(self, scene: Scene) -> Blank | None:
-        """One all-imputed view for each image."""
+        """Show one all-imputed view for each image."""
         if self.reference == "prior":
             return None
         return all_imputed(scene)
@@ -167,7 +169,7 @@ class Keep:
     def information(
         self, plan: ViewPlan, shown: Reading, total: Reading, blank: Reading | None
     ) -> Reading:
-        """i(y; x_R in place) − i(y; all-imputed)."""
+        """Return i(y; x_R in place) − i(y; all-imputed)."""
         shown = over_regions(plan, shown)
         return shown if blank is None else shown.minus(blank)
 
@@ -186,25 +188,25 @@ class Drop:
     needs = Needs()
 
     def regions_of(self, inputs: Tensors, asked: Regions | None) -> Regions:
-        """Those that are asked for, or windows."""
+        """Return the regions that are asked for, or windows."""
         return or_windows(asked, inputs)
 
     def check(self, scene: Scene) -> None:
-        """Any scene will do."""
+        """Accept any scene."""
 
     def plan(self, scene: Scene) -> ViewPlan:
-        """Each image with one region hidden."""
+        """Show each image with one region hidden."""
         images, regions = region_pairs(scene)
         return ViewPlan(scene, "region", images, regions)
 
     def blank(self, scene: Scene) -> Blank | None:
-        """A difference needs no reference."""
+        """Return None: a difference needs no reference."""
         return None
 
     def information(
         self, plan: ViewPlan, shown: Reading, total: Reading, blank: Reading | None
     ) -> Reading:
-        """i(y; x) − i(y; x without R)."""
+        """Return i(y; x) − i(y; x without R)."""
         return total.map(lambda part: part[:, None]).minus(over_regions(plan, shown))
 
 
@@ -216,9 +218,8 @@ class Features:
 
         f_R = \sum_c a_R(c)\, f(c), \qquad a_R(c) = |R \cap c| \,/\, |R|,
 
-    with f the last feature map, whose mean over all cells c is all that the end of the network sees
-    of a picture. A cell has seen more of the picture than lies under it, so f_R tells of R's
-    surroundings too.
+    with f the last feature map. The end of the network sees only the mean of f over all cells c. A
+    cell has seen more of the picture than lies under it, so f_R also tells of R's surroundings.
 
     Source: infoCAM (Qin, Kim & Gedeon, arXiv 2106.10472), with the log-partition kept.
     """
@@ -229,11 +230,11 @@ class Features:
     needs = Needs(engine="features")
 
     def regions_of(self, inputs: Tensors, asked: Regions | None) -> Regions:
-        """Those that are asked for, or windows."""
+        """Return the regions that are asked for, or windows."""
         return or_windows(asked, inputs)
 
     def check(self, scene: Scene) -> None:
-        """Feature maps have places but not the picture's channels."""
+        """Refuse feature maps by channel: they have the picture's places but not its channels."""
         if len(scene.inputs) != 1 or scene.inputs[0].dim() != 4:
             shapes = ", ".join(str(tuple(x.shape)) for x in scene.inputs)
             raise ArgumentError(
@@ -247,16 +248,16 @@ class Features:
             )
 
     def plan(self, scene: Scene) -> ViewPlan:
-        """Each region's features."""
+        """Show each region's features."""
         images, regions = region_pairs(scene)
         return ViewPlan(scene, "features", images, regions)
 
     def blank(self, scene: Scene) -> Blank | None:
-        """Nothing is imputed."""
+        """Return None: nothing is imputed."""
         return None
 
     def information(
         self, plan: ViewPlan, shown: Reading, total: Reading, blank: Reading | None
     ) -> Reading:
-        """i(y; f_R)."""
+        """Return i(y; f_R)."""
         return over_regions(plan, shown)

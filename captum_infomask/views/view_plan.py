@@ -1,4 +1,4 @@
-# What the network is shown of a view: base images, regions, boxes; no pixels.
+# A view plan says what the network is shown: base images, regions and boxes. It has no pixels.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -20,13 +20,13 @@ OwnEngine = Literal["features", "evidence"]
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What all views of one call share.
+    """The parts that all views of one call share.
 
     Attributes:
         inputs: The inputs, (n, ...) each.
         regions: The regions to score.
         stand_in: The imputer, made ready for these inputs.
-        has_regions: Whether the regions were asked for; else they are the view's own.
+        has_regions: Whether the regions were asked for; if not, they are the view's own.
     """
 
     inputs: Tensors
@@ -41,25 +41,25 @@ class Scene:
 
     @property
     def has_pixels(self) -> bool:
-        """Whether pixels stand in for what is hidden; else it is removed, as tokens are."""
+        """Whether pixels stand in for what is hidden; if not, it is removed, as tokens are."""
         return not isinstance(self.stand_in, Removed)
 
 
 @dataclass(frozen=True, eq=False)
 class Orders:
-    """Orders in which regions are added, and the step of one of them that each view shows.
+    """Orders in which regions are added, and the order that each view belongs to.
 
     Attributes:
-        ranks: For image i, order o and region r, the step that adds r: long (n, O, R), R for
+        ranks: For image i, order o and region r, the step that adds r: long (n, O, R). It is R for
             regions that the image does not have.
-        of_views: The order that each view is a step of, long (V,).
+        of_views: For each view, the order that it is a step of, long (V,).
     """
 
     ranks: Tensor
     of_views: Tensor
 
     def added(self, rows: Tensor, images: Tensor, regions: Tensor) -> Tensor:
-        """The regions added up to the views' own: bool (B, R), for views ``rows``, long (B,)."""
+        """Mark the regions added up to each view's own: bool (B, R), for ``rows``, long (B,)."""
         ranks = self.ranks[images, self.of_views[rows]]
         return ranks <= ranks.gather(1, regions[:, None])
 
@@ -69,15 +69,17 @@ class ViewPlan:
     """V views of a scene. All index tensors are on the CPU; only engines make pixels.
 
     Attributes:
-        scene: Where the views are taken.
+        scene: The scene that the views show.
         hidden: What the imputer replaces: ``nothing``, ``everything``, the ``region`` of the view,
-            the ``rest`` of the image, or all but the regions that an order adds up to the view's
-            own, which come ``later``. ``features``: no pixel, but the features of the rest.
+            or the ``rest`` of the image. With ``later`` it replaces all regions that the view's
+            order adds after the view's own. With ``features`` no pixel is replaced, but the
+            features of the rest.
         images: The image of each view, long (V,).
-        regions: The region of each view, long (V,); None where views have none.
-        cuts: y0, x0, y1, x1 cut out of each view, long (V, 4); None shows the whole.
+        regions: The region of each view, long (V,); None if views have none.
+        cuts: The part y0, x0, y1, x1 that is cut out of each view, long (V, 4); None shows the
+            whole.
         sizes: Height and width that each cut is resized to, long (V, 2); given with ``cuts``.
-        orders: The orders that the views are steps of, where they hide what comes ``later``.
+        orders: The orders that the views are steps of, if ``hidden`` is ``later``.
     """
 
     scene: Scene
@@ -92,7 +94,7 @@ class ViewPlan:
         return len(self.images)
 
     def part(self, rows: Tensor) -> ViewPlan:
-        """Some of the views, long (B,)."""
+        """Take some of the views, long (B,)."""
         return replace(
             self,
             images=self.images[rows],
@@ -113,7 +115,7 @@ class ViewPlan:
 
 @dataclass(frozen=True, eq=False)
 class Blank:
-    """All-imputed views, and which of them each region's information is counted from.
+    """All-imputed views, and the one that each region's information is counted from.
 
     Attributes:
         plan: The all-imputed views.
@@ -125,20 +127,20 @@ class Blank:
 
 
 def all_imputed(scene: Scene) -> Blank:
-    """One all-imputed view for each image, the blank of all its regions."""
+    """Show one all-imputed view for each image, the blank of all its regions."""
     index = scene.images[:, None].expand(-1, len(scene.regions))
     return Blank(ViewPlan(scene, "everything", scene.images), index)
 
 
 def whole_images(scene: Scene) -> ViewPlan:
-    """Every image as it is."""
+    """Show every image as it is."""
     return ViewPlan(scene, "nothing", scene.images)
 
 
 def over_regions(plan: ViewPlan, shown: Reading) -> Reading:
-    """Values of a plan's views (V, ...), one for each region that is present, as (n, R, ...).
+    """Arrange the values of a plan's views (V, ...) by region, as (n, R, ...).
 
-    NaN where an image does not have the region.
+    The value is NaN if the image does not have the region.
     """
     shape = (len(plan.scene.inputs[0]), len(plan.scene.regions))
 
@@ -151,26 +153,27 @@ def over_regions(plan: ViewPlan, shown: Reading) -> Reading:
 
 
 def region_pairs(scene: Scene) -> tuple[Tensor, Tensor]:
-    """Every (image, region) that is present, images running fastest: long (V,), long (V,)."""
+    """Return every (image, region) that is present; the image changes fastest: two long (V,)."""
     regions, images = scene.regions.present(len(scene.inputs[0])).T.nonzero(as_tuple=True)
     return images, regions
 
 
 def or_windows(asked: Regions | None, inputs: Tensors) -> Regions:
-    """The regions that are asked for; windows, or one region per element, where none are."""
+    """Return the regions that are asked for; if none are, windows, or one region per element."""
     return default_windows(inputs) if asked is None else asked
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What a view needs of those who show it. Most views need nothing.
+    """The needs of a view. Most views need nothing.
 
     Attributes:
-        engine: The name of the only engine that can show the view; None where any engine can.
+        engine: The name of the only engine that can show the view; None if any engine can.
         overlaps: How its regions may combine where they overlap.
-        fixed_imputer: Why an imputer that draws cannot stand in, in words; empty where it can.
-        lone_parts: Whether regions are shown without the rest of their picture, which a network
-            must have learned to read.
+        fixed_imputer: The reason, in words, why an imputer that draws cannot be used; empty if it
+            can.
+        lone_parts: Whether regions are shown without the rest of their picture. A network must have
+            learned to read such parts.
     """
 
     engine: OwnEngine | None = None
@@ -180,7 +183,7 @@ class Needs:
 
 
 class View(Protocol):
-    """What all views have, whoever shows them."""
+    """The parts that all views have, whichever engine shows them."""
 
     @property
     def name(self) -> str:
@@ -189,48 +192,48 @@ class View(Protocol):
 
     @property
     def needs(self) -> Needs:
-        """What it needs of those who show it."""
+        """The needs of the view."""
         ...
 
     @property
     def n_samples(self) -> int | None:
-        """Orders, or samples of a stochastic network; None for a single pass."""
+        """The number of orders, or of samples of a stochastic network; None for a single pass."""
         ...
 
     def regions_of(self, inputs: Tensors, asked: Regions | None) -> Regions:
-        """The regions to score, where these are asked for, or none are."""
+        """Return the regions to score, given those that are asked for, if any."""
         ...
 
     def check(self, scene: Scene) -> None:
-        """Refuse scenes that the view cannot be used on; the error says which view to pass."""
+        """Refuse scenes that do not suit the view; the error says which view to pass."""
         ...
 
 
 class RegionView(View, Protocol):
-    """What the network is shown to score one region, and how its answers become information."""
+    """A view that shows one region at a time, and turns the network's answers into information."""
 
     @property
     def over_orders(self) -> bool:
-        """Whether ``n_samples`` counts orders, each step of which is one pass."""
+        """Whether ``n_samples`` counts orders, in which each step is one pass."""
         ...
 
     def plan(self, scene: Scene) -> ViewPlan:
-        """One view for every region that is present."""
+        """Plan one view for every region that is present."""
         ...
 
     def blank(self, scene: Scene) -> Blank | None:
-        """The all-imputed views that information is counted from, if it is."""
+        """Return the all-imputed views that information is counted from, if it is."""
         ...
 
     def information(
         self, plan: ViewPlan, shown: Reading, total: Reading, blank: Reading | None
     ) -> Reading:
-        """Information of each region, (n, R); NaN where an image does not have the region.
+        """Return the information of each region, (n, R); NaN if the image does not have the region.
 
         Args:
-            plan: What ``plan`` gave.
+            plan: The plan that ``plan`` returned.
             shown: i(y; view) of the plan's views, (V,).
             total: i(y; x) of the whole images, (n,).
-            blank: i(y; all-imputed view), (n, R), where ``blank`` gives any.
+            blank: i(y; all-imputed view), (n, R), if ``blank`` returned views.
         """
         ...
