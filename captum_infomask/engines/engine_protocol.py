@@ -63,7 +63,7 @@ class Call:
 
         Raises:
             StandsAside: The network draws random numbers. Or another thread draws some from Python
-            or NumPy, and it is not known yet that the network does not.
+                or NumPy, and it is not known yet that the network does not.
         """
         before = libraries_state()
         with OwnGenerators(0) as generators:

@@ -76,10 +76,10 @@ class FeatureMap:
 def default_map(recording: Recording, inputs: Tensor, output: Tensor) -> list[FeatureMap]:
     """Return the map that evidence is read at if no layer is named.
 
-    It is the last map on the way of everything that reaches the output. In a transformer the last
-    tokens know of all others, so the map is the input of the second block (docs/evidence.md). Maps
-    of only a part of the pictures or features do not count. A network without any map gives its
-    pictures' own pixels.
+    It is the last map that everything after it is made from. In a transformer the last tokens know
+    of all others, so the map is the input of the second block (docs/evidence.md). Maps of only a
+    part of the pictures or features do not count. A network without any map gives its pictures' own
+    pixels.
     """
     last = next(_maps_backwards(recording, inputs, output), None)
     if last is None:
@@ -92,11 +92,11 @@ def default_map(recording: Recording, inputs: Tensor, output: Tensor) -> list[Fe
 def relay_maps(recording: Recording, inputs: Tensor, output: Tensor) -> list[FeatureMap]:
     """Return the maps that evidence is passed back to if no layer is named.
 
-    Only maps on the way of everything that reaches the output count. The first is the last of
-    these. The second is one that a layer made, with at most 1,024 cells: the first of those with
-    the most cells. In a transformer only the second is taken, if convolutions below it make more
-    cells than it has tokens. If not, the tokens that the first block reads are taken. A network
-    without any map gives its pictures' own pixels.
+    Only maps that everything after them is made from count. Two are taken: the last map, and the
+    first one of the most cells among maps that a layer made, with at most 1,024 cells. A
+    transformer takes only the latter, if convolutions below it make more cells than it has tokens.
+    If not, it takes the tokens that its first block reads. A network without any map gives its
+    pictures' own pixels.
     """
     found = _maps(recording, inputs, output)
     if not found:
@@ -114,7 +114,7 @@ def relay_maps(recording: Recording, inputs: Tensor, output: Tensor) -> list[Fea
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """A value on the way of everything that follows, the step that made it, and its cells."""
+    """A value that everything after it is made from, the place of its step, and its cells."""
 
     value: Tensor
     made: int

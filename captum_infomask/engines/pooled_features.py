@@ -89,7 +89,7 @@ def after_pooling(forward_func: Callable[..., object]) -> TracedNetwork:
 
     Raises:
         StandsAside: The function cannot be traced, or its output depends on more than its pooled
-        features.
+            features.
     """
     try:
         return _cut(traced(forward_func, closed=_has_convolutions))

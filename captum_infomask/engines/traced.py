@@ -47,7 +47,7 @@ def traced(
 
     Raises:
         StandsAside: The function is not a module, is in training mode or has hooks, may change
-        values that others share, or cannot be traced.
+            values that others share, or cannot be traced.
     """
     network = plain_module(forward_func)
     for module in network.modules():

@@ -216,8 +216,8 @@ def without_writes(
 ) -> tuple[tuple[Node, ...], dict[str, nn.Module]]:
     """Give every value one name: later readers get the result of an in-place operation.
 
-    For an augmented assignment, which writes to tensors and makes new numbers, only its own readers
-    get the result.
+    An augmented assignment writes to tensors and makes new numbers, so only its own readers get its
+    result.
     """
     plain = dict(modules)
     now: dict[Node, Node] = {}

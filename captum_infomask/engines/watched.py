@@ -155,9 +155,10 @@ class Pass:
 def to_run(
     forward_func: Callable[..., Any], layers: Sequence[nn.Module | str]
 ) -> tuple[Callable[..., Any], list[nn.Module]]:
-    """Return the function to run and its layers; if there are layers, a copy, with its own hooks.
+    """Return the function to run, and its layers.
 
-    A compiled network runs as it was before. Inference tensors, which have no gradients, are
+    If there are layers, both are copies where copies can be made, so that nobody else meets their
+    hooks. A compiled network runs as it was before. Inference tensors, which have no gradients, are
     copied.
     """
     named = [_named(forward_func, one) if isinstance(one, str) else one for one in layers]

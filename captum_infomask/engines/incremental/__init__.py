@@ -1,1 +1,1 @@
-# Exact incremental inference: of each view, only what its region changes is computed.
+# Exact incremental inference computes only the part of each view that its region changes.

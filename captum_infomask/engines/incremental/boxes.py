@@ -1,4 +1,4 @@
-# Boxes of maps that differ from the base picture: how operations spread them, and their values.
+# Boxes of maps that differ from the base picture: their spread through operations, their values.
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ Spans = NDArray[np.int64]  # (V, 4): y0, x0, y1, x1 of what changes in a map, ha
 Points = NDArray[np.int64]  # (V, 2): y, x
 Pair = tuple[int, int]
 
-# A box that covers this share of its map runs on the whole map, which needs no gathering.
+# If a box covers this share of its map, the whole map runs, which needs no gathering.
 NEARLY_ALL = 0.85
 
 
@@ -31,11 +31,11 @@ class Frame:
 
     @property
     def area(self) -> int:
-        """Elements of each box."""
+        """The number of elements of each box."""
         return self.size[0] * self.size[1]
 
     def covers(self, spans: Spans) -> bool:
-        """Whether every box holds what changes in its view."""
+        """Whether every box holds all that changes in its view."""
         start, stop = spans[:, :2], spans[:, 2:]
         ends = self.origin + np.array(self.size)
         return bool((self.origin <= start).all() and (stop <= ends).all())
@@ -43,13 +43,13 @@ class Frame:
 
 @dataclass(frozen=True)
 class Shape:
-    """How a window moves: rows and columns of each.
+    """The moves of a window; each entry is for rows and columns.
 
     Attributes:
-        kernel: Elements of the window.
-        stride: Elements from one window to the next.
-        padding: Elements above and to the left of the map.
-        dilation: Distance between elements of the window.
+        kernel: The number of elements of the window.
+        stride: The number of elements from one window to the next.
+        padding: The number of elements above and to the left of the map.
+        dilation: The distance between elements of the window.
     """
 
     kernel: Pair
@@ -59,17 +59,17 @@ class Shape:
 
     @property
     def reach(self) -> Pair:
-        """Rows and columns from a window's first element past its last."""
+        """The rows and columns from a window's first element to its last."""
         rows, columns = ((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
         return rows, columns
 
     @property
     def area(self) -> int:
-        """Elements of the window."""
+        """The number of elements of the window."""
         return self.kernel[0] * self.kernel[1]
 
     def beyond(self, before: Pair, after: Pair) -> Pair:
-        """Rows below and columns right of a map that windows read, if ``after`` are made."""
+        """Return the rows below and columns right of a map that windows read to make ``after``."""
         rows, columns = (
             max(0, (windows - 1) * stride + reach - padding - length)
             for windows, stride, reach, padding, length in zip(
@@ -85,13 +85,13 @@ class Shape:
 
 
 def through_window(spans: Spans, shape: Shape, after: Pair) -> Spans:
-    r"""What changes behind a window of k elements, d apart, moved by s over a map padded by p.
+    r"""Return the span that changes behind a window of k elements, d apart, moved by s, padding p.
 
     .. math::
 
         [a, b) \to [\lceil (a + p - (k - 1) d) / s \rceil,\; \lfloor (b - 1 + p) / s \rfloor + 1)
 
-    Where nothing changes, one element is named: it is computed in vain, not wrongly.
+    If nothing changes, one element is named. Its computation is unnecessary, but not wrong.
     """
     reach, stride, padding = np.array(shape.reach), np.array(shape.stride), np.array(shape.padding)
     last = np.array(after) - 1
@@ -101,14 +101,14 @@ def through_window(spans: Spans, shape: Shape, after: Pair) -> Spans:
 
 
 def union(spans: list[Spans]) -> Spans:
-    """The smallest rectangles that hold what changes in any of several maps of one size."""
+    """Return the smallest rectangles that hold the changes in any of several maps of one size."""
     starts = np.minimum.reduce([each[:, :2] for each in spans])
     stops = np.maximum.reduce([each[:, 2:] for each in spans])
     return np.concatenate([starts, stops], axis=1)
 
 
 def frame_size(spans: Spans, size: Pair) -> Pair | None:
-    """The size of boxes that hold all of these spans; None for the whole map."""
+    """Return the size of boxes that hold all of these spans; None for the whole map."""
     height, width = (int(length) for length in (spans[:, 2:] - spans[:, :2]).max(axis=0))
     if height * width >= NEARLY_ALL * size[0] * size[1]:
         return None
@@ -116,7 +116,7 @@ def frame_size(spans: Spans, size: Pair) -> Pair | None:
 
 
 def frame(spans: Spans, size: Pair) -> Frame | None:
-    """Boxes of one size inside a map of ``size`` that hold these spans; None for the whole map."""
+    """Return boxes of one size that hold these spans in a map of ``size``; None for all of it."""
     chosen = frame_size(spans, size)
     if chosen is None:
         return None
@@ -125,12 +125,12 @@ def frame(spans: Spans, size: Pair) -> Frame | None:
 
 @dataclass(frozen=True, eq=False)
 class Box:
-    """A map of which only boxes are held, one per view; the rest is as in the base.
+    """A map of which only boxes are held, one per view. Outside the boxes it is that of the base.
 
     Attributes:
         values: (V, C, h, w), channels last in memory.
-        frame: Where the boxes lie; None for whole maps.
-        owned: Whether nothing else holds the values, so that they may be written over.
+        frame: The place of the boxes; None for whole maps.
+        owned: Whether nothing else holds the values, so they may be overwritten.
     """
 
     values: Tensor
@@ -154,19 +154,19 @@ class BoxTable:
 
     @property
     def map(self) -> Tensor:
-        """The map itself, (B, C, H, W): a part of the values."""
+        """Return the map itself, (B, C, H, W): a part of the values."""
         (top, left), (height, width) = self.padding, self.size
         inner = self.values[:, top : top + height, left : left + width]
         return inner.permute(0, 3, 1, 2)
 
     def window(self, bases: Points | None, origin: Points, size: Pair, step: Pair) -> Tensor:
-        """Windows of the padded map, one per view: (V, h, w, C), new.
+        """Cut windows of the padded map, one per view: (V, h, w, C), new.
 
         Args:
-            bases: The base of each view, (V,); None where all have the first.
+            bases: The base of each view, (V,); None if all have the first.
             origin: y and x of each window in the map, (V, 2).
             size: Height and width of all windows.
-            step: Rows and columns between the elements that are taken.
+            step: The distance in rows and columns between the elements that are taken.
         """
         _, height, width, channels = self.values.shape
         inner = origin + np.array(self.padding)
@@ -184,7 +184,7 @@ class BoxTable:
         return self.values.view(-1, channels).index_select(0, self._index(places)).view(shape)
 
     def write(self, bases: Points, box: Box) -> None:
-        """Make what views show part of their bases."""
+        """Write the boxes of the views into their bases."""
         _, height, width, channels = self.values.shape
         if box.frame is None:
             self.map.index_copy_(0, self._index(bases), box.values)
@@ -203,15 +203,15 @@ class BoxTable:
 def window_of(
     box: Box, table: BoxTable, bases: Points | None, origin: Points, size: Pair, step: Pair = (1, 1)
 ) -> Tensor:
-    """Windows of what the views show, (V, C, h, w), channels last: their boxes amid the base.
+    """Cut windows of the views' maps, (V, C, h, w), channels last: boxes inside the base.
 
     Args:
-        box: What changes.
+        box: The boxes that change.
         table: The base's values of the same map.
         bases: The base of each view, (V,), or None.
         origin: y and x of each window in the map, (V, 2); negative in the padding.
         size: Height and width of all windows.
-        step: Rows and columns between the elements that are taken.
+        step: The distance in rows and columns between the elements that are taken.
     """
     assert box.frame is not None, "whole maps have no base"
     window = table.window(bases, origin, size, step)
@@ -225,7 +225,7 @@ def window_of(
 
 
 def _by_offset(offsets: Points, window: Tensor) -> Iterator[tuple[slice | Tensor, Pair]]:
-    """The views of each distinct offset, as an index: a slice of neighbours copies nothing."""
+    """Yield the views of each distinct offset as an index; a slice of neighbours copies nothing."""
     if bool((offsets == offsets[0]).all()):
         yield slice(None), (int(offsets[0, 0]), int(offsets[0, 1]))
         return
@@ -239,7 +239,7 @@ def _by_offset(offsets: Points, window: Tensor) -> Iterator[tuple[slice | Tensor
 
 
 def _overlap(offset: int, length: int, size: int, step: int) -> tuple[slice, slice]:
-    """Where a box at ``offset`` lies in a window that takes every ``step``-th element.
+    """Return the overlap of a box at ``offset`` and a window of every ``step``-th element.
 
     Returns:
         The elements of the window, and those of the box.

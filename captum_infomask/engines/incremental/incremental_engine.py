@@ -1,4 +1,4 @@
-# The incremental engine: of each view, only what its region changes is computed.
+# The incremental engine computes only the part of each view that its region changes.
 from __future__ import annotations
 
 import logging
@@ -26,38 +26,40 @@ from captum_infomask.views.view_plan import Blank, ViewPlan
 
 _log = logging.getLogger("captum_infomask")
 
-# One view of each image is compared with the network, and one more for so many views.
+# One view of each image is compared with the network, and one more for each such number of views.
 _MANY, _MOST_COMPARED = 64, 4
-# Numbers that views must show for a gain to pay for tracing a network.
+# If views show fewer numbers than this, a gain does not pay for tracing the network.
 _LEAST_NUMBERS = 8 * PICTURE
 
 
 @dataclass(frozen=True)
 class Incremental:
-    r"""Exact inference that computes, of each view, only what its region changes.
+    r"""Exact inference that computes only the part of each view that its region changes.
 
-    The network is traced by ``torch.fx``, and run once on the picture that views differ from: the
-    image for ``drop``, the all-imputed picture for ``keep`` and ``chain``. Of each view only the
-    box of every map is computed that its region reaches. Behind a window of k elements, d apart,
-    moved by s over a map padded by p,
+    ``torch.fx`` traces the network. It runs once on the picture that views differ from: the image
+    for ``drop``, the all-imputed picture for ``keep`` and ``chain``. For each view, only the box of
+    every map is computed that the region reaches. Behind a window of k elements, d apart, moved by
+    s over a map padded by p,
 
     .. math::
 
         [a, b) \to [\lceil (a + p - (k - 1) d) / s \rceil,\; \lfloor (b - 1 + p) / s \rfloor + 1)
 
-    changes, and all else is as in the base. Operations that look at the whole map, or are not
-    known, get the whole map. Each step of an order of ``chain`` starts from the step before it.
+    changes, and everything else is as in the base. Operations that are unknown, or that read the
+    whole map, get the whole map. Each step of an order of ``chain`` starts from the step before it.
 
-    Where it cannot run, the batched engine does, and ``InfoMap.engine`` says why: for ``crop``, for
-    networks that cannot be traced, have hooks, are in training mode or take further arguments, and
-    for imputers whose values depend on what is hidden (in ``keep`` and ``chain``).
+    If this engine cannot run, the batched engine does, and ``InfoMap.engine`` says why. This is so
+    for ``crop``, for networks that cannot be traced, have hooks, are in training mode or take
+    further arguments, and for imputers whose values depend on the hidden part (in ``keep`` and
+    ``chain``).
 
     Args:
-        winograd: Whether 3 × 3 convolutions of many channels run by Winograd's algorithm, in
-            float32 and where that is faster; docs/results/speed.md has the errors.
-        least_gain: Stand aside where less than this many times fewer operations are predicted; if
-            it is not 0, on all devices but a CPU, whose time operation counts do not tell: on a GPU
-            whole views took a quarter of the time (docs/results/gpu.md).
+        winograd: Whether 3 × 3 convolutions of many channels run by Winograd's algorithm. They do
+            so only in float32 and if that is faster; docs/results/speed.md has the errors.
+        least_gain: Stand aside if operations are predicted to become fewer by less than this
+            factor. Unless it is 0, also stand aside on all devices but a CPU, because operation
+            counts do not predict their time: on a GPU whole views took a quarter of the time
+            (docs/results/gpu.md).
 
     Raises:
         ArgumentError: A setting is of another type, or ``least_gain`` is below 0.
@@ -103,16 +105,16 @@ class RunningIncremental:
 
     @property
     def name(self) -> str:
-        """``incremental``, or ``batched`` and why; both where that was seen at a later picture."""
+        """``incremental``, or ``batched`` and why; both if the reason came with a later picture."""
         if self._reason is None:
             return "incremental"
         return f"{'incremental, then ' if self._ran else ''}batched ({self._reason})"
 
     def check(self, plan: ViewPlan, blank: Blank | None) -> None:
-        """Any views will do: it stands aside for those that have no boxes."""
+        """Accept any views: the engine stands aside for those that have no boxes."""
 
     def run(self, plan: ViewPlan) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield each chunk's rows and outputs; pictures without a region are run as they are."""
+        """Yield each chunk's rows and outputs; pictures without a region run as they are."""
         if plan.regions is None:
             yield from self._batched.run(plan)
             return
@@ -152,7 +154,7 @@ class RunningIncremental:
         return work
 
     def _check(self, work: Work, image: int, base: Base) -> None:
-        """Hold some views of an image, drawn by the call's seed, against the user's network."""
+        """Compare some views of an image, drawn by the call's seed, with the user's network."""
         plan = work.contents.plan
         rows = (plan.images == image).nonzero()[:, 0]
         count = min(1 + len(rows) // _MANY, _MOST_COMPARED)
@@ -167,7 +169,7 @@ class RunningIncremental:
             raise StandsAside(self._disagrees) from None
 
     def _traced(self, picture: Tensor) -> BoxNetwork:
-        """The network on boxes."""
+        """Return the network that runs on boxes."""
         try:
             with self._call.drawing_nothing():
                 network = folded(self._call.traced((picture,)))
@@ -177,7 +179,7 @@ class RunningIncremental:
 
 
 def _run_rest(batched: Running, plan: ViewPlan, left: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Run what is left of a plan, boolean (V,): the plan's rows and outputs."""
+    """Run the remaining views of a plan, boolean (V,): yield the plan's rows and outputs."""
     if bool(left.all()):
         yield from batched.run(plan)
         return
@@ -187,7 +189,7 @@ def _run_rest(batched: Running, plan: ViewPlan, left: Tensor) -> Iterator[tuple[
 
 
 def _check(plan: ViewPlan, call: Call) -> None:
-    """Say why views have no base in common, or why the network is not to be traced."""
+    """Stand aside if views have no base in common, or if the network must not be traced."""
     inputs = plan.scene.inputs
     if plan.cuts is not None:
         raise StandsAside("view='crop' shows regions by themselves")

@@ -25,10 +25,10 @@ class Graph:
     """A traced network whose nodes can be evaluated one by one.
 
     Attributes:
-        modules: By name.
-        readers: How many nodes read each node's value.
+        modules: The modules by name.
+        readers: The number of nodes that read each node's value.
         input: The node of the picture.
-        output: The node of what the network returns.
+        output: The node of the network's output.
         constants: The values of nodes that do not depend on the picture.
         changing: The other nodes, in order, without the picture's own.
     """
@@ -48,11 +48,11 @@ class Graph:
                 self.changing.append(node)
 
     def call(self, node: Node, value: Callable[[Node], Any]) -> Any:
-        """Evaluate a node, given the values of those that it reads."""
+        """Evaluate a node, given its inputs' values."""
         return self._network.call(node, value)
 
     def values(self, picture: Tensor) -> dict[Node, Any]:
-        """Every value that depends on the picture, (1, C, H, W)."""
+        """Return every value that depends on the picture, (1, C, H, W)."""
         values: dict[Node, Any] = {
             self.input: picture.contiguous(memory_format=torch.channels_last)
         }
@@ -66,14 +66,14 @@ class Graph:
 
 
 def asks_for_shape(node: Node) -> bool:
-    """Whether a node reads a tensor's shape alone."""
+    """Whether a node reads only a tensor's shape."""
     if node.op == "call_method":
         return node.target in ("size", "dim")
     return node.target is getattr and node.args[1] in ("shape", "ndim")
 
 
 def _ends(network: TracedNetwork) -> tuple[Node, Node]:
-    """The nodes of the picture and of the output."""
+    """Return the nodes of the picture and of the output."""
     placeholders = [node for node in network.nodes if node.op == "placeholder"]
     output = network.nodes[-1].args[0]
     if len(placeholders) != 1:
@@ -83,7 +83,7 @@ def _ends(network: TracedNetwork) -> tuple[Node, Node]:
     return placeholders[0], output
 
 
-Values = dict[Node, Any]  # boxes of maps; whole tensors; what a network computes from shapes
+Values = dict[Node, Any]  # boxes of maps, whole tensors, and values made from shapes
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ class NetworkStep:
 
     Attributes:
         node: The node.
-        found: Its operation on maps, and where that stands; None if it must see whole values.
+        found: Its operation on maps, and the operation's place; None if it must read whole values.
         last_uses: The nodes whose values nothing reads afterwards.
     """
 
@@ -102,12 +102,12 @@ class NetworkStep:
 
 
 class BoxNetwork:
-    """A traced network, each node of which knows what it does to boxes.
+    """A traced network, in which each node has a rule for boxes.
 
     Attributes:
-        known: What is known of its nodes.
-        steps: What is done for every chunk of views, in order.
-        borders: What is read of each map's base.
+        known: The known facts about its nodes.
+        steps: The steps of every chunk of views, in order.
+        borders: The borders that are read around each map's base.
     """
 
     def __init__(self, network: TracedNetwork, picture: Tensor, *, winograd: bool) -> None:
@@ -132,12 +132,12 @@ class BoxNetwork:
 
     @property
     def base_bytes(self) -> int:
-        """About how much memory a base takes."""
+        """About the number of bytes that a base takes."""
         samples = [self.known.samples[node] for node in self.borders]
         return sum(sample.numel() * sample.element_size() for sample in samples)
 
     def base(self, picture: Tensor) -> Base:
-        """What views read of a base picture, (1, C, H, W)."""
+        """Return the base that views read of a picture, (1, C, H, W)."""
         values = self._graph.values(picture)
         tables = {}
         for node in list(values):
@@ -148,7 +148,7 @@ class BoxNetwork:
         return Base(tables)
 
     def spans(self, rectangles: Spans) -> dict[Node, Spans]:
-        """What changes in every map if rectangles (V, 4) of the picture change."""
+        """Return the changes in every map if rectangles (V, 4) of the picture change."""
         spans = {self.input: rectangles}
         for step in self.steps:
             if step.found is not None:
@@ -159,12 +159,12 @@ class BoxNetwork:
         return spans
 
     def run(self, base: Base, box: Box, spans: Mapping[Node, Spans]) -> Tensor:
-        """The outputs for views that differ from their base in boxes, (V, ...).
+        """Return the outputs for views that differ from their base in boxes, (V, ...).
 
         Args:
-            base: The base; if it has one for each view, it becomes what the views show.
-            box: What the views show of the picture.
-            spans: What changes in each map.
+            base: The base. If it has one for each view, it becomes that of the views.
+            box: The box of the picture that the views show.
+            spans: The changes in each map.
         """
         values: Values = {self.input: box}
         base.write(self.input, box)
@@ -192,7 +192,7 @@ class BoxNetwork:
         return found.operation.run(boxes, base, place, spans[step.node])
 
     def _argument(self, reader: Node, node: Node, values: Values, base: Base) -> Any:
-        """A value as a node takes it that works on whole values."""
+        """Return a value in the form for a node that works on whole values."""
         if node in self._graph.constants:
             return self._graph.constants[node]
         value = values[node]

@@ -1,4 +1,4 @@
-# A traced node as a call of a function, and what is known before nodes are recognised.
+# A traced node as a call of a function, and the facts that are known before nodes are recognised.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ _METHODS = {
 
 @dataclass(frozen=True, eq=False)
 class FunctionCall:
-    """A function and what it is called with; maps stand there as nodes."""
+    """A function and its arguments; nodes stand for maps."""
 
     function: Any
     args: tuple[Any, ...]
@@ -32,9 +32,9 @@ class FunctionCall:
 def function_call(
     node: Node, modules: Mapping[str, nn.Module], constants: Mapping[Node, Any]
 ) -> FunctionCall | None:
-    """A node as a function's call, with constants for nodes where they are known; None if unknown.
+    """Return a node as a function's call, with constants for known nodes; None if it is unknown.
 
-    Modules count by their exact type: a subclass may do anything.
+    Modules are recognised by their exact type: a subclass may do anything.
     """
 
     def known(argument: Node) -> Any:
@@ -98,19 +98,20 @@ _MODULES: dict[type, Callable[[Any], tuple[Any, tuple[Any, ...]]]] = {
 
 TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
-# The time of an exponential or an error function, in multiplications: measured with one CPU thread.
+# The time of an exponential or an error function, in multiplications, measured with one CPU thread.
 EXPONENTIAL = 50.0
 
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """What is known of a network before its nodes are recognised.
+    """The known facts about a network before its nodes are recognised.
 
     Attributes:
-        modules: By name.
+        modules: The modules by name.
         constants: Values that do not depend on the picture, by node.
-        samples: Per node a tensor of the shape, device and precision that one picture gives.
-        maps: Per node that is a map, whether channels are its last dimension.
+        samples: For each node, a tensor with the shape, device and precision that one picture
+            gives.
+        maps: For each node that is a map, whether channels are its last dimension.
         winograd: Whether convolutions may take Winograd's form.
     """
 
@@ -125,22 +126,22 @@ class Known:
         return isinstance(value, Node) and value in self.maps
 
     def alike(self, values: Sequence[object]) -> tuple[Node, ...] | None:
-        """The values, if they are maps of one size and layout."""
+        """Return the values, if they are maps of one size and layout."""
         nodes = tuple(v for v in values if isinstance(v, Node) and self.is_map(v))
         kinds = {(self.maps[node], self.size(node)) for node in nodes}
         return nodes if len(nodes) == len(values) and len(kinds) == 1 else None
 
     def size(self, node: Node) -> Pair:
-        """Height and width of a map."""
+        """Return the height and width of a map."""
         shape = self.samples[node].shape
         return (shape[1], shape[2]) if self.maps[node] else (shape[2], shape[3])
 
     def channels(self, node: Node) -> int:
-        """Channels of a map."""
+        """Return the number of channels of a map."""
         return self.samples[node].shape[3 if self.maps[node] else 1]
 
     def in_layout(self, node: Node, function: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
-        """A function of a map in the network's layout, as one of (V, C, h, w)."""
+        """Return a function of a map in the network's layout as one of (V, C, h, w)."""
         if not self.maps[node]:
             return function
         return lambda values: function(values.permute(TO_LAST)).permute(TO_FIRST)
@@ -151,7 +152,7 @@ class FoundOperation:
     """A recognised node.
 
     Attributes:
-        operation: What it does.
+        operation: The operation of the node.
         inputs: The maps that it takes.
         channels_last: Whether channels are the last dimension of the map that it makes.
     """
@@ -168,6 +169,6 @@ def pointwise(
     over: Callable[[Tensor], Tensor] | None = None,
     cost: float = 0.0,
 ) -> FoundOperation:
-    """A node that treats each position by itself, in its input's layout."""
+    """Return a node that treats each position by itself, in its input's layout."""
     in_place = None if over is None else known.in_layout(x, over)
     return FoundOperation(Pointwise(known.in_layout(x, apply), in_place, cost), (x,), known.maps[x])

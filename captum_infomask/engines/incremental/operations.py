@@ -1,4 +1,4 @@
-# What operations do to maps of which only boxes change, and the base picture that fills them up.
+# Operations on maps in which only boxes change, and the base picture around the boxes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
@@ -25,7 +25,7 @@ from captum_infomask.engines.traced_network import Node
 
 @dataclass(frozen=True)
 class Border:
-    """What an operation reads around a map: rows, columns and the value that stands there."""
+    """The border that an operation reads around a map: rows, columns and the value there."""
 
     top: int = 0
     bottom: int = 0
@@ -39,43 +39,43 @@ class Base:
     """The maps of one base picture, or of several.
 
     Attributes:
-        tables: Per node that is read, the map by the value around it (None where nothing is).
-        bases: The base of each view of a chunk, (V,); None where all have the first.
+        tables: For each node that is read, the map by the value around it (None if there is none).
+        bases: The base of each view of a chunk, (V,); None if all have the first.
     """
 
     tables: dict[Node, dict[float | None, BoxTable]]
     bases: Points | None = None
 
     def table(self, node: Node, value: float | None = None) -> BoxTable:
-        """A node's map, surrounded by ``value`` if any."""
+        """Return a node's map, surrounded by ``value`` if any."""
         found = self.tables[node]
         return next(iter(found.values())) if value is None else found[value]
 
     def window(
         self, node: Node, box: Box, value: float | None, frame: Frame, step: Pair = (1, 1)
     ) -> Tensor:
-        """Windows of a node's map as the views show it, (V, C, h, w)."""
+        """Return windows of a node's map as the views show it, (V, C, h, w)."""
         table = self.table(node, value)
         return window_of(box, table, self.bases, frame.origin, frame.size, step)
 
     def map(self, node: Node) -> Tensor:
-        """The base's own map of a node, (B, C, H, W)."""
+        """Return the base's own map of a node, (B, C, H, W)."""
         return self.table(node).map
 
     def within(self, node: Node, frame: Frame) -> Tensor:
-        """The base's own values in each view's frame, (V, C, h, w)."""
+        """Return the base's own values in each view's frame, (V, C, h, w)."""
         window = self.table(node).window(self.bases, frame.origin, frame.size, (1, 1))
         return window.permute(0, 3, 1, 2)
 
     def whole(self, node: Node, box: Box) -> Tensor:
-        """Whole maps as the views show them, (V, C, H, W)."""
+        """Return whole maps as the views show them, (V, C, H, W)."""
         if box.frame is None:
             return box.values
         table = self.table(node)
         return window_of(box, table, self.bases, np.zeros_like(box.frame.origin), table.size)
 
     def repeated(self, count: int) -> Base:
-        """The same base several times, each to be changed by itself."""
+        """Repeat the same base several times; each copy can change by itself."""
         tables = {
             node: {
                 value: replace(table, values=table.values.repeat(count, 1, 1, 1))
@@ -86,14 +86,14 @@ class Base:
         return Base(tables, np.arange(count))
 
     def write(self, node: Node, box: Box) -> None:
-        """Where each view has its own base, make what it shows of a node part of that."""
+        """If each view has its own base, write the view's box of a node into that base."""
         if self.bases is not None:
             for table in self.tables.get(node, {}).values():
                 table.write(self.bases, box)
 
 
 def tables_of(values: Tensor, borders: Iterable[Border]) -> dict[float | None, BoxTable]:
-    """Tables of maps (B, C, H, W) that serve every border that is read."""
+    """Return tables of maps (B, C, H, W) that serve every border that is read."""
     size = (values.shape[2], values.shape[3])
     channels_last = values.permute(0, 2, 3, 1)
     by_value: dict[float | None, list[Border]] = {}
@@ -114,11 +114,11 @@ def tables_of(values: Tensor, borders: Iterable[Border]) -> dict[float | None, B
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Where an operation stands in its network.
+    """The place of an operation in its network.
 
     Attributes:
         inputs: The nodes whose maps it takes.
-        alone: Per input, whether nothing else reads it, so that it may be written over.
+        alone: For each input, whether nothing else reads it, so it may be overwritten.
         before: Height and width of the maps it takes.
         after: Height and width of the map it makes.
     """
@@ -130,34 +130,34 @@ class Place:
 
 
 class Operation(Protocol):
-    """An operation that makes a map of which only boxes change."""
+    """An operation that makes a map in which only boxes change."""
 
     @property
     def cost(self) -> float:
-        """Multiplications per element that it makes."""
+        """The number of multiplications per element that it makes."""
         ...
 
     def border(self, place: Place) -> Border | None:
-        """What it reads of its inputs' base; None if nothing."""
+        """Return the border that it reads around its inputs' base; None if it reads none."""
         ...
 
     def spread(self, spans: Sequence[Spans], place: Place) -> Spans:
-        """What changes in the map that it makes."""
+        """Return the changes in the map that it makes."""
         ...
 
     def run(self, boxes: Sequence[Box], base: Base, place: Place, spans: Spans) -> Box:
-        """What the views show of the map that it makes; ``spans`` is where it changes."""
+        """Return the views' boxes in the map that it makes; ``spans`` is the part that changes."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Pointwise:
-    """Each position by itself: activations, normalisation by fixed statistics, scaling.
+    """Operations on each position by itself: activations, fixed normalisation, scaling.
 
     Attributes:
-        apply: From (V, C, h, w) to the same, perhaps with other channels.
-        over: The same, written over its input; None where there is no such function.
-        cost: Multiplications per element.
+        apply: A function from (V, C, h, w) to the same shape, perhaps with other channels.
+        over: The same function, which overwrites its input; None if there is no such function.
+        cost: The number of multiplications per element.
     """
 
     apply: Callable[[Tensor], Tensor]
@@ -165,15 +165,15 @@ class Pointwise:
     cost: float = 0.0
 
     def border(self, place: Place) -> Border | None:
-        """Nothing but the boxes is read."""
+        """Return None: only the boxes are read."""
         return None
 
     def spread(self, spans: Sequence[Spans], place: Place) -> Spans:
-        """Nothing spreads."""
+        """Return the spans of the input: nothing spreads."""
         return spans[0]
 
     def run(self, boxes: Sequence[Box], base: Base, place: Place, spans: Spans) -> Box:
-        """The same boxes, in place where nobody else needs them."""
+        """Return the same boxes, in place if nothing else needs them."""
         (box,) = boxes
         owned = box.owned and place.alone[0]
         if owned and self.over is not None:
@@ -184,12 +184,13 @@ class Pointwise:
 
 @dataclass(frozen=True, eq=False)
 class Join:
-    """Maps of one size taken together, position by position: sums, products, concatenation.
+    """Join maps of one size, position by position: sums, products, concatenation.
 
     Attributes:
-        combine: From the maps' values, (V, C, h, w) each.
-        over: Where there are two and they commute, the same written over the first; else None.
-        cost: Multiplications per element.
+        combine: A function of the maps' values, (V, C, h, w) each.
+        over: If there are two maps and they commute, the same function, which overwrites the first;
+            else None.
+        cost: The number of multiplications per element.
     """
 
     combine: Callable[..., Tensor]
@@ -197,15 +198,15 @@ class Join:
     cost: float = 0.0
 
     def border(self, place: Place) -> Border | None:
-        """Boxes are filled up to the frame that holds all of them."""
+        """Fill boxes up to the frame that holds all of them."""
         return Border()
 
     def spread(self, spans: Sequence[Spans], place: Place) -> Spans:
-        """What changes in any of the maps."""
+        """Return the changes in any of the maps."""
         return union(list(spans))
 
     def run(self, boxes: Sequence[Box], base: Base, place: Place, spans: Spans) -> Box:
-        """Boxes that hold what changes in any of the maps."""
+        """Return boxes that hold the changes in any of the maps."""
         chosen = _frame(boxes, place, spans)
         values, owned = [], []
         for node, box, alone in zip(place.inputs, boxes, place.alone, strict=True):
@@ -224,7 +225,7 @@ class Join:
 
 
 def _frame(boxes: Sequence[Box], place: Place, spans: Spans) -> Frame | None:
-    """The boxes' own frame where one holds all that changes, else a new one."""
+    """Return the boxes' own frame if one holds all changes, else a new one."""
     frames = [box.frame for box in boxes]
     if any(each is None for each in frames):
         return None
@@ -240,21 +241,21 @@ def _same(one: Frame | None, other: Frame | None) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class GlobalMean:
-    """The mean over all positions, from the base's mean and what changes: no longer a map.
+    """The mean over all positions, from the base's mean and the changes. It is no longer a map.
 
     Attributes:
-        apply: From whole maps (V, C, H, W), to whatever shape.
+        apply: A function from whole maps (V, C, H, W) to any shape.
     """
 
     apply: Callable[[Tensor], Tensor]
     cost = 1.0
 
     def border(self, place: Place) -> Border | None:
-        """The base's own values where boxes lie."""
+        """Read the base's own values under the boxes."""
         return Border()
 
     def run(self, box: Box, base: Base, place: Place) -> Tensor:
-        """Means of what the views show."""
+        """Return the means of the views' maps."""
         (node,) = place.inputs
         if box.frame is None or base.bases is not None:
             return self.apply(base.whole(node, box))

@@ -1,4 +1,4 @@
-# Which nodes of a traced network make maps of which only boxes change, and by what operation.
+# Recognise the nodes of a traced network that make maps in which only boxes change.
 from __future__ import annotations
 
 import copy
@@ -173,7 +173,7 @@ def _pair_of(
     input: Any,
     other: Any,
 ) -> FoundOperation | None:
-    """A sum, product and the like: of two maps, or of a map and what is the same everywhere."""
+    """Return a sum, product and the like of two maps, or of a map and a constant over places."""
     if known.is_map(input) and known.is_map(other):
         nodes = known.alike((input, other))
         if nodes is None or known.channels(input) != known.channels(other):
@@ -267,14 +267,14 @@ _HANDLERS: dict[object, Handler] = {
     },
 }  # fmt: skip
 
-# torchvision's functions by name: it is not imported to know them.
+# torchvision's functions by name: the module need not be imported to know them.
 _BY_NAME: dict[str, Handler] = {
     "torchvision.ops.stochastic_depth.stochastic_depth": _stochastic_depth
 }
 
 
 def handler_of(function: object) -> Handler | None:
-    """What makes an operation on maps of a function's call; None for a function not known."""
+    """Return the function that makes an operation on maps of a call; None if it is unknown."""
     name = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', '')}"
     return _HANDLERS.get(function, _BY_NAME.get(name))
 
@@ -293,7 +293,7 @@ _EXPONENTIAL_MODULES = (
 
 
 def recognise(node: Node, known: Known) -> FoundOperation | None:
-    """The operation on maps that a node is; None if it must see whole maps, or makes none."""
+    """Return a node's operation on maps; None if it must read whole maps, or makes no map."""
     call = function_call(node, known.modules, known.constants)
     if call is None or not _takes_maps(call.args, known) or _takes_others(call, known):
         return None
@@ -318,7 +318,7 @@ def _takes_maps(args: tuple[object, ...], known: Known) -> bool:
 
 
 def _takes_others(call: FunctionCall, known: Known) -> bool:
-    """Whether something that is no map, such as a size, is made of the picture."""
+    """Whether an argument that is not a map, such as a size, is made from the picture."""
     return not all(known.is_map(node) for node in nodes_in((call.args, call.options)))
 
 

@@ -1,4 +1,4 @@
-# What views show in boxes of the picture.
+# The boxes of the picture that views change.
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ class Contents:
     Attributes:
         plan: The views.
         bases: The base pictures, (B, C, H, W), one per image or one for all.
-        source: What stands in the regions of a view, as a table with an entry per image or one for
-            all; None where it depends on the view.
+        source: The pixels of the views' regions, as a table with an entry per image or one for all;
+            None if they depend on the view.
         spans: The smallest rectangle around each view's region, (V, 4).
-        are_full: Whether the regions are those rectangles.
+        are_full: Whether the regions fill those rectangles.
     """
 
     plan: ViewPlan
@@ -60,11 +60,11 @@ class Contents:
 
     @property
     def size(self) -> Pair:
-        """Height and width of the picture."""
+        """The height and width of the picture."""
         return (self.bases.shape[2], self.bases.shape[3])
 
     def box(self, rows: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> Box:
-        """What some views show."""
+        """Return the boxes that some views show."""
         spans = self.spans[rows]
         chosen = frame(spans, self.size)
         if self.source is None or chosen is None or not self._fill(chosen, spans):
@@ -75,18 +75,18 @@ class Contents:
         return Box(values.permute(0, 3, 1, 2), chosen)
 
     def differences(self, rows: Tensor) -> tuple[Box, Spans]:
-        """Whole views of one base picture as boxes, and the rectangles in which they differ."""
+        """Return whole views of one base picture as boxes, and the rectangles that differ."""
         (pictures,) = draw(self.plan, rows)
         image = int(self.plan.images[rows[0]]) if len(self.bases) > 1 else 0
         differ = (pictures != self.bases[image]).any(1).cpu()
-        differ[:, 0, 0] |= ~differ.flatten(1).any(1)  # a box holds one pixel, at least
+        differ[:, 0, 0] |= ~differ.flatten(1).any(1)  # a box holds at least one pixel
         rows_of, columns_of = _ends(differ.any(2)), _ends(differ.any(1))
         edges = [rows_of[0], columns_of[0], rows_of[1], columns_of[1]]
         spans: Spans = torch.stack(edges, dim=1).numpy()
         return _cropped(pictures, frame(spans, self.size)), spans
 
     def _fill(self, chosen: Frame, spans: Spans) -> bool:
-        """Whether every region is its whole box."""
+        """Whether every region fills its box."""
         lengths = spans[:, 2:] - spans[:, :2]
         return self.are_full and bool((lengths == np.array(chosen.size)).all())
 
@@ -112,7 +112,7 @@ def _rectangles(plan: ViewPlan, rectangles: Tensor) -> Spans:
 
 
 def _around(plan: ViewPlan) -> Spans:
-    """The smallest rectangle around each view's region."""
+    """Return the smallest rectangle around each view's region."""
     assert plan.regions is not None, "as planned"
     device = plan.scene.inputs[0].device
     found = []
@@ -127,6 +127,6 @@ def _around(plan: ViewPlan) -> Spans:
 
 
 def _ends(marked: Tensor) -> tuple[Tensor, Tensor]:
-    """The first marked place of each row, and the place after the last: (V, L) → (V,), (V,)."""
+    """Return each row's first marked place, and the place after the last: (V, L) → (V,), (V,)."""
     places = marked.long()
     return places.argmax(1), marked.shape[1] - places.flip(1).argmax(1)

@@ -1,4 +1,4 @@
-# The views of a plan on a network, in chunks: what they will cost, and what comes of them.
+# Run the views of a plan on a network in chunks, and predict their costs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,24 +17,24 @@ from captum_infomask.engines.incremental.view_boxes import Contents
 from captum_infomask.engines.traced_network import Node
 from captum_infomask.views.view_plan import Orders
 
-Lengths = NDArray[np.int64]  # (..., S, 2): height and width of what changes at each of S steps
+Lengths = NDArray[np.int64]  # (..., S, 2): height and width of the changes at each of S steps
 
-# The time of writing and reading an element, of reading a weight and of calling an operation, in
-# multiplications: measured with one CPU thread (docs/results/speed.md).
+# The time to write and read an element, to read a weight and to call an operation, in
+# multiplications, measured with one CPU thread (docs/results/speed.md).
 _ELEMENT, _WEIGHT, _CALL = 24.0, 50.0, 4e6
 
 
 @dataclass(frozen=True, eq=False)
 class CostModel:
-    """What a network's steps cost.
+    """The costs of a network's steps.
 
     Attributes:
-        nodes: The nodes whose maps change in boxes, S of them.
+        nodes: The S nodes whose maps change in boxes.
         sizes: Height and width of their maps, (S, 2).
-        channels: Channels of their maps, (S,).
-        per_position: Cost of each position of their maps, (S,).
-        rest: Cost of a view's other steps.
-        fixed: Cost of a chunk, however many views it has.
+        channels: The number of channels of their maps, (S,).
+        per_position: The cost of each position of their maps, (S,).
+        rest: The cost of a view's other steps.
+        fixed: The cost of a chunk with any number of views.
     """
 
     nodes: tuple[Node, ...]
@@ -66,31 +66,31 @@ class CostModel:
 
     @property
     def whole(self) -> float:
-        """A view of which everything is computed."""
+        """The cost of a view of which everything is computed."""
         return float((self.per_position * self.sizes.prod(1)).sum()) + self.rest
 
     def lengths(self, spans: Mapping[Node, Spans]) -> Lengths:
-        """Height and width of what changes in every view at every step, (V, S, 2)."""
+        """Return the height and width of the changes in every view at every step, (V, S, 2)."""
         lengths: Lengths = np.stack(
             [spans[node][:, 2:] - spans[node][:, :2] for node in self.nodes], axis=1
         )
         return lengths
 
     def per_view(self, lengths: Lengths) -> NDArray[np.float64]:
-        """A view in a chunk whose boxes have these sizes: (..., S, 2) → (...)."""
+        """Return a view's cost in a chunk whose boxes have these sizes: (..., S, 2) → (...)."""
         costs: NDArray[np.float64] = (self._areas(lengths) * self.per_position).sum(-1)
         return costs + self.rest
 
     def chunk(self, lengths: Lengths) -> float:
-        """Views (V, S, 2) that run together, in boxes that suit all of them."""
+        """Return the cost of views (V, S, 2) that run together, in boxes that suit all of them."""
         return self.fixed + len(lengths) * float(self.per_view(lengths.max(axis=0)))
 
     def elements(self, lengths: Lengths) -> int:
-        """The elements of the largest map that any view makes."""
+        """Return the number of elements of the largest map that any view makes."""
         return int((self._areas(lengths.max(axis=0)) * self.channels).max())
 
     def _areas(self, lengths: Lengths) -> NDArray[np.int64]:
-        """Positions that are computed: those of boxes, or of whole maps where boxes nearly are."""
+        """Return the computed positions: of boxes, or of whole maps if boxes nearly fill them."""
         areas, positions = lengths.prod(-1), self.sizes.prod(1)
         computed: NDArray[np.int64] = np.where(areas >= NEARLY_ALL * positions, positions, areas)
         return computed
@@ -110,13 +110,13 @@ _MOST_CLASSES = 12
 def chunks_of(model: CostModel, lengths: Lengths, most: int) -> list[Rows]:
     """Cut the views into chunks of small cost.
 
-    In a chunk all boxes of a map have one size, the largest that any of its views needs. So views
-    are put into classes by the heights of what changes, and by the widths; a chunk is of one class
-    of each. How many classes there are is chosen by the cost: few chunks or tight boxes.
+    In a chunk all boxes of a map have one size, the largest that any of its views needs. Therefore
+    views are put into classes by the heights of their changes, and by the widths. A chunk has one
+    class of each. The cost decides the number of classes: few chunks or tight boxes.
 
     Args:
-        model: What the network's steps cost.
-        lengths: Height and width of what changes in every view at every step, (V, S, 2).
+        model: The costs of the network's steps.
+        lengths: Height and width of the changes in every view at every step, (V, S, 2).
         most: The most views in a chunk.
     """
     by_height = list(_classes(model, lengths[:, :, 0]))
@@ -131,7 +131,7 @@ def chunks_of(model: CostModel, lengths: Lengths, most: int) -> list[Rows]:
 
 
 def _cells(heights: Rows, widths: Rows, most: int) -> Iterator[Rows]:
-    """The views of each pair of classes, in chunks of about one size."""
+    """Yield the views of each pair of classes, in chunks of about one size."""
     pairs = heights * (widths.max() + 1) + widths
     for pair in np.unique(pairs):
         rows = (pairs == pair).nonzero()[0]
@@ -139,9 +139,9 @@ def _cells(heights: Rows, widths: Rows, most: int) -> Iterator[Rows]:
 
 
 def _classes(model: CostModel, lengths: Rows) -> Iterator[Rows]:
-    r"""Views (V, S) in 1, 2, … classes of least cost along one axis.
+    r"""Yield views (V, S) in 1, 2, … classes of least cost along one axis.
 
-    The distinct views are sorted by what they cost, and cut by dynamic programming:
+    The distinct views are sorted by their cost, and cut by dynamic programming:
 
     .. math::
 
@@ -174,9 +174,9 @@ def _classes(model: CostModel, lengths: Rows) -> Iterator[Rows]:
         yield labels[place[which.reshape(-1)]]
 
 
-# A chunk has at most this many views, and in no map more bytes than these: measured with one CPU
-# thread (docs/results/speed.md), a guess elsewhere. Bases that views change, one for each order of
-# `chain`, have no more bytes than these together.
+# The most views of a chunk, and the most bytes of each of its maps. They were measured with one CPU
+# thread (docs/results/speed.md), and are a guess elsewhere. Views of `chain` change their bases,
+# one for each order: these bases together have no more bytes than that.
 _ON_CPU, _ON_ACCELERATOR = (32, 32 * 2**20), (256, 256 * 2**20)
 _BASES_BYTES = 512 * 2**20
 
@@ -189,7 +189,7 @@ class Group:
         picture: The number of the base picture.
         chunks: The views that run together, chunk after chunk.
         orders: For views that build on each other, the order that each view of a chunk is a step
-            of; None where every view starts from the base.
+            of; None if every view starts from the base.
     """
 
     picture: int
@@ -202,9 +202,9 @@ class Work:
     """The views of a plan as changes of base pictures.
 
     Attributes:
-        network: What runs on boxes.
-        contents: What the views show.
-        most: At most this many views in a chunk; as many as suit the memory if None.
+        network: The network on boxes.
+        contents: The views' changes.
+        most: The most views in a chunk; None takes as many as suit the memory.
     """
 
     network: BoxNetwork
@@ -213,7 +213,7 @@ class Work:
 
     @property
     def gain(self) -> float:
-        """How many times fewer operations it takes than whole views do."""
+        """Return the factor by which operations are fewer than for whole views."""
         model = self._model
         cost = sum(
             model.whole + sum(model.chunk(self._lengths[rows]) for rows in group.chunks)
@@ -225,7 +225,8 @@ class Work:
         """Yield each chunk's rows and outputs.
 
         Args:
-            check: Called with each image, and the base of its views, before any of them is run.
+            check: A function that is called with each image, and the base of its views, before they
+                run.
         """
         images = self.contents.plan.images.numpy()
         checked = set[int]()
@@ -245,13 +246,13 @@ class Work:
                 yield torch.from_numpy(rows), self.network.run(changed, box, self._spans_of(rows))
 
     def answer(self, rows: Tensor, base: Base) -> Tensor:
-        """The outputs for some views of a base by themselves, whatever they build on."""
+        """Return the outputs for some views of a base, each by itself."""
         box, spans = self.contents.differences(rows)
         return self.network.run(base, box, self.network.spans(spans))
 
     @cached_property
     def groups(self) -> list[Group]:
-        """The views of every base picture."""
+        """Return the views of every base picture."""
         plan = self.contents.plan
         images = plan.images.numpy()
         if plan.orders is not None:
@@ -267,7 +268,7 @@ class Work:
         return [rows[chunk] for chunk in chunks_of(self._model, self._lengths[rows], self._views)]
 
     def _steps(self, image: int, orders: Orders) -> Iterator[Group]:
-        """The steps of some orders at a time: their first steps together, then their second."""
+        """Yield steps of some orders at a time: their first steps together, then their second."""
         plan = self.contents.plan
         assert plan.regions is not None, "as planned"
         rows = (plan.images == image).nonzero()[:, 0]
@@ -291,7 +292,7 @@ class Work:
 
     @cached_property
     def _places(self) -> tuple[dict[Node, Spans], Rows]:
-        """What changes in each map for the distinct regions, and which of them each view has."""
+        """Return the changes in each map for the distinct regions, and the region of each view."""
         distinct, which = np.unique(self.contents.spans, axis=0, return_inverse=True)
         return self.network.spans(distinct), which.reshape(-1)
 
@@ -306,7 +307,7 @@ class Work:
 
     @cached_property
     def _views(self) -> int:
-        """The most views in a chunk."""
+        """Return the most views in a chunk."""
         if self.most is not None:
             return self.most
         bases = self.contents.bases

@@ -1,4 +1,4 @@
-# Windows moved over maps of which only boxes change: convolutions (Winograd ones too) and pools.
+# Windows moved over maps in which only boxes change: convolutions (also Winograd's) and pools.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -28,12 +28,12 @@ class Window:
     """A convolution or a pool.
 
     Attributes:
-        shape: How the window moves.
-        around: What is around the map.
-        apply: From maps with all that windows read, and a stride.
-        whole: From whole maps.
-        cost: Multiplications per element.
-        factors: What each position is multiplied by, as a map of one channel; None for nothing.
+        shape: The moves of the window.
+        around: The value around the map.
+        apply: A function of maps, with all that windows read, and of a stride.
+        whole: A function of whole maps.
+        cost: The number of multiplications per element.
+        factors: A factor for each position, as a map of one channel; None for no factor.
     """
 
     shape: Shape
@@ -44,7 +44,7 @@ class Window:
     factors: BoxTable | None = None
 
     def border(self, place: Place) -> Border | None:
-        """As far as the last windows reach."""
+        """Return a border as wide as the last windows reach."""
         shape = self.shape
         if self._is_point:
             return None
@@ -53,11 +53,11 @@ class Window:
         return Border(top, bottom, left, right, self.around)
 
     def spread(self, spans: Sequence[Spans], place: Place) -> Spans:
-        """Every window that reads what changes."""
+        """Return every window that reads a change."""
         return through_window(spans[0], self.shape, place.after)
 
     def run(self, boxes: Sequence[Box], base: Base, place: Place, spans: Spans) -> Box:
-        """What the windows that read a change give."""
+        """Return the results of the windows that read a change."""
         (box,) = boxes
         if box.frame is None:
             return Box(self.whole(box.values), None)
@@ -74,7 +74,7 @@ class Window:
         return self.shape.is_point and self.factors is None
 
     def _boxes(self, box: Box, base: Base, place: Place, chosen: Frame) -> Tensor:
-        """The windows of each view's frame."""
+        """Cut the windows of each view's frame."""
         stride, reach = self.shape.stride, self.shape.reach
         step = (1, 1)
         size = tuple((n - 1) * s + r for n, s, r in zip(chosen.size, stride, reach, strict=True))
@@ -114,8 +114,9 @@ _OUTPUT = (
 )
 _TILE, _READ, _POINTS = 4, 6, 36
 
-# Where it wins, measured with one CPU thread (docs/results/speed.md): many channels, enough tiles
-# to fill a matrix product, and few elements that are computed in tiles but lie outside the map.
+# It is faster with many channels, with enough tiles to fill a matrix product, and with few elements
+# that are computed in tiles but lie outside the map: measured with one CPU thread
+# (docs/results/speed.md).
 _LEAST_CHANNELS, _LEAST_TILES, _LEAST_SAVING = 128, 32, 1.6
 
 
@@ -162,32 +163,32 @@ class Winograd:
 
 
 def suits(weight: Tensor) -> bool:
-    """Whether a convolution has the channels and the precision for it."""
+    """Whether a convolution has the channels and the precision for Winograd's form."""
     return weight.dtype == torch.float32 and min(weight.shape[:2]) >= _LEAST_CHANNELS
 
 
 def wins(views: int, height: int, width: int) -> bool:
-    """Whether it takes less time than a plain convolution of maps that give this size."""
+    """Whether it is faster than a plain convolution whose results have this size."""
     tiles = -(-height // _TILE) * -(-width // _TILE)
     saving = 9 * height * width / (_POINTS * tiles)
     return views * tiles >= _LEAST_TILES and saving >= _LEAST_SAVING
 
 
 def _pairs(matrix: tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:
-    """A transform of rows and columns at once, as one matrix in double precision."""
+    """Return a transform of rows and columns at once, as one matrix in double precision."""
     one = torch.tensor(matrix, dtype=torch.float64, device=like.device)
     return torch.kron(one, one)
 
 
 @dataclass(frozen=True, eq=False)
 class Convolution:
-    """Fixed weights, and Winograd's form of them where it wins.
+    """Fixed weights, and Winograd's form of them if that is faster.
 
     Attributes:
         weight: (C_out, C_in / groups, k, k).
         bias: (C_out,), or None.
-        shape: How its window moves.
-        groups: Groups of channels.
+        shape: The moves of its window.
+        groups: The number of groups of channels.
         may_winograd: Whether it has the shape for Winograd's form and is allowed to take it.
     """
 
@@ -201,7 +202,7 @@ class Convolution:
     def of(
         cls, weight: Tensor, bias: Tensor | None, shape: Shape, groups: int, *, winograd: bool
     ) -> Convolution:
-        """Hold weights; ``winograd`` allows its form where it can win."""
+        """Hold weights; ``winograd`` allows Winograd's form if that can be faster."""
         fits = shape.kernel == shape.reach == (3, 3) and shape.stride == (1, 1) and groups == 1
         return cls(weight, bias, shape, groups, winograd and fits and suits(weight))
 
@@ -212,7 +213,7 @@ class Convolution:
 
     @property
     def cost(self) -> float:
-        """Multiplications per element that it makes."""
+        """The number of multiplications per element that it makes."""
         return float(self.weight[0].numel())
 
     def apply(self, maps: Tensor, stride: Pair) -> Tensor:
@@ -242,7 +243,7 @@ class Convolution:
 
 
 def max_pool(shape: Shape, whole: Callable[[Tensor], Tensor]) -> Window:
-    """The largest element of each window; what is around the map never is."""
+    """Return the largest element of each window; elements around the map are never the largest."""
 
     def apply(maps: Tensor, stride: Pair) -> Tensor:
         return F.max_pool2d(maps, shape.kernel, stride, 0, shape.dilation)
@@ -251,15 +252,15 @@ def max_pool(shape: Shape, whole: Callable[[Tensor], Tensor]) -> Window:
 
 
 def average_pool(shape: Shape, whole: Callable[[Tensor], Tensor], like: Tensor) -> Window:
-    """The mean of each window, whatever its divisor is.
+    """Return the mean of each window, for any divisor.
 
-    Zeros around the map and the full window's divisor give a mean that is wrong at the border by a
-    factor of the position alone; ``whole`` of a map of ones tells the factor.
+    Zeros around the map and the full window's divisor make the mean wrong at the border, by a
+    factor that depends only on the position. ``whole`` of a map of ones gives the factor.
 
     Args:
-        shape: How the window moves.
+        shape: The moves of the window.
         whole: The pool of whole maps.
-        like: A map (1, C, H, W) that it takes.
+        like: A map (1, C, H, W) of the kind that it takes.
     """
 
     def apply(maps: Tensor, stride: Pair) -> Tensor:

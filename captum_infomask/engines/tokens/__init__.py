@@ -1,1 +1,1 @@
-# Vision transformers, a token at a time.
+# The token engine runs vision transformers on some of their tokens.

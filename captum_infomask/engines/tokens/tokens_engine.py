@@ -1,4 +1,4 @@
-# The token engine: views of a vision transformer, for the price of the tokens that they show.
+# The token engine runs only the tokens that each view of a vision transformer shows.
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -19,11 +19,11 @@ _GROUP = 64  # regions whose masks are held at a time
 
 
 def kept_patches(plan: ViewPlan, patch: tuple[int, int]) -> Tensor:
-    """The patches that each view of a plan shows: bool (V, P), row by row of the picture.
+    """Return the patches that each view of a plan shows: bool (V, P), row by row of the picture.
 
     Args:
-        plan: Views that show a picture's place as it is, nothing cut out.
-        patch: Height and width of a patch, in pixels; pictures are whole patches.
+        plan: Views that leave the picture in place; nothing is cut out.
+        patch: Height and width of a patch, in pixels. Pictures are whole patches.
 
     Raises:
         ArgumentError: A region holds a part of a patch.
@@ -61,7 +61,7 @@ def _patch_grid(scene: Scene, patch: tuple[int, int]) -> tuple[int, int]:
 
 
 def _patches_of(scene: Scene, images: Tensor, regions: Tensor, patch: tuple[int, int]) -> Tensor:
-    """The patches that make up regions (V,) of images (V,): bool (V, P)."""
+    """Return the patches that make up regions (V,) of images (V,): bool (V, P)."""
     rows, columns = _patch_grid(scene, patch)
     parts = [torch.zeros(0, rows * columns, dtype=torch.bool)]
     for start in range(0, len(regions), _GROUP):
@@ -93,19 +93,19 @@ def _refuse(scene: Scene, region: int, patch: tuple[int, int]) -> None:
 
 
 def check_exact(transformer: Transformer, picture: Tensor, expected: Tensor) -> None:
-    """Refuse a transformer whose tokens, in another order, do not give the network's own output.
+    """Refuse a transformer if its tokens, in another order, do not give the network's output.
 
-    The other order tells a network that minds the order of its tokens, of which none can be
-    removed as if it had never been there.
+    If the order of tokens matters to a network, no token can be removed as if it had never been
+    there. The other order detects such a network.
 
     Args:
-        transformer: The network taken apart.
+        transformer: The transformer, in parts.
         picture: One picture (1, C, H, W).
         expected: The network's own output for it (1, M).
 
     Raises:
-        ArgumentError: They differ by more than 1e-5 of the largest number in the output; in half
-            precision, and where float32 factors are rounded (TF32), by more than that explains.
+        ArgumentError: They differ by more than 1e-5 of the largest number in the output. In half
+            precision, and if float32 factors are rounded (TF32), the limit is what that explains.
     """
     tokens = transformer.embed(picture)
     first, patches = tokens.tensor_split([transformer.prefix], dim=1)
@@ -123,22 +123,22 @@ def check_exact(transformer: Transformer, picture: Tensor, expected: Tensor) -> 
         )
 
 
-# A chunk's size in tokens: measured with one CPU thread on ViT-B/16 (docs/tokens.md); a guess
+# A chunk's size in tokens: measured with one CPU thread on ViT-B/16 (docs/tokens.md), a guess
 # elsewhere.
 _TOKENS_ON_CPU, _TOKENS_ON_ACCELERATOR = 1024, 2**15
-_PICTURES = 32  # embedded at a time
+_PICTURES = 32  # pictures that are embedded at a time
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Vision transformers by their tokens, exactly.
+    """Exact runs of vision transformers by their tokens.
 
     With :class:`RemoveTokens`, pictures are embedded once, and a view runs only the tokens that it
-    keeps. With other imputers, views run whole, but for the last block, which is asked for the
-    class token alone where nothing reads the others.
+    keeps. With other imputers, views run whole. Only the last block is shorter: if nothing reads
+    its other tokens, it computes the class token alone.
 
     Raises:
-        ArgumentError: In the call: the network is none of torchvision's or timm's vision
+        ArgumentError: In the call: the network is not one of torchvision's or timm's vision
             transformers, or takes further arguments.
 
     Example:
@@ -160,7 +160,7 @@ class Tokens:
         """Begin a call.
 
         Raises:
-            ArgumentError: The forward function is no transformer that is known, or takes further
+            ArgumentError: The forward function is not a known transformer, or takes further
                 arguments.
         """
         if call.additional_forward_args:
@@ -183,7 +183,7 @@ class RunningTokens:
     name = "tokens"
 
     def check(self, plan: ViewPlan, blank: Blank | None) -> None:
-        """Refuse views that tokens cannot be removed for, before anything runs."""
+        """Refuse views whose tokens cannot be removed, before anything runs."""
         if plan.scene.has_pixels:
             return
         if plan.cuts is not None:
@@ -205,7 +205,7 @@ class RunningTokens:
             yield from Batched().start(replace(self.call, forward_func=self._forward)).run(plan)
 
     def _whole(self, plan: ViewPlan) -> Iterator[tuple[Tensor, Tensor]]:
-        """Whole images, by the network itself: what the engine must give, checked on one."""
+        """Run whole images by the network itself, and check the engine against it on one."""
         checked = False
         for rows, output in Batched().start(self.call).run(plan):
             if not checked:
@@ -215,7 +215,7 @@ class RunningTokens:
             yield rows, output
 
     def _kept_alone(self, plan: ViewPlan) -> Iterator[tuple[Tensor, Tensor]]:
-        """Views whose hidden patches are removed, those of equal length together."""
+        """Run views whose hidden patches are removed; views of equal length run together."""
         kept = self._kept(plan)
         counts = kept.sum(1)
         pictures = plan.scene.inputs[0]

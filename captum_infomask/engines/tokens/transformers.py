@@ -1,4 +1,4 @@
-# Vision transformers taken apart, torchvision's and timm's: what the engine asks of them.
+# Vision transformers of torchvision and timm, in the parts that the engine needs.
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 def type_name(thing: object) -> str:
-    """The full name of a thing's own type."""
+    """Return the full name of a thing's own type."""
     return f"{type(thing).__module__}.{type(thing).__qualname__}"
 
 
 @dataclass(frozen=True, eq=False)
 class TorchvisionTransformer:
-    """Tokens in and out of the network; its head reads the class token."""
+    """The way into the tokens of the network and out of them; its head reads the class token."""
 
     network: VisionTransformer
     prefix = 1
@@ -34,14 +34,14 @@ class TorchvisionTransformer:
         return self.network.conv_proj  # type: ignore[no-any-return]
 
     def embed(self, pictures: Tensor) -> Tensor:
-        """Pictures → tokens with their positions."""
+        """Turn pictures into tokens with their positions."""
         patches = self.network._process_input(pictures)
         first = self.network.class_token.expand(len(patches), -1, -1)
         encoder = self.network.encoder
         return encoder.dropout(torch.cat([first, patches], dim=1) + encoder.pos_embedding)  # type: ignore[no-any-return]
 
     def classify(self, tokens: Tensor) -> Tensor:
-        """Tokens → the network's output."""
+        """Turn tokens into the network's output."""
         encoder = self.network.encoder
         blocks = list(encoder.layers)
         for block in blocks[:-1]:
@@ -52,7 +52,7 @@ class TorchvisionTransformer:
 
 
 def _class_token_of_torchvision(block: Any, tokens: Tensor) -> Tensor:
-    """What the last block makes of the class token; nothing reads what it makes of the others."""
+    """Return the last block's class token; nothing reads its other tokens."""
     if type_name(block) != "torchvision.models.vision_transformer.EncoderBlock":
         return block(tokens)  # type: ignore[no-any-return]
     normed = block.ln_1(tokens)
@@ -61,16 +61,16 @@ def _class_token_of_torchvision(block: Any, tokens: Tensor) -> Tensor:
     return first + block.mlp(block.ln_2(first))  # type: ignore[no-any-return]
 
 
-# The parts of an attention that _attend_first knows; one with others runs whole.
+# The parts of an attention that _attend_first knows. An attention with other parts runs whole.
 _PARTS = {"qkv", "q_norm", "k_norm", "attn_drop", "norm", "proj", "proj_drop"}
 
 
 @dataclass(frozen=True, eq=False)
 class TimmTransformer:
-    """Tokens in and out of the network, whatever its norms, registers and pooling.
+    """The way into the tokens of the network and out of them, for all norms, registers and pooling.
 
     Attributes:
-        network: timm's module, of a package that need not be installed for its name to be known.
+        network: timm's module. The package need not be installed for its name to be known.
     """
 
     network: Any
@@ -81,19 +81,19 @@ class TimmTransformer:
 
     @property
     def prefix(self) -> int:
-        """The class token and registers."""
+        """The number of tokens of the prefix: the class token and registers."""
         return int(self.network.num_prefix_tokens)
 
     @property
     def needs_patches(self) -> bool:
-        """Whether it pools no token of the prefix."""
-        # Older ones of timm 1.0 have no such choice.
+        """Whether the pool uses no token of the prefix."""
+        # Older versions of timm 1.0 have no such choice.
         with_prefix = getattr(self.network, "pool_include_prefix", False)
         return not (self.prefix and (self._reads_one or with_prefix))
 
     @property
     def _reads_one(self) -> bool:
-        """Whether the head reads the class token alone."""
+        """Whether the head reads only the class token."""
         return bool(self.network.global_pool == "token")
 
     @property
@@ -104,13 +104,13 @@ class TimmTransformer:
         return embedding.proj if is_plain else embedding  # type: ignore[no-any-return]
 
     def embed(self, pictures: Tensor) -> Tensor:
-        """Pictures → tokens with their positions."""
+        """Turn pictures into tokens with their positions."""
         network = self.network
         tokens = network._pos_embed(network.patch_embed(pictures))
         return network.norm_pre(network.patch_drop(tokens))  # type: ignore[no-any-return]
 
     def classify(self, tokens: Tensor) -> Tensor:
-        """Tokens → the network's output."""
+        """Turn tokens into the network's output."""
         blocks = list(self.network.blocks)
         for block in blocks[:-1]:
             tokens = block(tokens)
@@ -120,7 +120,7 @@ class TimmTransformer:
 
 
 def _class_token(block: Any, tokens: Tensor) -> Tensor:
-    """What the last block makes of the class token; nothing reads what it makes of the others."""
+    """Return the last block's class token; nothing reads its other tokens."""
     if type_name(block) != "timm.models.vision_transformer.Block" or not _is_plain(block.attn):
         return block(tokens)  # type: ignore[no-any-return]
     attended = _attend_first(block.attn, block.norm1(tokens))
@@ -137,7 +137,7 @@ def _is_plain(attention: nn.Module) -> bool:
 
 
 def _attend_first(attention: Any, tokens: Tensor) -> Tensor:
-    """The attention's answer (B, 1, D) to the first token's query alone."""
+    """Return the attention's output (B, 1, D) for the first token's query alone."""
     width = attention.proj.in_features
     weight, bias = attention.qkv.weight, attention.qkv.bias
     asks, tells = (None, None) if bias is None else (bias[:width], bias[width:])
@@ -157,16 +157,16 @@ def _attend_first(attention: Any, tokens: Tensor) -> Tensor:
 
 
 class Transformer(Protocol):
-    """A vision transformer taken apart; its modules are called, and nothing of it is changed."""
+    """A vision transformer in parts. Its modules are called, and nothing of it changes."""
 
     @property
     def prefix(self) -> int:
-        """Tokens before those of patches: the class token and its like, which always stay."""
+        """The number of tokens before those of patches: the class token and its like; all stay."""
         ...
 
     @property
     def needs_patches(self) -> bool:
-        """Whether the head pools the tokens of patches alone, so that one at least must stay."""
+        """Whether the head pools only the tokens of patches, so at least one must stay."""
         ...
 
     @property
@@ -175,11 +175,11 @@ class Transformer(Protocol):
         ...
 
     def embed(self, pictures: Tensor) -> Tensor:
-        """Pictures (B, C, H, W) → tokens (B, S, D), positions added, prefix first."""
+        """Turn pictures (B, C, H, W) into tokens (B, S, D), positions added, prefix first."""
         ...
 
     def classify(self, tokens: Tensor) -> Tensor:
-        """Some of those tokens (B, s, D), the prefix among them → the network's output (B, M)."""
+        """Turn some of those tokens (B, s, D), prefix included, into the output (B, M)."""
         ...
 
 
@@ -190,10 +190,10 @@ _FAMILIES: dict[str, type[Any]] = {
 
 
 def transformer_of(forward_func: object) -> Transformer:
-    """Take a vision transformer apart.
+    """Return the parts of a vision transformer.
 
     Raises:
-        StandsAside: It is no network that is known, is in training mode or has hooks.
+        StandsAside: It is not a known network, is in training mode or has hooks.
     """
     network = plain_module(forward_func)
     family = _FAMILIES.get(type_name(network))
@@ -204,10 +204,10 @@ def transformer_of(forward_func: object) -> Transformer:
 
 
 def patch_size(transformer: Transformer) -> tuple[int, int]:
-    """Height and width of the pixels that one token sees.
+    """Return the height and width of the pixels that one token sees.
 
     Raises:
-        StandsAside: Tokens see beyond a patch of their own.
+        StandsAside: Tokens see beyond their own patch.
     """
     conv = transformer.embedding
     if (
