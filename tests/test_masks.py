@@ -22,35 +22,6 @@ attribution_arrays = arrays(
 )
 
 
-def literal(values, rule):
-    """Each rule in words of numpy, on one example's values."""
-    if values.max() <= 0:
-        return np.zeros_like(values, bool)
-    if isinstance(rule, MaxFraction):
-        return values >= rule.fraction * values.max()
-    if isinstance(rule, AtLeast):
-        return values >= rule.bits
-    count = max(1, round(rule.fraction * values.size))
-    return (values >= np.sort(values)[::-1][count - 1]) & (values > 0)
-
-
-@pytest.mark.filterwarnings("ignore:The mask of example")
-@given(
-    attribution_arrays,
-    st.sampled_from(
-        [MaxFraction(), MaxFraction(1.0), TopFraction(0.3), TopFraction(1.0), AtLeast(1.5)]
-    ),
-)
-@settings(deadline=None, max_examples=150)
-def test_rules_match_their_words(attributions, rule):
-    mask = threshold_mask(torch.from_numpy(attributions), rule)
-    assert mask.dtype == torch.bool
-    assert mask.shape == attributions.shape
-    for example, values in enumerate(attributions):
-        want = literal(values.ravel(), rule)
-        assert (mask[example].numpy().ravel() == want).all()
-
-
 def between_groups(values, kept):
     low, high = values[~kept], values[kept]
     return len(low) * len(high) * (low.mean() - high.mean()) ** 2
@@ -90,12 +61,6 @@ def test_each_example_is_cut_by_itself_and_tuples_together():
     assert isinstance(threshold_mask((attributions,)), tuple)
 
 
-def test_invert_hides_the_target():
-    attributions = torch.tensor([[1.0, 0.1, -1.0]])
-    kept, rest = threshold_mask(attributions), threshold_mask(attributions, invert=True)
-    assert torch.equal(kept, ~rest)
-
-
 def test_no_positive_value_gives_an_empty_mask_and_says_why():
     attributions = torch.tensor([[-1.0, -0.5], [1.0, 0.0]])
     with pytest.warns(UserWarning, match=r"example 0 is empty: no attribution is positive.*-0\.5"):
@@ -103,17 +68,6 @@ def test_no_positive_value_gives_an_empty_mask_and_says_why():
     assert mask.tolist() == [[False, False], [True, False]]
     with pytest.warns(UserWarning, match=r"example 0 is empty: the largest.*1.*AtLeast"):
         assert not threshold_mask(attributions[1:], AtLeast(3)).any()
-
-
-def test_infomask_mask_is_the_threshold_of_attribute(net, images):
-    infomask = InfoMask(net)
-    options = {"target": [1, 0], "view": "drop"}
-    mask = infomask.mask(images, rule=TopFraction(0.3), **options)
-    attributions = infomask.attribute(images, **options)
-    assert torch.equal(mask, threshold_mask(attributions, TopFraction(0.3)))
-    assert torch.equal(~mask, infomask.mask(images, rule=TopFraction(0.3), invert=True, **options))
-    assert (images * mask).shape == images.shape
-    assert isinstance(infomask.mask((images,), **options), tuple)
 
 
 @pytest.mark.parametrize(

@@ -20,16 +20,6 @@ PLACES = (
 )
 
 
-def test_every_name_is_its_metrics():
-    assert list(METRICS) == ["deletion", "insertion", "infidelity", "sensitivity", *PLACES]
-    for name, kind in METRICS.items():
-        metric = kind()
-        assert metric.name == name
-        assert isinstance(metric, Metric)
-        assert metric.needs_truth == (name in PLACES)
-        assert hash(metric) == hash(kind())
-
-
 def test_defaults():
     assert choose_metrics(None, has_truth=False) == {
         "deletion": Deletion(),

@@ -21,17 +21,7 @@ from captum_infomask import (
     RelevanceRank,
     max_box_acc,
 )
-from captum_infomask.evaluation.metric_protocol import Metric
 
-KINDS = (
-    AveragePrecision,
-    BestBoxIoU,
-    MaxBoxAcc,
-    MaskIoU,
-    PointingGame,
-    RelevanceMass,
-    RelevanceRank,
-)
 SHAPE = (4, 5)
 # Few different values, so that ties are many.
 PLANES = arrays("float64", SHAPE, elements=st.sampled_from([-2.0, -0.5, 0.0, 1.0, 3.0]))
@@ -189,17 +179,6 @@ def test_quantus_says_the_same(ours, theirs):
         values.append(ours(known(plane, truth)).value)
         assert values[-1] == pytest.approx(float(found), abs=1e-6)
     assert len(set(values)) > 1
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_they_say_what_they_are_and_ask_for_truth(kind):
-    metric = kind()
-    assert isinstance(metric, Metric)
-    assert metric.needs_truth
-    assert metric.better == "higher"
-    assert metric.note.endswith(".")
-    assert metric == kind()
-    refused(("known",), lambda: metric(sample(np.eye(3))))
 
 
 def test_settings():

@@ -169,29 +169,6 @@ def test_information_of_regions(make, x):
         assert infomap.scores.std() > 0.01
 
 
-@pytest.mark.parametrize("view", VIEWS)
-def test_batches_and_chunks_change_nothing(view, x):
-    network = timm_network()
-
-    def attribute(pictures, size=None):
-        return InfoMask(network).attribute(
-            pictures,
-            target=1,
-            view=view,
-            sliding_window_shapes=(3, 16, 8),
-            strides=(3, 8, 8),
-            imputer=RemoveTokens(),
-            perturbations_per_eval=size,
-        )
-
-    together = attribute(x)
-    assert together.std() > 0.01
-    singles = torch.cat([attribute(picture[None]) for picture in x])
-    torch.testing.assert_close(together, singles, **EXACT)
-    for size in (1, 3, 1000):
-        torch.testing.assert_close(attribute(x, size), together, **EXACT)
-
-
 def test_views_of_one_length_share_chunks_within_the_budget(x, monkeypatch):
     shapes = []
     classify = TorchvisionTransformer.classify
