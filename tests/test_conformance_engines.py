@@ -153,6 +153,7 @@ class Interrupted(nn.Module):
     def __init__(self, layer: nn.Module, error: BaseException, after: int) -> None:
         super().__init__()
         self.layer, self.error, self.left = layer, error, after
+        self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
         self.left -= 1
