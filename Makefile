@@ -9,7 +9,8 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.demo
 	$(BIN)/captum-infomask demo --stride 14 --out infomask-demo
 
-# What a contributor runs all day: every oracle; no browser, notebook, Ray, demo or killed process.
+# What a contributor runs all day: every oracle; no browser, notebook, doctest, Ray, demo or killed
+# process.
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
@@ -17,7 +18,7 @@ test: $(VENV)/.test
 test-all: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-# The fast tier by processor capability and threads; `make matrix WHOLE=--whole` runs all tests.
+# What is about numbers, by processor capability and threads; `make matrix WHOLE=--whole` runs all.
 matrix: $(VENV)/.test
 	$(BIN)/python .ci/matrix.py $(WHOLE)
 

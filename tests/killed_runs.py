@@ -1,4 +1,4 @@
-# A process that starts runs and kills them: real processes and real files, without 20 imports.
+# A process that starts runs and kills them: real processes and files, without an import for each.
 #
 # It has imported everything and has run nothing, so that its children, forked, are as a new process
 # that has got so far. Reads a JSON line for each run: {"arguments": [...], "kill": null or

@@ -57,11 +57,18 @@ def convolutions() -> nn.Module:
     return Block().double()
 
 
+BLOCK = "encoder.layers.encoder_layer_1"
 ENGINES: dict[str, Row] = {
     "auto": Row(None, convolutions, Constant(0.3), ""),
     "batched": Row(Batched(), convolutions, Constant(0.3), "batched"),
     "incremental": Row(Incremental(), convolutions, Constant(0.3), "incremental"),
-    "tokens": Row(Tokens(), torchvision_network, RemoveTokens(), "tokens", "encoder.layers.encoder_layer_1.mlp"),
+    "tokens": Row(
+        Tokens(),
+        torchvision_network,
+        RemoveTokens(),
+        "tokens",
+        BLOCK + ".mlp",
+    ),
 }
 VIEWS = ("keep", "drop", "chain")
 EXACT = {"rtol": 0, "atol": 1e-10}

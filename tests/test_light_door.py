@@ -101,38 +101,34 @@ def test_help_names_all_methods_and_metrics(capsys: pytest.CaptureFixture[str]) 
     assert f"of: {', '.join(METRICS)}; or all" in told
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "package", "extra"),
-    [
-        ("run_dataset", "pyarrow", "data"),
-        ("load_run", "pyarrow", "data"),
-        ("fit_temperature", "torchmetrics", "calibration"),
-        ("ConditionalMutualInformation", "torchmetrics", "calibration"),
-    ],
-)
-def test_a_missing_extra_is_told_with_what_installs_it(name: str, package: str, extra: str) -> None:
-    code = f"""{WITHOUT}
-try:
-    from captum_infomask import {name}
-except ImportError as error:
-    print(error.name.split('.')[0], error, sep="|")
-"""
-    ((missing, told),) = (line.split("|") for line in printed(code))
-    assert missing in (package, "lightning_utilities")
-    assert told.endswith(f"pip install 'captum-infomask[{extra}]'")
+EXTRAS = {
+    "run_dataset": ("pyarrow", "data"),
+    "load_run": ("pyarrow", "data"),
+    "fit_temperature": ("torchmetrics", "calibration"),
+    "ConditionalMutualInformation": ("torchmetrics", "calibration"),
+}
 
 
 @pytest.mark.slow
-def test_the_command_line_tells_of_a_missing_extra() -> None:
+def test_a_missing_extra_is_told_with_what_installs_it() -> None:
+    """By each name, and by the command line."""
     code = f"""{WITHOUT}
-import contextlib, io
+import contextlib, importlib, io
+for name in {list(EXTRAS)}:
+    try:
+        getattr(importlib.import_module("captum_infomask"), name)
+    except ImportError as error:
+        print(error.name.split('.')[0], error, sep="|")
 from captum_infomask.cli import main
 with contextlib.redirect_stderr(io.StringIO()) as told:
     code = main(["run", "--data", "pictures", "--out", "bits"])
 print(code, told.getvalue().strip())
 """
-    (line,) = printed(code)
+    *told, line = printed(code)
+    for one, (package, extra) in zip(told, EXTRAS.values(), strict=True):
+        missing, words = one.split("|")
+        assert missing in (package, "lightning_utilities")
+        assert words.endswith(f"pip install 'captum-infomask[{extra}]'")
     assert line.startswith("2 captum-infomask: error: ")
     assert line.endswith("pip install 'captum-infomask[data]'")
 

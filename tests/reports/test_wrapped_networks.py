@@ -17,7 +17,15 @@ from tiny import images, randomise
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
-from captum_infomask import InfoMask, compare, fit_critic, grid, randomisation_check, run_dataset
+from captum_infomask import (
+    DatasetRun,
+    InfoMask,
+    compare,
+    fit_critic,
+    grid,
+    randomisation_check,
+    run_dataset,
+)
 from captum_infomask.engines.isolation import Isolation, alias, own_weight, same_weight
 from captum_infomask.engines.traced import plain_module
 from captum_infomask.engines.traced_network import StandsAside
@@ -212,7 +220,19 @@ CALLS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    ("kind", "call"),
+    # Engines and traces meet every kind; crop and chain are batches of pictures, as keep is.
+    [
+        *((kind, call) for kind in KINDS for call in CALLS if call not in ("crop", "chain")),
+        *(
+            (kind, call)
+            for kind in ("compiled", "scripted", "pruned")
+            for call in ("crop", "chain")
+        ),
+    ],
+    indirect=["kind"],
+)
 def test_a_network_keeps_its_weights_hooks_and_flags(net: nn.Module, kind: str, call: str) -> None:
     x = images(2)
     before, answers = everything(net), answered(net)
@@ -257,19 +277,32 @@ def test_a_comparison_keeps_a_networks_weights_hooks_and_flags(net: nn.Module, k
     assert torch.equal(answered(net), answers)
 
 
-@pytest.mark.slow
-def test_a_run_keeps_a_networks_weights_hooks_and_flags(
-    net: nn.Module, kind: str, tmp_path: Path
-) -> None:
-    (tmp_path / "data").mkdir()
-    for k in range(2):
-        Image.new("RGB", (8, 8), (90 * k, 60, 200)).save(tmp_path / "data" / f"{k}.png")
+def run_over(net: nn.Module, data: Path, out: Path) -> DatasetRun:
     shown = Preprocess(resize=8, crop=8, mean=(0.5,) * 3, std=(0.5,) * 3)
     classifier = Classifier("net", net, ("a", "b", "c", "d"), shown)
+    return run_dataset(data, classifier, out, view="drop", workers=0)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    for k in range(2):
+        Image.new("RGB", (8, 8), (90 * k, 60, 200)).save(folder / f"{k}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def own(data: Path, tmp_path_factory: pytest.TempPathFactory) -> DatasetRun:
+    """The run over the network inside."""
+    return run_over(plain(), data, tmp_path_factory.mktemp("own"))
+
+
+@pytest.mark.slow
+def test_a_run_keeps_a_networks_weights_hooks_and_flags(
+    net: nn.Module, kind: str, data: Path, own: DatasetRun, tmp_path: Path
+) -> None:
     before = everything(net)
-    run = run_dataset(tmp_path / "data", classifier, tmp_path / "out", view="drop", workers=0)
-    classifier = Classifier("net", plain(), ("a", "b", "c", "d"), shown)
-    own = run_dataset(tmp_path / "data", classifier, tmp_path / "own", view="drop", workers=0)
+    run = run_over(net, data, tmp_path / "out")
     assert run.errors == {}
     if kind not in OTHER:
         for key in ("0.png", "1.png"):
