@@ -64,9 +64,7 @@ NUMBERS = ["-m", "not slow", "tests", *(f"--ignore-glob={pattern}" for pattern i
 def main() -> int:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description="Run the suite under several kernels and threads.")
-    parser.add_argument(
-        "--whole", action="store_true", help="instead of what is about numbers in the fast tier"
-    )
+    parser.add_argument("--whole", action="store_true", help="instead of numbers alone")
     parser.add_argument("--capabilities", nargs="+", choices=CAPABILITIES, default=CAPABILITIES)
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2, 4])
     parser.add_argument("--processes", type=int, default=2, help="of pytest-xdist")
