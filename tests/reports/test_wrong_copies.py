@@ -150,7 +150,9 @@ def test_writes_that_reach_another_name_are_seen_in_the_trace(
     caplog.set_level("DEBUG", logger="captum_infomask")
     x = images(2, height=16, width=16)
     found, own = both(Writes(write), engine, x, "drop", perturbations_per_eval=1)
-    torch.testing.assert_close(found.scores, own.scores, rtol=1e-4, atol=1e-5)
+    assert own.scores.abs().max() > 0.1
+    # Differences of information in float32, of plain kernels too.
+    torch.testing.assert_close(found.scores, own.scores, rtol=1e-4, atol=1e-4)
     told = "it writes to a tensor that it reads under another name" in caplog.text
     told |= "it calls a function with out=" in caplog.text
     assert told == (write not in (a_plain_view, sizes))
