@@ -293,7 +293,10 @@ def other_statistics() -> nn.Module:
         ({"n_samples": 3}, ("settings.n_samples: 2 before, 3 now",)),
         ({"view_engine": "batched"}, ('settings.engine: "auto" before, "batched" now',)),
         ({"prior": PRIOR + 1e-7}, ("settings.prior: [0.1", "... before, [0.1", "... now")),
-        ({"prior": PRIOR.double() + 1e-12}, ("settings.prior: [0.1", "... before, [0.1", "... now")),
+        (
+            {"prior": PRIOR.double() + 1e-12},
+            ("settings.prior: [0.1", "... before, [0.1", "... now"),
+        ),
         (
             {"imputer": UniformNoise(0, 1 + 1e-9)},
             ("UniformNoise(low=0, high=1)", "UniformNoise(low=0, high=1.000000001)"),

@@ -227,3 +227,10 @@ def test_bad_regions(call, words):
     with pytest.raises(ArgumentError) as caught:
         call(torch.zeros(2, 3, 8, 8))
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_patches_begin_at_the_floor_of_their_share():
+    """Patch i of 3 over 7 rows begins at ⌊7 i / 3⌋: 0, 2, 4."""
+    boxes = grid(torch.zeros(1, 1, 7, 5), rows=3, columns=2).boxes[0]
+    assert boxes[:, 1].tolist() == [[0, 2], [0, 2], [2, 4], [2, 4], [4, 7], [4, 7]]
+    assert boxes[:, 2].tolist() == [[0, 2], [2, 5]] * 3
