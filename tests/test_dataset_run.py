@@ -406,7 +406,7 @@ def test_a_network_that_fails_for_one_picture(tmp_path, do, words, net):
         assert key == keys[1] or rows[key] == usual[key]
 
 
-@pytest.mark.filterwarnings("ignore:Of this network view=")
+@pytest.mark.filterwarnings("ignore:The default, view=")
 def test_bad_pictures_leave_others_in_their_places(tmp_path):
     keys = save_pictures(tmp_path / "data", 8)
     usual = rows_of(run_tiny(tmp_path / "data", tmp_path / "usual", tiny(Drawing())).table)

@@ -623,7 +623,7 @@ def nothing_changed(model: nn.Module) -> Iterator[None]:
     assert multiprocessing.active_children() == []
 
 
-@pytest.mark.filterwarnings("ignore:Of this network view=")
+@pytest.mark.filterwarnings("ignore:The default, view=")
 @pytest.mark.parametrize("decoders", [0, 2])
 @pytest.mark.parametrize("network", [Net, Drawing])
 def test_nothing_of_the_users_is_changed(folder, tmp_path, monkeypatch, decoders, network):

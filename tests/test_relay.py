@@ -528,7 +528,7 @@ def test_what_a_choice_by_value_leaves_is_told():
         return P.tail(torch.where(a > 0, a, 0.1 * a))
 
     x = pictures()
-    with pytest.warns(UserWarning, match=r"are given to no pixel: InfoMap.residual") as said:
+    with pytest.warns(UserWarning, match=r"to no pixel: InfoMap.residual") as said:
         found = InfoMask(chooses).score_regions(x, target=[1, 4], view="relay", layer=P.first)
     assert len(said) == 1
     torch.testing.assert_close(found.explained, read(chooses, x, [1, 4]), rtol=0, atol=1e-6)
@@ -673,7 +673,7 @@ class Rectified(nn.Module):
         return self.last(self.end(self.body(x) + self.side(x)))
 
 
-@pytest.mark.filterwarnings("ignore:Of some maps more than")
+@pytest.mark.filterwarnings("ignore:Some maps give more than")
 @pytest.mark.parametrize("layer", ["first", "body.0", "body.3", "side"])
 def test_where_captums_rescale_rule_says_the_same(layer):
     net, x = Rectified(), pictures()
@@ -812,7 +812,7 @@ def test_tokens_before_an_attention_that_puts_them_first(hidden):
     assert found.regions.grid == (4, 4)
 
 
-@pytest.mark.filterwarnings("ignore:Of some maps more than")
+@pytest.mark.filterwarnings("ignore:Some maps give more than")
 def test_tokens_without_a_place_are_missing_from_the_sum():
     """A layer behind the first block: the class token has gathered bits, and `residual` says so."""
     net, x = torchvision_network(), images(1, 3, 32, 32).double()

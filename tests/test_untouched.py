@@ -114,7 +114,7 @@ def test_a_graph_that_is_waiting_for_its_backward_pass_survives() -> None:
     assert net.conv.weight.grad is not None
 
 
-@pytest.mark.filterwarnings("ignore:Of this network view=")
+@pytest.mark.filterwarnings("ignore:The default, view=")
 def test_dropout_draws_do_not_depend_on_what_is_attributed() -> None:
     net, x = Net().train(), images()
     torch.manual_seed(0)

@@ -58,8 +58,8 @@ def of_view(
             if options.says(*_OF_FEATURES):
                 raise
             warn(
-                f"Of this network view={best!r}, the default, cannot be had: {error.reason}. "
-                f"view='drop' is taken, which tells what is lost where a region is hidden. Pass "
+                f"The default, view={best!r}, does not work with this network: {error.reason}. "
+                f"view='drop' is used instead: it tells what is lost if a region is hidden. Pass "
                 f"view= to choose."
             )
         return read(prepared(replace(options, view="drop")))

@@ -58,7 +58,7 @@ class Begun:
     log_priors: Tensor | None = None
 
 
-class Question(Protocol[_Answer_co]):
+class RegionQuestion(Protocol[_Answer_co]):
     """A question about all regions of a call."""
 
     @property
@@ -206,7 +206,7 @@ class Asking:
         """The number of images."""
         return len(self.tensors[0])
 
-    def ask(self, question: Question[_Answer_co], name: str) -> _Answer_co:
+    def ask(self, question: RegionQuestion[_Answer_co], name: str) -> _Answer_co:
         """Answer by the view that is asked for, or by the best one.
 
         Args:
@@ -217,7 +217,9 @@ class Asking:
         read = partial(self._answer, question, name)
         return of_view(self.options, question.best_view, prepared, read)
 
-    def _answer(self, question: Question[_Answer_co], name: str, passes: Passes) -> _Answer_co:
+    def _answer(
+        self, question: RegionQuestion[_Answer_co], name: str, passes: Passes
+    ) -> _Answer_co:
         """Run the passes, and read every region."""
         with passes.running(name, self.options.show_progress) as bar:
             begun = question.begin(passes, bar)

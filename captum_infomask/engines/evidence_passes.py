@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _PAINTED = 8  # pictures at a time
 _SLIGHT_BITS, _SLIGHT_SHARE = 0.1, 0.01  # amounts that may be missing without a warning
-SHORT = "Of some maps more than 0.1 bits and 1% of the whole are given to no pixel"
+SHORT = "Some maps give more than 0.1 bits and 1% of the whole to no pixel"
 
 
 class EvidencePasses:
@@ -181,9 +181,9 @@ def _warn_of_residual(missing: Tensor, whole: Tensor, unit: str) -> None:
     bits = NATS_PER_UNIT["bits"] / NATS_PER_UNIT[unit]
     if bool((missing.abs() > _SLIGHT_BITS * bits + _SLIGHT_SHARE * whole.abs()).any()):
         warn(
-            f"{SHORT}: InfoMap.residual says how many. They go through steps that no gradient "
-            f"passes, such as comparisons, rounding or detach(), or by the layer that is named. "
-            f"view='drop' does not rest on gradients."
+            f"{SHORT}: InfoMap.residual says how many. They pass through steps without a gradient, "
+            f"such as comparisons, rounding or detach(), or around the layer that is named. "
+            f"view='drop' needs no gradients."
         )
 
 

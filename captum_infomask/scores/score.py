@@ -28,9 +28,9 @@ from captum_infomask.scores.score_settings import (
     Prior,
     TrainedWith,
     Unit,
+    as_argument,
     checked_prior,
     checked_temperature,
-    setting_words,
 )
 from captum_infomask.scores.targets import (
     CheckedGroups,
@@ -154,7 +154,7 @@ class Score:
         """The settings that are not defaults, and the head and the unit, as arguments."""
         told = {"head": self.head, **self.changed()}
         told["unit"] = told.pop("unit", self.unit)
-        return ", ".join(f"{name}={setting_words(name, value)}" for name, value in told.items())
+        return ", ".join(f"{name}={as_argument(name, value)}" for name, value in told.items())
 
     @cached_property
     def target_prior(self) -> Tensor | None:

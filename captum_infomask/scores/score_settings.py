@@ -40,7 +40,7 @@ class ScoreSettings(PosteriorSettings, total=False):
     groups: Groups
 
 
-def setting_words(name: str, value: Any) -> str:
+def as_argument(name: str, value: Any) -> str:
     """A setting as Python, or the number of its classes if they are many."""
     if name == "temperature":
         return f"{value:g}"

@@ -256,7 +256,7 @@ def test_a_network_keeps_its_weights_hooks_and_flags(net: nn.Module, kind: str, 
     assert torch.equal(answered(net), answers)
 
 
-@pytest.mark.filterwarnings("ignore:Of this network view=")
+@pytest.mark.filterwarnings("ignore:The default, view=")
 def test_a_comparison_keeps_a_networks_weights_hooks_and_flags(net: nn.Module, kind: str) -> None:
     x = images(2)
     before, answers = everything(net), answered(net)
