@@ -155,6 +155,18 @@ def test_a_score_is_no_other_value():
     assert not Score(prior=[0.5, 0.5]).is_usual
 
 
+@pytest.mark.parametrize("form", [torch.Tensor.numpy, torch.Tensor.clone])
+def test_a_score_does_not_follow_what_it_was_given(form):
+    """A prior that is changed in its place later is another prior."""
+    given = form(torch.tensor(SKEWED, dtype=torch.float64))
+    score = Score(prior=given)
+    given[:] = 0.25
+    assert score == Score(prior=SKEWED)
+    assert float(information(LOGITS[:1], 0, score=score)) == float(
+        information(LOGITS[:1], 0, prior=SKEWED)
+    )
+
+
 def test_a_fitted_temperature_is_one():
     found = fit_temperature(torch.nn.Identity(), [(LOGITS * 9, LABELS)])
     assert replace(Score(), temperature=found).temperature == found.temperature

@@ -69,7 +69,7 @@ def checked_prior(prior: object, head: str) -> Tensor | None:
     if head == "raw":
         raise ArgumentError("Expected `prior` to be None for head='raw', which does not use it.")
     try:
-        values = torch.as_tensor(prior, dtype=torch.float64).detach().cpu()
+        values = torch.as_tensor(prior, dtype=torch.float64).detach().cpu().clone()
     except (TypeError, ValueError, RuntimeError):
         raise ArgumentError(
             f"Expected `prior` to hold one probability per class; got {describe(prior)}."
