@@ -185,7 +185,9 @@ BAD_ARGUMENTS = [
     case(
         "baselines and imputer", "`baselines`", "got both", view="drop", baselines=0, imputer=Blur()
     ),
-    case("imputer name", "`imputer`", "Blur()", "'blur' (str)", view="drop", imputer="blur"),
+    case(
+        "imputer name", "`imputer`", "'blur'", "Did you mean 'blur'?", view="drop", imputer="blurr"
+    ),
     case("imputer class", "`imputer`", "Blur()", "(type)", view="drop", imputer=Blur),
     case("imputer number", "`imputer`", "Constant(0)", "0 (int)", view="keep", imputer=0),
     case(
@@ -236,7 +238,8 @@ def test_arguments(arguments: dict[str, Any], words: tuple[str, ...]) -> None:
     [
         ("otsu", ("'otsu'", "Otsu(")),
         ("max", ("'max'", "MaxFraction(")),
-        (0.2, ("0.2 (float)", "MaxFraction(0.2)")),
+        (1.5, ("1.5 (float)", "AtLeast(1.5)")),
+        (1, ("1 (int)", "MaxFraction(1)")),
         (Otsu, ("(type)", "Otsu()")),
         ([0.2], ("list", "MaxFraction(0.2)")),
     ],

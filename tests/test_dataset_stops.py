@@ -747,7 +747,7 @@ def no_preprocessing(image):
         ({"trained_with": "mse"}, ("`trained_with`", "'mse'")),
         ({"temperature": 0}, ("`temperature`", "0")),
         ({"unit": "bit"}, ("`unit`", "'bit'", "'bits'")),
-        ({"rule": 0.2}, ("`rule`", "0.2")),
+        ({"rule": 20}, ("`rule`", "20")),
         ({"view_engine": "fast"}, ("`view_engine`", "'fast'")),
         ({"batch_size": 0}, ("`batch_size`", "0")),
         ({"shard_size": 0}, ("`shard_size`", "0")),

@@ -228,7 +228,7 @@ def test_infomask_masks_by_hysteresis(net, images):
         (lambda a: threshold_mask(a[0], Hysteresis()), ["`attributions`", "Hysteresis"]),
         (lambda a: threshold_mask((a, a[:, 0]), min_area=2), ["`min_area`", "(1, 3, 4)"]),
         (lambda a: threshold_mask(a, "hysteresis"), ["`rule`", "Did you mean Hysteresis(…)?"]),
-        (lambda a: Hysteresis(0.2, 0.6), ["`low`", "0.2"]),
+        (lambda a: Hysteresis(2, 0.6), ["`low`", "2"]),
         (lambda a: Hysteresis(AtLeast(1), "otsu"), ["`high`", "Otsu"]),
         (lambda a: Hysteresis(AtLeast(4), AtLeast(2)), ["`low`", "bits=4", "bits=2"]),
         (lambda a: Hysteresis(MaxFraction(0.7)), ["`low`", "0.7", "0.6"]),

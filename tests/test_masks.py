@@ -74,7 +74,7 @@ def test_no_positive_value_gives_an_empty_mask_and_says_why():
     ("call", "words"),
     [
         (lambda a: threshold_mask(a, "max_fraction"), ["`rule`", "MaxFraction"]),
-        (lambda a: threshold_mask(a, 0.2), ["`rule`", "MaxFraction(0.2)", "0.2"]),
+        (lambda a: threshold_mask(a, 20), ["`rule`", "AtLeast(20)", "20"]),
         (lambda a: threshold_mask(a, Otsu), ["`rule`", "Otsu"]),
         (lambda a: threshold_mask(a.long()), ["`attributions`", "int64"]),
         (lambda a: threshold_mask([a]), ["`attributions`", "list"]),
@@ -102,7 +102,7 @@ def test_infomask_refuses_a_bad_rule_before_any_forward_pass(images):
         raise AssertionError("ran")
 
     with pytest.raises(ArgumentError, match="`rule`"):
-        InfoMask(never).mask(images, target=0, rule=0.2)
+        InfoMask(never).mask(images, target=0, rule=20)
 
 
 def test_boxes_are_those_of_the_components():

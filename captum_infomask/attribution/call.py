@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -23,7 +24,7 @@ from captum_infomask._types import AdditionalForwardArgs, Baselines, TensorOrTen
 from captum_infomask.attribution.options import Options
 from captum_infomask.engines.choose_engine import choose_engine, passes_of
 from captum_infomask.engines.engine_protocol import Call, Passes
-from captum_infomask.imputers.constant import choose_imputer
+from captum_infomask.imputers.choose_imputer import as_imputer, choose_imputer
 from captum_infomask.regions.choose_regions import choose_regions
 from captum_infomask.regions.region_protocol import OVERLAPS
 from captum_infomask.regions.sharpening import check_sharpen, label_maps
@@ -52,6 +53,7 @@ def prepare(
     per_eval = options.perturbations_per_eval
     if per_eval is not None:
         per_eval = positive_int("perturbations_per_eval", per_eval)
+    options = replace(options, imputer=as_imputer(options.imputer))
     chosen_engine = choose_engine(options.engine, options.imputer)
     chosen = choose_view(
         options.view,

@@ -22,10 +22,11 @@ from captum_infomask.attribution.questions import AboutClasses, AboutTarget, Ask
 from captum_infomask.engines.choose_engine import EngineName
 from captum_infomask.engines.engine_protocol import Engine
 from captum_infomask.engines.untouched import modes_kept
+from captum_infomask.imputers.choose_imputer import ImputerName
 from captum_infomask.imputers.imputer_protocol import Imputer
-from captum_infomask.masks import Rule, check_no_rule, check_rule
+from captum_infomask.masks import Rule, as_rule, check_no_rule
 from captum_infomask.masks.mask_planes import check_clean_up
-from captum_infomask.regions.region_protocol import Regions
+from captum_infomask.regions.choose_regions import AnyRegions
 from captum_infomask.regions.sharpening import Sharpen
 from captum_infomask.results import ClassMaps, InfoMap
 from captum_infomask.scores.contrast import Contrast
@@ -118,8 +119,8 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         contrast: Contrast = None,
         sliding_window_shapes: tuple[Any, ...] | None = None,
         strides: int | tuple[Any, ...] | None = None,
-        regions: Regions | list[Regions] | None = None,
-        imputer: Imputer | None = None,
+        regions: AnyRegions = None,
+        imputer: Imputer | ImputerName | None = None,
         crop_size: CropSizes = None,
         crop_margin: float = 0.0,
         reference: Reference | None = None,
@@ -204,9 +205,12 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
                 a quarter of their sides, an eighth apart. They give other inputs one region per
                 element.
             strides: Occlusion's strides of the windows.
-            regions: Regions made beforehand, e.g. by :func:`grid`. A list of them stands for
-                several scales, and the mean of their attributions is taken.
-            imputer: The imputer of hidden pixels, instead of ``baselines``.
+            regions: Regions made beforehand, e.g. by :func:`grid`; or ``superpixels``, for those of
+                :func:`superpixels` with its defaults. A list of regions stands for several scales,
+                and the mean of their attributions is taken.
+            imputer: The imputer of hidden pixels, instead of ``baselines``: an object, or a name:
+                ``blur``, ``local_mean``, ``inpaint``, ``noisy_linear``, ``uniform_noise``,
+                ``normal_noise`` or ``remove_tokens``.
             crop_size: (height, width) that ``crop`` resizes regions to, ``native`` for no resizing,
                 or None for the images' own size; a list of them for several scales. A network
                 trained on 224 pixels also reads crops of (160, 160), for 0.55 times the pixels
@@ -306,7 +310,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         additional_forward_args: AdditionalForwardArgs = None,
         feature_mask: TensorOrTensors | None = None,
         *,
-        rule: Rule | None = None,
+        rule: Rule | float | None = None,
         smooth: int = 0,
         min_area: float = 0,
         invert: bool = False,
@@ -320,7 +324,8 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             target: The class.
             additional_forward_args: Further arguments of the forward function.
             feature_mask: Regions.
-            rule: ``MaxFraction``, ``TopFraction``, ``Otsu``, ``AtLeast``, or ``Hysteresis`` of two
+            rule: A number between 0 and 1, a share of the maximum; or ``MaxFraction``,
+                ``TopFraction``, ``Otsu``, ``AtLeast``, or ``Hysteresis`` of two
                 of them. None keeps 20% of the maximum, as in the paper. For a density it keeps half
                 of the maximum. The default map is a density, and so are ``evidence`` and ``relay``
                 without regions.
@@ -350,7 +355,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         """
         check_no_rule(baselines, target, additional_forward_args, feature_mask)
         if rule is not None:
-            check_rule(rule)
+            rule = as_rule(rule)
         check_clean_up(smooth, min_area)
         given = (baselines, target, additional_forward_args, feature_mask)
         infomap = self.score_regions(inputs, *given, **options)

@@ -8,8 +8,9 @@ from typing import Any, TypedDict
 
 from captum_infomask.engines.choose_engine import EngineName
 from captum_infomask.engines.engine_protocol import Engine
+from captum_infomask.imputers.choose_imputer import ImputerName
 from captum_infomask.imputers.imputer_protocol import Imputer
-from captum_infomask.regions.region_protocol import Regions
+from captum_infomask.regions.choose_regions import AnyRegions
 from captum_infomask.regions.sharpening import Sharpen
 from captum_infomask.scores.contrast import Contrast
 from captum_infomask.views.choose_view import CropSizes, Reference, ViewName
@@ -23,8 +24,8 @@ class ScoreOptions(TypedDict, total=False):
     contrast: Contrast
     sliding_window_shapes: tuple[Any, ...] | None
     strides: int | tuple[Any, ...] | None
-    regions: Regions | list[Regions] | None
-    imputer: Imputer | None
+    regions: AnyRegions
+    imputer: Imputer | ImputerName | None
     crop_size: CropSizes
     crop_margin: float
     reference: Reference | None
@@ -48,8 +49,8 @@ class Options:
     contrast: Contrast = None
     sliding_window_shapes: tuple[Any, ...] | None = None
     strides: int | tuple[Any, ...] | None = None
-    regions: Regions | list[Regions] | None = None
-    imputer: Imputer | None = None
+    regions: AnyRegions = None
+    imputer: Imputer | ImputerName | None = None
     crop_size: CropSizes = None
     crop_margin: float = 0.0
     reference: Reference | None = None

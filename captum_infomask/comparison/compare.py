@@ -54,7 +54,7 @@ from captum_infomask.engines.isolation import Isolation, alias
 from captum_infomask.engines.untouched import modes_kept
 from captum_infomask.evaluation.choose_metrics import Metrics, choose_metrics
 from captum_infomask.evaluation.given_truth import GroundTruth, ground_truth as read_truth
-from captum_infomask.masks import MaxFraction, Rule, check_rule
+from captum_infomask.masks import MaxFraction, Rule, as_rule
 from captum_infomask.results.comparison import Comparison
 from captum_infomask.results.map_pictures import Pictures
 from captum_infomask.scores.score import Score
@@ -91,7 +91,7 @@ def compare(
     metrics: Metrics = None,
     ground_truth: GroundTruth | None = None,
     baselines: Fill | None = None,
-    rule: Rule | None = None,
+    rule: Rule | float | None = None,
     pictures: Pictures | None = None,
     categories: Sequence[str] | None = None,
     seed: int = 0,
@@ -178,7 +178,7 @@ def compare(
     _check_groups(given, score)
     chosen = choose_metrics(metrics, has_truth=ground_truth is not None)
     if rule is not None:
-        check_rule(rule)
+        rule = as_rule(rule)
     boolean("show_progress", show_progress)
     seed = random_seed(seed)
     shown = shown_pictures(pictures, images)

@@ -31,7 +31,7 @@ from captum_infomask.critics.random_views import (
     check_window_shapes,
     sizes_for,
 )
-from captum_infomask.imputers.constant import choose_imputer
+from captum_infomask.imputers.choose_imputer import ImputerName, choose_imputer
 from captum_infomask.imputers.imputer_protocol import Imputer
 from captum_infomask.scores.heads import Doubt
 from captum_infomask.scores.score import Score
@@ -47,7 +47,7 @@ def fit_critic(
     window_shapes: Sequence[int | tuple[int, int]] | None = None,
     strides: int | tuple[int, int] = 1,
     crop_size: CropSize = None,
-    imputer: Imputer | None = None,
+    imputer: Imputer | ImputerName | None = None,
     baselines: Baselines = None,
     temperature: SupportsFloat = 1.0,
     steps: int = 1000,

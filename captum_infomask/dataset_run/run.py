@@ -29,7 +29,7 @@ from captum_infomask.dataset_run.progress import Progress, survey
 from captum_infomask.dataset_run.run_settings import RunSettings, score_options
 from captum_infomask.engines.choose_engine import EngineName
 from captum_infomask.engines.engine_protocol import Engine
-from captum_infomask.masks import Rule, check_rule
+from captum_infomask.masks import Rule, as_rule
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.scores.score import Score, score_from
 
@@ -48,7 +48,7 @@ def run_dataset(
     engine: RunEngine = "local",
     address: str | None = None,
     workers: int | None = None,
-    rule: Rule | None = None,
+    rule: Rule | float | None = None,
     view_engine: EngineName | Engine = "auto",
     batch_size: int | None = None,
     shard_size: int | None = None,
@@ -141,7 +141,7 @@ def run_dataset(
     settings = {name: options.pop(name) for name in keywords(Score) if name in options}
     check_initialised("model", model.network if isinstance(model, Classifier) else model)
     if rule is not None:
-        check_rule(rule)
+        rule = as_rule(rule)
     asked = RunSettings(
         target=target,
         score=score_from(score, settings),

@@ -17,6 +17,7 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask.attribution.infomask import InfoMask
 from captum_infomask.engines.choose_engine import EngineName
 from captum_infomask.engines.engine_protocol import Engine
+from captum_infomask.imputers.choose_imputer import as_imputer
 from captum_infomask.masks import Rule
 from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.scores.score import Score
@@ -90,6 +91,12 @@ def score_options(options: Mapping[str, Any], view_engine: object) -> dict[str, 
             )
     if not isinstance(view_engine, Engine):
         one_of("view_engine", view_engine, get_args(EngineName))
+    if isinstance(options.get("regions"), str):
+        raise ArgumentError(
+            f"Expected `regions` to be the same for all pictures of a run; got "
+            f"{options['regions']!r}, which follow each picture."
+        )
+    options = {**options, "imputer": as_imputer(options.get("imputer"))}
     return {**usual, **options, "seed": random_seed(options.get("seed", 0)), "engine": view_engine}
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from captum_infomask._checks import describe, plain
 from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Baselines, Tensors
-from captum_infomask.imputers.imputer_protocol import Imputer, Pictures
+from captum_infomask.imputers.imputer_protocol import Pictures
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,17 +67,3 @@ def _picture(entry: object, x: Tensor) -> Tensor:
             f"{tuple(entry.shape)}."
         )
     return batched.detach().to(x).expand(-1, *x.shape[1:])
-
-
-def choose_imputer(baselines: Baselines, imputer: object) -> Imputer:
-    """``imputer``, or the constant one of ``baselines`` (0 if None)."""
-    if imputer is None:
-        return Constant(baselines)
-    if baselines is not None:
-        raise ArgumentError("Expected one of `baselines` and `imputer`; got both.")
-    if not isinstance(imputer, Imputer) or isinstance(imputer, type):
-        raise ArgumentError(
-            f"Expected `imputer` to be an imputer, such as Constant(0) or Blur(); got "
-            f"{describe(imputer)}."
-        )
-    return imputer

@@ -8,8 +8,8 @@ from captum_infomask.masks.rules import (
     Otsu,
     Rule,
     TopFraction,
+    as_rule,
     check_no_rule,
-    check_rule,
 )
 from captum_infomask.masks.threshold import threshold_mask
 
@@ -20,10 +20,10 @@ __all__ = [
     "Otsu",
     "Rule",
     "TopFraction",
+    "as_rule",
     "bounding_boxes",
     "check_clean_up",
     "check_no_rule",
-    "check_rule",
     "clean_masks",
     "contours",
     "threshold_mask",

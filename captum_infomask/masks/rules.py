@@ -144,8 +144,15 @@ class AtLeast:
         return self.bits
 
 
-def check_rule(rule: object, argument: str = "rule") -> None:
-    """Refuse anything but a rule; for a name, the error gives the nearest rule."""
+def as_rule(rule: object, argument: str = "rule") -> Rule:
+    """The rule that is given; a number between 0 and 1 is a share of the maximum.
+
+    Raises:
+        ArgumentError: It is no rule; for a name, the error gives the nearest rule.
+    """
+    number = plain(rule)
+    if isinstance(number, float) and 0 < number < 1:
+        return MaxFraction(number)
     if isinstance(rule, str):
         names = ("MaxFraction", "TopFraction", "Otsu", "AtLeast", "Hysteresis")
         near = difflib.get_close_matches(rule, names, n=1, cutoff=0.0)[0]
@@ -158,6 +165,7 @@ def check_rule(rule: object, argument: str = "rule") -> None:
             f"Expected `{argument}` to be a rule, such as MaxFraction(0.2), TopFraction(0.1), "
             f"Otsu(), AtLeast(bits=1.0) or Hysteresis(); got {describe(rule)}.{_meant(rule)}"
         )
+    return rule
 
 
 def _meant(given: object) -> str:
@@ -210,8 +218,9 @@ class Hysteresis:
     high: Rule = MaxFraction(0.6)
 
     def __post_init__(self) -> None:
-        for argument, given in (("low", self.low), ("high", self.high)):
-            check_rule(given, argument)
+        for argument in ("low", "high"):
+            given = as_rule(getattr(self, argument), argument)
+            object.__setattr__(self, argument, given)
             if isinstance(given, Hysteresis):
                 raise ArgumentError(
                     f"Expected `{argument}` to be a rule of one threshold; got {describe(given)}."

@@ -16,8 +16,8 @@ from captum_infomask.masks.rules import (
     Hysteresis,
     MaxFraction,
     Rule,
+    as_rule,
     check_no_rule,
-    check_rule,
     hanging_together,
 )
 
@@ -25,7 +25,7 @@ from captum_infomask.masks.rules import (
 @overload
 def threshold_mask(
     attributions: Tensor,
-    rule: Rule = ...,
+    rule: Rule | float = ...,
     *,
     smooth: int = ...,
     min_area: float = ...,
@@ -34,7 +34,7 @@ def threshold_mask(
 @overload
 def threshold_mask(
     attributions: Tensors,
-    rule: Rule = ...,
+    rule: Rule | float = ...,
     *,
     smooth: int = ...,
     min_area: float = ...,
@@ -42,7 +42,7 @@ def threshold_mask(
 ) -> Tensors: ...
 def threshold_mask(
     attributions: TensorOrTensors,
-    rule: Rule = MaxFraction(0.2),
+    rule: Rule | float = MaxFraction(0.2),
     *,
     smooth: int = 0,
     min_area: float = 0,
@@ -55,7 +55,8 @@ def threshold_mask(
 
     Args:
         attributions: (N, ...), a tensor or a tuple of tensors.
-        rule: ``MaxFraction``, ``TopFraction``, ``Otsu``, ``AtLeast`` or ``Hysteresis``.
+        rule: ``MaxFraction``, ``TopFraction``, ``Otsu``, ``AtLeast`` or ``Hysteresis``; a number
+            between 0 and 1 means ``MaxFraction``.
         smooth: Radius in pixels of the disk that smooths outlines; 0 leaves them as they are.
         min_area: Smaller connected parts and holes are removed. An int counts pixels; a float below
             1 is a share of the picture.
@@ -82,21 +83,21 @@ def threshold_mask(
     Source: arXiv 1910.02629, Sec. 5 (info-masking); :func:`clean_masks` says what clean-up does.
     """
     check_no_rule(attributions)
-    check_rule(rule)
+    cut = as_rule(rule)
     check_clean_up(smooth, min_area)
     tensors = _check_attributions(attributions)
-    if smooth or min_area or isinstance(rule, Hysteresis):
-        _check_images(tensors, rule)
-    masks = _passing(tensors, rule)
-    if isinstance(rule, Hysteresis):
-        strong = _passing(tensors, rule.high)
+    if smooth or min_area or isinstance(cut, Hysteresis):
+        _check_images(tensors, cut)
+    masks = _passing(tensors, cut)
+    if isinstance(cut, Hysteresis):
+        strong = _passing(tensors, cut.high)
         masks = tuple(_connected(low, high) for low, high in zip(masks, strong, strict=True))
     counts = _pixels_kept(masks)
     if smooth or min_area:
         masks = tuple(clean_masks(mask, smooth=smooth, min_area=min_area) for mask in masks)
     for example, left in enumerate(_pixels_kept(masks)):
         if not left:
-            why = _why_empty(tensors, rule, example, counts[example])
+            why = _why_empty(tensors, cut, example, counts[example])
             warn(f"The mask of example {example} is empty: {why}.")
     if invert:
         masks = tuple(~mask for mask in masks)

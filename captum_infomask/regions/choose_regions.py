@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from types import FunctionType
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from torch import Tensor
@@ -13,7 +13,10 @@ from captum_infomask._types import TensorOrTensors, Tensors
 from captum_infomask.regions.label_regions import from_feature_mask
 from captum_infomask.regions.region_protocol import Regions, example_shapes
 from captum_infomask.regions.scales import Scales
+from captum_infomask.regions.superpixels import superpixels
 from captum_infomask.regions.windows import sliding_windows
+
+AnyRegions: TypeAlias = Regions | list[Regions] | Literal["superpixels"] | None
 
 
 def choose_regions(
@@ -45,6 +48,12 @@ def choose_regions(
         return sliding_windows(inputs, sliding_window_shapes, strides)
     if regions is None:
         return None
+    if isinstance(regions, str) and regions == "superpixels":
+        if len(inputs) != 1:
+            raise ArgumentError(
+                f"Expected one input for regions='superpixels'; got {len(inputs)} inputs."
+            )
+        return superpixels(inputs[0])
     if isinstance(regions, list | tuple) and regions:
         parts = tuple(checked_regions("regions", part, inputs) for part in regions)
         return parts[0] if len(parts) == 1 else Scales(parts)

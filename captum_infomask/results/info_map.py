@@ -223,7 +223,7 @@ class InfoMap:
 
     def mask(
         self,
-        rule: Rule | None = None,
+        rule: Rule | float | None = None,
         *,
         smooth: int = 0,
         min_area: float = 0,
@@ -240,7 +240,7 @@ class InfoMap:
 
     def boxes(
         self,
-        rule: Rule | None = None,
+        rule: Rule | float | None = None,
         *,
         smooth: int = 0,
         min_area: float = 0,

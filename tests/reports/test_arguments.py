@@ -594,7 +594,7 @@ def test_rules_in_another_place_are_told() -> None:
     for args in ((AtLeast(1),), (None, AtLeast(1))):
         refused(("`rule` by name", "rule=AtLeast(bits=1)"), lambda a=args: infomask.mask(X, *a))
     refused(("`rule` by name",), lambda: threshold_mask(MaxFraction(0.2), X))
-    refused(("mean MaxFraction(0.2)?",), lambda: infomask.mask(X, target=1, rule=0.2))
+    refused(("mean MaxFraction(1)?",), lambda: infomask.mask(X, target=1, rule=1))
     refused(("mean AtLeast(3)?",), lambda: threshold_mask(X, 3))
     refused(("Make one: Otsu(",), lambda: threshold_mask(X, Otsu))
     refused(("classes=[3] by name",), lambda: infomask.score_classes(X, 3))
