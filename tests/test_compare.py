@@ -487,7 +487,7 @@ def test_progress_is_shown_on_stderr_only_if_asked_for(network, capsys):
         ({"baselines": torch.zeros(2, 3, 8, 8)}, "`baselines`"),
         ({"baselines": torch.zeros(1, 3, 8, 7)}, "`baselines`"),
         ({"baselines": "blur"}, "`baselines`"),
-        ({"rule": 0.2}, "`rule`"),
+        ({"rule": 20}, "`rule`"),
         ({"pictures": np.zeros((1, 8, 9, 3), np.uint8)}, "`pictures`"),
         ({"pictures": np.zeros((1, 8, 8, 3))}, "`pictures`"),
         ({"pictures": []}, "`pictures`"),

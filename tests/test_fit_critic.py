@@ -536,7 +536,7 @@ BAD = [
     ({"window_shapes": [3]}, ("`window_shapes`", "1 × 2", "3 × 3")),
     ({"crop_size": "small"}, ("`crop_size`",)),
     ({"imputer": Constant(0), "baselines": 0}, ("`baselines`", "`imputer`")),
-    ({"imputer": "blur"}, ("`imputer`",)),
+    ({"imputer": "blurr"}, ("`imputer`",)),
     ({"temperature": 0}, ("`temperature`",)),
     ({"steps": 0}, ("`steps`",)),
     ({"steps": 1.5}, ("`steps`",)),
