@@ -219,3 +219,10 @@ def test_bad_outputs_and_targets(output, target, settings_, words):
     with pytest.raises(ArgumentError) as caught:
         information(output, target, **settings_)
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_outputs_with_a_graph_are_read_without_a_warning():
+    """PyTorch warns where a tensor with a graph becomes a number; the gradient still comes back."""
+    logits = torch.tensor([[0.2, 0.9]], requires_grad=True)
+    information(logits, 1).sum().backward()
+    assert logits.grad.abs().min() > 0

@@ -155,6 +155,7 @@ class Doubt:
         # Complex or empty outputs are refused when they are read.
         if not self._fits or output.is_complex() or not output.numel():
             return
+        output = output.detach()
         low, high = float(output.min()), float(output.max())
         self._fits = 0 <= low <= high <= 1
         self._sums &= self._fits and sum_to_one(output)
