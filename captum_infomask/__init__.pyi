@@ -72,6 +72,7 @@ from .regions.mask_regions import from_masks as from_masks, from_run_lengths as 
 from .regions.superpixels import superpixels as superpixels
 from .regions.windows import grid as grid, sliding_windows as sliding_windows
 from .results import ClassMaps as ClassMaps, Comparison as Comparison, InfoMap as InfoMap
+from .results.show import show as show
 from .scores.bounds import (
     Sandwich as Sandwich,
     donsker_varadhan as donsker_varadhan,

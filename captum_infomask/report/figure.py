@@ -1,4 +1,4 @@
-# Figures of maps: one map over its picture, and several methods side by side.
+# The figure of several methods side by side.
 from __future__ import annotations
 
 import textwrap
@@ -6,18 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from captum.attr import visualization
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize, to_rgb
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from captum_infomask._messages import printable
 from captum_infomask.report.colour_planes import (
     ARBITRARY,
-    SMOOTHED,
     colour_limits,
     picture_size,
     shown_plane,
@@ -26,65 +23,11 @@ from captum_infomask.report.colour_planes import (
 from captum_infomask.report.colours import RGB, pale_grey, tint
 from captum_infomask.report.page_content import (
     BoolArray,
-    FloatArray,
     MapContent,
     PageContent,
     PhotoArray,
     PictureContent,
 )
-
-_COLOURS = "RdBu_r"  # can be read without colour vision for red and green
-
-
-def map_figure(
-    plane: FloatArray, unit: str, title: str, picture: PhotoArray | None = None
-) -> tuple[Figure, Axes]:
-    """Draw a map, over its picture if there is one.
-
-    Captum's ``visualize_image_attr`` rescales a map to its own largest magnitude, which the colour
-    bar shows. Maps of windows are smoothed between window centres, and a note below says so.
-
-    Args:
-        plane: (H, W), in ``unit``.
-        unit: The unit of the values.
-        title: The words above the map.
-        picture: (H, W, 3), uint8.
-
-    Returns:
-        The figure, on an Agg canvas (no window, no pyplot state), and the map's axes.
-
-    Example:
-        >>> import numpy as np
-        >>> from captum_infomask.report.figure import map_figure
-        >>> figure, axes = map_figure(np.eye(8, dtype=np.float32), "bits", "tripod")
-        >>> figure.axes[1].get_ylabel()
-        'bits'
-    """
-    figure = Figure(figsize=(5.5, 4.5))
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    limit = float(np.abs(plane).max()) or 1.0
-    visualization.visualize_image_attr(
-        (plane / limit if plane.any() else np.ones_like(plane))[:, :, None],
-        picture,
-        method="heat_map" if picture is None else "blended_heat_map",
-        sign="all",
-        plt_fig_axis=(figure, axes),
-        outlier_perc=0,
-        cmap=_COLOURS,
-        alpha_overlay=0.6,
-        title=title,
-        use_pyplot=False,
-    )
-    # Captum refuses a map that is 0 everywhere, and would stretch a smoothed map.
-    shown = shown_plane(plane)
-    axes.images[-1].set_data(shown / limit)
-    if shown is not plane:
-        axes.set_xlabel(SMOOTHED, fontsize=8, color=GREY)
-    colours = ScalarMappable(Normalize(-limit, limit), _COLOURS)
-    figure.colorbar(colours, ax=axes, label=unit)
-    return figure, axes
-
 
 INK, GREY, PAPER = "#1b1f24", "#69707a", "#e9ebee"
 

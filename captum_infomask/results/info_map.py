@@ -10,17 +10,18 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
+from typing_extensions import Unpack
 
 from captum_infomask._captum import format_output
 from captum_infomask._checks import finite_number
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import check_input, check_output_file, damaged, part, read, write
+from captum_infomask._keywords import told
 from captum_infomask._types import TensorOrTensors, Tensors
 from captum_infomask.masks import Rule, bounding_boxes, threshold_mask
 from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.regions.scales import Scales
 from captum_infomask.regions.sharpening import averaged
-from captum_infomask.report.figure import map_figure
 from captum_infomask.report.page_content import (
     FloatArray,
     MapContent,
@@ -29,6 +30,7 @@ from captum_infomask.report.page_content import (
     PictureContent,
 )
 from captum_infomask.results import map_pictures
+from captum_infomask.results.drawing import Drawing, DrawingSettings, fitted
 from captum_infomask.results.map_files import (
     check_numbers,
     check_settings,
@@ -249,28 +251,42 @@ class InfoMap:
         """Return ``bounding_boxes`` of the mask."""
         return bounding_boxes(self.mask(rule, smooth=smooth, min_area=min_area), keep=keep)
 
-    def figure(self, picture: Any = None, k: int = 0) -> tuple[Figure, Axes]:
-        """Draw image k's map, by Captum's ``visualize_image_attr``, with a colour bar in the unit.
+    @told(options_of=Drawing)
+    def figure(
+        self, picture: Any = None, k: int = 0, **settings: Unpack[DrawingSettings]
+    ) -> tuple[Figure, Axes]:
+        """Draw image k's map over its picture, as :func:`show` does.
+
+        The title says the class, the bits of the whole picture, and the sum of a map that adds up.
 
         Args:
-            picture: The picture under the map: uint8 (H, W, 3) or Pillow's, of the input's size.
+            picture: As for :func:`show`; None draws the map alone.
             k: The number of the image.
+            **settings: ``ax``, ``cmap``, ``alpha``, ``smooth``, ``contour`` and ``title``, as for
+                :func:`show`.
 
         Returns:
             The figure, on an Agg canvas (no window, no pyplot state), and the map's axes.
 
         Raises:
-            ArgumentError: The inputs were no pictures, ``picture`` has another size, or there is no
-                image k.
+            ArgumentError: The inputs were no pictures, or there is no image k; and as :func:`show`.
         """
+        return self.drawn(Drawing(**settings), picture, k)
+
+    def drawn(self, drawing: Drawing, picture: Any = None, k: int = 0) -> tuple[Figure, Axes]:
+        """Draw image k's map with checked settings."""
         place = map_pictures.checked_place(k, len(self.scores))
         plane, unit = map_pictures.plane_of(self.attributions(), self.regions, self.unit, place)
+        heads = self._question(place) or self.view, self._sums(plane, unit, place)
+        return drawing.draw(*fitted("picture", picture, plane), unit, heads)
+
+    def _sums(self, plane: FloatArray, unit: str, k: int) -> str:
+        """Say in words what image k's map and the whole picture say."""
         over = "" if self.superpixels is None else " over superpixels"
-        total = f"{self._whole} = {float(self.total[place]):.2f} {self.unit}"
-        title = ", ".join(filter(None, (f"{self.view}{over}", self._question(place), total)))
-        if unit != self.unit:
-            title += f"\nthe map sums to {100 * float(plane.mean()):.2f} {self.unit}"
-        return map_figure(plane, unit, title, _picture_or_none(picture, plane))
+        words = f"{self.view}{over}: {float(self.total[k]):.2f} {self.unit} in the whole picture"
+        return (
+            words if unit == self.unit else f"{words}, {100 * float(plane.mean()):.2f} in the map"
+        )
 
     def content(self, picture: Any = None, k: int = 0) -> PageContent:
         """Return image k's map in plain arrays and words; the arguments are those of ``figure``."""

@@ -1,0 +1,344 @@
+# A map over its photograph: colours, an outline of the mask, and a colour bar.
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, ListedColormap, Normalize
+from matplotlib.figure import Figure
+
+from captum_infomask._messages import printable
+from captum_infomask.masks import AtLeast, MaxFraction, Rule, threshold_mask
+from captum_infomask.report.colour_planes import largest_value, shown_plane
+from captum_infomask.report.colours import RGB
+from captum_infomask.report.page_content import BoolArray, FloatArray, PhotoArray
+
+OPACITY = 0.8
+GROUND = 0.96  # the brightness of a ground without a photograph
+_FADE = (0.1, 0.9)  # shares of the limit between which a colour appears
+_DIMMED = 0.7  # the brightness of the photograph outside of the mask
+_SMALLEST = 0.005  # of the picture: a shown mask has no smaller part, and no smaller hole
+_ABOVE = "plasma", 0.42, 0.96  # pink over orange to yellow
+_OUTLINE = ((2.4, "black", 0.4), (1.2, "white", 1.0))  # widths, colours, opacities
+_BAR_GROUND = 0.75
+# A map in a figure of its own: inches, and dots per inch. The heads: points, inches of a line, and
+# letters in an inch.
+_WIDTH, _MARGIN, _BAR_ROOM, _DPI = 4.2, 0.1, 0.75, 200
+_SIZES, _LINES, _LETTERS = (11, 8.5), (0.19, 0.15), (11, 17)
+_BELOW = np.array([[49, 83, 200], [53, 182, 230], [195, 251, 255]]) / 255  # blue to pale cyan
+
+
+@dataclass(frozen=True)
+class Shades:
+    """The colours of a map: which colour a value has, and how opaque it is.
+
+    Args:
+        limit: The magnitude of full colour, in the map's unit.
+        cmap: A colour map of matplotlib. It runs from 0 to ``limit``, or from −``limit`` if
+            ``signed``. None is pink over orange to yellow above 0, and blue to cyan below.
+        signed: Whether the map has values below 0.
+        alpha: The opacity at ``limit``. It falls to 0 near 0.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_infomask.report.overlay import Shades
+        >>> photo = np.full((1, 2, 3), 0.5)
+        >>> over = Shades(limit=2.0).over(np.array([[0.0, 2.0]], np.float32), photo)
+        >>> over.round(1).tolist()
+        [[[0.5, 0.5, 0.5], [0.9, 0.8, 0.2]]]
+    """
+
+    limit: float
+    cmap: Colormap | None = None
+    signed: bool = False
+    alpha: float = OPACITY
+
+    def colours(self, values: FloatArray) -> RGB:
+        """Return the colours of values, (..., 3), at full opacity."""
+        scaled = np.clip(values / self.limit, -1, 1)
+        if self.cmap is not None:
+            place = (1 + scaled) / 2 if self.signed else scaled
+            chosen: RGB = self.cmap(place)[..., :3]
+            return chosen
+        name, first, last = _ABOVE
+        above = colormaps[name](first + (last - first) * scaled.clip(0))[..., :3]
+        stops = np.linspace(0, 1, len(_BELOW))
+        below = np.stack([np.interp(-scaled, stops, part) for part in _BELOW.T], axis=-1)
+        return np.where((scaled >= 0)[..., None], above, below)
+
+    def over(self, values: FloatArray, ground: RGB) -> RGB:
+        """Lay the colours over a ground, which shows where values are near 0 or NaN.
+
+        Args:
+            values: (H, W), in the map's unit.
+            ground: (H, W, 3) from 0 to 1.
+
+        Returns:
+            (H, W, 3) from 0 to 1.
+        """
+        known = np.nan_to_num(values, nan=0.0)
+        low, high = _FADE
+        t = np.clip((np.abs(known) / self.limit - low) / (high - low), 0, 1)
+        opacity = (self.alpha * t * t * (3 - 2 * t))[..., None]
+        return opacity * self.colours(known) + (1 - opacity) * ground
+
+
+def limit_of(plane: FloatArray) -> float:
+    """Return the magnitude of full colour: the plane's largest finite magnitude; 1 if it is 0."""
+    return float(np.abs(plane, where=np.isfinite(plane), out=np.zeros_like(plane)).max()) or 1.0
+
+
+def smooth_plane(plane: FloatArray) -> FloatArray:
+    """Return a plane as the eye wants it: windows run into each other, and edges are soft.
+
+    Colours and outlines have it. Masks, numbers and files have the plane itself.
+
+    Args:
+        plane: (H, W), float32.
+
+    Returns:
+        (H, W), within the plane's own range; the plane itself if it has NaN or infinite values.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_infomask.report.overlay import smooth_plane
+        >>> edge = smooth_plane(np.repeat([[0.0, 1.0]], 220, 0).repeat(110, 1).astype(np.float32))
+        >>> edge[0, [0, 109, 110, 219]].round(1).tolist()
+        [0.0, 0.4, 0.6, 1.0]
+    """
+    from scipy.ndimage import gaussian_filter
+
+    if not np.isfinite(plane).all():
+        return plane
+    soft: FloatArray = gaussian_filter(
+        shown_plane(plane), min(plane.shape) / 110, mode="nearest", truncate=3
+    )
+    return soft
+
+
+def shown_mask(mask: BoolArray) -> BoolArray:
+    """Return a mask as pictures show it: round outlines, no specks, no holes.
+
+    Parts and holes below 0.5% of the picture are gone. A mask of nothing but specks keeps them.
+
+    Args:
+        mask: (H, W), boolean.
+
+    Returns:
+        (H, W), boolean.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_infomask.report.overlay import shown_mask
+        >>> mask = np.zeros((100, 100), bool)
+        >>> mask[20:60, 20:60] = True
+        >>> mask[40, 40], mask[90, 90] = False, True
+        >>> shown_mask(mask)[[40, 90, 20, 30], [40, 90, 20, 30]].tolist()
+        [True, False, False, True]
+    """
+    from scipy.ndimage import gaussian_filter, label
+
+    soft = gaussian_filter(mask.astype(np.float32), min(mask.shape) / 60, mode="nearest") >= 0.5
+
+    def large_parts(part: BoolArray, neighbours: npt.NDArray[np.int64] | None) -> BoolArray:
+        numbers, _ = label(part, neighbours)
+        kept: BoolArray = part & (np.bincount(numbers.ravel()) >= _SMALLEST * mask.size)[numbers]
+        return kept
+
+    parts = large_parts(soft, np.ones((3, 3), np.int64))
+    whole = ~large_parts(~parts, None) if parts.any() else parts
+    return whole if whole.any() else mask
+
+
+def suited_contour(plane: FloatArray, bits: float | None) -> Rule | None:
+    """Return the outline's rule if nobody chose one: at least 1 bit, else half of the maximum.
+
+    Args:
+        plane: (H, W).
+        bits: One bit in the plane's unit; None if the unit is not of information.
+
+    Returns:
+        None if no value is above 0.
+    """
+    largest = largest_value(plane)
+    if not largest > 0:
+        return None
+    return AtLeast(bits) if bits is not None and bits <= largest else MaxFraction(0.5)
+
+
+def outlined(plane: FloatArray, rule: Rule) -> tuple[BoolArray, float]:
+    """Return the pixels that a rule keeps, (H, W), and the value from which it keeps them."""
+    values = torch.from_numpy(np.nan_to_num(plane, nan=0.0).astype(np.float32))
+    kept: BoolArray = threshold_mask(values[None, None], rule)[0, 0].numpy()
+    return kept, float(rule.threshold(values.flatten()))
+
+
+def draw_map(
+    axes: Axes,
+    plane: FloatArray,
+    photo: PhotoArray | None,
+    shades: Shades,
+    *,
+    smooth: bool = True,
+    contour: Rule | None = None,
+) -> float | None:
+    """Draw a map over its photograph, without a frame; the rest of the photograph is dimmed.
+
+    Args:
+        axes: The panel.
+        plane: (H, W), the map.
+        photo: (H, W, 3), uint8; None for a pale ground.
+        shades: The map's colours.
+        smooth: Whether colours and outline are smoothed for the eye.
+        contour: The rule of the mask to outline; None for no outline.
+
+    Returns:
+        The value from which the mask keeps pixels, in the map's unit; None without an outline.
+    """
+    shown = smooth_plane(plane) if smooth else plane
+    ground: RGB = np.full((*plane.shape, 3), GROUND) if photo is None else photo / 255.0
+    mask, threshold = (None, None) if contour is None else outlined(shown, contour)
+    if mask is not None:
+        mask = shown_mask(mask) if smooth else mask
+        if photo is not None and mask.any():
+            ground = np.where(mask[..., None], ground, _DIMMED * ground)
+    axes.imshow(np.clip(shades.over(shown, ground), 0, 1), interpolation="antialiased")
+    axes.set_axis_off()
+    if mask is not None:
+        draw_outline(axes, mask, smooth=smooth)
+    return threshold
+
+
+def draw_outline(axes: Axes, mask: BoolArray, *, smooth: bool = True) -> None:
+    """Draw the outline of a mask, (H, W): white with a dark rim, so it shows on any photograph."""
+    from scipy.ndimage import gaussian_filter
+
+    field = mask.astype(np.float32)
+    if smooth:
+        field = gaussian_filter(field, min(mask.shape) / 200, mode="nearest")
+    if field.min() < 0.5 <= field.max():
+        for width, colour, alpha in _OUTLINE:
+            axes.contour(field, [0.5], colors=colour, linewidths=width, alpha=alpha)
+
+
+def draw_bar(
+    axes: Axes,
+    plane: FloatArray,
+    unit: str,
+    shades: Shades,
+    *,
+    threshold: float | None = None,
+    own: Axes | None = None,
+) -> Axes:
+    """Draw a map's colour bar, over the range of its values.
+
+    Args:
+        axes: The map's axes.
+        plane: (H, W), the map.
+        unit: The bar's label.
+        shades: The map's colours; the bar lays them over grey.
+        threshold: The value from which the mask keeps pixels, marked on the bar.
+        own: The bar's axes; None takes them from the room of ``axes``.
+
+    Returns:
+        The bar's axes.
+    """
+    finite = plane[np.isfinite(plane)]
+    low, high = float(finite.min(initial=0)), float(finite.max(initial=0))
+    high = high if high > low else low + shades.limit
+    steps = np.linspace(low, high, 256, dtype=np.float32)[None]
+    colours = ListedColormap(shades.over(steps, np.full((1, 256, 3), _BAR_GROUND))[0])
+    bar = axes.figure.colorbar(
+        ScalarMappable(Normalize(low, high), colours), own, axes, fraction=0.045, pad=0.025
+    )
+    words = f"{unit} of the picture" if unit.endswith("1%") else unit
+    bar.set_label(printable(words), parse_math=False)
+    bar.outline.set_visible(False)
+    if threshold is not None and low < threshold < high:
+        for width, colour, alpha in _OUTLINE:
+            bar.ax.axhline(threshold, color=colour, linewidth=width, alpha=alpha)
+    return bar.ax
+
+
+def overlay_figure(
+    axes: Axes | None,
+    plane: FloatArray,
+    unit: str,
+    photo: PhotoArray | None,
+    shades: Shades,
+    *,
+    heads: tuple[str, str] = ("", ""),
+    smooth: bool = True,
+    contour: Rule | None = None,
+) -> tuple[Figure, Axes]:
+    """Draw a map over its photograph, with a colour bar and a title.
+
+    Args:
+        axes: The panel to draw in; None makes a figure.
+        plane: (H, W), in ``unit``.
+        unit: The unit of the values.
+        photo: (H, W, 3), uint8, or None.
+        shades: The map's colours.
+        heads: The title, and a smaller line below it.
+        smooth: Whether colours and outline are smoothed for the eye.
+        contour: The rule of the mask to outline; None for no outline.
+
+    Returns:
+        The figure, if it is new on an Agg canvas (no window, no pyplot state), and the map's axes.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_infomask.report.overlay import Shades, overlay_figure
+        >>> plane = np.eye(8, dtype=np.float32)
+        >>> figure, axes = overlay_figure(None, plane, "bits", None, Shades(1.0))
+        >>> figure.axes[1].get_ylabel()
+        'bits'
+    """
+    inches = _WIDTH if axes is None else axes.get_window_extent().width / axes.figure.dpi
+    title, below = (
+        "\n".join(map(printable, textwrap.wrap(words, max(12, int(inches * letters)))))
+        for words, letters in zip(heads, _LETTERS, strict=True)
+    )
+    lines = [part.count("\n") + 1 if part else 0 for part in (title, below)]
+    bar = None
+    if axes is None:
+        axes, bar = _own_axes(plane.shape, lines)
+    threshold = draw_map(axes, plane, photo, shades, smooth=smooth, contour=contour)
+    draw_bar(axes, plane, unit, shades, threshold=threshold, own=bar)
+    above = lines[1] * _LINES[1] * 72 + 4
+    axes.set_title(title, loc="left", fontsize=_SIZES[0], pad=above, parse_math=False)
+    axes.annotate(
+        below,
+        (0, 1),
+        (0, 4),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontsize=_SIZES[1],
+        alpha=0.75,
+        parse_math=False,
+    )
+    return axes.figure, axes  # type: ignore[return-value]
+
+
+def _own_axes(size: tuple[int, ...], lines: Sequence[int]) -> tuple[Axes, Axes]:
+    """Make a figure for a map of some height and width and so many lines, and a bar beside it."""
+    height = min(max(_WIDTH * size[0] / size[1], 1.0), 3 * _WIDTH)
+    head = sum(a * b for a, b in zip(lines, _LINES, strict=True)) + 0.1
+    width, whole = _WIDTH + 2 * _MARGIN + _BAR_ROOM, height + head + 2 * _MARGIN
+    figure = Figure(figsize=(width, whole), dpi=_DPI, facecolor="white")
+    figure.set_layout_engine("none")  # the user's own figures may have another layout
+    FigureCanvasAgg(figure)
+
+    def placed(left: float, across: float) -> Axes:
+        box = (left / width, _MARGIN / whole, across / width, height / whole)
+        return figure.add_axes(box)
+
+    return placed(_MARGIN, _WIDTH), placed(_MARGIN + _WIDTH + 0.08, 0.14)

@@ -1,0 +1,148 @@
+# show draws any method's attributions, or an InfoMap, over a photograph.
+from __future__ import annotations
+
+import io
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+from typing_extensions import Unpack
+
+from captum_infomask._checks import describe
+from captum_infomask._errors import ArgumentError
+from captum_infomask._keywords import told
+from captum_infomask._types import TensorOrTensors
+from captum_infomask.report.page_content import FloatArray
+from captum_infomask.results.drawing import Drawing, DrawingSettings, fitted
+from captum_infomask.results.info_map import InfoMap
+from captum_infomask.results.map_pictures import in_kernel
+
+
+@told(options_of=Drawing)
+def show(
+    attributions: InfoMap | TensorOrTensors | FloatArray,
+    picture: Any = None,
+    *,
+    unit: str = "attribution",
+    **settings: Unpack[DrawingSettings],
+) -> Drawn:
+    r"""Draw a map over its picture, with a colour bar and an outline of its mask.
+
+    The picture keeps its own colours where the map is near 0. A value :math:`a` has the opacity
+
+    .. math::
+
+        \alpha \, t^2 (3 - 2 t), \qquad t = \frac{|a| / \max |a| - 0.1}{0.8} \in [0, 1].
+
+    Colours and outlines are smoothed for the eye: windows run into each other, and parts of the
+    mask below 0.5% of the picture are left out. The colour bar has the map's own range, and a white
+    line at the value that the outline follows. Outside of the outline the picture is dimmed.
+
+    Args:
+        attributions: An :class:`InfoMap` of one image; or any method's attributions of one image,
+            (1, C, H, W), (C, H, W) or (H, W), a tensor, a 1-tuple or an array. Channels are
+            averaged. A smaller map, such as Grad-CAM's, is resized to the picture (bilinear).
+        picture: Pillow's picture; an array (H, W, 3) or (H, W); or a tensor (3, H, W), (1, H, W) or
+            with a batch dimension of 1. uint8, or floating point from 0 to 1. Other floating-point
+            values, such as normalised inputs, are stretched from their minimum to their maximum.
+            It may be larger than the map if it shows the same part. None draws the map alone.
+        unit: The colour bar's label for attributions. An InfoMap has its own.
+        **settings: ``ax``, ``cmap``, ``alpha``, ``smooth``, ``contour`` and ``title``.
+        ax: The axes to draw in; None makes a figure.
+        cmap: A colour map of matplotlib, from 0 to the largest value, or from −max to max if values
+            below 0 occur. By default values above 0 are pink to yellow, and below 0 blue to cyan.
+        alpha: The opacity of the strongest colour, from 0 to 1: 0.8, and 1 without a picture.
+        smooth: False shows the map and its mask as they are.
+        contour: The rule of the mask to outline, as in :func:`threshold_mask`, in the colour bar's
+            unit. ``auto`` is at least 1 bit where a region says so much, else half of the maximum.
+            None outlines nothing and dims nothing.
+        title: The title. By default an InfoMap says its class and bits, and other maps nothing.
+
+    Returns:
+        ``(figure, axes)``. A notebook shows the figure at once. It belongs to no window and to no
+        pyplot state: ``figure.savefig("map.png")`` writes it.
+
+    Raises:
+        ArgumentError: ``attributions`` holds several images or is no map; the picture is none, or
+            has another aspect ratio; another argument is unknown.
+
+    Example:
+        >>> import torch
+        >>> from captum.attr import Saliency
+        >>> from captum_infomask import show
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 5))
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> figure, axes = show(Saliency(model).attribute(x, target=2), x, title="Saliency")
+        >>> axes.get_title("left")
+        'Saliency'
+    """
+    drawing = Drawing(**settings)
+    if isinstance(attributions, InfoMap):
+        if len(attributions.scores) != 1:
+            raise ArgumentError(
+                f"Expected `attributions` of one image; got an InfoMap of "
+                f"{len(attributions.scores)}. show(infomap[0], picture) draws the first."
+            )
+        drawn = Drawn(*attributions.drawn(drawing, picture))
+    else:
+        drawn = Drawn(*drawing.draw(*fitted("picture", picture, _plane(attributions)), unit))
+    if drawing.ax is None and in_kernel():
+        _display(drawn.figure)
+    return drawn
+
+
+class Drawn(NamedTuple):
+    """A figure and its axes; a notebook that has shown the figure does not show it again."""
+
+    figure: Figure
+    axes: Axes
+
+    def _ipython_display_(self) -> None:
+        """Show nothing: :func:`show` has shown the figure."""
+
+
+def _display(figure: Figure) -> None:
+    """Show a figure in a notebook, sharp on any screen."""
+    from IPython.display import Image, display
+
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    png = Image(file.getvalue(), width=round(96 * figure.get_figwidth()))  # type: ignore[no-untyped-call]
+    display(png)  # type: ignore[no-untyped-call]
+
+
+def _plane(given: object) -> FloatArray:
+    """Return attributions of one image as a plane (H, W): the mean over channels."""
+    tensor = given[0] if isinstance(given, tuple | list) and len(given) == 1 else given
+    if isinstance(tensor, Tensor):
+        tensor = tensor.detach().cpu()
+        tensor = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    if isinstance(tensor, np.ndarray) and tensor.dtype.kind in "fiub" and tensor.size:
+        if tensor.ndim == 4 and len(tensor) > 1:
+            raise ArgumentError(
+                f"Expected `attributions` of one image; got {describe(given)}. "
+                f"show(attributions[0], picture) draws the first."
+            )
+        array = tensor.astype(np.float32)
+        array = array[0] if array.ndim == 4 else array
+        if array.ndim == 3:
+            # Captum's pictures have their channels last.
+            is_last = array.shape[-1] in (1, 3) and array.shape[0] not in (1, 3)
+            array = array.mean(-1 if is_last else 0)
+        if array.ndim == 2:
+            return array
+    raise ArgumentError(
+        f"Expected `attributions` to be an InfoMap, or attributions of one image (1, C, H, W), "
+        f"(C, H, W) or (H, W); got {describe(given)}.{_meant(given)}"
+    )
+
+
+def _meant(given: object) -> str:
+    """Say how to draw something else."""
+    if callable(getattr(given, "rank", None)):
+        return " Its rank(0) is the InfoMap of its first class."
+    if callable(getattr(given, "figure", None)):
+        return " Its own figure() draws it."
+    return ""
