@@ -254,7 +254,7 @@ def test_it_is_shown_saved_and_loaded(net, images, tmp_path):
     totals = ", ".join(f"{value:.2f}" for value in found.total.tolist())
     assert f"why 3, not 1; why 3, not 2, i(y; x) − i(y′; x) = {totals} bits" in repr(found)
     _, axes = found.figure(k=1)
-    assert axes.get_title().startswith("crop, why 3, not 2, i(y; x) − i(y′; x) = ")
+    assert axes.get_title("left") == "why 3, not 2"
     assert found.content(k=1).title == "InfoMask crop, why 3, not 2"
     found.save(tmp_path / "map")
     again = InfoMap.load(tmp_path / "map")

@@ -165,8 +165,8 @@ def test_pictures_of_densities_say_bits_per_share_and_their_sum(net: nn.Module) 
     assert 100 * shown.plane.mean() == pytest.approx(whole, abs=1e-4)
     assert (f"{whole:.2f} bits", "the map's sum") in found.content().pictures[0].facts
     figure, axes = found.figure()
-    assert figure.axes[1].get_ylabel() == "bits per 1%"
-    assert f"the map sums to {whole:.2f} bits" in axes.get_title()
+    assert figure.axes[1].get_ylabel() == "bits per 1% of the picture"
+    assert f"{whole:.2f} in the map" in axes.texts[0].get_text().replace("\n", " ")
     regions = InfoMask(net).score_regions(X, target=1, **WINDOWS)
     assert regions.content().pictures[0].maps[0].unit == "bits"
 

@@ -113,12 +113,10 @@ def test_a_map_shows_itself(infomap):
     picture = np.random.default_rng(0).integers(0, 256, (11, 9, 3), dtype=np.uint8)
     figure, axes = infomap.figure(picture, 1)
     assert figure.axes[1].get_ylabel() == "bits"
-    plane = infomap.attributions()[1].mean(0).float().numpy()
-    drawn = np.asarray(axes.images[-1].get_array())
-    np.testing.assert_allclose(drawn, plane / np.abs(plane).max(), atol=1e-6)
-    assert f"{infomap.total[1]:.2f} bits" in axes.get_title()
+    assert f"{infomap.total[1]:.2f} bits in the whole picture" in axes.texts[0].get_text()
+    assert not np.array_equal(np.asarray(axes.images[0].get_array()), picture / 255)
     bare, _ = infomap.figure()
-    assert len(bare.axes[0].images) == 1
+    assert len(bare.axes) == 2
     assert plt.get_fignums() == []
     page = infomap.content(Image.fromarray(picture), 1)
     shown = page.pictures[0].maps[0]
@@ -129,7 +127,7 @@ def test_a_map_shows_itself(infomap):
     assert "<script" not in fragment
     assert "data:image/png" in fragment
     assert infomap._repr_mimebundle_() is None
-    for bad in ({"k": 2}, {"picture": picture[1:]}, {"picture": "photo.png"}):
+    for bad in ({"k": 2}, {"picture": picture[:5]}, {"picture": "photo.png"}):
         with pytest.raises(ArgumentError, match=f"`{next(iter(bad))}`"):
             infomap.figure(**bad)
 

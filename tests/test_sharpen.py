@@ -298,7 +298,7 @@ def test_saved_and_loaded(photo, tmp_path):
     again = InfoMap.load(tmp_path / "map.safetensors")
     assert torch.equal(again.superpixels, infomap.superpixels)
     assert torch.equal(again.attributions(), infomap.attributions())
-    assert "over superpixels" in infomap.figure()[1].get_title()
+    assert "over superpixels" in infomap.figure()[1].texts[0].get_text()
 
 
 def test_masks_and_boxes_follow(photo):

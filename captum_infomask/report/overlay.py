@@ -84,7 +84,7 @@ class Shades:
         Returns:
             (H, W, 3) from 0 to 1.
         """
-        known = np.nan_to_num(values, nan=0.0)
+        known = _finite(values, self.limit)
         low, high = _FADE
         t = np.clip((np.abs(known) / self.limit - low) / (high - low), 0, 1)
         opacity = (self.alpha * t * t * (3 - 2 * t))[..., None]
@@ -105,23 +105,25 @@ def smooth_plane(plane: FloatArray) -> FloatArray:
         plane: (H, W), float32.
 
     Returns:
-        (H, W), within the plane's own range; the plane itself if it has NaN or infinite values.
+        (H, W), within the plane's own range. NaN counts as 0.
 
     Example:
         >>> import numpy as np
         >>> from captum_infomask.report.overlay import smooth_plane
-        >>> edge = smooth_plane(np.repeat([[0.0, 1.0]], 220, 0).repeat(110, 1).astype(np.float32))
-        >>> edge[0, [0, 109, 110, 219]].round(1).tolist()
-        [0.0, 0.4, 0.6, 1.0]
+        >>> edge = smooth_plane(np.tri(440, dtype=np.float32))
+        >>> edge[220, [0, 215, 225, 439]].astype(float).round(1).tolist()
+        [1.0, 0.8, 0.2, 0.0]
     """
     from scipy.ndimage import gaussian_filter
 
-    if not np.isfinite(plane).all():
-        return plane
-    soft: FloatArray = gaussian_filter(
-        shown_plane(plane), min(plane.shape) / 110, mode="nearest", truncate=3
-    )
+    known = shown_plane(_finite(plane, limit_of(plane)))
+    soft: FloatArray = gaussian_filter(known, min(plane.shape) / 110, mode="nearest", truncate=3)
     return soft
+
+
+def _finite(values: FloatArray, limit: float) -> FloatArray:
+    """Return values without NaN, which count as 0, and without infinite ones."""
+    return np.nan_to_num(values, nan=0.0, posinf=limit, neginf=-limit)
 
 
 def shown_mask(mask: BoolArray) -> BoolArray:
@@ -176,7 +178,7 @@ def suited_contour(plane: FloatArray, bits: float | None) -> Rule | None:
 
 def outlined(plane: FloatArray, rule: Rule) -> tuple[BoolArray, float]:
     """Return the pixels that a rule keeps, (H, W), and the value from which it keeps them."""
-    values = torch.from_numpy(np.nan_to_num(plane, nan=0.0).astype(np.float32))
+    values = torch.from_numpy(_finite(plane, limit_of(plane)))
     kept: BoolArray = threshold_mask(values[None, None], rule)[0, 0].numpy()
     return kept, float(rule.threshold(values.flatten()))
 

@@ -312,4 +312,4 @@ class Comparison:
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         """Return the widget, if the notebook has widgets."""
-        return map_pictures.mimebundle(self.content, str(self))
+        return map_pictures.mimebundle(self.content, self._repr_html_, str(self))

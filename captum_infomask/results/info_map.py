@@ -317,12 +317,18 @@ class InfoMap:
         return map_pictures.widget(self.content(picture, k))
 
     def _repr_html_(self) -> str | None:
-        """Return the first image's map, if the inputs are pictures."""
-        return map_pictures.static(self.content()) if self._is_of_pictures() else None
+        """Return the first image's map and its colour bar, if the inputs are pictures."""
+        return self._still() if self._is_of_pictures() else None
+
+    def _still(self) -> str:
+        """Return the first image's map as HTML without a script."""
+        return map_pictures.png_html(self.figure()[0], repr(self))
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         """Return the widget, if the notebook has widgets."""
-        return map_pictures.mimebundle(self.content, repr(self)) if self._is_of_pictures() else None
+        if not self._is_of_pictures():
+            return None
+        return map_pictures.mimebundle(self.content, self._still, repr(self))
 
     def _is_of_pictures(self) -> bool:
         """Whether there is a map to see: one input (C, H, W), and one class."""

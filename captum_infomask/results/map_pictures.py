@@ -1,6 +1,8 @@
 # Check the pictures that users give beside maps, and make what notebooks show.
 from __future__ import annotations
 
+import html
+import io
 import numbers
 import sys
 from collections.abc import Callable, Sequence
@@ -8,17 +10,20 @@ from importlib.util import find_spec
 from typing import Any, TypeAlias
 
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
 from captum_infomask._checks import describe, short_repr
 from captum_infomask._errors import ArgumentError
+from captum_infomask._messages import printable
 from captum_infomask._types import TensorOrTensors
 from captum_infomask.masks import MaxFraction
 from captum_infomask.regions.label_regions import LabelRegions
 from captum_infomask.regions.map_cells import MapCells
 from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.regions.scales import Scales
+from captum_infomask.report.colours import base64_text
 from captum_infomask.report.page_content import (
     FloatArray,
     PageContent,
@@ -131,14 +136,29 @@ def static(content: PageContent) -> str:
     return static_html(content)
 
 
-def mimebundle(content: Callable[[], PageContent], text: str) -> Any:
+def png_html(figure: Figure, words: str) -> str:
+    """Return a figure as an HTML fragment, sharp on any screen.
+
+    Args:
+        figure: The figure.
+        words: What it shows, for those who cannot see it.
+    """
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    width = round(96 * figure.get_figwidth())
+    return (
+        f'<img src="data:image/png;base64,{base64_text(file.getvalue())}" width="{width}" '
+        f'style="max-width: 100%" alt="{html.escape(printable(words))}">'
+    )
+
+
+def mimebundle(content: Callable[[], PageContent], still: Callable[[], str], text: str) -> Any:
     """Return the widget with its fallbacks, in a kernel that has widgets; else None."""
     if not in_kernel() or find_spec("anywidget") is None:
         return None
-    made = content()
-    found = widget(made)._repr_mimebundle_()
+    found = widget(content())._repr_mimebundle_()
     data, metadata = found if isinstance(found, tuple) else (found, {})
-    return {**data, "text/html": static(made), "text/plain": text}, metadata
+    return {**data, "text/html": still(), "text/plain": text}, metadata
 
 
 def in_kernel() -> bool:

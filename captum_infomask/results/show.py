@@ -70,13 +70,14 @@ def show(
 
     Example:
         >>> import torch
-        >>> from captum.attr import Saliency
+        >>> from captum.attr import Occlusion
         >>> from captum_infomask import show
         >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 5))
         >>> x = torch.rand(1, 3, 8, 8)
-        >>> figure, axes = show(Saliency(model).attribute(x, target=2), x, title="Saliency")
-        >>> axes.get_title("left")
-        'Saliency'
+        >>> attributions = Occlusion(model).attribute(x, (3, 2, 2), target=2)
+        >>> figure, axes = show(attributions, x, title="Occlusion")
+        >>> axes.get_title("left"), figure.axes[1].get_ylabel()
+        ('Occlusion', 'attribution')
     """
     drawing = Drawing(**settings)
     if isinstance(attributions, InfoMap):
