@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from captum_infomask._messages import printable
 from captum_infomask.masks import AtLeast, MaxFraction, Rule, threshold_mask
@@ -31,7 +32,7 @@ _OUTLINE = ((2.4, "black", 0.4), (1.2, "white", 1.0))  # widths, colours, opacit
 _BAR_GROUND = 0.75
 # A map in a figure of its own: inches, and dots per inch. The heads: points, inches of a line, and
 # letters in an inch.
-_WIDTH, _MARGIN, _BAR_ROOM, _DPI = 4.2, 0.1, 0.75, 200
+_WIDTH, _MARGIN, _BAR_ROOM, _DPI = 4.2, 0.1, 0.8, 200
 _SIZES, _LINES, _LETTERS = (11, 8.5), (0.19, 0.15), (11, 17)
 _BELOW = np.array([[49, 83, 200], [53, 182, 230], [195, 251, 255]]) / 255  # blue to pale cyan
 
@@ -264,6 +265,8 @@ def draw_bar(
     words = f"{unit} of the picture" if unit.endswith("1%") else unit
     bar.set_label(printable(words), parse_math=False)
     bar.outline.set_visible(False)
+    bar.ax.yaxis.set_major_locator(MaxNLocator(5))
+    bar.ax.tick_params(labelsize=_SIZES[1], length=3)
     if threshold is not None and low < threshold < high:
         for width, colour, alpha in _OUTLINE:
             bar.ax.axhline(threshold, color=colour, linewidth=width, alpha=alpha)
