@@ -6,6 +6,7 @@ import difflib
 import itertools
 import math
 import numbers
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard
 
@@ -17,17 +18,32 @@ from torch.nn.parameter import is_lazy
 from captum_infomask._errors import ArgumentError
 
 
+def folded(name: str) -> str:
+    """Return a name without case, spaces, hyphens and underscores."""
+    return re.sub(r"[\s_-]+", "", name).casefold()
+
+
 def one_of(argument: str, given: object, valid: Iterable[str]) -> str:
     """Return ``given`` if it is one of ``valid``; the error names the nearest valid name."""
     names = list(valid)
     if isinstance(given, str) and given in names:
         return given
-    near = difflib.get_close_matches(str(given).lower(), names, n=1, cutoff=0.4)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    by_fold = {folded(name): name for name in reversed(names)}
+    near = difflib.get_close_matches(folded(str(given)), by_fold, n=1, cutoff=0.4)
+    hint = f" Did you mean {by_fold[near[0]]!r}?" if near else ""
     listed = ", ".join(repr(name) for name in names)
     raise ArgumentError(
         f"Expected `{argument}` to be one of {listed}; got {short_repr(given)}.{hint}"
     )
+
+
+def named_like(argument: str, given: object, valid: Iterable[str]) -> str:
+    """Return the valid name that ``given`` means, whatever its case, hyphens and spaces."""
+    names = list(valid)
+    if isinstance(given, str) and given not in names:
+        meant = [name for name in names if folded(name) == folded(given)]
+        given = meant[0] if len(meant) == 1 else given
+    return one_of(argument, given, names)
 
 
 def plain(given: Any) -> Any:

@@ -11,6 +11,17 @@ Tensors: TypeAlias = tuple[torch.Tensor, ...]
 TensorOrTensors: TypeAlias = torch.Tensor | Tensors
 Shape: TypeAlias = tuple[int, ...]
 
-Target: TypeAlias = int | tuple[int, ...] | torch.Tensor | list[int] | list[tuple[int, ...]] | None
+# A class is a number or, where the network's categories are known, a name.
+Target: TypeAlias = (
+    int
+    | str
+    | tuple[int, ...]
+    | tuple[str, int, int]
+    | torch.Tensor
+    | list[int]
+    | list[str]
+    | list[tuple[int, ...]]
+    | None
+)
 Baselines: TypeAlias = float | torch.Tensor | tuple[float | torch.Tensor, ...] | None
 AdditionalForwardArgs: TypeAlias = Any

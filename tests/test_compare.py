@@ -465,7 +465,7 @@ def test_progress_is_shown_on_stderr_only_if_asked_for(network, capsys):
         ({"target": -1}, "`target`"),
         ({"target": 0.5}, "`target`"),
         ({"methods": "InfoMsk"}, "Did you mean 'InfoMask'"),
-        ({"methods": ["Grad-CAM", "occlusion"]}, "Did you mean 'Occlusion'"),
+        ({"methods": ["Grad-CAM", "ocklusion"]}, "Did you mean 'Occlusion'"),
         ({"methods": ["InfoMask", "InfoMask"]}, "`methods` to name each method once"),
         ({"methods": []}, "`methods`"),
         ({"methods": {}}, "`methods`"),
@@ -495,7 +495,7 @@ def test_progress_is_shown_on_stderr_only_if_asked_for(network, capsys):
         ({"categories": "abcde"}, "`categories`"),
         ({"seed": -1}, "`seed`"),
         ({"show_progress": 1}, "`show_progress`"),
-        ({"reference": "Grad-Cam"}, "`reference`"),
+        ({"reference": "Grad-Camm"}, "`reference`"),
         ({"methods": {"a": lambda m, x, y: x}, "reference": "b"}, "`reference`"),
     ],
 )

@@ -52,7 +52,7 @@ from captum_infomask.dataset_run.page_pictures import KEPT
 from captum_infomask.dataset_run.result_rows import infomap_of
 from captum_infomask.models.loading import load_classifier
 from captum_infomask.models.preprocessing import Preprocess, read_image
-from captum_infomask.results.info_map import PER_REGION
+from captum_infomask.results.map_files import PER_REGION
 
 PLACE = torch.zeros(1, 3, SIDE, SIDE)
 SCALES = {

@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from captum_infomask._captum import PerturbationAttribution, logged
+from captum_infomask._categories import numbered
 from captum_infomask._checks import check_callable
 from captum_infomask._keywords import told
 from captum_infomask._types import AdditionalForwardArgs, Baselines, Target, TensorOrTensors
@@ -29,9 +31,10 @@ from captum_infomask.masks.mask_planes import check_clean_up
 from captum_infomask.regions.choose_regions import AnyRegions
 from captum_infomask.regions.sharpening import Sharpen
 from captum_infomask.results import ClassMaps, InfoMap
-from captum_infomask.scores.contrast import Contrast
+from captum_infomask.scores.contrast import Contrast, is_runner_up
 from captum_infomask.scores.score import Score, score_from
 from captum_infomask.scores.score_settings import ScoreSettings
+from captum_infomask.scores.targets import Named, network_and_names
 from captum_infomask.views.choose_view import CropSizes, Reference, ViewName
 from captum_infomask.views.evidence import InputSizes, Layers
 
@@ -57,10 +60,14 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
 
     Args:
         forward_func: The model, or any function that returns its output, (N, M, ...) with the
-            classes in dimension 1.
+            classes in dimension 1; or a ``Classifier``, whose network it then is, with its
+            categories.
         score: How the output is read. Wrap a network that ends in a sigmoid:
             ``lambda x: torch.logit(model(x), eps=1e-6)``, with the head ``sigmoid``. If the score
             has groups, ``target``, ``contrast``, ``classes`` and ``top_k`` count groups.
+        categories: The M classes' names, in the order of the output; with groups, the groups'
+            names. Wherever a class is asked for, its name then does as well as its number,
+            whatever its case, hyphens, underscores and spaces.
         **settings: The settings of :class:`Score` by name, instead of ``score``: ``head``,
             ``prior``, ``trained_with``, ``temperature``, ``unit``, ``groups``.
 
@@ -83,20 +90,21 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
     @told(HABITS, options_of=Score)
     def __init__(
         self,
-        forward_func: Callable[..., Any],
+        forward_func: Callable[..., Any] | Named,
         *,
         score: Score | None = None,
+        categories: Sequence[str] | None = None,
         **settings: Unpack[ScoreSettings],
     ) -> None:
-        check_callable("forward_func", forward_func)
-        super().__init__(forward_func)
         self.score = score_from(score, settings)
+        network, self.categories = network_and_names(forward_func, categories, self.score.groups)
+        check_callable("forward_func", network)
+        super().__init__(network)
 
     def __repr__(self) -> str:
-        """Show the model's name and the settings, for notebooks and prompts."""
-        model = self.forward_func
-        name = getattr(model, "__name__", type(model).__name__)
-        return f"InfoMask({name}, {self.score.words()})"
+        """Show the network's name and the settings, for notebooks and prompts."""
+        named = f", categories=<{len(self.categories)} names>" if self.categories else ""
+        return f"InfoMask({_name_of(self.forward_func)}, {self.score.all_words()}{named})"
 
     @property
     def multiplies_by_inputs(self) -> bool:
@@ -181,9 +189,9 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
                 is None, the path starts at zero features; if a normalisation that follows hides
                 their scale, it starts at the features of the picture of zeros. For ``relay`` it is
                 the reference picture, which is zero if None.
-            target: The class, in any form that Captum accepts. It may be a place of a map of
-                classes, as (class, row, column), for all views but ``crop``: they leave the picture
-                in place.
+            target: The class, in any form that Captum accepts, or by its name if the categories are
+                known (:class:`InfoMask`). It may be a place of a map of classes, as (class, row,
+                column), for all views but ``crop``: they leave the picture in place.
             additional_forward_args: Further arguments of the forward function. Tensors with one
                 entry per example follow their example (``args_per_example``). All other arguments
                 are passed as they are.
@@ -196,9 +204,9 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
                 ``drop``, with a warning, if the network's features cannot be had. ``InfoMap.view``
                 names the view that was taken.
             contrast: A class that the target is compared with; a list or 1-D tensor with one per
-                example; or ``runner_up``, the likeliest class of the whole picture (by p(y | x),
-                with the prior) other than the target. If the target has a place, the contrast has
-                the same place. It cannot be used with ``overlap="mixture"``.
+                example; a class's name; or ``runner_up``, the likeliest class of the whole picture
+                (by p(y | x), with the prior) other than the target. If the target has a place, the
+                contrast has the same place. It cannot be used with ``overlap="mixture"``.
             sliding_window_shapes: Regions as Occlusion's windows, without the batch dimension,
                 channel first. If no regions are given at all, ``evidence`` and ``relay`` share the
                 information out among the cells of feature maps. Other views give images windows of
@@ -398,7 +406,8 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         Source: arXiv 1910.02629, Sec. 5.
         """
         given = (baselines, additional_forward_args, feature_mask)
-        asking = Asking.checked(self.forward_func, inputs, given, options)
+        target, options = self._numbered("target", target), self._by_number(options)
+        asking = Asking.checked(self.forward_func, inputs, given, options, self.categories)
         check_order(asking.tensors, baselines, target, asking.options.view)
         question = AboutTarget.checked(self.score, target, asking.options, asking.n)
         return asking.ask(question, self.get_name())
@@ -413,7 +422,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         additional_forward_args: AdditionalForwardArgs = None,
         feature_mask: TensorOrTensors | None = None,
         *,
-        classes: Sequence[int] | Tensor | None = None,
+        classes: Sequence[int] | Sequence[str] | Tensor | None = None,
         top_k: int | None = None,
         **options: Unpack[ScoreOptions],
     ) -> ClassMaps:
@@ -429,8 +438,8 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             baselines: As in :meth:`attribute`.
             additional_forward_args: As in :meth:`attribute`.
             feature_mask: As in :meth:`attribute`.
-            classes: The classes, the same for every image. If both this and ``top_k`` are None,
-                every class with a prior above 0.
+            classes: The classes, by number or name, the same for every image. If both this and
+                ``top_k`` are None, every class with a prior above 0.
             top_k: The number of each image's likeliest classes, the likeliest first.
             **options: The keyword arguments of :meth:`attribute`. Every class is compared with
                 ``contrast``, so ``contrast`` cannot be one of ``classes``; if all classes are
@@ -456,7 +465,32 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         Source: arXiv 1910.02629, Sec. 5, for every class at once.
         """
         given = (baselines, additional_forward_args, feature_mask)
-        asking = Asking.checked(self.forward_func, inputs, given, options)
+        if not isinstance(classes, str):  # one class too is given as a list
+            classes = self._numbered("classes", classes)
+        options = self._by_number(options)
+        asking = Asking.checked(self.forward_func, inputs, given, options, self.categories)
         check_order(asking.tensors, baselines, None, asking.options.view, by="classes")
         question = AboutClasses.checked(self.score, classes, top_k, asking.options, asking.n)
         return asking.ask(question, self.get_name())
+
+    def _numbered(self, argument: str, given: Any) -> Any:
+        """Return a class, or several, with numbers in the place of names."""
+        also = "Beside 'runner_up', " if argument == "contrast" else ""
+        where = f"{also}InfoMask(model, categories=names)"
+        return numbered(argument, given, self.categories, where)
+
+    def _by_number(self, options: ScoreOptions) -> ScoreOptions:
+        """Return the options with numbers in the place of classes' names."""
+        contrast = options.get("contrast")
+        if is_runner_up(contrast):
+            return {**options, "contrast": "runner_up"}
+        return {**options, "contrast": self._numbered("contrast", contrast)}
+
+
+def _name_of(forward_func: Any) -> str:
+    """Return a network's class, or a function's name."""
+    if isinstance(forward_func, partial):
+        return f"partial({_name_of(forward_func.func)})"
+    name: str = getattr(forward_func, "__name__", type(forward_func).__name__)
+    owner = getattr(forward_func, "__self__", None)
+    return name if owner is None else f"{type(owner).__name__}.{name}"

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from captum_infomask._categories import check_count
 from captum_infomask._checks import check_inputs
 from captum_infomask._types import (
     AdditionalForwardArgs,
@@ -75,8 +76,8 @@ class RegionQuestion(Protocol[_Answer_co]):
         """Read the whole pictures."""
         ...
 
-    def answer(self, begun: Begun, infomap: InfoMap) -> _Answer_co:
-        """Make the user's result of all that was read."""
+    def answer(self, begun: Begun, infomap: InfoMap, categories: tuple[str, ...]) -> _Answer_co:
+        """Make the user's result of all that was read; ``categories`` is empty if not known."""
         ...
 
 
@@ -119,9 +120,11 @@ class AboutTarget:
         total = told.total.map(lambda part: part[:, 0])
         return Begun(told.reader, told.table, total, classes, told.classes[..., 0])
 
-    def answer(self, begun: Begun, infomap: InfoMap) -> InfoMap:
+    def answer(self, begun: Begun, infomap: InfoMap, categories: tuple[str, ...]) -> InfoMap:
         """The map of the target."""
-        return infomap
+        if self.table is None:
+            return infomap
+        return infomap.about(begun.classes[:, 0], categories)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,9 +168,9 @@ class AboutClasses:
         told = self.against.told(reader, every, chosen, chosen[:, :0])
         return Begun(told.reader, told.table, told.total, chosen, told.classes)
 
-    def answer(self, begun: Begun, infomap: InfoMap) -> ClassMaps:
+    def answer(self, begun: Begun, infomap: InfoMap, categories: tuple[str, ...]) -> ClassMaps:
         """The maps of all classes."""
-        return ClassMaps(begun.classes, infomap, begun.log_priors)
+        return ClassMaps(begun.classes, infomap, begun.log_priors, categories)
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,6 +183,7 @@ class Asking:
         tensors: The same as a tuple, checked.
         given: Baselines, further arguments and feature mask.
         options: The options, with the view that they ask for; None leaves it open.
+        categories: The names of what targets count, classes or groups; empty if not known.
     """
 
     forward_func: Callable[..., Any]
@@ -187,6 +191,7 @@ class Asking:
     tensors: Tensors
     given: tuple[Baselines, AdditionalForwardArgs, TensorOrTensors | None]
     options: Options
+    categories: tuple[str, ...]
 
     @classmethod
     def checked(
@@ -195,11 +200,12 @@ class Asking:
         inputs: TensorOrTensors,
         given: tuple[Baselines, AdditionalForwardArgs, TensorOrTensors | None],
         options: Mapping[str, Any],
+        categories: tuple[str, ...],
     ) -> Asking:
         """Check the inputs, and find the view that the options ask for."""
         tensors, asked = check_inputs(inputs), Options(**options)
         asked = replace(asked, view=asked_view(asked, tensors))
-        return cls(forward_func, inputs, tensors, given, asked)
+        return cls(forward_func, inputs, tensors, given, asked, categories)
 
     @property
     def n(self) -> int:
@@ -223,6 +229,8 @@ class Asking:
         """Run the passes, and read every region."""
         with passes.running(name, self.options.show_progress) as bar:
             begun = question.begin(passes, bar)
+            groups = question.score.groups
+            check_count(self.categories, passes.outputs if groups is None else len(groups))
             blank = passes.read_blank(begun.reader, begun.table, bar)
             found = passes.read_regions(begun.reader, begun.table, bar, begun.total, blank)
         if begun.contrast is None:
@@ -236,4 +244,4 @@ class Asking:
             is_tuple=isinstance(self.inputs, tuple),
             contrast=begun.contrast,
         )
-        return question.answer(begun, infomap)
+        return question.answer(begun, infomap, self.categories)

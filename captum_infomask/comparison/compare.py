@@ -10,14 +10,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from captum_infomask._checks import boolean, one_of, random_seed, short_repr
+from captum_infomask._categories import numbered
+from captum_infomask._checks import boolean, named_like, one_of, random_seed, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask._keywords import told
 from captum_infomask._messages import progress_bar, said_once
 from captum_infomask._types import Shape, Target
 from captum_infomask.comparison.compare_arguments import (
     Fill,
-    checked_categories,
     checked_images,
     checked_target,
     fill_picture,
@@ -59,6 +59,7 @@ from captum_infomask.results.comparison import Comparison
 from captum_infomask.results.map_pictures import Pictures
 from captum_infomask.scores.score import Score
 from captum_infomask.scores.score_settings import ScoreSettings
+from captum_infomask.scores.targets import Named, network_and_names
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -80,7 +81,7 @@ _HABITS = {
 @said_once()
 @modes_kept()
 def compare(
-    model: Callable[..., Any],
+    model: Callable[..., Any] | Named,
     inputs: Tensor,
     target: Target = None,
     *,
@@ -108,13 +109,16 @@ def compare(
     are the exception (docs/engines.md has the limits).
 
     Args:
-        model: The network: images (N, C, H, W) → outputs (N, M), or (N,) for one logit each.
+        model: The network: images (N, C, H, W) → outputs (N, M), or (N,) for one logit each. Or a
+            ``Classifier``, which brings the categories.
         inputs: Images, (N, C, H, W), as the network takes them.
-        target: The class, in any form that Captum accepts; each picture's prediction if None.
-        methods: Names of default methods; or a mapping from names to methods. A method is one of
-            ``captum.attr``'s or a function ``(model, inputs, target, **kwargs)`` → attributions,
-            alone or in a pair with a dict of further arguments. If a tensor among these has one
-            entry per picture, each picture gets its own entry. None takes :func:`default_methods`.
+        target: The class, in any form that Captum accepts, or by its name if the categories are
+            known; each picture's prediction if None.
+        methods: Names of default methods, whatever their case, hyphens and spaces; or a mapping
+            from names to methods. A method is one of ``captum.attr``'s or a function ``(model,
+            inputs, target, **kwargs)`` → attributions, alone or in a pair with a dict of further
+            arguments. If a tensor among these has one entry per picture, each picture gets its own
+            entry. None takes :func:`default_methods`.
         layer: Grad-CAM's layer or its name; None takes the last feature map.
         sliding_window_shapes: InfoMask's and Occlusion's windows (C, h, w), in pixels; None takes a
             quarter of the sides, an eighth apart.
@@ -165,14 +169,16 @@ def compare(
         >>> compare(net, x, 1, methods={**default_methods(net, x), **mine})
         Comparison(1 picture × 8 methods)
     """
-    images = checked_images(model, inputs)
-    table = checked_target(target, len(images))
     as_value = score
     score = score_in_bits(score, settings)
+    network, names = network_and_names(model, categories, score.groups)
+    images = checked_images(network, inputs)
+    target = numbered("target", target, names, "compare(model, inputs, categories=names)")
+    table = checked_target(target, len(images))
     if table is not None:
         score.check_target(torch.tensor(table)[:, None])
     setting = checked_setting(
-        model, images, layer, sliding_window_shapes, strides, baselines, score
+        network, images, layer, sliding_window_shapes, strides, baselines, score
     )
     by_name, given = read_methods(methods)
     _check_groups(given, score)
@@ -182,17 +188,17 @@ def compare(
     boolean("show_progress", show_progress)
     seed = random_seed(seed)
     shown = shown_pictures(pictures, images)
-    names = checked_categories(categories)
     if reference is not None:
-        one_of("reference", reference, METHOD_NAMES if by_name is None else (*by_name, *given))
+        known = METHOD_NAMES if by_name is None else (*by_name, *given)
+        reference = named_like("reference", reference, known)
     truths = None
     if ground_truth is not None and table is not None:
         truths = read_truth(ground_truth, images, table)
 
     isolation = Isolation(alias)
-    own = isolation.copy(model)
+    own = isolation.copy(network)
     if not isolation.is_whole:
-        own = model  # the methods run on the network itself, which is then restored
+        own = network  # the methods run on the network itself, which is then restored
     answered = network_answers(own, images, seed, score)
     answers = answered.log_probabilities
     targets = targets_among(table, answers, names)
@@ -201,14 +207,14 @@ def compare(
         truths = read_truth(ground_truth, images, targets)
     made = make_methods(setting, by_name)
     ran = (*given.values(), *(as_method(name, one) for name, one in made.items()))
-    if own is not model:
+    if own is not network:
         ran = tuple(method.isolated(isolation) for method in ran)
     against = _reference(ran, reference)
     has_density = any(method.is_density(images) for method in ran)
     cut = MaxFraction(0.5 if has_density else 0.2) if rule is None else rule
     task = Task(
         model=own,
-        users=model,
+        users=network,
         score=score,
         has_classes=answered.has_classes,
         methods=ran,
@@ -223,7 +229,7 @@ def compare(
     total = len(images) * len(ran)
     bar = progress_bar(total=total, desc="Comparison", unit="map", show=show_progress)
     with bar:
-        warn_of_mode(model, is_sampled=not getattr(model, "training", False))
+        warn_of_mode(network, is_sampled=not getattr(network, "training", False))
         for k, (picture, label) in enumerate(zip(images.split(1), targets, strict=True)):
             found.append(run_methods(task, picture, label, k, truths[k] if truths else None, bar))
     outcomes = [
@@ -249,7 +255,7 @@ def compare(
         seed=seed,
         versions=versions(),
         call=call_words(
-            model,
+            network,
             {
                 "target": targets,
                 "methods": methods,

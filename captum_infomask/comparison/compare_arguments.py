@@ -1,7 +1,7 @@
 # Check the arguments of compare(), and ask the network about the pictures.
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from captum_infomask._categories import check_count
 from captum_infomask._checks import check_callable, check_inputs, describe, plain
 from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Target
@@ -49,24 +50,10 @@ def checked_target(target: Target, n: int) -> list[int] | None:
     return None if table is None else [int(label) for label in table[:, 0]]
 
 
-def checked_categories(categories: object) -> tuple[str, ...]:
-    """Return the classes' names; nothing if None."""
-    if categories is None:
-        return ()
-    if isinstance(categories, str) or not isinstance(categories, Sequence) or not categories:
-        raise ArgumentError(
-            f"Expected `categories` to hold the classes' names; got {describe(categories)}."
-        )
-    return tuple(str(name) for name in categories)
-
-
 def targets_among(table: list[int] | None, answers: Tensor, names: tuple[str, ...]) -> list[int]:
     """Return the targets, now that the network's answers (N, M) are known."""
     classes = answers.shape[1]
-    if names and len(names) != classes:
-        raise ArgumentError(
-            f"Expected `categories` to hold {classes} names, one per class; got {len(names)}."
-        )
+    check_count(names, classes)
     if table is None:
         return [int(label) for label in answers.argmax(1)]
     wrong = [label for label in table if label >= classes]

@@ -11,7 +11,7 @@ from captum.attr import Attribution, InputXGradient, IntegratedGradients
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from captum_infomask._checks import check_initialised, describe, one_of, short_repr
+from captum_infomask._checks import check_initialised, describe, named_like, one_of, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask._keywords import told
 from captum_infomask._types import Shape
@@ -216,7 +216,7 @@ def _name(given: object) -> str:
             f"Expected `methods` as a list to hold default methods' names; got {kind_of(given)}."
             f"{_by_name(given)} {{**default_methods(model, inputs), ...}} keeps the default ones."
         )
-    return one_of("methods", given, METHOD_NAMES)
+    return named_like("methods", given, METHOD_NAMES)
 
 
 def _by_name(given: object) -> str:

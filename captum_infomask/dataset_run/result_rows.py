@@ -13,7 +13,7 @@ from torch import Tensor
 
 from captum_infomask._errors import ArgumentError
 from captum_infomask.results import InfoMap
-from captum_infomask.results.info_map import PER_IMAGE, PER_REGION
+from captum_infomask.results.map_files import PER_IMAGE, PER_REGION
 
 # Parts of InfoMaps that have a column only if the InfoMaps have them.
 FURTHER = ("contrast", "explained", "residual", "superpixels")

@@ -141,6 +141,11 @@ class ReadBy(TypedDict):
 class Passes(Protocol):
     """The forward passes of one call, and how their outputs are read."""
 
+    @property
+    def outputs(self) -> int:
+        """M, the number of classes in the outputs; known when the whole images are read."""
+        ...
+
     def running(self, name: str, show_progress: bool) -> AbstractContextManager[Any]:
         """Show a progress bar and keep the user's model as it is; all reading happens inside."""
         ...

@@ -63,6 +63,11 @@ class EvidencePasses:
         self._explained: Tensor | None = None
         self._residual: Tensor | None = None
 
+    @property
+    def outputs(self) -> int:
+        """M, the number of classes in the outputs; known when the whole images are read."""
+        return self._looks.classes
+
     @contextmanager
     def running(self, name: str, show_progress: bool) -> Iterator[Any]:
         """Show a progress bar, and keep the user's model as it is."""

@@ -138,6 +138,11 @@ class Looks:
         """The shape of an example's output."""
         return next(iter(self._shapes))
 
+    @property
+    def classes(self) -> int:
+        """The number of classes in an example's output."""
+        return self.shape[0] if self.shape else 1
+
     def say(self) -> None:
         """Warn if outputs are not logits."""
         for doubt in self._doubts.values():
@@ -211,6 +216,11 @@ class RegionPasses:
     def plan(self) -> ViewPlan:
         """A view of every region."""
         return self.view.plan(self.scenes[0])
+
+    @property
+    def outputs(self) -> int:
+        """M, the number of classes in the outputs; known when the whole images are read."""
+        return self._looks.classes
 
     @contextmanager
     def running(self, name: str, show_progress: bool) -> Iterator[Any]:

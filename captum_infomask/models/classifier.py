@@ -1,9 +1,7 @@
 # A classifier: a network with its preprocessing and the names of its categories.
 from __future__ import annotations
 
-import difflib
-import numbers
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from captum_infomask._checks import short_repr
+from captum_infomask._categories import resolve_target
 from captum_infomask._errors import ArgumentError
 from captum_infomask.models.preprocessing import Preprocess
+
+__all__ = ["Classifier", "evaluated", "log_probabilities", "read_categories", "resolve_target"]
 
 
 @dataclass(frozen=True)
@@ -66,68 +66,6 @@ def evaluated(network: nn.Module) -> Iterator[None]:
         for module, mode in modes:
             if module.training != mode:
                 module.training = mode
-
-
-def resolve_target(target: int | str, categories: Sequence[str]) -> int:
-    """Return the index of a target that is given as an index or as a category name.
-
-    An exact name is tried first, then an index, then a name in another case.
-
-    Args:
-        target: An index in [0, M), or a category name.
-        categories: The M category names.
-
-    Returns:
-        The index.
-
-    Raises:
-        ArgumentError: if the index is out of range, or if the name is unknown (the error gives the
-            nearest names) or names more than one category.
-
-    Example:
-        >>> from captum_infomask.models.classifier import resolve_target
-        >>> resolve_target("Espresso", ["cup", "espresso"])
-        1
-    """
-    count = len(categories)
-    index = _as_index(target, categories)
-    if index is not None:
-        if not 0 <= index < count:
-            raise ArgumentError(
-                f"Expected `target` to be an index from 0 to {count - 1} or a category name; "
-                f"got {short_repr(target)}."
-            )
-        return index
-    folded = [name.casefold() for name in categories]
-    given = str(target).casefold()
-    matches = [i for i, name in enumerate(categories) if name == target]
-    matches = matches or [i for i, name in enumerate(folded) if name == given]
-    if len(matches) == 1:
-        return matches[0]
-    if matches:
-        raise ArgumentError(
-            f"Expected `target` to name one category; {target!r} names the indices {matches}. "
-            "Give an index."
-        )
-    near = [name for name in categories if given in name.casefold().split()]
-    near += [categories[folded.index(name)] for name in difflib.get_close_matches(given, folded)]
-    hint = f" Nearest: {', '.join(near[:5])}." if near else ""
-    raise ArgumentError(
-        f"Expected `target` to be one of the network's {count} category names or an index from 0 "
-        f"to {count - 1}; got {short_repr(target)}.{hint}"
-    )
-
-
-def _as_index(target: int | str, categories: Sequence[str]) -> int | None:
-    """Read a target as an index; None if it is a category's exact name or not a number."""
-    if isinstance(target, numbers.Integral) and not isinstance(target, bool):
-        return int(target)
-    if isinstance(target, str) and target not in categories:
-        try:
-            return int(target)
-        except ValueError:
-            return None
-    return None
 
 
 def read_categories(path: str | Path) -> tuple[str, ...]:

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from captum_infomask._captum import format_output
+from captum_infomask._categories import numbered
 from captum_infomask._checks import plain, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask.regions.sharpening import averaged
-from captum_infomask.results.info_map import PER_IMAGE, PER_REGION, InfoMap
+from captum_infomask.results.info_map import InfoMap
+from captum_infomask.results.map_files import PER_IMAGE, PER_REGION
 from captum_infomask.scores.score_settings import NATS_PER_UNIT
 
 _PER_CLASS = (*PER_REGION, *PER_IMAGE, "contrast")
@@ -31,6 +33,7 @@ class ClassMaps:
             the same difference.
         log_priors: log π of the classes, (N, K), in nats, if they are all the classes of a softmax;
             else None.
+        categories: The names of all classes, or groups; empty if they are not known.
 
     Example:
         >>> import torch
@@ -45,6 +48,7 @@ class ClassMaps:
     classes: Tensor
     stacked: InfoMap
     log_priors: Tensor | None = None
+    categories: tuple[str, ...] = ()
 
     @property
     def scores(self) -> Tensor:
@@ -82,15 +86,20 @@ class ClassMaps:
             name: None if (part := getattr(self.stacked, name)) is None else part[..., column]
             for name in _PER_CLASS
         }
-        return dataclasses.replace(self.stacked, **parts)
+        found = dataclasses.replace(self.stacked, **parts)
+        return found.about(self.classes[:, column], self.categories)
 
-    def of_class(self, label: int) -> InfoMap:
+    def of_class(self, label: int | str) -> InfoMap:
         """Return one class as an :class:`InfoMap`; every image must have been asked for it.
+
+        Args:
+            label: The class's number, or its name if the categories are known.
 
         Raises:
             ArgumentError: Some image was not asked for the class.
         """
-        found = (self.classes == label).long()
+        number = numbered("label", label, self.categories, "InfoMask(model, categories=names)")
+        found = torch.eq(self.classes, number).long()
         if not bool((found.sum(1) == 1).all()):
             raise ArgumentError(
                 f"Expected `label` to be a class that every image was asked for; got "
@@ -105,7 +114,8 @@ class ClassMaps:
             return part.movedim(-1, 1)[rows.to(part.device), column.to(part.device)]
 
         parts: dict[str, Any] = {name: pick(getattr(self.stacked, name)) for name in _PER_CLASS}
-        return dataclasses.replace(self.stacked, **parts)
+        one = dataclasses.replace(self.stacked, **parts)
+        return one.about(self.classes[rows, column], self.categories)
 
     def class_map(self) -> Any:
         """Return the class that each element's regions say most about; −1 if none is above 0.

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from captum_infomask._checks import one_of
+from captum_infomask._checks import named_like
 from captum_infomask._messages import printable
 from captum_infomask.masks import MaxFraction, Rule
 from captum_infomask.report.figure import methods_figure
@@ -136,12 +136,12 @@ class Comparison:
         return self.log_probabilities / math.log(2) + self.bounds
 
     def __getitem__(self, name: str) -> MethodOutcome:
-        """Return the outcome of the method of that name.
+        """Return the outcome of the method of that name, whatever its case, hyphens and spaces.
 
         Raises:
             ArgumentError: There is none of that name; the error names the nearest.
         """
-        return self.outcomes[self.names.index(one_of("name", name, self.names))]
+        return self.outcomes[self.names.index(named_like("name", name, self.names))]
 
     def __repr__(self) -> str:
         """Show the size, for prompts."""

@@ -15,7 +15,7 @@ from typing_extensions import Unpack
 from captum_infomask._captum import format_output
 from captum_infomask._checks import finite_number
 from captum_infomask._errors import ArgumentError
-from captum_infomask._files import check_input, check_output_file, damaged, part, read, write
+from captum_infomask._files import check_input, check_output_file, damaged, read, write
 from captum_infomask._keywords import told
 from captum_infomask._types import TensorOrTensors, Tensors
 from captum_infomask.masks import Rule, bounding_boxes, threshold_mask
@@ -31,19 +31,8 @@ from captum_infomask.report.page_content import (
 )
 from captum_infomask.results import map_pictures
 from captum_infomask.results.drawing import Drawing, DrawingSettings, fitted
-from captum_infomask.results.map_files import (
-    check_numbers,
-    check_settings,
-    check_superpixels,
-    restore,
-)
+from captum_infomask.results.map_files import FORMAT, PER_REGION, TENSORS, fields_of, state_of
 from captum_infomask.scores.score_settings import NATS_PER_UNIT
-
-_FORMAT = "captum_infomask.InfoMap 1"
-PER_REGION = ("scores", "blank", "lower", "upper", "spread", "standard_errors")
-PER_IMAGE = ("total", "explained", "residual")
-_TENSORS = (*PER_REGION, *PER_IMAGE, "contrast", "superpixels")
-_SETTINGS = ("unit", "view", "overlap", "engine", "is_tuple", "n_samples", "views")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -83,6 +72,9 @@ class InfoMap:
             if scores are those of the target alone.
         superpixels: Numbers of the superpixels of each scale, from 0, int32 (N or 1, S, H, W).
             Attributions are averaged over them. None if they are not averaged.
+        targets: The target of each image, a class or a group, long (N,); None if the network has
+            one output, or if the map is about no single class.
+        labels: The targets' names, if the categories are known; else None.
 
     Example:
         >>> import torch
@@ -113,6 +105,8 @@ class InfoMap:
     residual: Tensor | None = None
     contrast: Tensor | None = None
     superpixels: Tensor | None = None
+    targets: Tensor | None = None
+    labels: tuple[str, ...] | None = None
 
     def __repr__(self) -> str:
         """Show sizes and settings, not tensors, for notebooks and prompts."""
@@ -207,8 +201,13 @@ class InfoMap:
 
     def cpu(self) -> InfoMap:
         """Return a copy with its numbers on the CPU; regions stay on their device."""
-        parts: dict[str, Any] = {name: own.cpu() for name, own in self._own(_TENSORS).items()}
+        parts: dict[str, Any] = {name: own.cpu() for name, own in self._own(TENSORS).items()}
         return replace(self, **parts)
+
+    def about(self, targets: Tensor, categories: Sequence[str] | None) -> InfoMap:
+        """Return a copy that knows its targets, long (N,), and their names if these are known."""
+        labels = tuple(categories[k] for k in targets.tolist()) if categories else None
+        return replace(self, targets=targets, labels=labels)
 
     def scales(self) -> tuple[InfoMap, ...]:
         """Return one InfoMap per scale if there are several; else this one alone."""
@@ -336,10 +335,7 @@ class InfoMap:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything to one safetensors file, exact to the bit."""
-        tensors = self._own(_TENSORS)
-        tensors |= {f"regions.{name}": tensor for name, tensor in self.regions.state().items()}
-        settings = {name: getattr(self, name) for name in _SETTINGS}
-        write("path", check_output_file("path", path), _FORMAT, tensors, settings)
+        write("path", check_output_file("path", path), FORMAT, *state_of(self))
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> InfoMap:
@@ -350,16 +346,11 @@ class InfoMap:
                 since.
         """
         file = check_input("path", path)
-        tensors, settings = read("path", file, _FORMAT)
-        found: dict[str, Any] = {name: tensors.get(name) for name in _TENSORS}
+        tensors, settings = read("path", file, FORMAT)
         try:
-            regions = restore(part(tensors, "regions."))
-            check_settings(settings, len(regions.shapes))
-            check_numbers(found, PER_REGION, PER_IMAGE, regions)
-            check_superpixels(found["superpixels"], len(found["scores"]), regions)
+            return cls(**fields_of(tensors, settings))
         except ValueError as error:
-            raise damaged("path", file, _FORMAT, str(error)) from error
-        return cls(regions=regions, **found, **settings)
+            raise damaged("path", file, FORMAT, str(error)) from error
 
 
 def _picture_or_none(picture: Any, plane: FloatArray) -> PhotoArray | None:

@@ -1,14 +1,15 @@
-# Check an InfoMap's file: its content must be that of an InfoMap.
+# An InfoMap as tensors and settings, for files; what is read must be that of an InfoMap.
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from captum_infomask._checks import describe, short_repr
+from captum_infomask._files import part
 from captum_infomask._types import Shape
 from captum_infomask.regions.box_regions import BoxRegions
 from captum_infomask.regions.label_regions import LabelRegions
@@ -18,12 +19,57 @@ from captum_infomask.regions.region_protocol import OVERLAPS, Regions
 from captum_infomask.regions.scales import Scales
 from captum_infomask.scores.score_settings import NATS_PER_UNIT
 
+FORMAT = "captum_infomask.InfoMap 1"
+PER_REGION = ("scores", "blank", "lower", "upper", "spread", "standard_errors")
+PER_IMAGE = ("total", "explained", "residual")
+TENSORS = (*PER_REGION, *PER_IMAGE, "contrast", "superpixels", "targets")
+_SETTINGS = ("unit", "view", "overlap", "engine", "is_tuple", "n_samples", "views")
+
 # Elements of an example. A few boxes say nothing about the size of their image, so the size of a
 # file is no bound. This bound is four times Pillow's bound for pictures.
 _MOST = 1 << 30
 _VIEWS = ("crop", "keep", "drop", "chain", "features", "evidence", "relay")
 _NEEDED = ("unit", "view", "overlap", "engine")
 _COUNTS = ("n_samples", "views")  # files of the first versions lack some
+
+
+class Stored(Protocol):
+    """An InfoMap, of which its regions are read here; all other fields by their names."""
+
+    @property
+    def regions(self) -> Regions:
+        """The regions."""
+        ...
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """The targets' names."""
+        ...
+
+
+def state_of(infomap: Stored) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return an InfoMap's tensors and settings."""
+    tensors = {name: own for name in TENSORS if (own := getattr(infomap, name)) is not None}
+    tensors |= {f"regions.{name}": own for name, own in infomap.regions.state().items()}
+    settings = {name: getattr(infomap, name) for name in _SETTINGS}
+    if infomap.labels is not None:
+        settings["labels"] = list(infomap.labels)
+    return tensors, settings
+
+
+def fields_of(tensors: dict[str, Tensor], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of an InfoMap from its ``state_of``.
+
+    Raises:
+        ValueError: The tensors and settings are those of no InfoMap; the message says why.
+    """
+    regions = restore(part(tensors, "regions."))
+    found = {name: tensors.get(name) for name in TENSORS}
+    check_settings(settings, len(regions.shapes))
+    scores = check_numbers(found, PER_REGION, PER_IMAGE, regions)
+    check_superpixels(found["superpixels"], len(scores), regions)
+    labels = _checked_labels(settings.get("labels"), found["targets"], len(scores))
+    return {"regions": regions, **found, **settings, "labels": labels}
 
 
 def restore(state: dict[str, Tensor]) -> Regions:
@@ -140,7 +186,7 @@ def check_settings(settings: Mapping[str, Any], inputs: int) -> None:
         ValueError: A setting is missing, unknown or not valid; the message says which.
     """
     missing = [name for name in _NEEDED if name not in settings]
-    unknown = set(settings) - {*_NEEDED, "is_tuple", *_COUNTS}
+    unknown = set(settings) - {*_SETTINGS, "labels"}
     if missing or unknown:
         names = f"lack {missing[0]!r}" if missing else f"hold {short_repr(min(unknown))}"
         raise ValueError(f"its settings {names}")
@@ -162,8 +208,8 @@ def check_numbers(
     per_region: tuple[str, ...],
     per_image: tuple[str, ...],
     regions: Regions,
-) -> None:
-    """Refuse numbers that do not fit the number of images and regions.
+) -> Tensor:
+    """Return the scores; refuse numbers that do not fit the number of images and regions.
 
     Args:
         tensors: ``scores``, (N, R) or for K classes (N, R, K); ``total``, (N,) or (N, K);
@@ -193,6 +239,19 @@ def check_numbers(
     if pairs is not None and (pairs.shape != of_pairs or pairs.dtype != torch.long):
         raise ValueError(f"contrast, of shape {of_pairs}, is {describe(pairs)}")
     regions.check_batch(len(scores))
+    return scores
+
+
+def _checked_labels(labels: object, targets: Tensor | None, n: int) -> tuple[str, ...] | None:
+    """Return the names of n targets; refuse targets and names that do not fit."""
+    if targets is not None and (targets.shape != (n,) or targets.dtype != torch.long):
+        raise ValueError(f"targets, of shape {(n,)}, is {describe(targets)}")
+    if labels is None:
+        return None
+    fits = targets is not None and isinstance(labels, list) and len(labels) == n
+    if not fits or not isinstance(labels, list) or not all(isinstance(x, str) for x in labels):
+        raise ValueError(f"its labels are {short_repr(labels)}")
+    return tuple(labels)
 
 
 def check_superpixels(labels: Tensor | None, n: int, regions: Regions) -> None:

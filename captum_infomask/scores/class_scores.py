@@ -122,8 +122,8 @@ def checked_classes(classes: object, top_k: object, n: int) -> Tensor | int | No
         or bool((numbers < 0).any())
     ):
         raise ArgumentError(
-            f"Expected `classes` to be a list of class numbers of at least 0; got "
-            f"{describe(classes)}."
+            f"Expected `classes` to be a list of class numbers of at least 0, or of names if the "
+            f"categories are known; got {describe(classes)}."
         )
     if len(numbers.unique()) < len(numbers):
         raise ArgumentError(f"Expected `classes` to name each once; got {describe(classes)}.")

@@ -3,19 +3,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import describe, one_of
+from captum_infomask._checks import describe, folded, named_like
 from captum_infomask._errors import ArgumentError
 from captum_infomask.scores.class_scores import ClassScore
 from captum_infomask.scores.readings import Reading
 from captum_infomask.scores.score import Score
 from captum_infomask.scores.targets import check_range, target_table
 
-Contrast: TypeAlias = int | Sequence[int] | Tensor | Literal["runner_up"] | None
+# A class by number or by name, or ``runner_up``.
+Contrast: TypeAlias = int | str | Sequence[int] | Sequence[str] | Tensor | None
+
+RUNNER_UP = "runner_up"
+
+
+def is_runner_up(contrast: object) -> bool:
+    """Whether the contrast is the likeliest class other than the target."""
+    return isinstance(contrast, str) and folded(contrast) == folded(RUNNER_UP)
 
 
 @dataclass(frozen=True)
@@ -180,7 +188,7 @@ def checked_contrast(
             "probabilities, where a contrast is a ratio of two."
         )
     if isinstance(contrast, str):
-        one_of("contrast", contrast, ("runner_up",))
+        named_like("contrast", contrast, (RUNNER_UP,))
         return Against(None, score)
     classes = target_table(contrast, n, "contrast")  # type: ignore[arg-type]
     assert classes is not None, "it is given"

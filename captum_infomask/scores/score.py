@@ -156,6 +156,14 @@ class Score:
         told["unit"] = told.pop("unit", self.unit)
         return ", ".join(f"{name}={as_argument(name, value)}" for name, value in told.items())
 
+    def all_words(self) -> str:
+        """The settings as arguments, defaults too: head, prior, temperature, unit."""
+        usual = {"sigmoid": {"prior": "1/2"}, "raw": {}}.get(self.head, {"prior": "uniform"})
+        told = {"head": repr(self.head), **usual, "temperature": f"{self.temperature:g}"}
+        told["unit"] = repr(self.unit)
+        changed = {name: as_argument(name, value) for name, value in self.changed().items()}
+        return ", ".join(f"{name}={value}" for name, value in {**told, **changed}.items())
+
     @cached_property
     def target_prior(self) -> Tensor | None:
         """The prior of the targets' units, classes or groups; None if none is given."""

@@ -3,14 +3,15 @@ from __future__ import annotations
 
 import numbers
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from captum_infomask._categories import checked_categories
 from captum_infomask._checks import describe, plain, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Target
@@ -235,6 +236,40 @@ def group_names(names: Sequence[str], groups: CheckedGroups | None) -> tuple[str
         names[group[0]] + (f" and {len(group) - 1} more" if len(group) > 1 else "")
         for group in groups
     )
+
+
+@runtime_checkable
+class Named(Protocol):
+    """A network with the names of its classes, such as a ``Classifier``."""
+
+    @property
+    def network(self) -> Callable[..., Any]:
+        """The network."""
+        ...
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The names of its classes, in the order of its outputs."""
+        ...
+
+
+def network_and_names(
+    model: Callable[..., Any] | Named, categories: object, groups: CheckedGroups | None
+) -> tuple[Callable[..., Any], tuple[str, ...]]:
+    """Return a model's network, and the names of what its targets count, if they are known.
+
+    Args:
+        model: The network, or one with the names of its classes.
+        categories: The names of the targets; None takes the model's own, if it has some.
+        groups: Classes that count as one.
+
+    Raises:
+        ArgumentError: ``categories`` are no names.
+    """
+    names = checked_categories(categories)
+    if callable(model) or not isinstance(model, Named):
+        return model, names
+    return model.network, names or group_names(model.categories, groups)
 
 
 def _members(group: object, groups: object) -> tuple[int, ...]:

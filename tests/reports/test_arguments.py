@@ -4,6 +4,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -291,14 +292,25 @@ def test_the_order_of_occlusion_is_told_by_its_windows(view: str) -> None:
 
 def test_a_wide_network_is_shown_by_its_name() -> None:
     net = nn.Sequential(*(nn.Conv2d(3, 3, 3) for _ in range(60)))
-    assert repr(InfoMask(net)) == "InfoMask(Sequential, head='logits', unit='bits')"
+    usual = "head='logits', prior=uniform, temperature=1, unit='bits'"
+    assert repr(InfoMask(net)) == f"InfoMask(Sequential, {usual})"
+    assert repr(InfoMask(net.forward)) == f"InfoMask(Sequential.forward, {usual})"
+    assert repr(InfoMask(lambda x: x)) == f"InfoMask(<lambda>, {usual})"
+    assert repr(InfoMask(partial(dense))) == f"InfoMask(partial(dense), {usual})"
     shown = repr(InfoMask(dense, prior=[0.25] * 4, temperature=np.float64(2), unit="nats"))
     assert shown == (
         "InfoMask(dense, head='logits', prior=[0.25, 0.25, 0.25, 0.25], temperature=2, unit='nats')"
     )
     assert "prior=<1000 classes>" in repr(InfoMask(net, prior=[1e-3] * 1000))
     classifier = Classifier("convolutions", net, ("a", "b", "c"))
-    refused(("`forward_func`", "its `network`"), lambda: InfoMask(classifier))
+    named = "categories=<3 names>"
+    assert repr(InfoMask(classifier)) == f"InfoMask(Sequential, {usual}, {named})"
+    grouped = repr(InfoMask(classifier, groups=[[0, 1], [2]]))
+    groups = "groups=[[0, 1], [2]], categories=<2 names>"
+    assert grouped == f"InfoMask(Sequential, {usual}, {groups})"
+    assert "prior=1/2" in repr(InfoMask(net, head="sigmoid"))
+    assert "prior" not in repr(InfoMask(net, head="raw"))
+    assert "trained_with='pc_softmax'" in repr(InfoMask(net, trained_with="pc_softmax"))
     refused(("`layer`",), lambda: compare(Net(), X, 0, layer=net))
 
 
@@ -567,8 +579,8 @@ def test_classes_in_the_place_of_logits_are_told() -> None:
 @pytest.mark.parametrize(
     ("target", "hint"),
     [
-        ("cat", "class_names.index(name)"),
-        (["cat", "dog"], "class_names.index(name)"),
+        ("cat", "categories=names"),
+        (["cat", "dog"], "categories=names"),
         (torch.eye(5)[:2], "argmax(1)"),
         (torch.tensor([[1], [2]]), "target.flatten()"),
         ((0, 1), "such as [0, 1]"),
