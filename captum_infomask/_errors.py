@@ -24,7 +24,12 @@ class RunStopped(RuntimeError):  # noqa: N818 - some runs stop for reasons that 
     """
 
 
-_EXTRAS = {"pyarrow": "data", "torchmetrics": "calibration", "lightning_utilities": "calibration"}
+_EXTRAS = {
+    "pandas": "pandas",
+    "pyarrow": "data",
+    "torchmetrics": "calibration",
+    "lightning_utilities": "calibration",
+}
 
 
 def with_extra(error: ModuleNotFoundError) -> ImportError:

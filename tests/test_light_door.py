@@ -21,6 +21,7 @@ HEAVY = (
     "scipy",
     "cv2",
     "skimage",
+    "pandas",
     "pyarrow",
     "fsspec",
     "torchmetrics",

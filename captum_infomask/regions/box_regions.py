@@ -40,6 +40,10 @@ class BoxRegions:
     def check_batch(self, n: int) -> None:
         """Accept any batch."""
 
+    def of_images(self, images: Tensor) -> BoxRegions:
+        """The same regions: all images share them."""
+        return self
+
     def present(self, n: int) -> Tensor:
         """Every image has every box."""
         return torch.ones(n, len(self), dtype=torch.bool)

@@ -48,6 +48,11 @@ class LabelRegions:
                     f"Expected `regions` made for 1 or {n} images; got regions for {len(labels)}."
                 )
 
+    def of_images(self, images: Tensor) -> LabelRegions:
+        """The labels of some images; label maps that all images share stay as they are."""
+        labels = tuple(own[images.to(own.device)] if len(own) > 1 else own for own in self.labels)
+        return LabelRegions(self.shapes, labels, self.names)
+
     def present(self, n: int) -> Tensor:
         """Which image has which label."""
         found = torch.zeros(n, len(self), dtype=torch.bool)

@@ -116,6 +116,10 @@ class MapCells:
     def check_batch(self, n: int) -> None:
         """Accept any batch."""
 
+    def of_images(self, images: Tensor) -> MapCells:
+        """The same regions: all images share them."""
+        return self
+
     def present(self, n: int) -> Tensor:
         """Every image has every cell."""
         return torch.ones(n, len(self), dtype=torch.bool)

@@ -50,6 +50,13 @@ class MaskRegions:
                 f"Expected `regions` made for 1 or {n} images; got regions for {len(self.pixels)}."
             )
 
+    def of_images(self, images: Tensor) -> MaskRegions:
+        """The masks of some images; masks that all images share stay as they are."""
+        pixels = self.pixels
+        return MaskRegions(
+            self.shapes, pixels[images.to(pixels.device)] if len(pixels) > 1 else pixels
+        )
+
     def present(self, n: int) -> Tensor:
         """Which image has pixels in which mask."""
         return self.pixels.flatten(2).any(2).cpu().expand(n, -1)

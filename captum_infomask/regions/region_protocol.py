@@ -35,6 +35,10 @@ class Regions(Protocol):
         """Refuse a batch of n examples if the regions were not made for it."""
         ...
 
+    def of_images(self, images: Tensor) -> Regions:
+        """The same R regions for some images of the batch, long (k,), on the CPU."""
+        ...
+
     def present(self, n: int) -> Tensor:
         """Which image has which region: bool (n, R)."""
         ...

@@ -48,6 +48,10 @@ class Scales:
         for part in self.parts:
             part.check_batch(n)
 
+    def of_images(self, images: Tensor) -> Scales:
+        """The regions of all scales for some images."""
+        return Scales(tuple(part.of_images(images) for part in self.parts))
+
     def present(self, n: int) -> Tensor:
         """Which image has which region of any scale."""
         return torch.cat([part.present(n) for part in self.parts], dim=1)

@@ -15,6 +15,7 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask.regions.sharpening import averaged
 from captum_infomask.results.info_map import InfoMap
 from captum_infomask.results.map_files import PER_IMAGE, PER_REGION
+from captum_infomask.results.region_table import column_of, region_table
 from captum_infomask.scores.score_settings import NATS_PER_UNIT
 
 _PER_CLASS = (*PER_REGION, *PER_IMAGE, "contrast")
@@ -116,6 +117,11 @@ class ClassMaps:
         parts: dict[str, Any] = {name: pick(getattr(self.stacked, name)) for name in _PER_CLASS}
         one = dataclasses.replace(self.stacked, **parts)
         return one.about(self.classes[rows, column], self.categories)
+
+    def to_pandas(self) -> Any:
+        """Return a table with a row per image, region and class; columns as of an InfoMap."""
+        ranks = [self.rank(k) for k in range(self.classes.shape[1])]
+        return region_table(self.stacked.regions, len(ranks[0]), list(map(column_of, ranks)))
 
     def class_map(self) -> Any:
         """Return the class that each element's regions say most about; −1 if none is above 0.

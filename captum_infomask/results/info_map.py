@@ -1,7 +1,7 @@
 # InfoMap holds every region's information about one class.
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any, Literal
@@ -32,6 +32,7 @@ from captum_infomask.report.page_content import (
 from captum_infomask.results import map_pictures
 from captum_infomask.results.drawing import Drawing, DrawingSettings, fitted
 from captum_infomask.results.map_files import FORMAT, PER_REGION, TENSORS, fields_of, state_of
+from captum_infomask.results.region_table import chosen_rows, column_of, region_table
 from captum_infomask.scores.score_settings import NATS_PER_UNIT
 
 
@@ -199,10 +200,49 @@ class InfoMap:
         """Return those of some tensors that exist, by name."""
         return {name: own for name in names if (own := getattr(self, name)) is not None}
 
+    def __len__(self) -> int:
+        """N, the number of images."""
+        return len(self.scores)
+
+    def __getitem__(self, images: int | slice) -> InfoMap:
+        """Return the InfoMap of one image, or of a slice of the images.
+
+        It has the same R regions. ``views`` is None, since it counts those of all images.
+
+        Raises:
+            IndexError: There is no such image.
+        """
+        rows = chosen_rows(images, len(self))
+        parts: dict[str, Any] = {
+            name: own if name == "superpixels" and len(own) == 1 else own[rows.to(own.device)]
+            for name, own in self._own(TENSORS).items()
+        }
+        labels = None if self.labels is None else tuple(self.labels[k] for k in rows.tolist())
+        regions = self.regions.of_images(rows)
+        return replace(self, regions=regions, views=None, labels=labels, **parts)
+
+    def __iter__(self) -> Iterator[InfoMap]:
+        """Iterate over the images."""
+        return (self[k] for k in range(len(self)))
+
+    def to(self, device: str | torch.device) -> InfoMap:
+        """Return a copy with its numbers on a device; regions stay on theirs."""
+        parts: dict[str, Any] = {name: own.to(device) for name, own in self._own(TENSORS).items()}
+        return replace(self, **parts)
+
     def cpu(self) -> InfoMap:
         """Return a copy with its numbers on the CPU; regions stay on their device."""
-        parts: dict[str, Any] = {name: own.cpu() for name, own in self._own(TENSORS).items()}
-        return replace(self, **parts)
+        return self.to("cpu")
+
+    def to_pandas(self) -> Any:
+        """Return a pandas DataFrame with a row per image and region that the image has.
+
+        Columns: ``picture``, ``region``, the box ``x0``, ``y0``, ``x1``, ``y1`` around its pixels
+        (half-open; NA if the inputs are no pictures), ``class``, ``label`` if the categories are
+        known, ``contrast`` if there is one, the score in a column named by the unit, and those of
+        ``blank``, ``lower``, ``upper``, ``spread`` and ``standard_error`` that there are.
+        """
+        return region_table(self.regions, len(self), [column_of(self)])
 
     def about(self, targets: Tensor, categories: Sequence[str] | None) -> InfoMap:
         """Return a copy that knows its targets, long (N,), and their names if these are known."""

@@ -1,0 +1,142 @@
+# The regions' scores as a table for pandas: a row per picture and region.
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from captum_infomask._checks import describe, plain
+from captum_infomask._errors import ArgumentError, with_extra
+from captum_infomask.regions.region_protocol import Regions
+
+_COLUMNS = {
+    "blank": "blank",
+    "lower": "lower",
+    "upper": "upper",
+    "spread": "spread",
+    "standard_errors": "standard_error",
+}
+_GROUP = 256  # masks that are looked at together
+
+
+def frame(columns: Mapping[str, Any]) -> Any:
+    """Return a DataFrame of these columns, each a list or an array.
+
+    Whole numbers have pandas' type with NA, ``Int64``.
+
+    Raises:
+        ModuleNotFoundError: pandas is not installed; the message has the command.
+    """
+    try:
+        import pandas as pd
+    except ModuleNotFoundError as error:
+        raise with_extra(error) from None
+
+    def column(values: Any) -> Any:
+        known = [value for value in values if value is not None]
+        is_whole = all(
+            isinstance(value, int | np.integer) and not isinstance(value, bool) for value in known
+        )
+        return pd.array(values, dtype="Int64") if is_whole else values
+
+    return pd.DataFrame({name: column(values) for name, values in columns.items()})
+
+
+def chosen_rows(images: object, n: int) -> Tensor:
+    """Return the numbers of the images that an index or a slice means, long (k,).
+
+    Raises:
+        IndexError: There is no such image.
+        ArgumentError: It is no integer and no slice, or a slice without images.
+    """
+    if isinstance(images, slice):
+        rows = list(range(n)[images])
+        if not rows:
+            raise ArgumentError(
+                f"Expected a slice with at least one of the {n} images; got {images}."
+            )
+        return torch.tensor(rows)
+    number = plain(images)
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise ArgumentError(
+            f"Expected an image's number or a slice, as in infomap[0]; got {describe(images)}."
+        )
+    if not -n <= number < n:
+        raise IndexError(f"Expected an image from 0 to {n - 1}; got {number}.")
+    return torch.tensor([number % n])
+
+
+def column_of(infomap: Any) -> dict[str, Any]:
+    """Return what an InfoMap says of one class: per-region tensors (N, R), and each image's class.
+
+    Args:
+        infomap: The InfoMap of one class.
+    """
+    found: dict[str, Any] = {"class": infomap.targets, "label": infomap.labels}
+    found["contrast"] = None if infomap.contrast is None else infomap.contrast[:, 1]
+    found[infomap.unit] = infomap.scores
+    return found | {shown: getattr(infomap, name) for name, shown in _COLUMNS.items()}
+
+
+def region_table(regions: Regions, n: int, classes: Sequence[Mapping[str, Any]]) -> Any:
+    """Return a DataFrame with a row per image, region and class.
+
+    Args:
+        regions: The R regions.
+        n: The number of images.
+        classes: For each class, its ``column_of``.
+    """
+    pictures, which = (rows.numpy() for rows in regions.present(n).nonzero().unbind(1))
+    count = len(classes)
+    columns: dict[str, Any] = {"picture": pictures.repeat(count), "region": which.repeat(count)}
+    boxes = _boxes(regions, torch.from_numpy(pictures), torch.from_numpy(which))
+    for name, values in zip(("x0", "y0", "x1", "y1"), boxes, strict=True):
+        columns[name] = values.repeat(count)
+    for name in classes[0]:
+        parts = [_values(one[name], pictures, which) for one in classes]
+        if name == "class" or any(part is not None for part in parts):
+            columns[name] = _interleaved(parts, len(pictures))
+    return frame(columns)
+
+
+def _values(own: Any, pictures: npt.NDArray[Any], which: npt.NDArray[Any]) -> Any:
+    """Return the value of each row: a region's, or its picture's."""
+    if own is None:
+        return None
+    values = own.detach().cpu().numpy() if isinstance(own, Tensor) else np.array(own, dtype=object)
+    return values[pictures, which] if values.ndim == 2 else values[pictures]
+
+
+def _interleaved(parts: Sequence[Any], rows: int) -> npt.NDArray[Any]:
+    """Return the classes' values, row by row."""
+    known = [np.full(rows, None) if part is None else part for part in parts]
+    return np.stack(known, axis=1).reshape(-1)
+
+
+def _boxes(regions: Regions, pictures: Tensor, which: Tensor) -> npt.NDArray[Any]:
+    """Return x0, y0, x1, y1 of each row, (4, rows); None for inputs that are no pictures."""
+    if [len(shape) for shape in regions.shapes] != [3]:
+        return np.full((4, len(which)), None)
+    rectangles = regions.rectangles()
+    if rectangles is not None:
+        y0, x0, y1, x1 = rectangles[pictures if len(rectangles) > 1 else 0, which].unbind(1)
+        return torch.stack([x0, y0, x1, y1]).cpu().numpy()
+    found = []
+    for images, some in zip(pictures.split(_GROUP), which.split(_GROUP), strict=True):
+        (mask,) = regions.masks(images, some, torch.device("cpu"))
+        assert mask is not None, "every region that a picture has holds a pixel"
+        inside = mask.expand(-1, *regions.shapes[0]).any(1)
+        (x0, x1), (y0, y1) = (_span(inside.any(dim)) for dim in (1, 2))
+        found.append(torch.stack([x0, y0, x1, y1]))
+    boxes: npt.NDArray[Any] = torch.cat(found, dim=1).numpy()
+    return boxes
+
+
+def _span(lines: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the first True of each row of lines (k, size), and the place after the last."""
+    places = lines.int()
+    return places.argmax(1), lines.shape[1] - places.flip(1).argmax(1)
