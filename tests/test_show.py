@@ -300,6 +300,52 @@ def test_an_infomap_says_its_bits(network, x, photo):
     assert not "".join(text.get_text() for text in titled.texts)
 
 
+def test_the_title_says_the_class_and_its_probability(network, x):
+    names = ["cat", "dog", "espresso", "tripod", "cup"]
+    p = float(network(x).detach().softmax(1)[0, 2])
+    for infomask, words in (
+        (InfoMask(network), f"class 2, p = {p:.2f}"),
+        (InfoMask(network, categories=names), f"espresso, p = {p:.2f}"),
+        (InfoMask(network, head="raw"), "class 2"),
+        (InfoMask(lambda x: network(x)[:, 2], head="raw"), "InfoMask drop"),
+    ):
+        target = None if words.startswith("InfoMask") else 2
+        found = infomask.score_regions(x, target=target, view="drop", regions=grid(x, 2, 2))
+        assert show(found)[1].get_title("left") == words
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"unit": "nats"},
+        {"prior": torch.tensor([0.5, 0.2, 0.1, 0.1, 0.1])},
+        {"head": "sigmoid"},
+        {"head": "sigmoid", "prior": 0.2},
+        {"temperature": 2.5},
+        {"groups": [[0, 2], [1, 3, 4]]},
+    ],
+)
+def test_the_probability_is_the_networks_own(network, x, settings, tmp_path):
+    two = torch.cat([x, 1 - x])
+    found = InfoMask(network, **settings).score_regions(
+        two, target=[1, 0], view="drop", regions=grid(x, 2, 2)
+    )
+    logits = network(two).detach().double() / settings.get("temperature", 1)
+    p = logits.sigmoid() if "head" in settings else logits.softmax(1)
+    if "groups" in settings:
+        p = torch.stack([p[:, group].sum(1) for group in settings["groups"]], 1)
+    want = p[torch.arange(2), [1, 0]].float()
+    torch.testing.assert_close(found.probability, want)
+    found.save(tmp_path / "map")
+    assert torch.equal(type(found).load(tmp_path / "map").probability, found.probability)
+    assert torch.equal(found[1].probability, found.probability[1:])
+    against = InfoMask(network, **settings).score_regions(
+        two, target=1, contrast=0, view="drop", regions=grid(x, 2, 2)
+    )
+    assert against.probability is None
+
+
 def test_titles_are_text(photo):
     for words in ("$x$ <b>", "\x1b[2J" + 90 * "long "):
         figure, axes = show(ramp(), photo, title=words)

@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -32,6 +32,7 @@ from captum_infomask.scores.class_scores import (
 from captum_infomask.scores.contrast import Against, checked_contrast
 from captum_infomask.scores.readings import Reader, Reading
 from captum_infomask.scores.score import Score
+from captum_infomask.scores.score_settings import NATS_PER_UNIT
 from captum_infomask.scores.targets import target_table
 from captum_infomask.views.choose_view import ViewName
 
@@ -59,6 +60,13 @@ class Begun:
     log_priors: Tensor | None = None
 
 
+class Names(NamedTuple):
+    """The number of the network's classes, and the names of what targets count; maybe empty."""
+
+    outputs: int
+    categories: tuple[str, ...]
+
+
 class RegionQuestion(Protocol[_Answer_co]):
     """A question about all regions of a call."""
 
@@ -76,8 +84,8 @@ class RegionQuestion(Protocol[_Answer_co]):
         """Read the whole pictures."""
         ...
 
-    def answer(self, begun: Begun, infomap: InfoMap, categories: tuple[str, ...]) -> _Answer_co:
-        """Make the user's result of all that was read; ``categories`` is empty if not known."""
+    def answer(self, begun: Begun, infomap: InfoMap, names: Names) -> _Answer_co:
+        """Make the user's result of all that was read."""
         ...
 
 
@@ -120,11 +128,17 @@ class AboutTarget:
         total = told.total.map(lambda part: part[:, 0])
         return Begun(told.reader, told.table, total, classes, told.classes[..., 0])
 
-    def answer(self, begun: Begun, infomap: InfoMap, categories: tuple[str, ...]) -> InfoMap:
+    def answer(self, begun: Begun, infomap: InfoMap, names: Names) -> InfoMap:
         """The map of the target."""
         if self.table is None:
             return infomap
-        return infomap.about(begun.classes[:, 0], categories)
+        targets = begun.classes[:, 0]
+        found = infomap.about(targets, names.categories)
+        if begun.contrast is not None or self.score.head == "raw":
+            return found
+        nats = found.total.double() * NATS_PER_UNIT[found.unit]
+        log_p = nats + self.score.log_priors(targets, names.outputs).to(nats)
+        return replace(found, probability=log_p.exp().clamp(max=1).to(found.total.dtype))
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,9 +182,9 @@ class AboutClasses:
         told = self.against.told(reader, every, chosen, chosen[:, :0])
         return Begun(told.reader, told.table, told.total, chosen, told.classes)
 
-    def answer(self, begun: Begun, infomap: InfoMap, categories: tuple[str, ...]) -> ClassMaps:
+    def answer(self, begun: Begun, infomap: InfoMap, names: Names) -> ClassMaps:
         """The maps of all classes."""
-        return ClassMaps(begun.classes, infomap, begun.log_priors, categories)
+        return ClassMaps(begun.classes, infomap, begun.log_priors, names.categories)
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,4 +258,4 @@ class Asking:
             is_tuple=isinstance(self.inputs, tuple),
             contrast=begun.contrast,
         )
-        return question.answer(begun, infomap, self.categories)
+        return question.answer(begun, infomap, Names(passes.outputs, self.categories))

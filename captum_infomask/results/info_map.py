@@ -76,6 +76,8 @@ class InfoMap:
         targets: The target of each image, a class or a group, long (N,); None if the network has
             one output, or if the map is about no single class.
         labels: The targets' names, if the categories are known; else None.
+        probability: p(y | x) of the targets, (N,); None with a contrast, for the head ``raw``, and
+            if there is no target.
 
     Example:
         >>> import torch
@@ -108,6 +110,7 @@ class InfoMap:
     superpixels: Tensor | None = None
     targets: Tensor | None = None
     labels: tuple[str, ...] | None = None
+    probability: Tensor | None = None
 
     def __repr__(self) -> str:
         """Show sizes and settings, not tensors, for notebooks and prompts."""
@@ -296,7 +299,8 @@ class InfoMap:
     ) -> tuple[Figure, Axes]:
         """Draw image k's map over its picture, as :func:`show` does.
 
-        The title says the class, the bits of the whole picture, and the sum of a map that adds up.
+        The title says the class and its p(y | x), the bits of the whole picture, and the sum of a
+        map that adds up.
 
         Args:
             picture: As for :func:`show`; None draws the map alone.
@@ -316,8 +320,17 @@ class InfoMap:
         """Draw image k's map with checked settings."""
         place = map_pictures.checked_place(k, len(self.scores))
         plane, unit = map_pictures.plane_of(self.attributions(), self.regions, self.unit, place)
-        heads = self._question(place) or self.view, self._sums(plane, unit, place)
+        heads = self._head(place), self._sums(plane, unit, place)
         return drawing.draw(*fitted("picture", picture, plane), unit, heads)
+
+    def _head(self, k: int) -> str:
+        """Say in words what image k's map is about: its target and p(y | x), or the question."""
+        if self.contrast is not None or self.targets is None:
+            return self._question(k) or f"InfoMask {self.view}"
+        about = f"class {int(self.targets[k])}" if self.labels is None else self.labels[k]
+        return (
+            about if self.probability is None else f"{about}, p = {float(self.probability[k]):.2f}"
+        )
 
     def _sums(self, plane: FloatArray, unit: str, k: int) -> str:
         """Say in words what image k's map and the whole picture say."""

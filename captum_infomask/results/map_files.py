@@ -21,7 +21,7 @@ from captum_infomask.scores.score_settings import NATS_PER_UNIT
 
 FORMAT = "captum_infomask.InfoMap 1"
 PER_REGION = ("scores", "blank", "lower", "upper", "spread", "standard_errors")
-PER_IMAGE = ("total", "explained", "residual")
+PER_IMAGE = ("total", "explained", "residual", "probability")
 TENSORS = (*PER_REGION, *PER_IMAGE, "contrast", "superpixels", "targets")
 _SETTINGS = ("unit", "view", "overlap", "engine", "is_tuple", "n_samples", "views")
 
