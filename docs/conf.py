@@ -14,7 +14,7 @@ author = "The captum_infomask authors"
 copyright = author
 release = version = __version__
 
-extensions = ["mathml", "myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["mathml", "searched_words", "myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 nitpicky = False
 language = "en"
@@ -36,7 +36,24 @@ html_theme = "furo"
 html_title = "captum_infomask"
 html_math_renderer = "mathml"
 html_static_path = ["_static"]
+templates_path = ["_templates"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {"navigation_with_keys": True}
+
+# What people search for, and the page that the search must find first.
+searched_words = {
+    "huggingface": "your_model",
+    "hugging face": "your_model",
+    "segmentation": "your_model",
+    "multi-label": "your_model",
+    "cuda": "your_model",
+    "medical": "your_model",
+    "CLIP": "your_model",
+    "regression": "your_model",
+    "dataframe": "infomap",
+    "contrast": "cookbook",
+    "calibration": "calibration",
+    "cite": "cite",
+}

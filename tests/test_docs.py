@@ -37,7 +37,7 @@ WITH_BLOCKS = [page for page in PAGES if page.exists() and any(True for _ in blo
 
 
 def test_pages_are_found():
-    assert {"index.md", "getting_started.md", "add_an_imputer.md"} <= {p.name for p in WITH_BLOCKS}
+    assert {"index.md", "quickstart.md", "your_model.md"} <= {p.name for p in WITH_BLOCKS}
 
 
 @pytest.mark.parametrize("page", WITH_BLOCKS, ids=lambda page: str(page.relative_to(ROOT)))
@@ -56,3 +56,13 @@ def test_every_public_name_shows_an_example():
     public = [getattr(captum_infomask, name) for name in captum_infomask.__all__]
     silent = [thing.__name__ for thing in public if ">>>" not in (thing.__doc__ or "")]
     assert silent == ["ArgumentError"]
+
+
+def test_the_citation_is_that_of_this_version():
+    cited = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "cite.md").read_text(encoding="utf-8")
+    version = re.search(r"^version: (.+)$", cited, re.MULTILINE)[1]
+    paper = re.search(r'^  title: "(.+)"$', cited.split("\npreferred-citation:")[1], re.MULTILINE)[1]
+    assert version == captum_infomask.__version__
+    assert f"version = {{{version}}}" in page
+    assert paper in page
