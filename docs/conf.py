@@ -53,7 +53,5 @@ searched_words = {
     "CLIP": "your_model",
     "regression": "your_model",
     "dataframe": "infomap",
-    "contrast": "cookbook",
-    "calibration": "calibration",
     "cite": "cite",
 }

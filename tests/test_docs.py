@@ -62,7 +62,8 @@ def test_the_citation_is_that_of_this_version():
     cited = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     page = (ROOT / "docs" / "cite.md").read_text(encoding="utf-8")
     version = re.search(r"^version: (.+)$", cited, re.MULTILINE)[1]
-    paper = re.search(r'^  title: "(.+)"$', cited.split("\npreferred-citation:")[1], re.MULTILINE)[1]
+    preferred = cited.split("\npreferred-citation:")[1]
+    paper = re.search(r'^  title: "(.+)"$', preferred, re.MULTILINE)[1]
     assert version == captum_infomask.__version__
     assert f"version = {{{version}}}" in page
     assert paper in page
