@@ -21,7 +21,7 @@ from captum_infomask.dataset_run.data.data_pictures import (
     decode_picture,
     find_pictures,
 )
-from captum_infomask.dataset_run.data.reading import Skipped
+from captum_infomask.dataset_run.data.reading import LoadedPicture, Skipped
 from captum_infomask.models.preprocessing import Preprocess, decode_image, read_image
 
 SEEN = Preprocess(resize=HEIGHT, crop=(HEIGHT, WIDTH), mean=(0, 0, 0), std=(1, 1, 1))
@@ -43,15 +43,16 @@ class Stored:
     keys = ("key",)
     labels = None
     labels_are_folders = False
+    class_names = None
     skipped = Skipped()
 
     def __init__(self, content: bytes | BaseException) -> None:
         self.content = content
 
-    def read(self, k: int) -> bytes:
+    def load(self, k: int) -> LoadedPicture:
         if isinstance(self.content, BaseException):
             raise self.content
-        return self.content
+        return LoadedPicture.of_file(self.content)
 
 
 def whole(image: Image.Image) -> bytes:

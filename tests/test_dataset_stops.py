@@ -59,6 +59,7 @@ from captum_infomask.dataset_run import batches
 from captum_infomask.dataset_run.manifest import read_manifest
 from captum_infomask.dataset_run.page_pictures import KEPT
 from captum_infomask.dataset_run.progress import Progress
+from captum_infomask.models.preprocessing import Preprocess
 
 pytestmark = pytest.mark.slow
 
@@ -657,7 +658,9 @@ def test_nothing_of_a_plain_module_is_changed(folder, tmp_path):
     network = randomise(Net()).train()
     quarters = {"sliding_window_shapes": (3, 112, 112), "strides": (3, 112, 112)}
     with nothing_changed(network):
-        run = run_tiny(folder / "000.png", tmp_path / "out", network, **quarters)
+        run = run_tiny(
+            folder / "000.png", tmp_path / "out", network, transform=Preprocess(), **quarters
+        )
     assert run.categories == ("0", "1", "2", "3", "4")
     assert run.picture("000.png").shape == (224, 224, 3)
 

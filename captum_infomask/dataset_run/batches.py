@@ -4,7 +4,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,6 @@ from captum_infomask._errors import RunStopped
 from captum_infomask._process import quiet
 from captum_infomask.dataset_run.data.data_pictures import DataPictures, Decoded
 from captum_infomask.dataset_run.in_flight import InFlight
-from captum_infomask.models.preprocessing import Preprocess
 
 _AHEAD = 2  # batches that each decoding process may be ahead
 _DIED = "DataLoader worker (pid"  # PyTorch's message about a killed process
@@ -60,7 +59,7 @@ class _Decoding(Dataset[Batch]):
     """A data set whose items are batches."""
 
     pictures: DataPictures
-    preprocess: Preprocess
+    preprocess: Callable[[Any], Tensor]
     shape: tuple[int, ...]
     folder: Path
 
@@ -83,7 +82,7 @@ class _Decoding(Dataset[Batch]):
 
 def read_batches(
     pictures: DataPictures,
-    preprocess: Preprocess,
+    preprocess: Callable[[Any], Tensor],
     shape: tuple[int, ...],
     wanted: Sequence[Wanted],
     decoders: int,

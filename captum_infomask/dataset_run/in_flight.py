@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from captum_infomask._process import quiet
@@ -44,7 +43,7 @@ class InFlight:
         folder: Path,
         first: int,
         pictures: DataPictures,
-        preprocess: Callable[[Image.Image], Tensor],
+        preprocess: Callable[[Any], Tensor],
         shape: tuple[int, ...],
     ) -> None:
         self._note = folder / f".decoding-{first}"
@@ -131,7 +130,7 @@ def _opened(note: Path) -> int | None:
 def decode_apart(
     pictures: DataPictures,
     k: int,
-    preprocess: Callable[[Image.Image], Tensor],
+    preprocess: Callable[[Any], Tensor],
     shape: tuple[int, ...],
 ) -> Decoded:
     """Like ``decode``, but in a separate process, whose end becomes the picture's error."""

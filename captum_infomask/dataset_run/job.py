@@ -7,13 +7,15 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from captum_infomask._errors import ArgumentError
 from captum_infomask.dataset_run.batches import Batch, Wanted, read_batches
 from captum_infomask.dataset_run.data.data_pictures import DataPictures
+from captum_infomask.dataset_run.data.own_input import PictureForm
 from captum_infomask.dataset_run.in_flight import ends_process, in_network
 from captum_infomask.dataset_run.listing import label_error
 from captum_infomask.dataset_run.result_rows import Row, table_of, with_rows
@@ -35,11 +37,22 @@ class ModelSource:
         model: A name, ``module:function``, a Classifier or a module.
         weights: The weights for ``load_classifier``, if the model is a name.
         categories: Names of the categories, if given.
+        preprocess: Replaces the model's own preprocessing, if given.
+        form: The form of our own test pictures.
+        class_names: The data set's names of the classes, which a module takes for its outputs if
+            their number is the same.
     """
 
     model: str | Classifier | nn.Module
     weights: str | Path | None = None
     categories: Sequence[str] | None = None
+    preprocess: Any = None
+    form: PictureForm = field(default_factory=PictureForm)
+    class_names: Sequence[str] | None = None
+
+    def test_inputs(self, classifier: Classifier, device: str) -> list[Tensor]:
+        """The classifier's inputs of our own test pictures."""
+        return probe_inputs(classifier.preprocess, device, self.form)
 
     def load(self, device: str) -> Classifier:
         """The classifier in eval mode on a device; the user's own object does not change."""
@@ -50,7 +63,11 @@ class ModelSource:
             model = Isolation(own_weight).copy(model)
         devices = [device] if device.startswith("cuda") else []
         with torch.random.fork_rng(devices=devices):  # a function that makes a network may seed it
-            classifier = as_classifier(model, self.weights, self.categories)
+            classifier = as_classifier(model, self.weights, self.categories, self.preprocess)
+        names = self.class_names or ()
+        has_none = isinstance(model, nn.Module) and self.categories is None
+        if has_none and len(names) == len(classifier.categories):
+            classifier = replace(classifier, categories=tuple(names))
         return replace(classifier, network=classifier.network.eval().to(device))
 
 
@@ -138,7 +155,7 @@ class Job:
                 f"here and {self.model_sha256[:16]} where the run began."
             )
         scorer = Scorer(classifier, self.settings)
-        outputs = map(scorer.outputs, probe_inputs(classifier.preprocess, self.settings.device))
+        outputs = map(scorer.outputs, self.source.test_inputs(classifier, self.settings.device))
         for name, both in self.probe.differences(Probe.made(list(outputs))).items():
             raise ArgumentError(
                 f"Expected `model` to be the same wherever it is loaded; {name}: {both}, in "

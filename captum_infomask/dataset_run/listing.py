@@ -15,7 +15,7 @@ from captum_infomask._checks import short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import whole_file
 from captum_infomask.dataset_run.data.data_pictures import DataPictures
-from captum_infomask.dataset_run.data.reading import Skipped
+from captum_infomask.dataset_run.data.reading import LoadedPicture, Skipped
 from captum_infomask.dataset_run.shards import read_sealed, stops_without_space, write_sealed
 from captum_infomask.models.classifier import resolve_target
 from captum_infomask.scores.targets import CheckedGroups
@@ -303,9 +303,14 @@ class Ordered:
         """The skipped files of the data set."""
         return self.pictures.skipped
 
-    def read(self, k: int) -> bytes:
-        """Return the bytes of picture k's file."""
-        return self.pictures.read(self.places[k])
+    @property
+    def class_names(self) -> Sequence[str] | None:
+        """The data set's names of the classes."""
+        return self.pictures.class_names
+
+    def load(self, k: int) -> LoadedPicture:
+        """Return picture k, not yet decoded."""
+        return self.pictures.load(self.places[k])
 
 
 def _words(label: Label, k: int | None) -> str | None:

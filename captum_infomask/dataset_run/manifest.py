@@ -21,6 +21,7 @@ from captum_infomask._checks import short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import whole_file
 from captum_infomask.comparison.provenance import versions
+from captum_infomask.dataset_run.data.own_input import PictureForm
 from captum_infomask.dataset_run.data.reading import Skipped, regular
 from captum_infomask.dataset_run.run_settings import RunSettings, in_words, tensors_hash
 from captum_infomask.dataset_run.scoring import Probe
@@ -54,6 +55,7 @@ def new_manifest(
     classifier: Classifier,
     *,
     shape: Sequence[int],
+    form: PictureForm,
     model_sha256: str,
     probe: Probe,
     template: InfoMap,
@@ -73,6 +75,7 @@ def new_manifest(
             "model": classifier.name,
             "weights": classifier.weights,
             "shape": list(shape),
+            **({} if form == PictureForm() else {"test_picture": form.words()}),
             **settings.words(),
         },
         "preprocess": preprocess_words(classifier.preprocess),

@@ -1,9 +1,8 @@
 # Keeps the few pictures of a run's page among its results, so the page needs no other files.
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +13,9 @@ import torch
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import read, write
 from captum_infomask.dataset_run.data.data_pictures import DataPictures
+from captum_infomask.dataset_run.data.own_input import AsTensors, OwnTransform
 from captum_infomask.dataset_run.shards import shard_path, shards_done, stops_without_space
-from captum_infomask.models.preprocessing import Preprocess, decode_image
+from captum_infomask.models.preprocessing import Preprocess
 from captum_infomask.report.run_content import Counts, Floats
 
 KEPT = "pictures.safetensors"
@@ -31,8 +31,8 @@ def keep_pictures(folder: Path, pictures: DataPictures, preprocess: object) -> N
     """Keep the pictures with the highest and the lowest i(y; x), as the network saw them.
 
     These are at most 12 pictures of the network's size. A picture is left out if its file cannot be
-    read again, or has changed since it was scored. All are left out if the preprocessing is not our
-    own, because only our own can show the network's view.
+    read again, or has changed since it was scored. All are left out if the preprocessing is that of
+    the user's own ``Classifier``, which says nothing of pictures.
 
     Args:
         folder: The folder of an ended run.
@@ -42,7 +42,7 @@ def keep_pictures(folder: Path, pictures: DataPictures, preprocess: object) -> N
     Raises:
         RunStopped: There is no space.
     """
-    if type(preprocess) is not Preprocess:
+    if not isinstance(preprocess, OwnTransform | AsTensors) and type(preprocess) is not Preprocess:
         return
     chosen = _extreme_pictures(folder)
     try:
@@ -87,15 +87,13 @@ def kept_pictures(folder: Path) -> dict[str, tuple[str, Photo]]:
     return dict(zip(keys, zip(hashes, pixels.numpy(), strict=True), strict=True))
 
 
-def seen(
-    pictures: DataPictures, key: str, sha256: str | None, preprocess: Preprocess
-) -> Photo | None:
+def seen(pictures: DataPictures, key: str, sha256: str | None, preprocess: Any) -> Photo | None:
     """A picture as the network saw it, (H, W, 3); None if its file has changed."""
     try:
-        content = pictures.read(pictures.keys.index(key))
-        if hashlib.sha256(content).hexdigest() != sha256:
+        found = pictures.load(pictures.keys.index(key))
+        if found.sha256 != sha256:
             return None
-        return np.array(preprocess.frame(decode_image(content, key)).convert("RGB"))
+        return np.array(preprocess.frame(found.decode()).convert("RGB"))
     except MemoryError:
         raise
     except Exception:  # each kind of storage has its own errors

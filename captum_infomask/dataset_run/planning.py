@@ -28,7 +28,7 @@ from captum_infomask.dataset_run.manifest import (
 )
 from captum_infomask.dataset_run.result_rows import one_picture, without_numbers
 from captum_infomask.dataset_run.run_settings import RunSettings
-from captum_infomask.dataset_run.scoring import Probe, Scorer, probe_inputs, stop_without_memory
+from captum_infomask.dataset_run.scoring import Probe, Scorer, stop_without_memory
 from captum_infomask.dataset_run.shards import (
     TEMPLATE,
     DamagedError,
@@ -107,11 +107,12 @@ def plan_run(
     before = read_manifest(folder)
     classifier = source.load(asked.device)
     with _blamed("preprocessing"):
-        inputs = probe_inputs(classifier.preprocess, asked.device)
+        inputs = source.test_inputs(classifier, asked.device)
     _tell_of_many_views(inputs[0], asked.options)
     scorer = Scorer(classifier, asked)
     classes = None
     if pictures.labels is not None:
+        _check_class_names(pictures.class_names, classifier)
         classes = label_classes(
             pictures.labels,
             classifier.categories,
@@ -136,6 +137,7 @@ def plan_run(
         settings,
         classifier,
         shape=shape,
+        form=source.form,
         model_sha256=model_sha256,
         probe=probe,
         template=template,
@@ -249,6 +251,18 @@ def _check_labels(
             f"labels none is a category's name or an index from 0 to {len(categories) - 1}: the "
             f"first is {short_repr(first)}. Pass `categories`, the labels' names in the order of "
             f"the network's outputs (a file for --categories), or the target 'prediction'."
+        )
+
+
+def _check_class_names(names: Sequence[str] | None, classifier: Classifier) -> None:
+    """Refuse labels that number other classes than the network's."""
+    count = len(classifier.categories)
+    if names is not None and len(names) != count:
+        raise ArgumentError(
+            f"Expected the labels of `data` to number the {count} classes of {classifier.name}; "
+            f"its `classes` are {len(names)}, {short_repr(names[0])} first. Yield labels that are "
+            f"indices of the network's outputs, or names in `categories`; or take the target "
+            f"'prediction'."
         )
 
 

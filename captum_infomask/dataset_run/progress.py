@@ -1,7 +1,6 @@
 # The progress of a run, and a survey of the finished part of a continued run.
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -171,7 +170,7 @@ def _changed(
             continue  # it could not be read
         key = short_repr(job.pictures.keys[k])
         try:
-            if hashlib.sha256(job.pictures.read(k)).hexdigest() != before:
+            if job.pictures.load(k).sha256 != before:
                 found.append(f"{key} has other bytes")
         except Exception as unread:  # each kind of storage has its own errors
             found.append(f"{key} cannot be read ({in_one_line(unread)})")

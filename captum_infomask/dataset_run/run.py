@@ -2,26 +2,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from captum_infomask._checks import boolean, check_initialised, one_of, positive_int, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask._keywords import keywords, told
 from captum_infomask._messages import said_once
-from captum_infomask.dataset_run.data.data_pictures import DataPictures, find_pictures
+from captum_infomask.dataset_run.data.data_pictures import find_pictures
 from captum_infomask.dataset_run.data.parquet_files import ParquetPictures
 from captum_infomask.dataset_run.data.reading import in_one_line
 from captum_infomask.dataset_run.job import ModelSource
 from captum_infomask.dataset_run.loaded import DatasetRun
 from captum_infomask.dataset_run.local import only_run, run_locally
-from captum_infomask.dataset_run.manifest import now
+from captum_infomask.dataset_run.manifest import now, read_manifest
+from captum_infomask.dataset_run.network_input import (
+    check_order,
+    decoders_of,
+    in_words,
+    network_input,
+)
 from captum_infomask.dataset_run.on_ray import run_on_ray
 from captum_infomask.dataset_run.page_pictures import keep_pictures
 from captum_infomask.dataset_run.planning import begin, checked_folder, end, plan_run
@@ -38,10 +45,11 @@ RunEngine = Literal["local", "ray"]
 
 @told(options_of=Score, passes_on=True)
 def run_dataset(
-    data: str | Path,
+    data: Any,
     model: str | nn.Module | Classifier,
     out: str | Path,
     *,
+    transform: Callable[[Any], Tensor] | None = None,
     target: str = "prediction",
     weights: str | Path | None = None,
     categories: Sequence[str] | None = None,
@@ -70,25 +78,37 @@ def run_dataset(
 
     Args:
         data: A folder of pictures, with or without sub-folders of classes; a glob of pictures; or
-            Parquet with pictures as bytes. All may be remote, by any of fsspec's protocols.
+            Parquet with pictures as bytes. All may be remote, by any of fsspec's protocols. Or a
+            ``Dataset`` that yields (picture, label) or (picture, label, key) by number, or a
+            ``DataLoader`` of one. A picture is PIL's, an array or tensor of 8 bits, or a float
+            tensor (C, H, W), which is the network's input. Of a loader, its data set and its
+            ``collate_fn`` are used, in batches of one. Pictures come in the data set's order, also
+            if the loader shuffles. Keys are the third entry; of an ``ImageFolder`` the paths; or
+            else the items' numbers, ``"0"``, ``"1"``, ….
         model: The name of a model, ``module:function``, an ``nn.Module`` or a ``Classifier``. The
             run uses a copy in eval mode. Dropout is off, unless the network itself keeps it on.
         out: The folder of the results: a new or empty folder, or the folder of a run to continue.
             With a cluster, a folder that all its machines share.
-        target: ``prediction``; ``label``, which is the sub-folder or Parquet's column ``label``; or
-            another Parquet column. Sub-folders either have the names of categories, or are as many
-            as the categories, in sorted order, as in torchvision's ``ImageFolder``. If the name of
-            a sub-folder is a number but not its place in that order, it is refused, unless
-            ``categories`` holds it.
+        transform: A function from a picture to the network's input, a float tensor (C, H, W), such
+            as torchvision's ``weights.transforms()``. A module needs it for pictures. It replaces
+            the preprocessing of a named model or a ``Classifier``. Files are given to it as RGB, as
+            ``ImageFolder`` does, and pictures of a ``Dataset`` as they are. It must not draw random
+            numbers.
+        target: ``prediction``; ``label``, which is the sub-folder, Parquet's column ``label``, or
+            what a ``Dataset`` yields after the picture; or another Parquet column. Sub-folders
+            either have the names of categories, or are as many as the categories, in sorted order,
+            as in torchvision's ``ImageFolder``. If the name of a sub-folder is a number but not its
+            place in that order, it is refused, unless ``categories`` holds it.
         weights: A named model's weights, as in the command line's ``--weights``.
         categories: Names of the classes in the order of the network's outputs, if the model does
-            not have them. Give the names of the sub-folders if their order is not that of the
+            not have them. A module without names takes the ``classes`` of a ``Dataset``, if there
+            are as many. Give the names of the sub-folders if their order is not that of the
             outputs.
         engine: ``local`` for this machine, or ``ray`` for a cluster (or the CPUs of this machine).
         address: A Ray cluster's address; None starts Ray here.
         workers: For ``local``, the number of processes that decode pictures while this one
             computes. For ``ray``, the number of processes that compute. None takes the number of
-            CPUs, or of GPUs.
+            CPUs, or of GPUs; with ``local`` and a ``DataLoader``, its ``num_workers``.
         rule: The rule for the mask; None for the default of ``InfoMap.mask``.
         view_engine: ``engine`` of :meth:`InfoMask.score_regions`, for views that have several.
         batch_size: Pictures that share forward passes; None chooses a size for the device.
@@ -115,7 +135,8 @@ def run_dataset(
         The run, a mapping from keys to InfoMaps.
 
     Raises:
-        ArgumentError: An argument is wrong; there are no pictures; the run in ``out`` has other
+        ArgumentError: An argument is wrong; there are no pictures; a module has no ``transform``
+            for them; ``data`` or ``transform`` draws random numbers; the run in ``out`` has other
             settings, another network, other pictures or other labels (the message shows the
             difference); or another run writes to ``out``.
         RunStopped: There is no space or memory left, or there are too many bad pictures.
@@ -131,6 +152,16 @@ def run_dataset(
         >>> list(run), run["a.png"].view
         (['a.png', 'b.png'], 'relay')
 
+        A network and a data set of your own:
+
+        >>> import torch
+        >>> from torch import nn
+        >>> network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> pairs = [(torch.rand(1, 16, 16), 2), (torch.rand(1, 16, 16), 0)]
+        >>> run = run_dataset(pairs, network, os.path.join(folder, "own"), target="label")
+        >>> run.table.column("target").to_pylist()
+        [2, 0]
+
     Source: the scores are those of arXiv 1910.02629, Sec. 5.
     """
     _check_numbers(batch_size=batch_size, shard_size=shard_size)
@@ -139,6 +170,7 @@ def run_dataset(
     for name, given in (("extend", extend), ("verify", verify), ("retry_errors", retry_errors)):
         boolean(name, given)
     settings = {name: options.pop(name) for name in keywords(Score) if name in options}
+    check_order(data, model)
     check_initialised("model", model.network if isinstance(model, Classifier) else model)
     if rule is not None:
         rule = as_rule(rule)
@@ -153,8 +185,14 @@ def run_dataset(
     )
     folder = checked_folder(out)
     pictures = find_pictures(data, target, folder)
-    _check_apart(folder, data, pictures)
-    source = ModelSource(model, weights, categories)
+    if isinstance(pictures, ParquetPictures):
+        _check_apart(folder, data)
+    words = {"data": in_words("data", data), "out": in_words("out", out)}
+    shown = network_input(pictures, model, transform, read_manifest(folder), words)
+    pictures, decoders = shown.pictures, decoders_of(shown.pictures, workers)
+    source = ModelSource(
+        model, weights, categories, shown.preprocess, shown.form, pictures.class_names
+    )
     with said_once(), ExitStack() as lock:
         is_new = not folder.exists()
         if not is_new:
@@ -184,7 +222,7 @@ def run_dataset(
                     job,
                     plan.classifier,
                     shards,
-                    workers=workers,
+                    workers=decoders,
                     progress=progress.pictures,
                     done=progress.shard,
                 )
@@ -214,10 +252,10 @@ def _check_max_errors(max_errors: object) -> None:
         positive_int("max_errors", max_errors)
 
 
-def _check_apart(folder: Path, data: str | Path, pictures: DataPictures) -> None:
+def _check_apart(folder: Path, data: str | Path) -> None:
     """Refuse a folder of results that a continued run would find among the data."""
     parent = Path(_from_anywhere(data)).resolve()
-    if isinstance(pictures, ParquetPictures) and parent in folder.resolve().parents:
+    if parent in folder.resolve().parents:
         raise ArgumentError(
             f"Expected `out` outside of `data`, whose .parquet files hold the pictures; got "
             f"{folder}."
@@ -240,7 +278,10 @@ def _checked_device(device: object) -> str:
         raise ArgumentError(f"{wanted} ({in_one_line(error)}).") from error
 
 
-def _from_anywhere(data: str | Path) -> str:
-    """The place of the data, independent of the working folder."""
+def _from_anywhere(data: Any) -> str:
+    """The place of the data, independent of the working folder; of a Dataset its type."""
+    if not isinstance(data, str | Path):
+        held: Any = data.dataset if isinstance(data, DataLoader) else data
+        return f"{type(held).__module__}.{type(held).__qualname__} of {len(held)}"
     words = str(data)
     return words if "://" in words or "::" in words else os.path.abspath(os.path.expanduser(words))

@@ -16,6 +16,7 @@ from captum_infomask._errors import ArgumentError, RunStopped
 from captum_infomask._process import quiet
 from captum_infomask._random import LibraryDraws, OwnGenerators
 from captum_infomask.attribution.infomask import InfoMask
+from captum_infomask.dataset_run.data.own_input import PictureForm
 from captum_infomask.dataset_run.data.reading import in_one_line
 from captum_infomask.dataset_run.result_rows import Row, one_picture
 from captum_infomask.dataset_run.run_settings import RunSettings
@@ -37,17 +38,24 @@ _BLOCKS = (160, 32, 8, 1)  # sides of blocks of noise; some of them survive any 
 _ROUNDING, _COARSE = 1e-4, 1e-2
 
 
-def probe_inputs(preprocess: Callable[[Image.Image], Tensor], device: str) -> list[Tensor]:
+def some_noise(number: int = 0, contrast: float = 1.0) -> Image.Image:
+    """A picture of noise, RGB, the same on all machines."""
+    draw = np.random.RandomState(number)  # the same numbers in all versions of numpy
+    noise = np.mean([_blocks(draw, side) for side in _BLOCKS], axis=0)
+    pixels = (128 + contrast * (noise - 128)).clip(0, 250).astype(np.uint8)
+    return Image.fromarray(pixels)
+
+
+def probe_inputs(
+    preprocess: Callable[[Image.Image], Tensor], device: str, form: PictureForm
+) -> list[Tensor]:
     """Three pictures of noise, the same on all machines, for the network: (1, C, H, W) each.
 
     They differ in contrast, so they reach both sides of the bends of activations.
     """
     inputs = []
     for number, contrast in enumerate((1.0, 0.5, 2.0)):
-        draw = np.random.RandomState(number)  # the same numbers in all versions of numpy
-        noise = np.mean([_blocks(draw, side) for side in _BLOCKS], axis=0)
-        pixels = (128 + contrast * (noise - 128)).clip(0, 250).astype(np.uint8)
-        made = preprocess(Image.fromarray(pixels))
+        made = preprocess(form.of(some_noise(number, contrast)))
         if not isinstance(made, Tensor) or made.dim() != 4 or len(made) != 1:
             raise ArgumentError(
                 f"Expected the preprocessing of `model` to give a tensor (1, C, H, W); got "

@@ -59,7 +59,7 @@ def torchvision_classifier(name: str, weights: str | Path = "DEFAULT") -> Classi
     path = Path(weights)
     if short not in enum.__members__ and (path.suffix in _FILE_SUFFIXES or path.exists()):
         network, count = _from_file(name, read_state_dict(path), path)
-        preprocess = _preprocess_of(enum.DEFAULT)
+        preprocess = preprocess_of_preset(enum.DEFAULT.transforms())
         return Classifier(name, network.eval(), default_categories(count), preprocess, str(path))
     try:
         member = enum[one_of("weights", short, enum.__members__)]
@@ -73,7 +73,8 @@ def torchvision_classifier(name: str, weights: str | Path = "DEFAULT") -> Classi
             "Without a network, pass a local file of weights (safetensors or a state dict)."
         ) from error
     names = tuple(member.meta["categories"])
-    return Classifier(name, network.eval(), names, _preprocess_of(member), str(member))
+    preprocess = preprocess_of_preset(member.transforms())
+    return Classifier(name, network.eval(), names, preprocess, str(member))
 
 
 def _from_file(name: str, state: dict[str, Tensor], path: Path) -> tuple[nn.Module, int]:
@@ -95,9 +96,8 @@ def _from_file(name: str, state: dict[str, Tensor], path: Path) -> tuple[nn.Modu
     return network, count
 
 
-def _preprocess_of(member: Any) -> Preprocess:
-    """The sizes and constants of the transforms that belong to some weights."""
-    preset = member.transforms()
+def preprocess_of_preset(preset: Any) -> Preprocess:
+    """The sizes and constants of torchvision's transforms of some weights."""
     return Preprocess(
         resize=preset.resize_size[0],
         crop=preset.crop_size[0],
@@ -161,6 +161,7 @@ def as_classifier(
     model: str | nn.Module | Classifier,
     weights: str | Path | None = None,
     categories: Sequence[str] | None = None,
+    preprocess: Any = None,
 ) -> Classifier:
     """Make a classifier from any form of a model.
 
@@ -170,6 +171,7 @@ def as_classifier(
             classifier keep their mode.
         weights: As for ``load_classifier``. They are loaded into a module or classifier in place.
         categories: Names of the categories, as for ``load_classifier``.
+        preprocess: Replaces the model's own; it has a ``shape`` (C, H, W), as ``Preprocess`` has.
 
     Returns:
         The classifier.
@@ -184,13 +186,14 @@ def as_classifier(
         >>> as_classifier(network, categories=["cat", "dog"]).categories
         ('cat', 'dog')
     """
+    own = {} if preprocess is None else {"preprocess": preprocess}
     if isinstance(model, str):
-        return load_classifier(model, weights, categories)
+        return replace(load_classifier(model, weights, categories), **own)
     if isinstance(model, nn.Module):
         name = type(model).__name__
-        return _named(_of_module(model, name, weights, name), categories)
+        return _named(_of_module(model, name, weights, name, preprocess), categories)
     if isinstance(model, Classifier):
-        return _named(_filled(model, weights), categories)
+        return _named(_filled(replace(model, **own) if own else model, weights), categories)
     raise ArgumentError(
         "Expected `model` to be the name of a model, module:function, a torch.nn.Module or a "
         f"Classifier; got {describe(model)}."
@@ -255,13 +258,19 @@ def _from_function(spec: str, weights: str | Path | None) -> Classifier:
 
 
 def _of_module(
-    network: nn.Module, name: str, weights: str | Path | None, source: str
+    network: nn.Module,
+    name: str,
+    weights: str | Path | None,
+    source: str,
+    preprocess: Any = None,
 ) -> Classifier:
-    """Load the weights and count the classes; pictures are preprocessed as for ImageNet."""
+    """Load the weights and count the classes; None preprocesses pictures as for ImageNet."""
     if weights is not None:
         fit_state_dict(network, read_state_dict(weights), weights)
-    names = default_categories(_count_classes(network, source))
-    return Classifier(name, network, names, weights=str(weights or source))
+    hint = " Return a Classifier to set its preprocessing." if preprocess is None else ""
+    preprocess = preprocess or Preprocess()
+    names = default_categories(_count_classes(network, source, preprocess.shape, hint))
+    return Classifier(name, network, names, preprocess, str(weights or source))
 
 
 def _find(spec: str) -> Any:
@@ -306,16 +315,16 @@ def _one_of_many(
 
 
 @torch.no_grad()
-def _count_classes(network: nn.Module, spec: str) -> int:
-    """Return the number of logits for a picture of ImageNet's size."""
-    shape = (1, *Preprocess().shape)
+def _count_classes(network: nn.Module, spec: str, size: tuple[int, ...], hint: str) -> int:
+    """Return the number of logits for a picture of this size, (C, H, W)."""
+    shape = (1, *size)
     try:
         with evaluated(network):
             logits = network(torch.zeros(shape, device=_device_of(network)))
     except Exception as error:
         raise ArgumentError(
             f"Expected `model` {spec} to take inputs of shape {shape}; it raised "
-            f"{type(error).__name__}: {error}. Return a Classifier to set its preprocessing."
+            f"{type(error).__name__}: {error}.{hint}"
         ) from error
     if not isinstance(logits, Tensor) or logits.ndim not in (1, 2) or logits.shape[0] != 1:
         given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__

@@ -1,24 +1,22 @@
-# The pictures of a data set (a folder, Parquet files or a glob), and their decoding.
+# The pictures of a data set (a folder, a glob, Parquet files or a Dataset), and their decoding.
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
 from captum_infomask._process import quiet
 from captum_infomask.dataset_run.data.finding import FolderPictures, find_files, is_parquet
+from captum_infomask.dataset_run.data.own_dataset import DatasetPictures
 from captum_infomask.dataset_run.data.parquet_files import ParquetPictures
-from captum_infomask.dataset_run.data.reading import Skipped, in_one_line
+from captum_infomask.dataset_run.data.reading import LoadedPicture, Skipped, in_one_line
 from captum_infomask.engines.memory import is_out_of_memory
-from captum_infomask.models.preprocessing import decode_image
 
 
 @runtime_checkable
@@ -29,6 +27,7 @@ class DataPictures(Protocol):
         keys: Unique names, one per picture.
         labels: The label of each picture in the data; None if labels were not requested.
         labels_are_folders: Whether the labels are names of folders.
+        class_names: The data set's own names of the classes that its labels number, if any.
         skipped: The files among them that are not read.
     """
 
@@ -45,11 +44,15 @@ class DataPictures(Protocol):
         """Whether the labels are names of folders."""
 
     @property
+    def class_names(self) -> Sequence[str] | None:
+        """The data set's own names of the classes."""
+
+    @property
     def skipped(self) -> Skipped:
         """The files among them that are not read."""
 
-    def read(self, k: int) -> bytes:
-        """Return the bytes of picture k's file.
+    def load(self, k: int) -> LoadedPicture:
+        """Return picture k, not yet decoded.
 
         Raises:
             OSError: or another error of its storage, if it cannot be read.
@@ -57,7 +60,7 @@ class DataPictures(Protocol):
 
 
 def find_pictures(
-    data: str | Path, target: str = "prediction", without: Path | None = None
+    data: Any, target: str = "prediction", without: Path | None = None
 ) -> DataPictures:
     """Find the pictures of a data set.
 
@@ -69,7 +72,8 @@ def find_pictures(
             ``.parquet`` files count. Hidden files do not count, and links are followed. All matches
             of a glob count. Pipes, sockets and devices never count. Parquet holds pictures in the
             column ``image``: bytes, or Hugging Face's struct of ``bytes`` and ``path``. A row
-            without bytes means the file at its path, in or below the Parquet file's folder.
+            without bytes means the file at its path, in or below the Parquet file's folder. Or a
+            Dataset that yields (picture, label) or (picture, label, key), or a DataLoader of one.
         target: ``"prediction"`` needs no labels. ``"label"`` takes the name of the sub-folder, or
             Parquet's column ``label``. Any other word names a Parquet column.
         without: A folder of this machine that is left out: the folder of the results.
@@ -78,7 +82,7 @@ def find_pictures(
         The pictures. Keys of files are paths below the folder, or below the glob's longest folder
         without a wildcard, sorted. Keys of Parquet keep the order of the rows. They are the
         structs' paths if each occurs once; or a column ``key`` or ``path``; or else
-        ``file.parquet#row``.
+        ``file.parquet#row``. Keys of a Dataset are its own, or else the items' numbers.
 
     Raises:
         ArgumentError: if nothing is found, if keys are not unique, or if there are no such labels.
@@ -98,6 +102,8 @@ def find_pictures(
         raise ArgumentError(
             f"Expected `target` to be 'prediction', 'label' or a column; got {describe(target)}."
         )
+    if not isinstance(data, str | Path):
+        return DatasetPictures.of(data, target)
     files = find_files(data, without)
     are_tables = [is_parquet(name) for name in files.names]
     if all(are_tables):
@@ -130,7 +136,7 @@ class Decoded:
 def decode_picture(
     pictures: DataPictures,
     k: int,
-    preprocess: Callable[[Image.Image], Tensor],
+    preprocess: Callable[[Any], Tensor],
     shape: tuple[int, ...],
 ) -> Decoded:
     """Read, decode and preprocess one picture; any fault of the picture becomes its error.
@@ -161,9 +167,9 @@ def decode_picture(
     sha256 = None
     try:
         with quiet(""):
-            content = pictures.read(k)
-            sha256 = hashlib.sha256(content).hexdigest()
-            tensor = _checked(preprocess(decode_image(content, "it")), shape)
+            loaded = pictures.load(k)
+            sha256 = loaded.sha256
+            tensor = _checked(preprocess(loaded.decode()), shape)
     except Exception as error:
         if is_out_of_memory(error):
             raise MemoryError from error

@@ -15,7 +15,13 @@ from fsspec.implementations.local import LocalFileSystem
 
 from captum_infomask._checks import describe, short_repr
 from captum_infomask._errors import ArgumentError
-from captum_infomask.dataset_run.data.reading import Files, Skipped, readable, regular
+from captum_infomask.dataset_run.data.reading import (
+    Files,
+    LoadedPicture,
+    Skipped,
+    readable,
+    regular,
+)
 from captum_infomask.models.preprocessing import is_picture, picture_suffixes
 
 _HEAD = 2**16  # bytes that are fetched at once to see the content of a file without a suffix
@@ -42,7 +48,6 @@ def find_files(data: str | Path, without: Path | None = None) -> Files:
     if not isinstance(data, str | Path) or not str(data):
         raise ArgumentError(
             f"Expected `data` to be a folder, a file, a glob or an address; got {describe(data)}."
-            f"{_instead(data)}"
         )
     data = str(data)
     if "://" not in data and "::" not in data:
@@ -56,16 +61,6 @@ def find_files(data: str | Path, without: Path | None = None) -> Files:
             f"Expected `data` to be an address that fsspec reads; {data} is not: "
             f"{type(error).__name__}: {error}."
         ) from error
-
-
-def _instead(data: object) -> str:
-    """The argument to pass instead of a data set object or a list."""
-    root = getattr(data, "root", None)
-    if hasattr(data, "samples") and isinstance(root, str | Path):
-        return f" Pass its folder, {str(root)!r}, and its `classes` as `categories`."
-    if isinstance(data, list | tuple) or hasattr(data, "__getitem__"):
-        return " Pass the folder that holds the pictures, or Parquet with a column 'image'."
-    return ""
 
 
 def _find_local(data: str, without: Path | None = None) -> Files:
@@ -256,6 +251,7 @@ class FolderPictures:
     keys: Sequence[str]
     labels: Sequence[str] | None
     labels_are_folders: bool = True
+    class_names: Sequence[str] | None = None
 
     @classmethod
     def of(cls, files: Files, target: str) -> FolderPictures:
@@ -284,6 +280,10 @@ class FolderPictures:
     def read(self, k: int) -> bytes:
         """Return the bytes of picture k's file."""
         return self.files.read(k)
+
+    def load(self, k: int) -> LoadedPicture:
+        """Return picture k, not yet decoded."""
+        return LoadedPicture.of_file(self.read(k))
 
 
 def _first_folders(keys: Sequence[str], root: str) -> list[str]:

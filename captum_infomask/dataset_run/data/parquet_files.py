@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from captum_infomask._errors import ArgumentError
-from captum_infomask.dataset_run.data.reading import Files, Skipped, readable
+from captum_infomask.dataset_run.data.reading import Files, LoadedPicture, Skipped, readable
 
 
 @dataclass(frozen=True)
@@ -168,6 +168,7 @@ class ParquetPictures:
     groups: Sequence[tuple[int, int]]  # every row group's file, and its number there
     columns: Sequence[Sequence[str]]  # the columns of each file for bytes, and for paths to files
     labels_are_folders: bool = False
+    class_names: Sequence[str] | None = None
     _reading: dict[str, _Reading] = field(default_factory=dict, init=False)
 
     @classmethod
@@ -212,6 +213,10 @@ class ParquetPictures:
         if content is None:
             raise OSError("The row holds no picture.")
         return content
+
+    def load(self, k: int) -> LoadedPicture:
+        """Return picture k, not yet decoded."""
+        return LoadedPicture.of_file(self.read(k))
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out open files."""

@@ -1,19 +1,23 @@
 # Files of a data set, on the local disk or at an address for fsspec. They are read by number.
 from __future__ import annotations
 
+import hashlib
 import heapq
 import os
 import posixpath
 import re
 import stat
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import IO, Any
 from urllib.parse import unquote
 
 from fsspec.core import url_to_fs
+from PIL import Image
+from torch import Tensor
 
 from captum_infomask._errors import ArgumentError
+from captum_infomask.models.preprocessing import decode_image
 
 _NAMED = 5
 
@@ -39,6 +43,25 @@ class Skipped:
     def of(cls, names: Collection[str]) -> Skipped:
         """Count names, and keep the first."""
         return cls(len(names), tuple(heapq.nsmallest(_NAMED, map(readable, names))))
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedPicture:
+    """A picture as its data set holds it, before it is decoded.
+
+    Attributes:
+        sha256: The SHA-256 of its bytes, in hexadecimal.
+        decode: Gives the picture, or a tensor that is the network's input, (C, H, W).
+    """
+
+    sha256: str
+    decode: Callable[[], Image.Image | Tensor]
+
+    @classmethod
+    def of_file(cls, content: bytes) -> LoadedPicture:
+        """The picture of a file with these bytes; it is decoded as 8-bit RGB."""
+        digest = hashlib.sha256(content).hexdigest()
+        return cls(digest, lambda: decode_image(content, "it"))
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -187,6 +187,10 @@ def run_content(run: DatasetRun) -> RunContent:
             f"The pictures themselves are not in the run's folder for {thousands(unseen)} of "
             f"these; captum-infomask report --data reads them from where the data lie."
         )
+    if unseen < len(examples) and preprocess_of(manifest.get("preprocess")) is None:
+        notes.append(
+            "The pictures are the network's input: black is its lowest number, white its highest."
+        )
     overall: tuple[Distribution, ...] = ()
     classes: tuple[Distribution, ...] = ()
     if axis is not None:

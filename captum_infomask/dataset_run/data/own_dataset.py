@@ -1,0 +1,185 @@
+# The pictures of a user's Dataset or DataLoader, with the keys and labels of its items.
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.datasets import DatasetFolder
+
+from captum_infomask._checks import describe, plain, short_repr
+from captum_infomask._errors import ArgumentError
+from captum_infomask._process import quiet
+from captum_infomask.dataset_run.data.dataset_items import Items, picture_of
+from captum_infomask.dataset_run.data.own_input import own_numbers
+from captum_infomask.dataset_run.data.reading import LoadedPicture, Skipped, readable
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DatasetPictures:
+    """Pictures that a Dataset yields, in its own order.
+
+    Attributes:
+        items: The data set.
+        keys: The items' keys: their own; of a folder's files, their paths; or else their numbers.
+        labels: The items' labels; None if they were not requested.
+        class_names: The data set's names of the classes, if it has ``classes``.
+        first: The first picture that can be read.
+        decoders: The number of processes that should read it; None for any number.
+        as_rgb: Whether pictures are given as RGB, which a ``Classifier`` takes.
+    """
+
+    items: Items
+    keys: Sequence[str]
+    labels: Sequence[str | int | None] | None
+    class_names: Sequence[str] | None
+    first: Image.Image | Tensor
+    decoders: int | None
+    as_rgb: bool = True
+    labels_are_folders: bool = False
+    skipped: Skipped = field(default_factory=Skipped)
+
+    @classmethod
+    def of(cls, data: Any, target: str) -> DatasetPictures:
+        """Take the items of a Dataset, of a DataLoader, or of a list.
+
+        Args:
+            data: The data set. If its items have keys, or labels are requested that the data set
+                does not list, every item is read once.
+            target: ``prediction`` or ``label``.
+
+        Raises:
+            ArgumentError: The items cannot be had by number, have another form, or change from call
+                to call; or keys are not unique.
+        """
+        if target not in ("prediction", "label"):
+            raise ArgumentError(
+                f"Expected `target` to be 'prediction' or 'label' (what `data` yields after the "
+                f"picture); got {short_repr(target)}."
+            )
+        items = Items.of(data)
+        item, places = items.first(), range(items.count)
+        first, keys = picture_of(item[0]), _file_keys(items.dataset)
+        labelled = target == "label"
+        labels = _known_labels(items.dataset) if labelled else None
+        if len(item) == 3 or (labelled and labels is None):
+            facts = [_facts(items, k, labelled) for k in places]
+            labels = [label for label, _ in facts] if labelled else None
+            keys = _unique([key for _, key in facts]) if len(item) == 3 else keys
+        return cls(
+            items,
+            [str(k) for k in places] if keys is None else keys,
+            labels,
+            _class_names(items.dataset),
+            first,
+            # A process that is forked cannot use the GPU of its parent.
+            0 if isinstance(item[0], Tensor) and item[0].device.type != "cpu" else items.workers,
+        )
+
+    def load(self, k: int) -> LoadedPicture:
+        """Return picture k; its hash is that of its pixels or numbers."""
+        with own_numbers():
+            picture = picture_of(self.items.item(k)[0])
+        if isinstance(picture, Tensor) is not isinstance(self.first, Tensor):
+            raise ArgumentError(
+                f"Expected `data` to yield pictures of one kind; got {describe(picture)} here, and "
+                f"{describe(self.first)} first."
+            )
+        return LoadedPicture(_sha256(picture), lambda: self._shown(picture))
+
+    def _shown(self, picture: Image.Image | Tensor) -> Image.Image | Tensor:
+        if isinstance(picture, Tensor) or not self.as_rgb:
+            return picture
+        if picture.mode in ("I", "F") or picture.mode.startswith("I;"):
+            raise ArgumentError(
+                f"Expected the image to have 8 bits per channel; it has Pillow mode "
+                f"{picture.mode!r}."
+            )
+        return picture.convert("RGB")
+
+
+def _facts(items: Items, k: int, labelled: bool) -> tuple[str | int | None, str]:
+    """Label and key of an item; a bad item has no label, and its number as a key."""
+    try:
+        with quiet(""), own_numbers():
+            item = (*items.item(k), None, None)
+    except (ArgumentError, MemoryError):
+        raise
+    except Exception:  # it will be a bad picture of the run
+        return None, f"item {k}"
+    return _label(item[1], k) if labelled else None, _key(item[2], k)
+
+
+def _label(given: Any, k: int) -> str | int | None:
+    """An item's label as an index or a name."""
+    is_one = isinstance(given, np.ndarray | Tensor) and given.shape == (1,)
+    label = plain(given[0] if is_one else given)
+    if label is None or isinstance(label, str) or type(label) is int:
+        return label
+    raise ArgumentError(
+        f"Expected `data` to yield labels that are a class's index or name; item {k} has "
+        f"{describe(given)}. The target 'prediction' needs no labels."
+    )
+
+
+def _key(given: Any, k: int) -> str:
+    """An item's key, as words."""
+    key = f"item {k}" if given is None else plain(given)
+    if not isinstance(key, str | int) or key == "":
+        raise ArgumentError(
+            f"Expected `data` to yield keys that are words or numbers; item {k} has "
+            f"{describe(given)}."
+        )
+    return readable(str(key))
+
+
+def _unique(keys: list[str]) -> list[str]:
+    """The keys, if each names one item."""
+    places: dict[str, int] = {}
+    for k, key in enumerate(keys):
+        if places.setdefault(key, k) != k:
+            raise ArgumentError(
+                f"Expected `data` to yield a key of its own for every picture; {short_repr(key)} "
+                f"is the key of items {places[key]} and {k}."
+            )
+    return keys
+
+
+def _file_keys(data: Any) -> list[str] | None:
+    """The paths below a folder of torchvision's ImageFolder, which are the keys of the folder."""
+    if not isinstance(data, DatasetFolder):
+        return None
+    paths = (os.path.relpath(path, data.root).replace(os.sep, "/") for path, _ in data.samples)
+    return _unique([readable(path) for path in paths])
+
+
+def _class_names(data: Any) -> tuple[str, ...] | None:
+    """The names in a data set's ``classes``, as those of torchvision have them."""
+    names = getattr(data, "classes", None)
+    return tuple(map(str, names)) if isinstance(names, list | tuple) and names else None
+
+
+def _known_labels(data: Any) -> list[str | int | None] | None:
+    """The labels that a data set of torchvision lists, so that no item is read for them."""
+    targets = getattr(data, "targets", None)
+    is_torchvisions = type(data).__module__.startswith("torchvision.datasets.")
+    if not is_torchvisions or targets is None or data.target_transform is not None:
+        return None
+    return [_label(label, k) for k, label in enumerate(targets)]
+
+
+def _sha256(picture: Image.Image | Tensor) -> str:
+    """SHA-256 of a picture's mode, size and pixels, or of a tensor's type, shape and numbers."""
+    if isinstance(picture, Tensor):
+        array = picture.numpy() if picture.dtype != torch.bfloat16 else picture.float().numpy()
+        head, content = f"{picture.dtype} {tuple(picture.shape)}", array.tobytes()
+    else:
+        head, content = f"{picture.mode} {picture.size}", picture.tobytes()
+        content += bytes(picture.getpalette() or ())
+    return hashlib.sha256(f"{head}\n".encode() + content).hexdigest()
