@@ -304,6 +304,11 @@ class Ordered:
         return self.pictures.skipped
 
     @property
+    def keys_are_numbers(self) -> bool:
+        """Whether keys are numbers."""
+        return self.pictures.keys_are_numbers
+
+    @property
     def class_names(self) -> Sequence[str] | None:
         """The data set's names of the classes."""
         return self.pictures.class_names

@@ -104,7 +104,8 @@ def survey(job: Job, ended: int, *, retry_errors: bool, verify: bool, show: bool
         job: The run.
         ended: The number of its pictures when it ended; 0 if it has not ended.
         retry_errors: Whether bad pictures are scored again.
-        verify: Whether to compare the files of all scored pictures with their hashes.
+        verify: Whether to compare the files of all scored pictures with their hashes. If keys are
+            numbers, the first picture of each shard is always compared.
         show: Whether to show a bar.
 
     Raises:
@@ -123,8 +124,11 @@ def survey(job: Job, ended: int, *, retry_errors: bool, verify: bool, show: bool
             damaged.append(str(error))
             continue
         errors = table["error"].to_pylist()
+        hashes = table["sha256"].to_pylist()
         if verify:
-            changed += _changed(job, shard, errors, table["sha256"].to_pylist())
+            changed += _changed(job, shard, errors, hashes)
+        elif job.pictures.keys_are_numbers:  # other pictures may have the same numbers
+            changed += _changed(job, shard, errors[:1], hashes[:1])
         bad = frozenset(
             k for k, error in zip(job.shards[shard], errors, strict=True) if error is not None
         )
@@ -163,9 +167,10 @@ def _rows(job: Job, shard: int) -> pa.Table:
 def _changed(
     job: Job, shard: int, errors: Sequence[str | None], hashes: Sequence[str | None]
 ) -> list[str]:
-    """The pictures whose bytes have changed since they were scored."""
+    """The pictures, of the first in a shard, whose bytes have changed since they were scored."""
     found = []
-    for k, error, before in zip(job.shards[shard], errors, hashes, strict=True):
+    places = job.shards[shard][: len(errors)]
+    for k, error, before in zip(places, errors, hashes, strict=True):
         if error is not None and before is None:
             continue  # it could not be read
         key = short_repr(job.pictures.keys[k])

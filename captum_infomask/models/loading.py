@@ -267,7 +267,9 @@ def _of_module(
     """Load the weights and count the classes; None preprocesses pictures as for ImageNet."""
     if weights is not None:
         fit_state_dict(network, read_state_dict(weights), weights)
-    hint = " Return a Classifier to set its preprocessing." if preprocess is None else ""
+    hint = " Return a Classifier to set its preprocessing."
+    if preprocess is not None:
+        hint = _channels_hint(network, preprocess.shape[0])
     preprocess = preprocess or Preprocess()
     names = default_categories(_count_classes(network, source, preprocess.shape, hint))
     return Classifier(name, network, names, preprocess, str(weights or source))
@@ -330,6 +332,18 @@ def _count_classes(network: nn.Module, spec: str, size: tuple[int, ...], hint: s
         given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ArgumentError(f"Expected `model` {spec} to return logits (1, M); got {given}.")
     return int(logits.shape[1]) if logits.ndim == 2 else 1
+
+
+def _channels_hint(network: nn.Module, given: int) -> str:
+    """How to make pictures of as many channels as the network's first convolution takes."""
+    convolutions = (one for one in network.modules() if isinstance(one, nn.Conv2d))
+    wanted = next((one.in_channels for one in convolutions), given)
+    if wanted == given or wanted not in (1, 3):
+        return ""
+    return (
+        f" Its first convolution takes {wanted} channel{'s' * (wanted > 1)}: let torchvision's "
+        f"Grayscale({wanted}) be the first step of `transform`."
+    )
 
 
 def _device_of(network: nn.Module) -> torch.device:

@@ -25,6 +25,7 @@ class DataPictures(Protocol):
 
     Attributes:
         keys: Unique names, one per picture.
+        keys_are_numbers: Whether keys are numbers, which say nothing of the pictures.
         labels: The label of each picture in the data; None if labels were not requested.
         labels_are_folders: Whether the labels are names of folders.
         class_names: The data set's own names of the classes that its labels number, if any.
@@ -34,6 +35,10 @@ class DataPictures(Protocol):
     @property
     def keys(self) -> Sequence[str]:
         """Unique names, one per picture."""
+
+    @property
+    def keys_are_numbers(self) -> bool:
+        """Whether keys are numbers."""
 
     @property
     def labels(self) -> Sequence[str | int | None] | None:

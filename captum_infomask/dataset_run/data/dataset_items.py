@@ -106,13 +106,14 @@ class Items:
                     f"numbers, as transforms for training do. Give it the transform for evaluation."
                 )
             return item
-        plainly = (
-            "\n    run_dataset(loader.dataset, model, out, transform=transform)\n"
-            "takes the pictures before the loader makes batches of them."
+        lines = (
+            " Write:\n"
+            "    data = loader.dataset  # whose pictures the transform takes one by one\n"
+            "    run_dataset(data, model, out, transform=transform)"
         )
         raise ArgumentError(
             f"Expected `data` to yield pictures; its first item raised {failed}."
-            f"{plainly * (self.collate is not None)}"
+            f"{lines * (self.collate is not None)}"
         )
 
 
@@ -220,8 +221,19 @@ def picture_of(given: Any) -> Image.Image | Tensor:
         return tensor.detach().cpu()
     raise ArgumentError(
         f"Expected `data` to yield pictures of PIL, 8-bit arrays (H, W) or (H, W, C), or float "
-        f"tensors (C, H, W); got {describe(given)}."
+        f"tensors (C, H, W); got {describe(given)}.{_hint(given)}"
     )
+
+
+def _hint(given: object) -> str:
+    """How a picture of another form becomes one."""
+    if isinstance(given, str | os.PathLike):
+        return " Pass the folder that holds the files, or open each with PIL.Image.open."
+    if isinstance(given, Tensor | np.ndarray) and given.ndim == 2:
+        return " picture[None] adds the channel of a grey picture."
+    if isinstance(given, Tensor | np.ndarray) and given.ndim == 3:
+        return " Divide whole numbers by the largest, as float32."
+    return ""
 
 
 def _is_float_array(given: object) -> bool:

@@ -252,6 +252,7 @@ class FolderPictures:
     labels: Sequence[str] | None
     labels_are_folders: bool = True
     class_names: Sequence[str] | None = None
+    keys_are_numbers: bool = False
 
     @classmethod
     def of(cls, files: Files, target: str) -> FolderPictures:

@@ -5,12 +5,13 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import Subset
 from torchvision.datasets import DatasetFolder
 
 from captum_infomask._checks import describe, plain, short_repr
@@ -20,6 +21,8 @@ from captum_infomask.dataset_run.data.dataset_items import Items, picture_of
 from captum_infomask.dataset_run.data.own_input import own_numbers
 from captum_infomask.dataset_run.data.reading import LoadedPicture, Skipped, readable
 
+_T = TypeVar("_T")
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DatasetPictures:
@@ -28,6 +31,8 @@ class DatasetPictures:
     Attributes:
         items: The data set.
         keys: The items' keys: their own; of a folder's files, their paths; or else their numbers.
+            A ``Subset`` keeps the paths and numbers of the whole.
+        keys_are_numbers: Whether keys are numbers.
         labels: The items' labels; None if they were not requested.
         class_names: The data set's names of the classes, if it has ``classes``.
         first: The first picture that can be read.
@@ -37,6 +42,7 @@ class DatasetPictures:
 
     items: Items
     keys: Sequence[str]
+    keys_are_numbers: bool
     labels: Sequence[str | int | None] | None
     class_names: Sequence[str] | None
     first: Image.Image | Tensor
@@ -64,17 +70,23 @@ class DatasetPictures:
                 f"picture); got {short_repr(target)}."
             )
         items = Items.of(data)
-        item, places = items.first(), range(items.count)
-        first, keys = picture_of(item[0]), _file_keys(items.dataset)
-        labelled = target == "label"
+        item = items.first()
+        first, labelled = picture_of(item[0]), target == "label"
+        if labelled and len(item) == 1:
+            raise ArgumentError(
+                "Expected `data` to yield (picture, label) for the target 'label'; it yields "
+                "pictures alone. Of tensors, TensorDataset(pictures, labels) makes pairs."
+            )
+        keys = _file_keys(items.dataset)
         labels = _known_labels(items.dataset) if labelled else None
         if len(item) == 3 or (labelled and labels is None):
-            facts = [_facts(items, k, labelled) for k in places]
+            facts = [_facts(items, k, labelled) for k in range(items.count)]
             labels = [label for label, _ in facts] if labelled else None
             keys = _unique([key for _, key in facts]) if len(item) == 3 else keys
         return cls(
             items,
-            [str(k) for k in places] if keys is None else keys,
+            _numbers(items.dataset) if keys is None else keys,
+            keys is None,
             labels,
             _class_names(items.dataset),
             first,
@@ -151,8 +163,22 @@ def _unique(keys: list[str]) -> list[str]:
     return keys
 
 
+def _chosen(subset: Subset[Any], values: Sequence[_T] | None) -> list[_T] | None:
+    """The values of a subset's items."""
+    return None if values is None else [values[k] for k in subset.indices]
+
+
+def _numbers(data: Any) -> list[str]:
+    """The items' numbers as keys, in the whole data set of a subset."""
+    if isinstance(data, Subset):
+        return _unique(_chosen(data, _numbers(data.dataset)) or [])
+    return [str(k) for k in range(len(data))]
+
+
 def _file_keys(data: Any) -> list[str] | None:
     """The paths below a folder of torchvision's ImageFolder, which are the keys of the folder."""
+    if isinstance(data, Subset):
+        return _chosen(data, _file_keys(data.dataset))
     if not isinstance(data, DatasetFolder):
         return None
     paths = (os.path.relpath(path, data.root).replace(os.sep, "/") for path, _ in data.samples)
@@ -161,12 +187,16 @@ def _file_keys(data: Any) -> list[str] | None:
 
 def _class_names(data: Any) -> tuple[str, ...] | None:
     """The names in a data set's ``classes``, as those of torchvision have them."""
+    if isinstance(data, Subset):
+        return _class_names(data.dataset)
     names = getattr(data, "classes", None)
     return tuple(map(str, names)) if isinstance(names, list | tuple) and names else None
 
 
 def _known_labels(data: Any) -> list[str | int | None] | None:
     """The labels that a data set of torchvision lists, so that no item is read for them."""
+    if isinstance(data, Subset):
+        return _chosen(data, _known_labels(data.dataset))
     targets = getattr(data, "targets", None)
     is_torchvisions = type(data).__module__.startswith("torchvision.datasets.")
     if not is_torchvisions or targets is None or data.target_transform is not None:

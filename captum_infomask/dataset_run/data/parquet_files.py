@@ -169,6 +169,7 @@ class ParquetPictures:
     columns: Sequence[Sequence[str]]  # the columns of each file for bytes, and for paths to files
     labels_are_folders: bool = False
     class_names: Sequence[str] | None = None
+    keys_are_numbers: bool = False
     _reading: dict[str, _Reading] = field(default_factory=dict, init=False)
 
     @classmethod
