@@ -44,6 +44,7 @@ class Stored:
     labels = None
     labels_are_folders = False
     class_names = None
+    keys_are_numbers = False
     skipped = Skipped()
 
     def __init__(self, content: bytes | BaseException) -> None:

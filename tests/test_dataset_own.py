@@ -507,7 +507,7 @@ def test_a_module_without_a_transform_is_told_the_lines_to_write(tmp_path):
 @pytest.mark.parametrize(
     ("data", "given", "words"),
     [
-        (IMAGES, {"transform": T.RandomCrop(8)}, ("draws random numbers", "evaluation")),
+        (IMAGES, {"transform": T.Compose([T.RandomCrop(8), T.ToTensor()])}, ("draws random numbers", "evaluation")),
         (IMAGES, {"transform": T.PILToTensor()}, ("float tensor", "torch.uint8", "ToDtype")),
         (IMAGES, {"transform": T.Resize(8)}, ("float tensor", "ToTensor() be its last")),
         (IMAGES, {"transform": v2.Normalize((0.5,), (0.5,))}, ("`transform`", "mode 'L'")),
@@ -533,7 +533,7 @@ def test_a_module_without_a_transform_is_told_the_lines_to_write(tmp_path):
         (DataLoader(Stream()), {}, ("by number", "pairs = list(dataset)")),
         (DataLoader(IMAGES), {"transform": transform(1)}, ("data = loader.dataset",)),
         (DataLoader(tensors(1), sampler=SubsetRandomSampler([1])), {}, ("Subset(loader.dataset",)),
-        (FakeData(3, (1, 16, 16), 5, v2.Compose([v2.ToImage(), v2.RandomHorizontalFlip(0.01),
+        (FakeData(3, (1, 16, 16), 5, v2.Compose([v2.ToImage(), v2.RandomHorizontalFlip(),
                                                v2.ToDtype(torch.float32)])),
          {}, ("draws random numbers", "item 0")),
         (5, {}, ("`data`", "Dataset", "got 5")),
@@ -546,6 +546,16 @@ def test_what_is_no_data_or_transform_is_refused(data, given, words, tmp_path):
     assert [word for word in words if word not in message] == [], message
     assert torch.equal(torch.get_rng_state(), before)
     assert not (tmp_path / "out").exists()
+
+
+def test_draws_that_change_nothing_are_taken(tmp_path):
+    blurred = T.Compose([T.GaussianBlur(3, 1.0), T.RandomHorizontalFlip(1.0), transform(1)])
+    network, call = Net(1), {**QUICK, **windows(1)}
+    with unchanged(network):
+        run = run_dataset(IMAGES, network, tmp_path, transform=blurred, **call)
+    shown = torch.stack([blurred(image) for image in IMAGES])
+    want = literal(network, shown, None, run)
+    assert torch.equal(torch.cat([run[key].scores for key in run]), want)
 
 
 def test_a_network_in_the_place_of_the_data_is_told(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from torch.utils.data import (
 from captum_infomask._checks import describe, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask._process import quiet
-from captum_infomask.dataset_run.data.own_input import own_numbers
+from captum_infomask.dataset_run.data.own_input import is_random, own_numbers
 from captum_infomask.dataset_run.data.reading import in_one_line
 
 _FORMS = "(picture, label) or (picture, label, key)"
@@ -83,6 +84,9 @@ class Items:
         is_batch = self.collate is not None and self.batched
         return tuple(part[0] for part in item) if is_batch else tuple(item)
 
+    def _picture(self, k: int) -> Image.Image | Tensor:
+        return picture_of(self.item(k)[0])
+
     def first(self) -> tuple[Any, ...]:
         """The first item that can be read.
 
@@ -92,15 +96,15 @@ class Items:
         failed = ""
         for k in range(min(self.count, _TRIED)):
             try:
-                with quiet(""), own_numbers() as drew:
+                with quiet(""), own_numbers():
                     item = self.item(k)
-                    has_drawn = drew()
+                    drawn = is_random(partial(self._picture, k))
             except (ArgumentError, MemoryError):
                 raise
             except Exception as error:  # a bad picture
                 failed = failed or in_one_line(error)
                 continue
-            if has_drawn:
+            if drawn:
                 raise ArgumentError(
                     f"Expected `data` to yield the same picture each time; item {k} draws random "
                     f"numbers, as transforms for training do. Give it the transform for evaluation."

@@ -1,14 +1,12 @@
 # The pictures of a user's Dataset or DataLoader, with the keys and labels of its items.
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Subset
@@ -18,7 +16,7 @@ from captum_infomask._checks import describe, plain, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask._process import quiet
 from captum_infomask.dataset_run.data.dataset_items import Items, picture_of
-from captum_infomask.dataset_run.data.own_input import own_numbers
+from captum_infomask.dataset_run.data.own_input import own_numbers, picture_sha256
 from captum_infomask.dataset_run.data.reading import LoadedPicture, Skipped, readable
 
 _T = TypeVar("_T")
@@ -103,7 +101,7 @@ class DatasetPictures:
                 f"Expected `data` to yield pictures of one kind; got {describe(picture)} here, and "
                 f"{describe(self.first)} first."
             )
-        return LoadedPicture(_sha256(picture), lambda: self._shown(picture))
+        return LoadedPicture(picture_sha256(picture), lambda: self._shown(picture))
 
     def _shown(self, picture: Image.Image | Tensor) -> Image.Image | Tensor:
         if isinstance(picture, Tensor) or not self.as_rgb:
@@ -202,14 +200,3 @@ def _known_labels(data: Any) -> list[str | int | None] | None:
     if not is_torchvisions or targets is None or data.target_transform is not None:
         return None
     return [_label(label, k) for k, label in enumerate(targets)]
-
-
-def _sha256(picture: Image.Image | Tensor) -> str:
-    """SHA-256 of a picture's mode, size and pixels, or of a tensor's type, shape and numbers."""
-    if isinstance(picture, Tensor):
-        array = picture.numpy() if picture.dtype != torch.bfloat16 else picture.float().numpy()
-        head, content = f"{picture.dtype} {tuple(picture.shape)}", array.tobytes()
-    else:
-        head, content = f"{picture.mode} {picture.size}", picture.tobytes()
-        content += bytes(picture.getpalette() or ())
-    return hashlib.sha256(f"{head}\n".encode() + content).hexdigest()

@@ -1,6 +1,7 @@
 # From the user's own pictures to the network's input: by a transform, or tensors as they are.
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,12 +19,13 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask._process import libraries_state, numbers_of_libraries, quiet
 from captum_infomask.dataset_run.data.reading import in_one_line
 
+_SEEDS = 32  # a step that is left out half the time is certainly seen
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 @contextmanager
-def own_numbers() -> Iterator[Callable[[], bool]]:
-    """Inside the block, the CPU's global generators start from one seed; then they are restored.
+def own_numbers(seed: int = 0) -> Iterator[Callable[[], bool]]:
+    """Inside the block, the CPU's global generators start from a seed; then they are restored.
 
     Yields:
         A function that says whether anything was drawn in the block.
@@ -36,14 +38,45 @@ def own_numbers() -> Iterator[Callable[[], bool]]:
         >>> before, after
         (False, True)
     """
-    with torch.random.fork_rng(devices=[]), numbers_of_libraries(0):
-        torch.default_generator.manual_seed(0)
+    with torch.random.fork_rng(devices=[]), numbers_of_libraries(seed):
+        torch.default_generator.manual_seed(seed)
         start = _numbers_state()
         yield lambda: _numbers_state() != start
 
 
 def _numbers_state() -> tuple[bytes, bytes]:
     return libraries_state(), torch.get_rng_state().numpy().tobytes()
+
+
+def is_random(make: Callable[[], Image.Image | Tensor]) -> bool:
+    """Whether random numbers change a picture; blurs draw them too, but nothing depends on them.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask.dataset_run.data.own_input import is_random
+        >>> is_random(lambda: torch.rand(1, 2, 2)), is_random(lambda: 0 * torch.rand(1, 2, 2))
+        (True, False)
+    """
+    with quiet(""), own_numbers() as drew:
+        first = picture_sha256(make())
+        if not drew():
+            return False
+    for seed in range(1, _SEEDS):
+        with quiet(""), own_numbers(seed):
+            if picture_sha256(make()) != first:
+                return True
+    return False
+
+
+def picture_sha256(picture: Image.Image | Tensor) -> str:
+    """SHA-256 of a picture's mode, size and pixels, or of a tensor's type, shape and numbers."""
+    if isinstance(picture, Tensor):
+        array = picture.numpy() if picture.dtype != torch.bfloat16 else picture.float().numpy()
+        head, content = f"{picture.dtype} {tuple(picture.shape)}", array.tobytes()
+    else:
+        head, content = f"{picture.mode} {picture.size}", picture.tobytes()
+        content += bytes(picture.getpalette() or ())
+    return hashlib.sha256(f"{head}\n".encode() + content).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -102,23 +135,22 @@ class OwnTransform:
     def __init__(self, transform: Callable[[Any], Any], tried: Image.Image) -> None:
         self._transform = transform
         try:
-            with quiet(""), own_numbers() as drew:
+            with quiet(""), own_numbers():
                 made = transform(tried)
-                has_drawn = drew()
         except Exception as error:
             raise ArgumentError(
                 f"Expected `transform` to take a picture of PIL and return a float tensor "
                 f"(C, H, W); for a picture of mode {tried.mode!r} and {tried.width} × "
                 f"{tried.height} pixels it raised {in_one_line(error)}."
             ) from error
-        if has_drawn:
+        self.shape: tuple[int, ...] = tuple(_input(made).shape[1:])
+        if is_random(lambda: _input(transform(tried))[0]):
             raise ArgumentError(
                 "Expected `transform` to give the same tensor for the same picture each time; it "
                 "draws random numbers, as transforms for training do. Pass the transform for "
                 "evaluation (of torchvision: Resize and CenterCrop for RandomResizedCrop, no "
                 "RandomHorizontalFlip)."
             )
-        self.shape: tuple[int, ...] = tuple(_input(made).shape[1:])
 
     def __call__(self, picture: Image.Image) -> Tensor:
         """Return the network's input, (1, C, H, W)."""
