@@ -6,6 +6,7 @@ import multiprocessing
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,9 @@ from torchvision.models import ResNet18_Weights, resnet18
 from torchvision.transforms import v2
 
 from captum_infomask import ArgumentError, DatasetRun, InfoMask, load_run, run_dataset
+from captum_infomask.dataset_run.data.data_pictures import find_pictures
 from captum_infomask.dataset_run.data.own_input import scaled_picture
+from captum_infomask.dataset_run.network_input import decoders_of
 from captum_infomask.dataset_run.summary.summary_content import run_content
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.models.preprocessing import Preprocess
@@ -319,6 +322,22 @@ def test_a_run_takes_more_items_later(tmp_path):
     assert plain(grown.table) == plain(whole.table)
 
 
+def test_a_new_first_file_of_another_size_does_not_stop_a_run(tmp_path):
+    keys = save(tmp_path / "data")
+    (tmp_path / "data" / "a bad one.png").write_bytes(b"no picture")
+    resized = T.Compose([T.Resize((SIDE, SIDE)), transform()])
+    call = {"transform": resized, **QUICK, **windows(3)}
+    before = run_dataset(tmp_path / "data", Net(), tmp_path / "out", **call)
+    assert before.manifest["settings"]["test_picture"] == ["RGB", SIDE, SIDE]
+    assert list(before.errors) == ["a bad one.png"]
+    Image.new("L", (40, 20), 9).save(tmp_path / "data" / "a.png")
+    run = run_dataset(tmp_path / "data", Net(), tmp_path / "out", extend=True, **call)
+    assert (list(run), run.scored) == ([*keys, "a.png"], 1)
+    new = run_dataset(tmp_path / "data" / "a.png", Net(), tmp_path / "new", **call)
+    assert new.manifest["settings"]["test_picture"] == ["RGB", 40, 20]
+    assert torch.equal(new["a.png"].scores, run["a.png"].scores)
+
+
 def test_a_subset_keeps_the_numbers_of_the_whole(tmp_path):
     data, _, given = as_pairs("PIL", 1)
     call = {"target": "label", **given, **QUICK, **windows(1)}
@@ -403,6 +422,15 @@ def test_items_of_another_kind_or_size_are_bad_pictures(tmp_path):
         assert word in run.errors[key]
 
 
+def test_what_lies_on_a_gpu_is_read_by_this_process():
+    found = find_pictures(DataLoader(tensors(1), num_workers=1))
+    assert [decoders_of(found, workers) for workers in (None, 0, 2)] == [1, 0, 2]
+    on_gpu = replace(found, decoders=0)  # as it is if the first item's device is not the CPU
+    assert [decoders_of(on_gpu, workers) for workers in (None, 0)] == [0, 0]
+    refused(("`workers` 0", "GPU"), lambda: decoders_of(on_gpu, 2))
+    assert find_pictures(tensors(1)).decoders is None
+
+
 def test_names_of_classes_come_from_the_data(tmp_path):
     data = Pairs(tensors(1), ["bee", "ant", "elk", "bee", "cat", "dog", "ant"])
     data.classes = list(NAMES)
@@ -416,6 +444,36 @@ def test_names_of_classes_come_from_the_data(tmp_path):
         lambda: run_dataset(data, Net(1), tmp_path / "b", target="label", **call),
     )
     assert run_dataset(data, Net(1), tmp_path / "b", **call).categories == tuple("01234")
+
+
+class Listed(FakeData):
+    """A data set that says it is torchvision's, and lists labels that no loader needs to read."""
+
+    __module__ = "torchvision.datasets.listed"
+
+    @property
+    def targets(self) -> list[int]:
+        return LABELS
+
+    def __getitem__(self, k: int) -> tuple[Any, int]:
+        return super().__getitem__(k)[0], LABELS[k]
+
+
+def one_more(items: list[Any]) -> tuple[Tensor, Tensor]:
+    images, labels = zip(*items, strict=True)
+    return torch.stack(images), torch.tensor(labels) + 1
+
+
+def test_labels_that_the_data_list_are_those_of_the_loader():
+    data = Listed(COUNT, (1, SIDE, SIDE), 5, T.ToTensor())
+    assert find_pictures(data, "label").labels == LABELS
+    assert find_pictures(DataLoader(data), "label").labels == LABELS
+    assert find_pictures(Subset(data, [4, 0]), "label").labels == [LABELS[4], LABELS[0]]
+    by_hand = DataLoader(data, collate_fn=one_more)
+    assert find_pictures(by_hand, "label").labels == [label + 1 for label in LABELS]
+    changed = FakeData(COUNT, (1, SIDE, SIDE), 5, T.ToTensor(), lambda label: 4)
+    changed.targets = LABELS
+    assert find_pictures(changed, "label").labels == [4] * COUNT
 
 
 MAIN = """
@@ -507,7 +565,8 @@ def test_a_module_without_a_transform_is_told_the_lines_to_write(tmp_path):
 @pytest.mark.parametrize(
     ("data", "given", "words"),
     [
-        (IMAGES, {"transform": T.Compose([T.RandomCrop(8), T.ToTensor()])}, ("draws random numbers", "evaluation")),
+        (IMAGES, {"transform": T.Compose([T.RandomCrop(8), T.ToTensor()])},
+         ("draws random numbers", "evaluation")),
         (IMAGES, {"transform": T.PILToTensor()}, ("float tensor", "torch.uint8", "ToDtype")),
         (IMAGES, {"transform": T.Resize(8)}, ("float tensor", "ToTensor() be its last")),
         (IMAGES, {"transform": v2.Normalize((0.5,), (0.5,))}, ("`transform`", "mode 'L'")),

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Subset
+from torch.utils.data import Subset, default_collate, default_convert
 from torchvision.datasets import DatasetFolder
 
 from captum_infomask._checks import describe, plain, short_repr
@@ -76,7 +76,8 @@ class DatasetPictures:
                 "pictures alone. Of tensors, TensorDataset(pictures, labels) makes pairs."
             )
         keys = _file_keys(items.dataset)
-        labels = _known_labels(items.dataset) if labelled else None
+        is_plain = items.collate in (None, default_collate, default_convert)
+        labels = _known_labels(items.dataset) if labelled and is_plain else None
         if len(item) == 3 or (labelled and labels is None):
             facts = [_facts(items, k, labelled) for k in range(items.count)]
             labels = [label for label, _ in facts] if labelled else None

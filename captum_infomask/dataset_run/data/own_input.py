@@ -24,24 +24,22 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 @contextmanager
-def own_numbers(seed: int = 0) -> Iterator[Callable[[], bool]]:
+def own_numbers(seed: int = 0) -> Iterator[None]:
     """Inside the block, the CPU's global generators start from a seed; then they are restored.
-
-    Yields:
-        A function that says whether anything was drawn in the block.
 
     Example:
         >>> import torch
         >>> from captum_infomask.dataset_run.data.own_input import own_numbers
-        >>> with own_numbers() as drew:
-        ...     before, number, after = drew(), torch.rand(1), drew()
-        >>> before, after
-        (False, True)
+        >>> numbers = []
+        >>> for _ in range(2):
+        ...     with own_numbers():
+        ...         numbers.append(float(torch.rand(1)))
+        >>> numbers[0] == numbers[1]
+        True
     """
     with torch.random.fork_rng(devices=[]), numbers_of_libraries(seed):
         torch.default_generator.manual_seed(seed)
-        start = _numbers_state()
-        yield lambda: _numbers_state() != start
+        yield
 
 
 def _numbers_state() -> tuple[bytes, bytes]:
@@ -57,9 +55,10 @@ def is_random(make: Callable[[], Image.Image | Tensor]) -> bool:
         >>> is_random(lambda: torch.rand(1, 2, 2)), is_random(lambda: 0 * torch.rand(1, 2, 2))
         (True, False)
     """
-    with quiet(""), own_numbers() as drew:
+    with quiet(""), own_numbers():
+        before = _numbers_state()
         first = picture_sha256(make())
-        if not drew():
+        if _numbers_state() == before:
             return False
     for seed in range(1, _SEEDS):
         with quiet(""), own_numbers(seed):
