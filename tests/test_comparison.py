@@ -8,10 +8,13 @@ import math
 import re
 from pathlib import Path
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from matplotlib.text import Text
+from PIL import Image
 from small_net import SmallNet
 from state import unchanged
 from tiny import Net, images, randomise
@@ -236,18 +239,108 @@ def test_the_call_that_makes_it_again(found):
     assert np.array_equal(again.outcomes[0].planes, simple.outcomes[0].planes)
 
 
+def words_of(figure) -> str:
+    return "\n".join(text.get_text() for text in figure.findobj(Text))
+
+
 def test_the_figure(found):
     figure, panels = found.figure(1)
-    assert len(panels) == 1 + 3 * 2  # two methods failed on this picture
+    assert len(panels) == 1 + 4
+    assert [bool(panel.images) for panel in panels] == [True, True, True, False, False]
     assert (np.asarray(panels[0].images[0].get_array()) == found.pictures[1]).all()
-    words = "\n".join(text.get_text() for text in figure.texts)
-    assert "mask, 20% of the largest" in words
-    assert HOSTILE in words
-    assert "failed: RuntimeError: no answer" in words
+    said = words_of(figure)
+    assert "outline: at least 20% of the maximum" in said.replace("\n", " ")
+    assert f"{found.probabilities[1]:.1%}, {found.information[1]:.2f} bits" in said
+    assert "failed: RuntimeError: no answer" in said.replace("\n", " ")
+    several, panels = found.figure([2, 0], masks=None)
+    assert len(panels) == 2 * 5
+    for place, k in ((0, 2), (5, 0)):
+        shown = np.asarray(panels[place].images[0].get_array())
+        assert (shown == found.pictures[k]).all()
+    assert figure.get_figwidth() == several.get_figwidth() == 7
+    assert found.figure(np.int64(1), width=5)[0].get_figwidth() == 5
+    assert len(found.figure(range(3))[1]) == 15
+    assert len(found.figure(masks="panel")[1]) == 5 + 3
     assert plt.get_fignums() == []
-    for k in (3, -1, True, 0.0):
+
+
+def test_the_figure_says_what_it_expects(found):
+    for k in (3, -1, True, 0.0, [0, 3], "0"):
         with pytest.raises(ArgumentError, match="`k` from 0 to 2"):
             found.figure(k)
+    for settings, message in (
+        ({"k": []}, "got none"),
+        ({"layout": "rows"}, "Did you mean 'row'"),
+        ({"masks": "outline"}, "`masks` to be one of 'contour', 'panel'"),
+        ({"scale": "units"}, "Did you mean 'unit'"),
+        ({"controls": 1}, "`controls` to be True or False"),
+        ({"width": 0.5}, "`width` to be a finite number of at least 1"),
+        ({"width": "7"}, "`width`"),
+        ({"methods": "InfoMsk"}, "Did you mean 'InfoMask'"),
+        ({"methods": ["part", "part"]}, "name each method once"),
+        ({"methods": []}, "name each method once"),
+        ({"methods": 3}, "`methods` to be methods' names; got 3"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            found.figure(**settings)
+
+
+def test_the_methods_of_the_figure(found):
+    names = ["noise (control)", "InfoMask", "labels", "blob (control)"]
+    outcomes = [dataclasses.replace(found["labels"], name=name) for name in names]
+    with_controls = dataclasses.replace(found, outcomes=tuple(outcomes))
+
+    def shown(**settings):
+        figure, panels = with_controls.figure(width=13, **settings)
+        said = words_of(figure).split("\n")
+        places = {name: said.index(name) for name in names if name in said}
+        assert len(panels) == 1 + len(places)
+        return sorted(places, key=places.__getitem__)
+
+    assert shown() == ["InfoMask", "labels"]
+    assert shown(controls=True) == names
+    assert shown(methods="labels") == ["labels"]
+    assert shown(methods=["labels", "InfoMask"]) == ["labels", "InfoMask"]
+    assert shown(methods=("blob (control)", "labels")) == [names[3], "labels"]
+    assert "blob (control)" in with_controls.text()
+    # With nothing but controls, these are shown.
+    only = dataclasses.replace(with_controls, outcomes=(outcomes[0],))
+    assert len(only.figure()[1]) == 2
+
+
+def test_figures_are_written_in_their_sizes(found, tmp_path):
+    width, height = found.figure(1)[0].get_size_inches()
+    before = dict(mpl.rcParams)
+    with mpl.rc_context({"savefig.bbox": "tight", "svg.fonttype": "path"}):
+        for kind in ("png", "pdf", "svg"):
+            write = getattr(found, f"to_{kind}")
+            write(tmp_path / f"one.{kind}", 1)
+            write(tmp_path / f"two.{kind}", k=1)
+            one, two = ((tmp_path / f"{name}.{kind}").read_bytes() for name in ("one", "two"))
+            assert one == two, kind
+    assert dict(mpl.rcParams) == before
+    with Image.open(tmp_path / "one.png") as picture:
+        assert picture.size == (round(300 * width), int(300 * height))
+        assert picture.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+    svg = (tmp_path / "one.svg").read_text(encoding="utf-8")
+    found_size = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', svg)
+    assert [float(size) for size in found_size.groups()] == pytest.approx([72 * width, 72 * height])
+    assert ">InfoMask</text>" in svg
+    assert "onerror=alert(1)&gt;" in svg
+    assert "<img" not in svg
+    assert "<dc:date>" not in svg
+    pdf = (tmp_path / "one.pdf").read_bytes()
+    box = re.search(rb"/MediaBox \[ ?0 0 ([\d.]+) ([\d.]+) ?\]", pdf)
+    assert [float(size) for size in box.groups()] == pytest.approx([72 * width, 72 * height])
+    assert b"CreationDate" not in pdf
+    found.to_svg(tmp_path / "column.svg", methods="labels", width=3.3, masks=None)
+    column = (tmp_path / "column.svg").read_text(encoding="utf-8")
+    assert 'width="237.6pt"' in column
+    assert ">InfoMask<" not in column
+    with pytest.raises(TypeError, match="Did you mean 'width'"):
+        found.to_pdf(tmp_path / "none.pdf", widht=3)
+    with pytest.raises(ArgumentError, match="`path`"):
+        found.to_png(tmp_path / "nowhere" / "a.png")
 
 
 def test_what_the_page_shows(found):

@@ -7,9 +7,10 @@ import torch
 from hypothesis import given, settings, strategies as st
 from page_content import label_map, windows_map
 
-from captum_infomask import InfoMask, grid, sliding_windows, superpixels
+from captum_infomask import grid, sliding_windows, superpixels
 from captum_infomask.report.colour_planes import SMOOTHED, shown_plane, smoothed_note, window_steps
-from captum_infomask.report.figure import map_figure, methods_figure
+from captum_infomask.report.figure import comparison_figure
+from captum_infomask.report.overlay import Shades, limit_of, smooth_plane
 from captum_infomask.report.page import static_html
 from captum_infomask.report.page_content import MapContent, PageContent, PictureContent
 from captum_infomask.report.payload import page_payload
@@ -108,36 +109,21 @@ def test_all_else_is_sharp():
         assert not smoothed_note([plane, None]), name
 
 
-def test_one_map_is_smoothed_for_the_eye_alone():
-    x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 4))
-    infomap = InfoMask(network).score_regions(x, target=0, view="drop", regions=grid(x, 4, 4))
-    before = infomap.attributions().clone(), infomap.mask()
-    figure, axes = infomap.figure()
-    plane = before[0][0].mean(0).numpy()
-    limit = np.abs(plane).max()
-    drawn = np.asarray(axes.images[-1].get_array()) * limit
-    np.testing.assert_allclose(drawn, between_centres(plane, 8, 8), atol=1e-6 * limit)
-    assert axes.get_xlabel() == SMOOTHED
-    assert figure.axes[1].get_ylim() == pytest.approx((-limit, limit))
-    assert torch.equal(infomap.attributions(), before[0])
-    assert torch.equal(infomap.mask(), before[1])
-    _, sharp_axes = map_figure(sharp()["superpixels"], "bits", "")
-    assert sharp_axes.get_xlabel() == ""
-
-
-def test_figures_pages_and_notebooks_say_so():
+def test_figures_are_smoothed_and_pages_and_notebooks_say_so():
     windows, labels = windows_map(), label_map()
     photo = np.zeros((*windows.plane.shape, 3), np.uint8)
     note = smoothed_note([windows.plane])
     assert SMOOTHED in note
     for made, is_smoothed in ((windows, True), (labels, False)):
         shown = replace(made, mask=made.plane > 0)
-        figure, panels = methods_figure(PictureContent(photo, "any", (), (shown,)))
-        words = " ".join(text.get_text() for text in figure.texts)
-        assert (note in words) == is_smoothed
-        mask = np.asarray(panels[2].images[0].get_array())
-        assert len(np.unique(mask.reshape(-1, 3), axis=0)) == 2
+        before = made.plane.copy()
+        _, panels = comparison_figure([PictureContent(photo, "any", (), (shown,))], masks=None)
+        pixels = np.asarray(panels[1].images[0].get_array())
+        smooth = Shades(limit_of(made.plane)).over(smooth_plane(made.plane), photo / 255)
+        np.testing.assert_allclose(pixels, smooth, atol=1e-6)
+        sharp_pixels = Shades(limit_of(made.plane)).over(made.plane, photo / 255)
+        assert np.abs(pixels - sharp_pixels).max() > 0.05
+        assert np.array_equal(made.plane, before)
         page = PageContent("any", (PictureContent(photo, "any", (), (made,)),), notes=("one",))
         assert (note in static_html(page)) == is_smoothed
         payload = page_payload(page)

@@ -1,221 +1,328 @@
-# The figure of several methods side by side.
+# The figure of a comparison: a photograph, and one map per method beside it.
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from captum_infomask._messages import printable
-from captum_infomask.report.colour_planes import (
-    ARBITRARY,
-    colour_limits,
-    picture_size,
-    shown_plane,
-    smoothed_note,
+from captum_infomask.report.colour_planes import picture_size
+from captum_infomask.report.figure_layout import (
+    MARGIN,
+    ColourRange,
+    Layout,
+    Masks,
+    Scale,
+    Sheet,
+    colour_ranges,
+    make_sheet,
 )
-from captum_infomask.report.colours import RGB, pale_grey, tint
+from captum_infomask.report.overlay import (
+    BAR_GROUND,
+    DIMMED,
+    GROUND,
+    OUTLINE,
+    Shades,
+    draw_map,
+    draw_outline,
+    shown_mask,
+)
 from captum_infomask.report.page_content import (
     BoolArray,
+    FloatArray,
     MapContent,
-    PageContent,
     PhotoArray,
     PictureContent,
 )
 
 INK, GREY, PAPER = "#1b1f24", "#69707a", "#e9ebee"
 
-# The page, in inches.
-MARGIN, TOP, HEAD, GAP = 0.25, 0.5, 0.5, 0.2
-PHOTO, PANEL, BAR = 3.3, 1.9, 0.1
-PHOTO_TO_PANELS, OVERLAY_TO_MASK, MASK_TO_KEPT = 0.4, 0.85, 0.2
-CAPTION = 4.7
+_BETWEEN = 0.14  # inches between rows
+_NOTE_LINES = 4
+_SMALLEST = 0.005  # of the picture: a smaller mask has no outline
+_DPI = 150
 
 
-def methods_figure(
-    picture: PictureContent,
-    notes: Sequence[str] = (),
-    mask: str = "mask, 20% of the largest",
+def comparison_figure(
+    pictures: Sequence[PictureContent],
+    *,
+    layout: Layout = "row",
+    masks: Masks | None = "contour",
+    scale: Scale = "own",
+    width: float | None = None,
+    rule: str = "",
 ) -> tuple[Figure, list[Axes]]:
-    """Draw the photograph and one row per method: overlay, mask, and the pixels that it keeps.
-
-    Methods that count in bits share one colour scale; every other method has a scale of its own.
-    Scales are centred at 0. Colours fade into the grey photograph where there is no information, so
-    only the evidence that the network saw is tinted. Maps of windows are smoothed between window
-    centres, and the small print says so. Masks and numbers are exact.
+    """Draw photographs, and beside each the map of every method over it, with a colour bar.
 
     Args:
-        picture: The photograph, (H, W, 3), uint8, blank if nobody gave it; the target's name and
-            facts; a map per method, with its mask if there is one.
-        notes: Paragraphs in small print.
-        mask: The head of the masks' column.
+        pictures: The photographs, all of one size; the targets' names and facts; the maps of the
+            same methods, with their masks.
+        layout: ``row`` has a row of at most six panels per picture; more panels wrap. ``grid`` has
+            two to four columns.
+        masks: ``contour`` outlines each mask and dims the rest. ``panel`` shows what it keeps in a
+            panel of its own. None shows no masks. Masks are smoothed for the eye.
+        scale: ``own``: every map has a scale of its own. ``unit``: the maps of one unit share a
+            scale; a map below a fifth of it is multiplied, and says by how much.
+        width: The figure's width in inches. None is 7, or less if there are few panels.
+        rule: The rule of the masks, in a few words.
 
     Returns:
-        The figure, on an Agg canvas (no window, no pyplot state), and its panels: the photograph,
-        then three per method that has a map and a mask.
+        The figure, on an Agg canvas (no window, no pyplot state); and its panels: per picture the
+        photograph and the methods' maps, and then with ``panel`` what each mask keeps.
 
     Raises:
-        ArgumentError: The picture and its maps differ in size.
+        ArgumentError: A picture and its maps differ in size.
 
     Example:
         >>> import numpy as np
-        >>> from captum_infomask.report.figure import methods_figure
+        >>> from captum_infomask.report.figure import comparison_figure
         >>> from captum_infomask.report.page_content import MapContent, PictureContent
         >>> values = np.eye(8, dtype=np.float32)
         >>> made = MapContent("InfoMask crop", "bits", values, mask=values > 0.2)
         >>> photo = np.zeros((8, 8, 3), np.uint8)
-        >>> figure, axes = methods_figure(PictureContent(photo, "espresso", (), (made,)))
-        >>> len(axes)
-        4
+        >>> figure, panels = comparison_figure([PictureContent(photo, "espresso", (), (made,))])
+        >>> len(panels), figure.get_size_inches().round(1).tolist()
+        (2, [4.6, 2.7])
     """
-    height, width = picture_size(picture)
-    photo = picture.pixels
-    if photo is None:
-        photo = np.full((height, width, 3), 255, np.uint8)
-    maps, aspect = picture.maps, height / width
-    page = _Page(len(maps), PHOTO * aspect, PANEL * aspect)
-    panels = [page.axes(MARGIN, TOP + HEAD, PHOTO, page.photo_height)]
-    panels[0].imshow(photo)
-    note = smoothed_note(made.plane for made in maps)
-    _write_caption(page, picture, (*notes, *[note] * bool(note)))
-    for column, title in enumerate(("attribution", mask, "what it keeps")):
-        page.text(page.column_left(column), TOP - 0.16, title, 10.5, color=GREY)
-    (limits,) = colour_limits(PageContent(picture.title, (picture,)))
-    grey = pale_grey(photo)
-    for place, made in enumerate(maps):
-        top = page.row_top(place)
-        _write_heading(page, place, made)
-        if made.plane is None:
-            continue
-        shown = [tint(shown_plane(made.plane), limits[place], grey)]
-        if made.mask is not None:
-            shown += [_mask_picture(made.mask), _kept(photo, made.mask)]
-        for column, pixels in enumerate(shown):
-            axes = page.axes(page.column_left(column), top, PANEL, page.panel_height)
-            axes.imshow(pixels)
-            panels.append(axes)
-    for places in _scale_groups(maps):
-        _draw_scale(page, maps[places.start : places.stop], places, limits[places.start])
-    return page.figure, panels
+    sizes = [picture_size(picture) for picture in pictures]
+    count = 1 + len(pictures[0].maps)
+    sheet = make_sheet(sizes[0], count, layout, width)
+    ranges = iter(colour_ranges([made for picture in pictures for made in picture.maps], scale))
+    rows = []
+    for place, (picture, size) in enumerate(zip(pictures, sizes, strict=True)):
+        photo = picture.pixels
+        if photo is None:
+            photo = np.full((*size, 3), round(255 * GROUND), np.uint8)
+        facts = [number for number, _ in picture.facts[:2]]
+        below = sheet.fitting(", ".join(facts), *facts)
+        note = f"outline: {rule}" if masks == "contour" and rule and not place else ""
+        cells = [_Cell(sheet.name_lines(picture.title), below, photo, note=note)]
+        for made in picture.maps:
+            # In rows of one picture each, the methods' names stand over the first.
+            is_named = not place or count > sheet.columns
+            name = sheet.name_lines(made.name) if is_named else []
+            below = sheet.fitting(made.meaning) if is_named else ""
+            cells.append(_Cell(name, below, photo, made, next(ranges)))
+        rows.append(cells)
+    return _Page(sheet, rows, masks, rule).drawn()
+
+
+class _Cell(NamedTuple):
+    """A photograph, or a map over it: lines above it, and a note below it."""
+
+    name: list[str]
+    below: str
+    photo: PhotoArray
+    made: MapContent | None = None
+    range: ColourRange = ColourRange(0.0, 1.0)
+    note: str = ""
+
+    @property
+    def unit(self) -> str:
+        """The colour bar's unit in words; nothing if there is no bar."""
+        if self.made is None or self.made.plane is None:
+            return ""
+        return self.made.unit.replace(" per 1%", " per 1% of the picture")
+
+    @property
+    def bar_words(self) -> str:
+        """Words as long as a colour bar whose unit stands in the middle between its limits."""
+        longest = max(self.range.words, key=len)
+        return f"{longest}  {self.unit}  {longest}"
 
 
 class _Page:
-    """A figure whose positions are given in inches from its upper left corner."""
+    """A figure that is drawn from its top down, row by row; positions are in inches."""
 
-    def __init__(self, rows: int, photo_height: float, panel_height: float) -> None:
-        self.photo_height, self.panel_height = photo_height, panel_height
-        self.width = self.column_left(2) + PANEL + MARGIN
-        rows_end = self.row_top(rows - 1) + panel_height
-        self.height = max(rows_end, TOP + HEAD + photo_height + CAPTION) + MARGIN
-        self.figure = Figure(figsize=(self.width, self.height), facecolor="white")
+    def __init__(
+        self, sheet: Sheet, rows: Sequence[list[_Cell]], masks: Masks | None, rule: str
+    ) -> None:
+        self.sheet, self.masks, self.rule, self.rows = sheet, masks, rule, rows
+        self.weight = min(max(sheet.panel / 2, 0.5), 1.0)  # of outlines: thinner in small panels
+        barred = [cell for cell in chain(*rows) if cell.unit]
+        # Units stand between the limits if there is room in every bar, else below them.
+        fits = all(sheet.has_room(cell.bar_words) for cell in barred)
+        units = [len(sheet.lines(cell.unit, 2)) for cell in barred]
+        self.unit_lines = 0 if fits else max(units)
+        notes = max(len(sheet.lines(cell.note, _NOTE_LINES)) for cell in chain(*rows))
+        self.foot = max(
+            sheet.pad + sheet.bar + sheet.line * (1 + self.unit_lines),
+            sheet.line * (notes + 0.25),
+        )
+        kept = sheet.gap + sheet.tall + sheet.pad + sheet.line if masks == "panel" else 0.0
+        self.bands = [
+            (place, cells[start : start + sheet.columns])
+            for place, cells in enumerate(rows)
+            for start in range(0, len(cells), sheet.columns)
+        ]
+        self.heights = [
+            sum(self._head(cells)) + sheet.tall + self.foot + kept for _, cells in self.bands
+        ]
+        whole = 2 * MARGIN + sum(self.heights) + _BETWEEN * (len(self.bands) - 1)
+        self.height = whole
+        self.figure = Figure((sheet.width, whole), dpi=_DPI, facecolor="white")
         self.figure.set_layout_engine("none")  # the user's own figures may have another layout
         FigureCanvasAgg(self.figure)
 
-    def column_left(self, column: int) -> float:
-        """Return the left edge of the overlays, the masks, or the kept pixels."""
-        overlay = MARGIN + PHOTO + PHOTO_TO_PANELS
-        mask = overlay + PANEL + OVERLAY_TO_MASK
-        return (overlay, mask, mask + PANEL + MASK_TO_KEPT)[column]
+    def _head(self, cells: Sequence[_Cell]) -> tuple[float, float]:
+        """Return the heights of the names over a row, and of the lines below the names."""
+        names = max(len(cell.name) for cell in cells) * self.sheet.name_line
+        return names, self.sheet.line * any(cell.below for cell in cells) + self.sheet.pad / 2
 
-    def row_top(self, place: int) -> float:
-        """Return the upper edge of a method's panels."""
-        return TOP + HEAD + place * (self.panel_height + GAP + HEAD)
+    def drawn(self) -> tuple[Figure, list[Axes]]:
+        """Draw all, and return the figure and its panels in the order of the pictures."""
+        sheet = self.sheet
+        shown: list[list[Axes]] = [[] for _ in self.rows]
+        kept: list[list[Axes]] = [[] for _ in self.rows]
+        top = MARGIN
+        for (place, cells), height in zip(self.bands, self.heights, strict=True):
+            names, below = self._head(cells)
+            upper = top + names + below
+            lower = upper + sheet.tall
+            for column, cell in enumerate(cells):
+                left = MARGIN + column * (sheet.panel + sheet.gap)
+                self._write_head(cell, left, top + names)
+                shown[place].append(self._draw_panel(cell, left, upper))
+                self._draw_foot(cell, left, lower)
+                if self.masks == "panel":
+                    kept[place] += self._draw_kept(cell, left, lower + self.foot + sheet.gap)
+            top += height + _BETWEEN
+        panels = [[*first, *then] for first, then in zip(shown, kept, strict=True)]
+        return self.figure, list(chain(*panels))
 
-    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
-        """Add an empty panel without ticks or frame."""
-        lower = self.height - top - height
-        box = (left / self.width, lower / self.height, width / self.width, height / self.height)
-        axes = self.figure.add_axes(box)
+    def _write_head(self, cell: _Cell, left: float, lower: float) -> None:
+        """Write a name whose last line ends at a height, and the line below it."""
+        sheet = self.sheet
+        first = lower - (len(cell.name) - 1) * sheet.name_line - 0.25 * sheet.name_line
+        for number, words in enumerate(cell.name):
+            baseline = first + number * sheet.name_line
+            self._write(left, baseline, words, fontsize=sheet.name, weight="bold")
+        self._write(left, lower + 0.75 * sheet.line, cell.below, color=GREY)
+
+    def _draw_panel(self, cell: _Cell, left: float, top: float) -> Axes:
+        """Draw a photograph, a map, or the reason why there is none."""
+        axes = self._axes(left, top, self.sheet.panel, self.sheet.tall)
+        made = cell.made
+        if made is None:
+            axes.imshow(cell.photo, origin="upper")
+        elif made.plane is None:
+            self._write_error(axes, made.error)
+        else:
+            self._draw_map(axes, cell, made.plane, made.mask)
+        return axes
+
+    def _draw_map(self, axes: Axes, cell: _Cell, plane: FloatArray, mask: BoolArray | None) -> None:
+        """Draw a map; with ``contour`` outline its mask, and dim the photograph outside."""
+        photo = cell.photo
+        shown = None if mask is None or self.masks != "contour" else shown_mask(mask)
+        if shown is not None and shown.mean() >= _SMALLEST:
+            photo = np.where(shown[..., None], photo, DIMMED * photo).astype(np.uint8)
+            draw_outline(axes, shown, weight=self.weight)
+        draw_map(axes, plane, photo, Shades(cell.range.limit))
+        if cell.range.times > 1:
+            axes.text(
+                0.04,
+                0.96,
+                f"× {cell.range.times:,}",
+                transform=axes.transAxes,
+                va="top",
+                fontsize=self.sheet.small,
+                color="white",
+                usetex=False,
+                bbox={"boxstyle": "round,pad=0.25", "color": INK, "alpha": 0.8, "linewidth": 0},
+            )
+
+    def _write_error(self, axes: Axes, error: str) -> None:
+        """Say in the panel why there is no map."""
+        sheet = self.sheet
+        axes.set_facecolor(PAPER)
+        most = max(1, int((sheet.tall - sheet.pad) / sheet.line))
+        lines = sheet.lines(f"failed: {error}", most, sheet.panel - 2 * sheet.pad)
+        axes.text(
+            0.5,
+            0.5,
+            "\n".join(lines),
+            transform=axes.transAxes,
+            ha="center",
+            va="center",
+            fontsize=sheet.small,
+            color=GREY,
+            parse_math=False,
+            usetex=False,
+        )
+
+    def _draw_foot(self, cell: _Cell, left: float, top: float) -> None:
+        """Draw a map's colour bar with its limits and its unit; below a photograph its note."""
+        sheet = self.sheet
+        self._write_lines(left, top, sheet.lines(cell.note, _NOTE_LINES))
+        made, (low, high, _) = cell.made, cell.range
+        if made is None or made.plane is None:
+            return
+        axes = self._axes(left, top + sheet.pad, sheet.panel, sheet.bar)
+        steps = np.linspace(low, high, 256, dtype=np.float32)[None]
+        colours = Shades(cell.range.limit).over(steps, np.full((1, 256, 3), BAR_GROUND))
+        axes.imshow(colours, origin="upper", aspect="auto", extent=(low, high, 0, 1))
+        if self.masks is not None and made.mask is not None and made.mask.any():
+            threshold = float(made.plane[made.mask].min())
+            for width, colour, alpha in OUTLINE:
+                axes.axvline(threshold, color=colour, linewidth=width * self.weight, alpha=alpha)
+        axes.set_xlim(low, high)
+        first = top + sheet.pad + sheet.bar
+        baseline = first + 0.9 * sheet.line
+        middle, right = left + sheet.panel / 2, left + sheet.panel
+        self._write(left, baseline, cell.range.words[0])
+        self._write(right, baseline, cell.range.words[1], ha="right")
+        units = sheet.lines(cell.unit, max(1, self.unit_lines))
+        self._write_lines(middle, first + sheet.line * (self.unit_lines > 0), units, ha="center")
+
+    def _draw_kept(self, cell: _Cell, left: float, top: float) -> list[Axes]:
+        """Draw what a mask keeps, and say below how much that is; beside it, say the rule."""
+        sheet, made = self.sheet, cell.made
+        if made is None:
+            words = f"what masks keep: {self.rule}" if self.rule else "what masks keep"
+            self._write_lines(left, top, sheet.lines(words, _NOTE_LINES))
+            return []
+        if made.mask is None:
+            return []
+        axes = self._axes(left, top, sheet.panel, sheet.tall)
+        kept = shown_mask(made.mask)[..., None]
+        axes.imshow(np.where(kept, cell.photo / 255, to_rgb(PAPER)), origin="upper")
+        share = float(made.mask.mean())
+        words = sheet.fitting(f"{100 * share:.2g}% of the picture", f"{100 * share:.2g}%")
+        middle, lower = left + sheet.panel / 2, top + sheet.tall + sheet.pad
+        self._write_lines(middle, lower, [words], ha="center")
+        return [axes]
+
+    def _axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        """Add a panel without ticks or frame."""
+        across, down = self.sheet.width, self.height
+        lower = down - top - height
+        axes = self.figure.add_axes((left / across, lower / down, width / across, height / down))
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set_visible(False)
         return axes
 
-    def text(self, left: float, baseline: float, words: str, size: float, **style: Any) -> None:
-        """Write words that start at the left, on a baseline."""
-        place = (left / self.width, 1 - baseline / self.height)
-        self.figure.text(
-            *place,
-            printable(words),
-            fontsize=size,
-            va="baseline",
-            parse_math=False,  # a name may hold dollars
-            **{"color": INK, **style},
-        )
+    def _write_lines(self, left: float, top: float, lines: Sequence[str], **style: Any) -> None:
+        """Write small lines below a height."""
+        for number, words in enumerate(lines):
+            self._write(left, top + (number + 0.9) * self.sheet.line, words, color=GREY, **style)
 
-
-def _write_caption(page: _Page, picture: PictureContent, notes: Sequence[str]) -> None:
-    """Write the target's name above the photograph, and numbers and small print below it."""
-    page.text(MARGIN, TOP - 0.16, "what the network sees", 10.5, color=GREY)
-    page.text(MARGIN, TOP + HEAD - 0.12, picture.title, 18, weight="bold")
-    line = TOP + HEAD + page.photo_height + 0.42
-    for number, meaning in picture.facts:
-        page.text(MARGIN, line, number, 16)
-        page.text(MARGIN, line + 0.2, meaning, 9, color=GREY)
-        line += 0.62
-    for note in notes:
-        for part in textwrap.wrap(note, 47):
-            page.text(MARGIN, line, part, 9)
-            line += 0.19
-        line += 0.12
-
-
-def _write_heading(page: _Page, place: int, made: MapContent) -> None:
-    """Write a method's name and meaning over its panels, and the share that its mask keeps."""
-    line = page.row_top(place) - 0.11
-    page.text(page.column_left(0), line - 0.2, made.name, 12, weight="bold")
-    page.text(page.column_left(0), line, made.meaning, 9, color=GREY)
-    if made.plane is None:
-        for number, part in enumerate(textwrap.wrap(f"failed: {made.error}", 80), start=1):
-            page.text(page.column_left(0), line + 0.22 * number, part, 9)
-        return
-    page.text(page.column_left(1), line, made.numbers, 9, color=GREY)
-
-
-def _scale_groups(maps: Sequence[MapContent]) -> list[range]:
-    """Return the rows of each colour bar: neighbours of one unit share one."""
-    groups: list[range] = []
-    for place, made in enumerate(maps):
-        if made.plane is None:
-            continue
-        before = groups[-1] if groups else range(0)
-        is_same = bool(before) and made.unit == maps[before.start].unit != ARBITRARY
-        if before.stop == place and is_same:
-            groups[-1] = range(before.start, place + 1)
-        else:
-            groups.append(range(place, place + 1))
-    return groups
-
-
-def _mask_picture(mask: BoolArray) -> RGB:
-    """Return a picture that is dark where the mask keeps, pale elsewhere."""
-    return np.where(mask[..., None], to_rgb(INK), to_rgb(PAPER))
-
-
-def _kept(photo: PhotoArray, mask: BoolArray) -> RGB:
-    """Return the photograph where the mask keeps it, pale elsewhere."""
-    return np.where(mask[..., None], photo / 255.0, to_rgb(PAPER))
-
-
-def _draw_scale(page: _Page, maps: Sequence[MapContent], places: range, limit: float) -> None:
-    """Draw a colour bar beside the overlays that share it, over the range of their values."""
-    top = page.row_top(places[0])
-    height = page.row_top(places[-1]) + page.panel_height - top
-    axes = page.axes(page.column_left(0) + PANEL + 0.1, top, BAR, height)
-    shown = [made.plane for made in maps if made.plane is not None]
-    low = min(0.0, *(float(values.min()) for values in shown))
-    high = max(0.0, *(float(values.max()) for values in shown)) or limit
-    steps = np.linspace(low, high, 256, dtype=np.float32)[:, None]
-    bar = tint(steps, limit, np.full((256, 1, 3), 0.75))
-    axes.imshow(bar, origin="lower", aspect="auto", extent=(0, 1, low, high))
-    axes.yaxis.tick_right()
-    axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
-    axes.tick_params(length=2, width=0.6, labelsize=8.5, color=GREY, labelcolor=INK, pad=2)
-    unit = maps[0].unit.replace(" per ", "\nper ")  # the mask's heading is beside it
-    axes.set_title(unit, fontsize=9.5, color=INK, loc="left", pad=6)
+    def _write(self, left: float, baseline: float, words: str, **style: Any) -> None:
+        """Write words on a baseline."""
+        if words:
+            self.figure.text(
+                left / self.sheet.width,
+                1 - baseline / self.height,
+                printable(words),
+                va="baseline",
+                parse_math=False,  # a name may hold dollars
+                usetex=False,
+                **{"color": INK, "fontsize": self.sheet.small, **style},
+            )

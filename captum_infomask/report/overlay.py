@@ -25,12 +25,12 @@ from captum_infomask.report.page_content import BoolArray, FloatArray, PhotoArra
 OPACITY = 0.8
 GROUND = 0.96  # the brightness of a ground without a photograph
 _FADE = (0.1, 0.9)  # shares of the limit between which a colour appears
-_DIMMED = 0.7  # the brightness of the photograph outside of the mask
+DIMMED = 0.7  # the brightness of the photograph outside of the mask
 _SMALLEST = 0.005  # of the picture: a shown mask has no smaller part, and no smaller hole
 _ROUNDING = 60  # parts of the shorter side: half the width of the box that rounds a shown mask
 _ABOVE = "plasma", 0.42, 0.96  # pink over orange to yellow
-_OUTLINE = ((2.4, "black", 0.4), (1.2, "white", 1.0))  # widths, colours, opacities
-_BAR_GROUND = 0.75
+OUTLINE = ((2.4, "black", 0.4), (1.2, "white", 1.0))  # widths, colours, opacities
+BAR_GROUND = 0.75
 # A map in a figure of its own: inches, and dots per inch. The heads: points, inches of a line, and
 # letters in an inch.
 _WIDTH, _MARGIN, _BAR_ROOM, _DPI = 4.2, 0.1, 0.8, 200
@@ -218,7 +218,7 @@ def draw_map(
     if mask is not None:
         mask = shown_mask(mask) if smooth else mask
         if photo is not None and mask.any():
-            ground = np.where(mask[..., None], ground, _DIMMED * ground)
+            ground = np.where(mask[..., None], ground, DIMMED * ground)
     axes.imshow(np.clip(shades.over(shown, ground), 0, 1), interpolation="antialiased")
     axes.set_axis_off()
     if mask is not None:
@@ -226,7 +226,7 @@ def draw_map(
     return threshold
 
 
-def draw_outline(axes: Axes, mask: BoolArray, *, smooth: bool = True) -> None:
+def draw_outline(axes: Axes, mask: BoolArray, *, smooth: bool = True, weight: float = 1.0) -> None:
     """Draw the outline of a mask, (H, W): white with a dark rim, so it shows on any photograph."""
     from scipy.ndimage import gaussian_filter
 
@@ -234,8 +234,8 @@ def draw_outline(axes: Axes, mask: BoolArray, *, smooth: bool = True) -> None:
     if smooth:
         field = gaussian_filter(field, min(mask.shape) / 200, mode="nearest")
     if field.min() < 0.5 <= field.max():
-        for width, colour, alpha in _OUTLINE:
-            axes.contour(field, [0.5], colors=colour, linewidths=width, alpha=alpha)
+        for width, colour, alpha in OUTLINE:
+            axes.contour(field, [0.5], colors=colour, linewidths=weight * width, alpha=alpha)
 
 
 def draw_bar(
@@ -264,7 +264,7 @@ def draw_bar(
     low, high = float(finite.min(initial=0)), float(finite.max(initial=0))
     high = high if high > low else low + shades.limit
     steps = np.linspace(low, high, 256, dtype=np.float32)[None]
-    colours = ListedColormap(shades.over(steps, np.full((1, 256, 3), _BAR_GROUND))[0])
+    colours = ListedColormap(shades.over(steps, np.full((1, 256, 3), BAR_GROUND))[0])
     bar = axes.figure.colorbar(
         ScalarMappable(Normalize(low, high), colours), own, axes, fraction=0.045, pad=0.025
     )
@@ -274,7 +274,7 @@ def draw_bar(
     bar.ax.yaxis.set_major_locator(MaxNLocator(5))
     bar.ax.tick_params(labelsize=_SIZES[1], length=3)
     if threshold is not None and low < threshold < high:
-        for width, colour, alpha in _OUTLINE:
+        for width, colour, alpha in OUTLINE:
             bar.ax.axhline(threshold, color=colour, linewidth=width, alpha=alpha)
     return bar.ax
 

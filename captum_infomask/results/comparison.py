@@ -2,20 +2,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from os import PathLike
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from captum_infomask._checks import named_like
+from captum_infomask._checks import boolean, finite_number, named_like, one_of
+from captum_infomask._keywords import told
 from captum_infomask._messages import printable
 from captum_infomask.masks import MaxFraction, Rule
-from captum_infomask.report.figure import methods_figure
+from captum_infomask.report.figure import comparison_figure
+from captum_infomask.report.figure_layout import Layout, Masks, Scale
 from captum_infomask.report.page_content import (
     Agreement,
     BoolArray,
@@ -31,18 +33,20 @@ from captum_infomask.results.comparison_files import (
     method_facts,
     write_arrays,
     write_csv,
+    write_figure,
     write_html,
     write_json,
 )
-from captum_infomask.results.map_pictures import checked_place
+from captum_infomask.results.map_pictures import checked_places
 from captum_infomask.results.method_outcome import MethodOutcome, Numbers
 from captum_infomask.results.outcome_tables import (
+    chosen_outcomes,
     costs_text,
     map_content,
-    mask_head,
     metrics_text,
     notes_on,
     remarks,
+    rule_words,
     slider_start,
     table_columns,
     table_rows,
@@ -177,20 +181,62 @@ class Comparison:
         left = len(self.labels) - _SHOWN
         return [*lines, f"and {left} more pictures"] if left > 0 else lines
 
-    def figure(self, k: int = 0) -> tuple[Figure, list[Axes]]:
-        """Draw picture k, and for each method its overlay, its mask, and what the mask keeps.
+    def figure(
+        self,
+        k: int | Sequence[int] = 0,
+        *,
+        layout: Layout = "row",
+        methods: str | Sequence[str] | None = None,
+        masks: Masks | None = "contour",
+        controls: bool = False,
+        scale: Scale = "own",
+        width: float | None = None,
+    ) -> tuple[Figure, list[Axes]]:
+        """Draw a picture, and beside it the map of each method over it, with its colour bar.
+
+        Maps and masks are smoothed for the eye, as in :func:`show`. The masks are the comparison's
+        own, cut by its rule.
 
         Args:
-            k: The number of the picture.
+            k: The number of the picture, or several numbers: a row for each.
+            layout: ``row`` fits a paper's page or a slide; more than six panels wrap. ``grid`` has
+                two to four columns, so panels are larger.
+            methods: The names of the methods to show, in this order. None shows all, and
+                ``controls`` says whether those that see no network are among them.
+            masks: ``contour`` outlines each mask and dims the rest. ``panel`` shows what each mask
+                keeps in a second row. None shows no masks.
+            controls: Whether controls are shown too.
+            scale: ``own``: every map has the scale of its own values, and its colour bar says the
+                limits. ``unit``: the maps of one unit share a scale. A map whose peak is below a
+                fifth of it has stronger colours, and says so: "× 20".
+            width: The figure's width in inches. None is 7, a page's text, or less if there are few
+                panels. A paper's column is 3.3, and a slide 13. The height follows.
 
         Returns:
-            The figure, on an Agg canvas (no window, no pyplot state), and its panels.
+            The figure, on an Agg canvas (no window, no pyplot state), and its panels: per picture
+            the photograph and the methods' maps, and then with ``panel`` what each mask keeps.
 
         Raises:
-            ArgumentError: There is no picture k.
+            ArgumentError: There is no picture k, no such method, or no such setting.
         """
-        place = checked_place(k, len(self.pictures))
-        return methods_figure(self._picture(place), notes_on(self.names), mask_head(self.rule))
+        one_of("layout", layout, get_args(Layout))
+        one_of("scale", scale, get_args(Scale))
+        if masks is not None:
+            one_of("masks", masks, get_args(Masks))
+        if width is not None:
+            finite_number("width", width, least=1)
+        shown = chosen_outcomes(self.outcomes, methods, controls=boolean("controls", controls))
+        return comparison_figure(
+            [
+                replace(self._picture(place), maps=tuple(map_content(one, place) for one in shown))
+                for place in checked_places(k, len(self.pictures))
+            ],
+            layout=layout,
+            masks=masks,
+            scale=scale,
+            width=width,
+            rule=rule_words(self.rule),
+        )
 
     def content(self) -> PageContent:
         """Return all that the report and the widget show, in plain arrays and words."""
@@ -238,6 +284,33 @@ class Comparison:
             ArgumentError: ``path`` is not a file in a folder that exists, or cannot be written.
         """
         write_html(self.content(), path)
+
+    @told(options_of=figure)
+    def to_png(
+        self, path: str | PathLike[str], k: int | Sequence[int] = 0, **settings: Any
+    ) -> None:
+        """Write the figure as a picture of 300 dots per inch; ``settings`` are :meth:`figure`'s.
+
+        The same comparison gives the same bytes.
+
+        Raises:
+            ArgumentError: As ``to_html`` and ``figure``.
+        """
+        write_figure(self.figure(k, **settings)[0], path, "png")
+
+    @told(options_of=figure)
+    def to_pdf(
+        self, path: str | PathLike[str], k: int | Sequence[int] = 0, **settings: Any
+    ) -> None:
+        """Write the figure for a paper: words stay words. See :meth:`to_png`."""
+        write_figure(self.figure(k, **settings)[0], path, "pdf")
+
+    @told(options_of=figure)
+    def to_svg(
+        self, path: str | PathLike[str], k: int | Sequence[int] = 0, **settings: Any
+    ) -> None:
+        """Write the figure for a page or a slide: words stay words. See :meth:`to_png`."""
+        write_figure(self.figure(k, **settings)[0], path, "svg")
 
     def to_csv(self, path: str | PathLike[str]) -> None:
         """Write a line per method and picture: errors, costs, metrics.

@@ -1,11 +1,13 @@
 # The outcomes of methods for pages and terminals: maps, the table, and the words beside them.
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
 
+from captum_infomask._checks import describe, one_of
+from captum_infomask._errors import ArgumentError
 from captum_infomask._messages import printable
 from captum_infomask.masks import AtLeast, MaxFraction, Rule
 from captum_infomask.report.page_content import Cell, Column, MapContent, TableRow
@@ -48,7 +50,7 @@ def map_content(outcome: MethodOutcome, k: int) -> MapContent:
 def notes_on(names: Sequence[str]) -> tuple[str, ...]:
     """Return the notes that readers of these methods' maps need."""
     has_views = {"InfoMask", "InfoMask drop"} <= set(names)
-    has_controls = any(name.endswith("(control)") for name in names)
+    has_controls = any(map(is_control, names))
     return (_SCALES, *[_VIEWS] * has_views, *[_CONTROLS] * has_controls)
 
 
@@ -62,10 +64,39 @@ def slider_start(rule: Rule) -> tuple[tuple[Literal["max_fraction", "at_least"],
     return ("max_fraction", 0.2), note
 
 
-def mask_head(rule: Rule) -> str:
-    """Say a rule in a few words, for the head of the masks' column."""
-    words = f"{rule.fraction:.0%} of the largest" if isinstance(rule, MaxFraction) else str(rule)
-    return f"mask, {words}"
+def rule_words(rule: Rule) -> str:
+    """Say a rule in a few words, for a figure."""
+    if isinstance(rule, MaxFraction):
+        return f"at least {rule.fraction:.0%} of the maximum"
+    return str(rule)
+
+
+def chosen_outcomes(
+    outcomes: Sequence[MethodOutcome], methods: object, *, controls: bool
+) -> list[MethodOutcome]:
+    """Return the methods of a figure: those that are named, else all with or without controls.
+
+    Raises:
+        ArgumentError: A name is unknown (the error names the nearest) or comes twice.
+    """
+    if methods is None:
+        seeing = [one for one in outcomes if controls or not is_control(one.name)]
+        return seeing or list(outcomes)
+    given = [methods] if isinstance(methods, str) else methods
+    by_name = {outcome.name: outcome for outcome in outcomes}
+    if not isinstance(given, Iterable):
+        raise ArgumentError(f"Expected `methods` to be methods' names; got {describe(methods)}.")
+    names = [one_of("methods", name, by_name) for name in given]
+    if not names or len(set(names)) < len(names):
+        raise ArgumentError(
+            f"Expected `methods` to name each method once; got {describe(methods)}."
+        )
+    return [by_name[name] for name in names]
+
+
+def is_control(name: str) -> bool:
+    """Whether a method is a control, which sees no network."""
+    return name.endswith("(control)")
 
 
 def table_columns(metrics: Sequence[Column], rule: Rule) -> tuple[Column, ...]:
