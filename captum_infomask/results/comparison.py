@@ -5,14 +5,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from typing_extensions import Unpack
 
-from captum_infomask._checks import boolean, finite_number, named_like, one_of
+from captum_infomask._checks import named_like
 from captum_infomask._keywords import told
 from captum_infomask._messages import printable
 from captum_infomask.masks import MaxFraction, Rule
@@ -28,25 +29,29 @@ from captum_infomask.report.page_content import (
 )
 from captum_infomask.report.payload import json_number
 from captum_infomask.results import map_pictures
+from captum_infomask.results.comparison_figures import (
+    FigureSettings,
+    check_settings,
+    checked_places,
+    chosen_outcomes,
+    rule_words,
+    write_figure,
+)
 from captum_infomask.results.comparison_files import (
     agreement_facts,
     method_facts,
     write_arrays,
     write_csv,
-    write_figure,
     write_html,
     write_json,
 )
-from captum_infomask.results.map_pictures import checked_places
 from captum_infomask.results.method_outcome import MethodOutcome, Numbers
 from captum_infomask.results.outcome_tables import (
-    chosen_outcomes,
     costs_text,
     map_content,
     metrics_text,
     notes_on,
     remarks,
-    rule_words,
     slider_start,
     table_columns,
     table_rows,
@@ -219,13 +224,8 @@ class Comparison:
         Raises:
             ArgumentError: There is no picture k, no such method, or no such setting.
         """
-        one_of("layout", layout, get_args(Layout))
-        one_of("scale", scale, get_args(Scale))
-        if masks is not None:
-            one_of("masks", masks, get_args(Masks))
-        if width is not None:
-            finite_number("width", width, least=1)
-        shown = chosen_outcomes(self.outcomes, methods, controls=boolean("controls", controls))
+        check_settings(layout, masks, controls, scale, width)
+        shown = chosen_outcomes(self.outcomes, methods, controls=controls)
         return comparison_figure(
             [
                 replace(self._picture(place), maps=tuple(map_content(one, place) for one in shown))
@@ -287,7 +287,10 @@ class Comparison:
 
     @told(options_of=figure)
     def to_png(
-        self, path: str | PathLike[str], k: int | Sequence[int] = 0, **settings: Any
+        self,
+        path: str | PathLike[str],
+        k: int | Sequence[int] = 0,
+        **settings: Unpack[FigureSettings],
     ) -> None:
         """Write the figure as a picture of 300 dots per inch; ``settings`` are :meth:`figure`'s.
 
@@ -300,14 +303,20 @@ class Comparison:
 
     @told(options_of=figure)
     def to_pdf(
-        self, path: str | PathLike[str], k: int | Sequence[int] = 0, **settings: Any
+        self,
+        path: str | PathLike[str],
+        k: int | Sequence[int] = 0,
+        **settings: Unpack[FigureSettings],
     ) -> None:
         """Write the figure for a paper: words stay words. See :meth:`to_png`."""
         write_figure(self.figure(k, **settings)[0], path, "pdf")
 
     @told(options_of=figure)
     def to_svg(
-        self, path: str | PathLike[str], k: int | Sequence[int] = 0, **settings: Any
+        self,
+        path: str | PathLike[str],
+        k: int | Sequence[int] = 0,
+        **settings: Unpack[FigureSettings],
     ) -> None:
         """Write the figure for a page or a slide: words stay words. See :meth:`to_png`."""
         write_figure(self.figure(k, **settings)[0], path, "svg")

@@ -8,20 +8,16 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Any, Literal
+from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 
 from captum_infomask._files import check_output_file, output_file
 from captum_infomask._messages import utf8
-from captum_infomask._process import quiet
 from captum_infomask.report.page_content import Agreement, Column, PageContent
 from captum_infomask.report.payload import json_number
 from captum_infomask.results.method_outcome import MethodOutcome, Numbers
 
-_DPI = 300
 _COSTS = ("forward_passes", "seconds", "peak_bytes", "share", "largest")
 
 
@@ -53,25 +49,6 @@ def write_csv(
                 [k, target, label, outcome.name, outcome.unit, outcome.errors[k], *fields]
             )
     _write(path, utf8(text.getvalue()))
-
-
-def write_figure(
-    figure: Figure, path: str | PathLike[str], kind: Literal["png", "pdf", "svg"]
-) -> None:
-    """Write a figure in its own size: the same figure gives the same bytes."""
-    dates = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
-    settings: Any = {
-        "savefig.bbox": None,  # the user's own may cut the margins
-        "savefig.facecolor": "auto",
-        "savefig.transparent": False,
-        "pdf.fonttype": 42,  # words, in fonts that publishers take
-        "svg.fonttype": "none",
-        "svg.hashsalt": "captum_infomask",
-    }
-    file = io.BytesIO()
-    with mpl.rc_context(settings), quiet("Glyph "):  # the font may not have a letter
-        figure.savefig(file, format=kind, dpi=_DPI, metadata=dates[kind])
-    _write(path, file.getvalue())
 
 
 def write_json(facts: Mapping[str, Any], path: str | PathLike[str]) -> None:

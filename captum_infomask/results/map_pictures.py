@@ -5,7 +5,7 @@ import html
 import io
 import numbers
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any, TypeAlias
 
@@ -68,14 +68,6 @@ def checked_place(k: object, n: int) -> int:
     if not 0 <= place < n:
         raise ArgumentError(f"Expected `k` from 0 to {n - 1}; got {short_repr(k)}.")
     return place
-
-
-def checked_places(k: object, n: int) -> list[int]:
-    """Return the checked numbers of pictures among n: one number, or several."""
-    several = list(k) if isinstance(k, Iterable) and not isinstance(k, str) else [k]
-    if not several:
-        raise ArgumentError(f"Expected `k` to number a picture, from 0 to {n - 1}; got none.")
-    return [checked_place(one, n) for one in several]
 
 
 def region_scores(regions: Regions, scores: Tensor, k: int) -> RegionScores | None:

@@ -1,13 +1,11 @@
 # The outcomes of methods for pages and terminals: maps, the table, and the words beside them.
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
-from captum_infomask._checks import describe, one_of
-from captum_infomask._errors import ArgumentError
 from captum_infomask._messages import printable
 from captum_infomask.masks import AtLeast, MaxFraction, Rule
 from captum_infomask.report.page_content import Cell, Column, MapContent, TableRow
@@ -62,36 +60,6 @@ def slider_start(rule: Rule) -> tuple[tuple[Literal["max_fraction", "at_least"],
         return ("at_least", float(rule.bits)), ""
     note = f"The table's masks are cut by {rule}; the slider cuts at a share of each maximum."
     return ("max_fraction", 0.2), note
-
-
-def rule_words(rule: Rule) -> str:
-    """Say a rule in a few words, for a figure."""
-    if isinstance(rule, MaxFraction):
-        return f"at least {rule.fraction:.0%} of the maximum"
-    return str(rule)
-
-
-def chosen_outcomes(
-    outcomes: Sequence[MethodOutcome], methods: object, *, controls: bool
-) -> list[MethodOutcome]:
-    """Return the methods of a figure: those that are named, else all with or without controls.
-
-    Raises:
-        ArgumentError: A name is unknown (the error names the nearest) or comes twice.
-    """
-    if methods is None:
-        seeing = [one for one in outcomes if controls or not is_control(one.name)]
-        return seeing or list(outcomes)
-    given = [methods] if isinstance(methods, str) else methods
-    by_name = {outcome.name: outcome for outcome in outcomes}
-    if not isinstance(given, Iterable):
-        raise ArgumentError(f"Expected `methods` to be methods' names; got {describe(methods)}.")
-    names = [one_of("methods", name, by_name) for name in given]
-    if not names or len(set(names)) < len(names):
-        raise ArgumentError(
-            f"Expected `methods` to name each method once; got {describe(methods)}."
-        )
-    return [by_name[name] for name in names]
 
 
 def is_control(name: str) -> bool:
