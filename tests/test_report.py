@@ -318,6 +318,50 @@ def test_values_that_are_nothing_or_negative_are_drawn(values, tmp_path):
     assert (tmp_path / "figure.png").stat().st_size > 5_000
 
 
+def test_values_that_are_no_numbers_have_no_colour():
+    plane = ramp(1.0).astype(np.float32)
+    plane[0, 0], plane[0, 1], plane[0, 2] = np.nan, np.inf, -np.inf
+    made = MapContent("any", "bits", plane, mask=np.isposinf(plane))
+    photo = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
+    figure, panels = comparison_figure([PictureContent(photo, "any", (), (made,))])
+    figure.draw_without_rendering()
+    assert bars(figure, panels)[0].get_xlim() == (0, 1)
+    pixels = drawn(panels[1])
+    np.testing.assert_allclose(pixels[0, 0], 128 / 255)
+    np.testing.assert_allclose(pixels[0, 1], pixels[-1, -1])  # the strongest colour
+    assert pixels[0, 2][2] > pixels[0, 2][0]  # blue
+
+
+def test_a_figure_of_methods_that_all_failed_says_why():
+    failed = [MapContent(name, "bits", None, error=f"no {name}") for name in ("one", "two")]
+    figure, panels = comparison_figure([replace(picture_of(), maps=tuple(failed))])
+    assert len(figure.axes) == len(panels) == 3
+    assert {"failed: no one", "failed: no two"} <= set(texts(figure))
+
+
+def test_the_users_style_changes_no_layout():
+    picture = picture_of()
+    plain, plain_panels = comparison_figure([picture])
+    style = {
+        "image.origin": "lower", "axes.grid": True, "figure.autolayout": True,
+        "axes.facecolor": "black", "figure.facecolor": "black", "text.color": "white",
+        "font.size": 30,
+    }  # fmt: skip
+    with mpl.rc_context(style):
+        styled, panels = comparison_figure([picture])
+    for figure in (plain, styled):
+        figure.draw_without_rendering()
+    assert (plain.get_size_inches() == styled.get_size_inches()).all()
+    for one, other in zip(plain_panels, panels, strict=True):
+        assert one.get_position().bounds == other.get_position().bounds
+        assert one.get_ylim() == other.get_ylim()
+    pixels = []
+    for figure in (plain, styled):
+        figure.canvas.draw()
+        pixels.append(np.asarray(figure.canvas.buffer_rgba()))
+    np.testing.assert_array_equal(*pixels)
+
+
 def test_a_map_and_its_picture_of_other_sizes_are_refused():
     picture = picture_of()
     small = MapContent("small", "bits", np.ones((3, 4), np.float32))

@@ -29,6 +29,7 @@ _ASPECTS = (0.2, 2.0)  # the place of a panel, height by width; other pictures a
 # Points of letters in a figure of 7 inches; the least and the most in another.
 _NAME, _SMALL = (8.0, 6.5, 14.0), (7.0, 6.0, 12.0)
 _LINE = 1.25 / 72  # inches of a line per point
+_SLACK = 1.03  # pixels round letters up
 _RATIO = 5  # a map whose peak is less than one in so many of its unit's scale is multiplied
 
 
@@ -131,7 +132,7 @@ def _inches(words: str, points: float, weight: str = "normal") -> float:
         width, _, _ = text_to_path.get_text_width_height_descent(
             printable(words), FontProperties(size=points, weight=weight), False
         )
-    return float(width) / 72
+    return _SLACK * float(width) / 72
 
 
 class ColourRange(NamedTuple):

@@ -219,7 +219,9 @@ def draw_map(
         mask = shown_mask(mask) if smooth else mask
         if photo is not None and mask.any():
             ground = np.where(mask[..., None], ground, DIMMED * ground)
-    axes.imshow(np.clip(shades.over(shown, ground), 0, 1), interpolation="antialiased")
+    axes.imshow(
+        np.clip(shades.over(shown, ground), 0, 1), interpolation="antialiased", origin="upper"
+    )
     axes.set_axis_off()
     if mask is not None:
         draw_outline(axes, mask, smooth=smooth)
