@@ -22,7 +22,18 @@ from torch import Tensor, nn
 from torchvision import models
 from ulps import within_ulps
 
-from captum_infomask import ArgumentError, AtLeast, Comparison, InfoMask, Otsu, compare, superpixels
+from captum_infomask import (
+    ArgumentError,
+    AtLeast,
+    Comparison,
+    Hysteresis,
+    InfoMask,
+    MaxFraction,
+    Otsu,
+    TopFraction,
+    compare,
+    superpixels,
+)
 from captum_infomask.comparison.gradcam_layers import layer_map
 from captum_infomask.engines.reached import named_layer
 from captum_infomask.evaluation.method_calls import square_windows
@@ -262,6 +273,30 @@ def test_the_figure(found):
     assert len(found.figure(range(3))[1]) == 15
     assert len(found.figure(masks="panel")[1]) == 5 + 3
     assert plt.get_fignums() == []
+
+
+@dataclasses.dataclass(frozen=True)
+class Mine:
+    """A rule of a user's own."""
+
+    def threshold(self, values: Tensor) -> float:
+        return 0.5
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        (MaxFraction(0.125), "at least 12.5% of the maximum"),
+        (TopFraction(0.2), "the top 20% of the pixels"),
+        (AtLeast(1), "at least 1"),
+        (Otsu(), "Otsu's threshold"),
+        (Hysteresis(AtLeast(0.5), AtLeast(2)), "at least 0.5, connected to at least 2"),
+        (Mine(), "Mine()"),
+    ],
+)
+def test_the_figure_says_the_rule(found, rule, words):
+    figure, _ = dataclasses.replace(found, rule=rule).figure(width=13)
+    assert f"outline: {words}" in words_of(figure).replace("\n", " ")
 
 
 def test_the_figure_says_what_it_expects(found):

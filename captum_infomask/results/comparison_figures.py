@@ -13,7 +13,7 @@ from captum_infomask._checks import boolean, describe, finite_number, one_of
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import output_file
 from captum_infomask._process import quiet
-from captum_infomask.masks import MaxFraction, Rule
+from captum_infomask.masks import AtLeast, Hysteresis, MaxFraction, Otsu, Rule, TopFraction
 from captum_infomask.report.figure_layout import Layout, Masks, Scale
 from captum_infomask.results.map_pictures import checked_place
 from captum_infomask.results.method_outcome import MethodOutcome
@@ -55,10 +55,27 @@ def checked_places(k: object, n: int) -> list[int]:
 
 
 def rule_words(rule: Rule) -> str:
-    """Say a rule in a few words, for a figure."""
-    if isinstance(rule, MaxFraction):
-        return f"at least {rule.fraction:.0%} of the maximum"
-    return str(rule)
+    """Say a rule in a few words, for a figure.
+
+    Example:
+        >>> from captum_infomask import MaxFraction
+        >>> from captum_infomask.results.comparison_figures import rule_words
+        >>> rule_words(MaxFraction(0.125))
+        'at least 12.5% of the maximum'
+    """
+    match rule:
+        case MaxFraction(fraction):
+            return f"at least {100 * fraction:.3g}% of the maximum"
+        case TopFraction(fraction):
+            return f"the top {100 * fraction:.3g}% of the pixels"
+        case AtLeast(least):
+            return f"at least {least:g}"
+        case Otsu():
+            return "Otsu's threshold"
+        case Hysteresis(low, high):
+            return f"{rule_words(low)}, connected to {rule_words(high)}"
+        case _:
+            return str(rule)
 
 
 def chosen_outcomes(
