@@ -27,7 +27,7 @@ MARGIN, _GAP, _PAD, _BAR = 0.06, 0.1, 0.05, 0.07
 _NARROWEST, _MOST = 0.78, 6  # a panel of a row in inches, and the most panels of a row
 _ASPECTS = (0.2, 2.0)  # the place of a panel, height by width; other pictures are centred in it
 # Points of letters in a figure of 7 inches; the least and the most in another.
-_NAME, _SMALL = (8.0, 6.5, 14.0), (7.0, 6.0, 12.0)
+_NAME, _SMALL = (8.0, 6.2, 14.0), (7.0, 6.0, 12.0)
 _LINE = 1.25 / 72  # inches of a line per point
 _SLACK = 1.03  # pixels round letters up
 _RATIO = 5  # a map whose peak is less than one in so many of its unit's scale is multiplied
