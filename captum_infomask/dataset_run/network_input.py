@@ -18,7 +18,7 @@ from captum_infomask.dataset_run.data.own_dataset import DatasetPictures
 from captum_infomask.dataset_run.data.own_input import AsTensors, OwnTransform, PictureForm
 from captum_infomask.dataset_run.scoring import some_noise
 from captum_infomask.models.classifier import Classifier
-from captum_infomask.models.loading import preprocess_of_preset
+from captum_infomask.models.library_models import preprocess_of_preset
 from captum_infomask.models.preprocessing import Preprocess
 
 _PRESET = type(ResNet18_Weights.DEFAULT.transforms())  # of nearly all weights of torchvision

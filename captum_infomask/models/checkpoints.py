@@ -16,13 +16,16 @@ from captum_infomask._files import check_input
 from captum_infomask._process import quiet
 from captum_infomask.models.claims import WouldRunError, check_claims
 
+_WRAPS = ("state_dict", "model")  # the keys of a training's checkpoint that hold the weights
+
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read a file of weights: safetensors, or a state dict that ``torch.save`` wrote.
 
     Nothing in the file is run: a pickle of anything but tensors and plain containers is refused.
     The content that the file claims is compared with its size before any of it is made.
-    ``{"state_dict": …}`` is unwrapped, and the prefix of ``DataParallel`` is removed.
+    ``{"state_dict": …}`` and ``{"model": …}`` are unwrapped, and the prefix of ``DataParallel`` is
+    removed.
 
     Args:
         path: ``.safetensors``, or any other suffix for ``torch.save``'s format.
@@ -43,11 +46,12 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """
     path = check_input("weights", path)
     state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
+    if isinstance(state, dict):
+        state = next((state[key] for key in _WRAPS if isinstance(state.get(key), dict)), state)
     if not isinstance(state, dict) or not state or not _all_tensors(state):
         raise ArgumentError(
-            f"Expected `weights` to be a state dict (tensors by name) or {{'state_dict': …}}; "
+            f"Expected `weights` to be a state dict (tensors by name), {{'state_dict': …}} or "
+            f"{{'model': …}}; "
             f"{path} holds {_contents(state)}."
         )
     state = dict(state)

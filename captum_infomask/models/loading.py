@@ -1,4 +1,4 @@
-# Loads every classifier, by its name (also torchvision's) or by the function that makes it.
+# Loads every classifier, by its name (also torchvision's or timm's) or by what makes it.
 from __future__ import annotations
 
 import difflib
@@ -12,100 +12,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision import models
 
-from captum_infomask._checks import describe, one_of
+from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
-from captum_infomask._random import OwnGenerators
 from captum_infomask.models.checkpoints import fit_state_dict, read_state_dict
 from captum_infomask.models.classifier import Classifier, evaluated
 from captum_infomask.models.imagenet import default_categories, efficientnet_lite0
+from captum_infomask.models.library_models import (
+    is_timms,
+    preprocess_of,
+    timm_classifier,
+    timm_names,
+    torchvision_classifier,
+    torchvision_names,
+)
 from captum_infomask.models.preprocessing import Preprocess
 from captum_infomask.models.two_digits import load_two_digit_network
-
-_FILE_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
-
-
-def torchvision_names() -> list[str]:
-    """Return the names of torchvision's classifiers."""
-    return list(models.list_models(module=models))
-
-
-def torchvision_classifier(name: str, weights: str | Path = "DEFAULT") -> Classifier:
-    """Load one of torchvision's classifiers.
-
-    Args:
-        name: One of ``torchvision_names()``.
-        weights: The name of torchvision's weights, with or without the enum's name in front, or a
-            local file. With a file, the preprocessing is that of the model's default weights, and
-            the number of classes is that of the file's last layer.
-
-    Returns:
-        The classifier.
-
-    Raises:
-        ArgumentError: if the weights are unknown, cannot be downloaded, or do not fit.
-
-    Example:
-        >>> import os, tempfile, torch, torchvision
-        >>> from captum_infomask.models.loading import torchvision_classifier
-        >>> path = os.path.join(tempfile.mkdtemp(), "three.pt")
-        >>> torch.save(torchvision.models.squeezenet1_1(num_classes=3).state_dict(), path)
-        >>> torchvision_classifier("squeezenet1_1", path).categories
-        ('0', '1', '2')
-    """
-    enum: Any = models.get_model_weights(name)
-    short = str(weights).removeprefix(f"{enum.__name__}.")
-    path = Path(weights)
-    if short not in enum.__members__ and (path.suffix in _FILE_SUFFIXES or path.exists()):
-        network, count = _from_file(name, read_state_dict(path), path)
-        preprocess = preprocess_of_preset(enum.DEFAULT.transforms())
-        return Classifier(name, network.eval(), default_categories(count), preprocess, str(path))
-    try:
-        member = enum[one_of("weights", short, enum.__members__)]
-    except ArgumentError as error:
-        raise ArgumentError(f"{error} A local file of weights may be given too.") from None
-    try:
-        network = models.get_model(name, weights=member)
-    except (OSError, RuntimeError) as error:
-        raise ArgumentError(
-            f"Expected `weights` {member} to be downloaded from {member.url}; got: {error}. "
-            "Without a network, pass a local file of weights (safetensors or a state dict)."
-        ) from error
-    names = tuple(member.meta["categories"])
-    preprocess = preprocess_of_preset(member.transforms())
-    return Classifier(name, network.eval(), names, preprocess, str(member))
-
-
-def _from_file(name: str, state: dict[str, Tensor], path: Path) -> tuple[nn.Module, int]:
-    """Build a model with the number of classes of the file's last layer, and load the file."""
-    settings: dict[str, Any] = {}
-    if name in ("googlenet", "inception_v3"):
-        # Some files hold the side heads for training, and others do not.
-        has_side_heads = any(key.lower().startswith("aux") for key in state)
-        settings = {"aux_logits": has_side_heads, "init_weights": False}
-    with OwnGenerators(None):
-        network = models.get_model(name, **settings)
-        last = [key for key, value in network.state_dict().items() if value.shape[:1] == (1000,)][
-            -1
-        ]
-        count = state[last].shape[0] if last in state else 1000
-        if count != 1000:
-            network = models.get_model(name, num_classes=count, **settings)
-    fit_state_dict(network, state, path)
-    return network, count
-
-
-def preprocess_of_preset(preset: Any) -> Preprocess:
-    """The sizes and constants of torchvision's transforms of some weights."""
-    return Preprocess(
-        resize=preset.resize_size[0],
-        crop=preset.crop_size[0],
-        mean=tuple(preset.mean),
-        std=tuple(preset.std),
-        interpolation=preset.interpolation,
-    )
-
 
 LITE0 = "efficientnet_lite0"
 TWO_DIGITS = "two_digits"
@@ -124,14 +46,16 @@ def load_classifier(
     Args:
         spec: ``"efficientnet_lite0"``; ``"two_digits"``, the packaged network that finds the digit
             0 in pictures of 28 × 56; the name of a torchvision classifier, such as
-            ``"resnet18"``; or ``"package.module:function"``, which is called without arguments
-            and returns an ``nn.Module`` (preprocessed as for ImageNet, at 224 pixels) or a
-            ``Classifier`` (with its own preprocessing). Instead of a function, the name may also be
-            that of such an object; then a copy of it is loaded.
+            ``"resnet18"``; the name of one of timm's networks, with ``timm/`` in front if
+            torchvision has the same name; or ``"package.module:function"``, which is called
+            without arguments and returns an ``nn.Module`` (preprocessed as for ImageNet, at 224
+            pixels, or as timm says for its networks) or a ``Classifier`` (with its own
+            preprocessing). Instead of a function, the name may also be that of such an object;
+            then a copy of it is loaded.
         weights: For a torchvision model, the name of its weights (``"DEFAULT"``, which is what
             None means, ``"IMAGENET1K_V1"``, ``"ResNet18_Weights.IMAGENET1K_V1"``; torchvision
             downloads them). For any model, a local file: safetensors, or a state dict, read
-            without running anything in it.
+            without running anything in it. timm's networks need one.
         categories: Names of the categories. None takes those of the weights, or ImageNet's if the
             network has 1,000 classes, or else the indices.
 
@@ -147,12 +71,18 @@ def load_classifier(
         >>> load_classifier("torchvision.models:squeezenet1_1").categories[967]
         'espresso'
     """
-    if ":" in spec:
-        classifier = _from_function(spec, weights)
-    elif _one_of_many("a model", spec, [LITE0, TWO_DIGITS, *torchvision_names()]) in _PACKAGED:
+    if spec in _PACKAGED:
         classifier = _filled(_PACKAGED[spec](), weights)
-    else:
+    elif spec in torchvision_names():
         classifier = torchvision_classifier(spec, "DEFAULT" if weights is None else weights)
+    elif ":" in spec:
+        classifier = _from_function(spec, weights)
+    else:
+        _check_no_path(spec)
+        if not is_timms(spec):
+            names = dict.fromkeys([*_PACKAGED, *torchvision_names(), *timm_names()])
+            _one_of_many("a model", spec, list(names))
+        classifier = timm_classifier(spec, weights)
     classifier.network.eval()
     return _named(classifier, categories)
 
@@ -167,8 +97,8 @@ def as_classifier(
 
     Args:
         model: A name that ``load_classifier`` takes; an ``nn.Module``, whose pictures are
-            preprocessed as for ImageNet, at 224 pixels; or a ``Classifier``. A module and a
-            classifier keep their mode.
+            preprocessed as for ImageNet, at 224 pixels, or as timm says for its networks; or a
+            ``Classifier``. A module and a classifier keep their mode.
         weights: As for ``load_classifier``. They are loaded into a module or classifier in place.
         categories: Names of the categories, as for ``load_classifier``.
         preprocess: Replaces the model's own; it has a ``shape`` (C, H, W), as ``Preprocess`` has.
@@ -234,6 +164,22 @@ def _named(classifier: Classifier, categories: Sequence[str] | None) -> Classifi
     return replace(classifier, categories=tuple(categories))
 
 
+def _check_no_path(spec: str) -> None:
+    """Say what to do with a folder or a file that is given in a model's place."""
+    path = Path(spec)
+    if path.is_dir():
+        raise ArgumentError(
+            f"Expected `model` to be a model's name or module:function; {spec} is a folder. "
+            f"Folders of Hugging Face models cannot be read yet: give module:function, of a "
+            f"function that returns the network."
+        )
+    if path.is_file():
+        raise ArgumentError(
+            f"Expected `model` to be a model's name or module:function; {spec} is a file. Give a "
+            f"file of weights as `weights`, and as `model` what makes the network."
+        )
+
+
 def _from_function(spec: str, weights: str | Path | None) -> Classifier:
     """Call the user's function, load the weights, and count the classes."""
     found = _find(spec)
@@ -264,13 +210,13 @@ def _of_module(
     source: str,
     preprocess: Any = None,
 ) -> Classifier:
-    """Load the weights and count the classes; None preprocesses pictures as for ImageNet."""
+    """Load the weights and count the classes; None preprocesses as ``preprocess_of`` says."""
     if weights is not None:
         fit_state_dict(network, read_state_dict(weights), weights)
     hint = " Return a Classifier to set its preprocessing."
     if preprocess is not None:
         hint = _channels_hint(network, preprocess.shape[0])
-    preprocess = preprocess or Preprocess()
+    preprocess = preprocess or preprocess_of(network)
     names = default_categories(_count_classes(network, source, preprocess.shape, hint))
     return Classifier(name, network, names, preprocess, str(weights or source))
 
