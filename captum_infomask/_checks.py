@@ -102,6 +102,24 @@ def finite_number(
     return number
 
 
+def available_device(argument: str, given: object) -> str:
+    """Return the name of a device that PyTorch has here; None takes CUDA if it is available."""
+    if given is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    wanted = (
+        f"Expected `{argument}` to be one that PyTorch has here, such as 'cpu' or 'cuda'; got "
+        f"{short_repr(given)}"
+    )
+    if isinstance(given, bool) or not isinstance(given, str | int | torch.device):
+        raise ArgumentError(f"{wanted}.")
+    try:
+        return str(torch.empty(0, device=given).device)
+    except Exception as error:
+        raise ArgumentError(
+            f"{wanted} ({_shortened(f'{type(error).__name__}: {error}')})."
+        ) from error
+
+
 def describe(value: Any) -> str:
     """Say what a value is, in a few words on one line, for an error message."""
     if isinstance(value, torch.Tensor):

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cli_folders import MODEL, NETWORK, cli_folder
+from cli_folders import MODEL, NETWORK, QUICK, cli_folder
 from PIL import Image
 
 from captum_infomask import __version__
 from captum_infomask.cli import main
+from captum_infomask.cli.parser import _EXAMPLES, make_parser
 from captum_infomask.datasets import sample_photo
 
 
@@ -80,47 +82,17 @@ def test_the_demo_shows_the_main_job(folder, capsys, monkeypatch):
         assert str(path.relative_to(folder)) in printed.out
 
 
-def test_a_picture_and_a_network_of_the_users_own(folder, capsys):
-    before = list(sys.path)
-    assert main([*MINE, "--target", "Dog", "--window", "12", "--stride", "12"]) == 0
-    printed = capsys.readouterr().out
-    assert "Target: dog (class 1, " in printed
-    assert "Model: Mine" in printed
-    assert "deletion" not in printed
-    assert "control" not in printed
-    assert "Windows: 12 x 12 pixels every 12, on 48 x 48 pixels" in printed
-    assert (folder / "infomask-out" / "photo-1-dog.png").is_file()
-    assert sys.path == before
-
-
-def test_methods_that_are_named(folder, capsys):
-    assert main([*MINE, "--methods", "InfoMask evidence,InfoMask crop", "--window", "24"]) == 0
-    printed = capsys.readouterr().out
-    assert re.search(r"InfoMask evidence .* bits per 1%", printed)
-    assert re.search(r"InfoMask crop .* bits", printed)
-    assert "Grad-CAM " not in printed
-    assert main([*MINE, "--methods", "InfoMask evidense"]) == 2
-    assert "Did you mean 'InfoMask evidence'" in capsys.readouterr().err
-
-
-def test_names_layer_and_prediction(folder, capsys):
-    (folder / "names.txt").write_text("red\ngreen\nblue\n")
-    arguments = [*MINE, "--categories", "names.txt", "--layer", "0", "--window", "24"]
-    assert main(arguments) == 0
-    printed = capsys.readouterr().out
-    assert re.search(r"Target: (red|green|blue) \(class ., its prediction\)", printed)
-
-
 def test_a_method_that_fails_is_a_row(folder, capsys):
     (folder / "my_network_for_cli.py").write_text(
         NETWORK.replace(
             "nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1)", "nn.AdaptiveAvgPool2d(2)"
         ).replace("nn.Linear(4", "nn.Linear(12")
     )
-    assert main([*MINE, "--layer", "2", "--window", "24"]) == 0
-    printed = capsys.readouterr().out
-    assert re.search(r"Grad-CAM .*failed: ", printed)
-    assert re.search(r"Occlusion .* nats", printed)
+    quick = ["--layer", "2", "--window", "24", "--methods", "Grad-CAM,Occlusion"]
+    assert main(["compare", "photo.jpg", *MODEL, *quick, "--metrics", "none"]) == 0
+    printed = capsys.readouterr()
+    assert re.search(r"Grad-CAM .*failed: ", printed.out)
+    assert re.search(r"Occlusion .* nats", printed.out)
 
 
 COMPARE = ["compare", "photo.jpg", *MODEL, "--window", "24", "--stride", "24"]
@@ -241,7 +213,7 @@ def test_bad_pictures(folder, capsys):
         ([*MINE, "--weights", "missing.safetensors"], "does not exist"),
         (["attribute", "photo.jpg", "--model", "resnet81"], "Nearest: resnet18"),
         (["attribute", "photo.jpg", "--model", "my_network_for_cli:male"], "Nearest: make"),
-        (["attribute"], "IMAGE"),
+        (["attribute"], "PICTURE"),
         (["demo", "--photo", "cofee"], "Did you mean 'coffee'"),
         (["demo", "--out", "photo.jpg"], "photo.jpg is a file"),
         ([*MINE, "--out", "photo.jpg/deeper"], "photo.jpg is a file"),
@@ -258,9 +230,11 @@ def test_bad_pictures(folder, capsys):
         ([*COMPARE, "--truth", "photo.jpg", "--truth", "photo.jpg"], "`--truth`"),
         ([*COMPARE, "--truth", "missing.png"], "missing.png"),
         ([*COMPARE, "--layer", "5"], "`layer`"),
-        (["compare"], "IMAGE"),
+        (["compare"], "PICTURE"),
         (["demonstrate"], "demonstrate"),
-        ([], "required"),
+        (["--quiet"], "required"),
+        ([*COMPARE, "--device", "tpu"], "`--device`"),
+        ([*COMPARE, "--fills", "--head", "sigmoid"], "`--fills`"),
     ],
 )
 def test_bad_arguments(arguments, words, folder, capsys):
@@ -310,14 +284,60 @@ def test_ctrl_c(folder, capsys):
         assert "interrupted" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["demo", "--help"], ["compare", "--help"], ["attribute", "--help"]]
-)
-def test_help(arguments, capsys):
+NAMES = ("demo", "attribute", "compare", "run", "report")
+
+
+@pytest.mark.parametrize("command", NAMES)
+def test_the_help_of_a_command_ends_with_its_own_examples(command, capsys):
     with pytest.raises(SystemExit) as left:
-        main(arguments)
+        main([command, "--help"])
     assert left.value.code == 0
-    assert "usage: captum-infomask" in capsys.readouterr().out
+    words = capsys.readouterr().out
+    assert words.startswith(f"usage: captum-infomask {command} ")
+    examples = words.split("\nexamples:\n")[1].rstrip()
+    begun = [line for line in examples.splitlines() if not line.startswith("      ")]
+    assert begun
+    assert all(line.startswith(f"  captum-infomask {command}") for line in begun)
+
+
+@pytest.mark.parametrize("command", NAMES)
+def test_examples_are_read_as_they_stand(command):
+    lines = _EXAMPLES[command].replace("\\\n", " ").splitlines()
+    for line in lines:
+        read = make_parser().parse_args(shlex.split(line)[1:])
+        assert read.run.startswith("captum_infomask.cli.")
+
+
+def test_no_arguments_show_the_help(capsys):
+    assert main([]) == 0
+    alone = capsys.readouterr()
+    with pytest.raises(SystemExit) as left:
+        main(["--help"])
+    assert left.value.code == 0
+    assert alone == capsys.readouterr()
+    assert alone.out.startswith("usage: captum-infomask [-h]")
+    assert all(f"\n  captum-infomask {command}" in alone.out for command in NAMES)
+
+
+def test_fills_are_compared_only_if_asked_for(folder, capsys):
+    quick = ["compare", "photo.jpg", *COMPARE[1:], *QUICK]
+    assert main([*quick, "--target", "dog"]) == 0
+    assert "other fills" not in capsys.readouterr().out
+    assert main([*quick, "--target", "dog", "--fills"]) == 0
+    tables = capsys.readouterr().out.split("InfoMask drop with other fills")[1]
+    for fill in ("0", "blur", "local mean", "inpaint"):  # a row per picture
+        assert len(re.findall(rf"^{fill} +\d+\.\d+", tables, re.M)) == 2
+
+
+def test_quiet_prints_nothing_and_writes_the_same(folder, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    quick = [*COMPARE, "--methods", "InfoMask drop", "--metrics", "none", "--json", "a.json"]
+    assert main([*quick, "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+    found = json.loads((folder / "a.json").read_text())
+    assert found["methods"][0]["name"] == "InfoMask drop"
+    assert main([*quick, "--quiet", "--metrics", "delete"]) == 2  # errors are told
+    assert capsys.readouterr().err.startswith("captum-infomask: error: ")
 
 
 @pytest.mark.slow

@@ -56,7 +56,19 @@ def test_infomask_and_infomap_load_nothing_heavy() -> None:
     assert printed(code) == [""]
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["run", "--help"], ["comprae", "x"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--help"],
+        ["--version"],
+        ["run", "--help"],
+        ["attribute", "--help"],
+        ["attribute"],
+        ["attribute", "a.png", "--veiw", "crop"],
+        ["comprae", "x"],
+    ],
+)
 def test_the_command_line_is_read_without_torch(words: list[str]) -> None:
     code = f"""
 import contextlib, io, sys

@@ -1,4 +1,4 @@
-# The commands: they read pictures and networks, compare methods, and write the results.
+# The commands demo and compare, and what all commands read: pictures and networks.
 from __future__ import annotations
 
 import argparse
@@ -19,89 +19,80 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
+from captum_infomask._checks import available_device
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import check_folder, output_file
 from captum_infomask._messages import printable
+from captum_infomask._process import quiet
 from captum_infomask.attribution.infomask import InfoMask
 from captum_infomask.cli.option_values import names_in, score_of, windows_of
 from captum_infomask.cli.terminal import (
     check_outputs,
     complain,
     make_folder,
-    name_of,
     report_of,
     say,
 )
 from captum_infomask.comparison.compare import compare
-from captum_infomask.comparison.methods import DEFAULT_METHODS
 from captum_infomask.datasets import sample_photo
 from captum_infomask.evaluation.fill_disagreement import fill_disagreement
 from captum_infomask.models.classifier import Classifier, read_categories, resolve_target
 from captum_infomask.models.imagenet import efficientnet_lite0
 from captum_infomask.models.loading import load_classifier
-from captum_infomask.models.preprocessing import Preprocess, decode_image, read_image
+from captum_infomask.models.preprocessing import (
+    Preprocess,
+    decode_image,
+    image_file,
+    read_image,
+)
 from captum_infomask.results import Comparison
 from captum_infomask.scores.heads import SOFTMAX_HEADS
-from captum_infomask.scores.score import Score
 from captum_infomask.scores.targets import group_names
-
-_FEW = list(DEFAULT_METHODS[:4])  # without the controls
 
 
 def run_demo(options: argparse.Namespace) -> bool:
     """Show the main job on a photograph; return whether all methods failed."""
     folder = check_folder("--out", options.out)
+    device = available_device("--device", options.device)
+    _check_fills(options)
     photo = Image.fromarray(sample_photo(options.photo))
     classifier = efficientnet_lite0()
+    classifier.network.to(device)
     found = _compare(classifier, [photo], options, metrics=_metrics(options.metrics))
     report = make_folder(folder) / f"{options.photo}.html"
     found.to_html(report)
-    _write_and_say(found, classifier, photo, options.out / options.photo, [], score_of(options))
-    say(f"report: {options.out / report.name}")
+    words = [found.text(), *_fills(found, classifier, [photo], options), ""]
+    try:  # what was computed is not lost where a file cannot be written after all
+        for what, suffix in (("figure", ".png"), ("arrays", ".npz")):
+            path = options.out / f"{options.photo}{suffix}"
+            check_outputs([("--out", path)], [])
+            if what == "figure":
+                save_figure(found.figure()[0], path)
+            else:
+                found.save_arrays(path)
+            words.append(f"{what}: {printable(str(path))}")
+        words.append(f"report: {printable(str(options.out / report.name))}")
+    finally:
+        say("\n".join(words))
     open_page(report, options.open)
-    return _all_failed(found)
-
-
-def run_attribute(options: argparse.Namespace) -> bool:
-    """Draw the maps of the user's picture; return whether all methods failed."""
-    folder = check_folder("--out", options.out)
-    image = _picture(options.image)
-    classifier = classifier_of(options)
-    inputs = [options.image, options.weights, options.categories]
-    targets = None
-    if options.target is not None:
-        targets = [options.target]
-        if folder.exists():
-            names = group_names(classifier.categories, score_of(options).groups)
-            index = resolve_target(options.target, names)
-            name = name_of(options.image, index, names[index])
-            check_outputs(_drawn(folder / name), inputs)
-    found = _compare(
-        classifier,
-        [image],
-        options,
-        target=targets,
-        methods=_FEW if options.methods is None else names_in(options.methods),
-        metrics=[],
-    )
-    make_folder(folder)
-    name = name_of(options.image, int(found.targets[0]), found.labels[0])
-    _write_and_say(found, classifier, image, options.out / name, inputs, score_of(options))
     return _all_failed(found)
 
 
 def run_compare(options: argparse.Namespace) -> bool:
     """Compare methods on pictures and write the report; return whether all methods failed."""
     if options.out is None:
-        options.out = report_of(options.images, options.target)
+        options.out = report_of(options.pictures, options.target)
     outputs = [("--out", options.out), ("--json", options.json), ("--csv", options.csv)]
-    inputs = [*options.images, *(options.truth or []), options.weights, options.categories]
+    inputs = [*options.pictures, *(options.truth or []), options.weights, options.categories]
     check_outputs([(option, path) for option, path in outputs if path is not None], inputs)
-    images = [_picture(path) for path in options.images]
+    device = available_device("--device", options.device)
+    _check_fills(options)
+    images = [read_picture(path) for path in options.pictures]
     _check_count("--target", options.target, len(images), or_one=True)
     _check_count("--truth", options.truth, len(images))
-    masks = None if options.truth is None else [_picture(path) for path in options.truth]
+    masks = None if options.truth is None else [read_picture(path) for path in options.truth]
     classifier = classifier_of(options)
+    classifier.network.to(device)
     found = _compare(
         classifier,
         images,
@@ -111,7 +102,7 @@ def run_compare(options: argparse.Namespace) -> bool:
         metrics=_metrics(options.metrics),
         ground_truth=None if masks is None else _truth(masks, images, classifier.preprocess),
     )
-    words = [found.text(), ""]
+    words = [found.text(), *_fills(found, classifier, images, options), ""]
     try:  # what was computed is not lost where a file cannot be written after all
         for what, write, path in (
             ("report", found.to_html, options.out),
@@ -139,7 +130,7 @@ def _compare(
     score = score_of(options)
     names = group_names(classifier.categories, score.groups)
     targets = None if target is None else [resolve_target(t, names) for t in target]
-    inputs = torch.cat([classifier.preprocess(image) for image in images])
+    inputs = _inputs(classifier, images)
     found = compare(
         classifier.network,
         inputs,
@@ -147,7 +138,7 @@ def _compare(
         layer=options.layer,
         pictures=[classifier.preprocess.frame(image) for image in images],
         categories=names,
-        show_progress=True,
+        show_progress=not options.quiet,
         **windows_of(options, inputs),
         score=score,
         **settings,
@@ -157,12 +148,12 @@ def _compare(
         for name, value in found.settings
     ]
     if len(images) > 1:
-        files = (f"{k} {path}" for k, path in enumerate(options.images))
+        files = (f"{k} {path}" for k, path in enumerate(options.pictures))
         named.append(("Pictures", ", ".join(files)))
     return replace(found, settings=tuple(named), call=shlex.join(options.words))
 
 
-def _picture(given: str) -> Image.Image:
+def read_picture(given: str) -> Image.Image:
     """Read a picture from a file, or from an address."""
     if "://" not in given:
         return read_image(given)
@@ -177,45 +168,47 @@ def _picture(given: str) -> Image.Image:
     return decode_image(content, given)
 
 
-def _drawn(path: Path) -> list[tuple[str, Path]]:
-    """The files of a picture's figure and arrays, from the name of its results."""
-    return [("--out", path.with_name(path.name + suffix)) for suffix in (".png", ".npz")]
+def check_picture(given: str) -> None:
+    """Refuse a picture that is no file; addresses are left to be read."""
+    if "://" not in given:
+        image_file(given)
 
 
-def _write_and_say(
+def _inputs(classifier: Classifier, images: Sequence[Image.Image]) -> Tensor:
+    """The pictures for the network, (N, C, H, W), on its device."""
+    inputs = torch.cat([classifier.preprocess(image) for image in images])
+    return inputs.to(next((one.device for one in classifier.network.parameters()), inputs.device))
+
+
+def _fills(
     found: Comparison,
     classifier: Classifier,
-    image: Image.Image,
-    path: Path,
-    inputs: Sequence[str | None],
-    score: Score,
-) -> None:
-    """Write the figure and the arrays of a single picture, then print the tables."""
-    (_, figure), (_, arrays) = files = _drawn(path)
-    words = [found.text()]
-    try:  # what was computed is not lost where a file cannot be written after all
-        check_outputs(files, inputs)
-        _save_figure(found.figure()[0], figure)
-        found.save_arrays(arrays)
-        infomask = InfoMask(classifier.network, score=score)
-        if infomask.score.head in SOFTMAX_HEADS:
-            target = int(found.targets[0])
-            fills = fill_disagreement(infomask, classifier.preprocess(image), target)
-            words += ["\nInfoMask drop with other fills (windows of a quarter, an eighth apart):"]
-            words += [str(fills)]
-        else:
-            words += [
-                f"\nOther fills are compared where the network's outputs are a softmax's; "
-                f"--head {infomask.score.head} has no table of them."
-            ]
-        words += [f"\nfigure: {printable(str(figure))}", f"arrays: {printable(str(arrays))}"]
-    finally:
-        say("\n".join(words))
+    images: Sequence[Image.Image],
+    options: argparse.Namespace,
+) -> list[str]:
+    """The tables of other fills, one per picture, if the user asks for them."""
+    if not options.fills:
+        return []
+    infomask = InfoMask(classifier.network, score=score_of(options))
+    words = ["\nInfoMask drop with other fills (windows of a quarter, an eighth apart):"]
+    for image, target, label in zip(images, found.targets, found.labels, strict=True):
+        words += [printable(label)] * (len(images) > 1)
+        words.append(str(fill_disagreement(infomask, _inputs(classifier, [image]), int(target))))
+    return words
 
 
-def _save_figure(figure: Any, path: Path) -> None:
-    with output_file("--out", path) as beside:
-        figure.savefig(beside, dpi=150, format="png")
+def _check_fills(options: argparse.Namespace) -> None:
+    """Refuse the tables of other fills where outputs are no softmax's."""
+    if options.fills and options.head not in SOFTMAX_HEADS:
+        raise ArgumentError(
+            f"Expected `--fills` with `--head` {' or '.join(SOFTMAX_HEADS)}; got {options.head}."
+        )
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a figure, in the format of its suffix; characters that its font lacks are boxes."""
+    with output_file("--out", path) as beside, quiet("Glyph"):
+        figure.savefig(beside, dpi=150, format=path.suffix[1:].lower())
 
 
 def classifier_of(options: argparse.Namespace) -> Classifier:

@@ -78,6 +78,11 @@ def add_going_on(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(name, action="store_true", help=words)
 
 
+def add_pictures(parser: argparse.ArgumentParser) -> None:
+    """Add the pictures themselves."""
+    parser.add_argument("pictures", metavar="PICTURE", nargs="+", help="picture files or addresses")
+
+
 def add_methods(parser: argparse.ArgumentParser) -> None:
     """Add the options that name methods, and Grad-CAM's layer."""
     parser.add_argument(
@@ -86,18 +91,38 @@ def add_methods(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layer", metavar="NAME", help="Grad-CAM's layer (default: the last)")
 
 
-def add_scores(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what is scored."""
+def add_method(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names one method."""
+    parser.add_argument(
+        "--method",
+        metavar="NAME",
+        default=_METHODS[0],
+        help=f"one of: {', '.join(_METHODS)} (default: %(default)s)",
+    )
+
+
+def add_fills(parser: argparse.ArgumentParser) -> None:
+    """Add the option that asks for a table of fills."""
+    parser.add_argument(
+        "--fills",
+        action="store_true",
+        help="also a table of InfoMask drop with other values for hidden pixels",
+    )
+
+
+def add_scores(parser: argparse.ArgumentParser, *, has_other_methods: bool = False) -> None:
+    """Add the options that say what is scored, by InfoMask or also by other methods."""
     parser.add_argument(
         "--view",
-        help="crop, keep, drop, chain, features, evidence or relay (default: relay over "
-        "superpixels, or drop if the network's features cannot be read)",
+        help="InfoMask's: auto, crop, keep, drop, chain, features, evidence or relay (default: "
+        "auto, relay over superpixels, or drop if the network's features cannot be read)",
     )
     parser.add_argument(
         "--layer",
         metavar="NAMES",
-        help="for evidence and relay: the layers whose cells get bits, separated by commas "
-        "(default: the view finds them)",
+        help=f"{'for Grad-CAM: its layer; ' * has_other_methods}"
+        "for evidence and relay: the layers whose cells get bits, separated by commas "
+        "(default: the method finds them)",
     )
     parser.add_argument(
         "--input-sizes",
@@ -116,6 +141,11 @@ def add_scores(parser: argparse.ArgumentParser) -> None:
         help="a class to compare targets with, by number or name, or runner_up: the likeliest "
         "other class of each picture",
     )
+    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+
+
+def add_fraction(parser: argparse.ArgumentParser) -> None:
+    """Add the option of the rule that cuts masks."""
     parser.add_argument(
         *("--fraction", "--keep"),
         type=float,
@@ -123,7 +153,6 @@ def add_scores(parser: argparse.ArgumentParser) -> None:
         help="the mask keeps values of at least this share of the maximum (default: 0.2, or 0.5 "
         "for maps without windows or regions)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
@@ -173,7 +202,6 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes that decode (local) or compute (ray) (default: one per CPU, or GPU)",
     )
-    parser.add_argument("--device", help="device of the network (default: cuda if it is available)")
     parser.add_argument(
         "--batch-size", type=int, metavar="N", help="pictures that share forward passes"
     )
@@ -185,11 +213,13 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         "--model",
         default=_MODEL,
         metavar="NAME",
-        help="a torchvision classifier, or module:function, or module:network (default: "
+        help="a torchvision or timm classifier, or module:function, or module:network (default: "
         "%(default)s)",
     )
     parser.add_argument(
-        "--weights", help="name of torchvision's weights, or a file (.safetensors, state dict)"
+        *("--weights", "--checkpoint"),
+        metavar="FILE|NAME",
+        help="a file (.safetensors, state dict), or the name of torchvision's weights",
     )
     parser.add_argument("--categories", metavar="FILE", help="category names, one per line")
 
@@ -235,6 +265,14 @@ def add_folder(parser: argparse.ArgumentParser, what: str) -> None:
         default=Path("infomask-out"),
         metavar="DIR",
         help=f"folder for {what} (default: %(default)s)",
+    )
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Add the options of all commands that run a network."""
+    parser.add_argument("--device", help="device of the network (default: cuda if it is available)")
+    parser.add_argument(
+        "--quiet", action="store_true", help="print nothing but warnings and errors"
     )
 
 

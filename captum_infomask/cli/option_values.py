@@ -17,7 +17,7 @@ def view_of(options: argparse.Namespace) -> dict[str, Any]:
     """The view that the options ask for, and its settings: keyword arguments of score_regions."""
     sizes = options.input_sizes
     asked = {
-        "view": options.view,
+        "view": None if options.view == "auto" else options.view,
         "layer": None if options.layer is None else names_in(options.layer),
         "input_sizes": None if sizes is None else _sides(sizes),
         "sharpen": options.sharpen,

@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import pkgutil
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,14 +15,19 @@ from captum_infomask import __version__
 from captum_infomask._errors import ArgumentError, RunStopped, with_extra
 from captum_infomask._messages import said_once
 from captum_infomask.cli.option_groups import (
+    add_common,
     add_data,
     add_engine,
+    add_fills,
     add_folder,
+    add_fraction,
     add_going_on,
+    add_method,
     add_methods,
     add_metrics,
     add_network,
     add_open,
+    add_pictures,
     add_reading,
     add_scores,
     add_windows,
@@ -30,24 +37,37 @@ from captum_infomask.cli.terminal import PROGRAM, complain
 
 PHOTO = "camera"
 
-_EXAMPLES = """\
-examples:
+_EXAMPLES = {
+    "demo": """\
   captum-infomask demo
   captum-infomask demo --photo rocket --out build/demo
+""",
+    "attribute": """\
+  captum-infomask attribute photo.jpg
+  captum-infomask attribute cat.jpg dog.jpg --model resnet50 --out maps/
+  captum-infomask attribute cat.jpg --target "tiger cat" --contrast "tabby"
+  captum-infomask attribute cat.jpg --method Grad-CAM --layer layer4 --model resnet18
+  captum-infomask attribute leaf.png --model resnet18 --checkpoint leaves.pth \\
+      --categories leaves.txt --target 3 --npz
+  captum-infomask attribute scan.png --model my_networks:make --view crop --window 40 --out a.pdf
+""",
+    "compare": """\
   captum-infomask compare cat.jpg
   captum-infomask compare cat.jpg dog.jpg --model resnet50 --out pets.html --open
   captum-infomask compare cat.jpg --target "tiger cat" --methods "InfoMask,Grad-CAM" \\
       --metrics deletion,insertion,infidelity --json cat.json --csv cat.csv
-  captum-infomask compare cat.jpg --truth cat-mask.png
-  captum-infomask attribute cat.jpg --model resnet50 --weights IMAGENET1K_V2 --target "tiger cat"
-  captum-infomask attribute leaf.png --model resnet18 --weights leaves.safetensors \\
-      --categories leaves.txt --target 3
-  captum-infomask attribute scan.png --model mypackage.networks:make --window 40 --stride 10
+  captum-infomask compare cat.jpg --truth cat-mask.png --fills
+""",
+    "run": """\
   captum-infomask run --data photos/ --model resnet50 --out bits/
   captum-infomask run --data "s3://bucket/train/*.parquet" --target label --model resnet50 \\
       --out /shared/bits --engine ray --address auto
+""",
+    "report": """\
   captum-infomask report bits/ --open
-"""
+  captum-infomask report bits/ --data photos/ --out summary.html
+""",
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -60,104 +80,155 @@ class _Parser(argparse.ArgumentParser):
 
 def make_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
+    first = "".join(examples.splitlines(keepends=True)[0] for examples in _EXAMPLES.values())
     parser = _Parser(
         prog=PROGRAM,
         description="Shows how many bits each part of a picture told a network, beside Grad-CAM "
         "and Occlusion.",
-        epilog=_EXAMPLES,
+        epilog=f"examples, more in the help of each command:\n{first}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="{demo,compare,attribute,run,report}")
-    parser.set_defaults(failure="every method failed")
+    commands = parser.add_subparsers(required=True, metavar=f"{{{','.join(_EXAMPLES)}}}")
+    parser.set_defaults(failure="every method failed", quiet=False)
+    for name, (describe, run, words) in _COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=words,
+            description=f"{words[0].upper()}{words[1:]}.",
+            epilog=f"examples:\n{_EXAMPLES[name]}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.set_defaults(run=f"captum_infomask.cli.{run}")
+        describe(command)
+    return parser
 
-    demo = commands.add_parser("demo", help="run EfficientNet-Lite0 on a photograph; no download")
-    demo.set_defaults(run="captum_infomask.cli.commands:run_demo", layer=None)
-    demo.add_argument(
+
+def _demo(command: argparse.ArgumentParser) -> None:
+    """Add the options of demo."""
+    command.set_defaults(layer=None)
+    command.add_argument(
         "--photo", default=PHOTO, help="a photograph of scikit-image's (default: %(default)s)"
     )
-    add_metrics(demo)
-    add_windows(demo)
-    add_folder(demo, "the report, the figure and the arrays")
-    add_open(demo)
+    add_metrics(command)
+    add_fills(command)
+    add_windows(command)
+    add_folder(command, "the report, the figure and the arrays")
+    add_open(command)
+    add_reading(command)
+    add_common(command)
 
-    compare = commands.add_parser(
-        "compare",
-        help="compare and measure methods on your own pictures, in a report",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+
+def _attribute(command: argparse.ArgumentParser) -> None:
+    """Add the options of attribute."""
+    add_pictures(command)
+    add_network(command)
+    command.add_argument(
+        "--target",
+        action="append",
+        metavar="CLASS",
+        help="index or category name; several give a map each (default: the prediction)",
     )
-    compare.set_defaults(run="captum_infomask.cli.commands:run_compare")
-    compare.add_argument("images", metavar="IMAGE", nargs="+", help="picture files or addresses")
-    add_network(compare)
-    compare.add_argument(
+    add_method(command)
+    add_scores(command, has_other_methods=True)
+    add_windows(command)
+    command.add_argument(
+        "--out",
+        type=Path,
+        default=Path(),
+        metavar="DIR|FILE",
+        help="folder of PICTURE.CLASS.png, or the file of a single map: .png, .pdf or .svg "
+        "(default: the working folder)",
+    )
+    command.add_argument(
+        "--npz", action="store_true", help="also write map and mask as arrays, beside the figure"
+    )
+    add_reading(command)
+    add_common(command)
+
+
+def _compare(command: argparse.ArgumentParser) -> None:
+    """Add the options of compare."""
+    add_pictures(command)
+    add_network(command)
+    command.add_argument(
         "--target",
         action="append",
         metavar="CLASS",
         help="index or category name, once or once per picture (default: the predictions)",
     )
-    add_methods(compare)
-    add_metrics(compare)
-    compare.add_argument(
+    add_methods(command)
+    add_metrics(command)
+    add_fills(command)
+    command.add_argument(
         "--truth",
         action="append",
         metavar="MASK.png",
         help="the right pixels, white on black, once per picture",
     )
-    add_windows(compare)
-    compare.add_argument(
+    add_windows(command)
+    command.add_argument(
         "--out",
         type=file_path,
         metavar="FILE",
         help="the report (default: infomask-PICTURE.html, with the targets that are given)",
     )
-    compare.add_argument("--json", type=file_path, metavar="FILE", help="all numbers as JSON")
-    compare.add_argument(
+    command.add_argument("--json", type=file_path, metavar="FILE", help="all numbers as JSON")
+    command.add_argument(
         "--csv", type=file_path, metavar="FILE", help="a line per method and picture"
     )
-    add_open(compare)
+    add_open(command)
+    add_reading(command)
+    add_common(command)
 
-    attribute = commands.add_parser(
-        "attribute", help="make a figure and arrays of your own picture"
-    )
-    attribute.set_defaults(run="captum_infomask.cli.commands:run_attribute")
-    attribute.add_argument("image", metavar="IMAGE", help="a picture file or address")
-    add_network(attribute)
-    attribute.add_argument("--target", help="index or category name (default: the prediction)")
-    add_methods(attribute)
-    add_windows(attribute)
-    add_folder(attribute, "the figure and the arrays")
 
-    run = commands.add_parser(
-        "run",
-        help="score a data set, on this machine or on Ray; continues a stopped run",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    run.set_defaults(run="captum_infomask.cli.runs:run_whole", failure="every picture is bad")
-    add_data(run)
-    add_going_on(run)
-    add_network(run)
-    add_windows(run)
-    add_scores(run)
-    add_engine(run)
+def _dataset_run(command: argparse.ArgumentParser) -> None:
+    """Add the options of run."""
+    command.set_defaults(failure="every picture is bad")
+    add_data(command)
+    add_going_on(command)
+    add_network(command)
+    add_windows(command)
+    add_scores(command)
+    add_fraction(command)
+    add_engine(command)
+    add_reading(command)
+    add_common(command)
 
-    for command in (demo, compare, attribute, run):
-        add_reading(command)
 
-    report = commands.add_parser("report", help="make a page that sums up a run over a data set")
-    report.set_defaults(run="captum_infomask.cli.runs:report_run")
-    report.add_argument("run_folder", type=Path, metavar="OUT", help="the run's folder")
-    report.add_argument(
+def _report(command: argparse.ArgumentParser) -> None:
+    """Add the options of report."""
+    command.add_argument("run_folder", type=Path, metavar="OUT", help="the run's folder")
+    command.add_argument(
         "--out", type=file_path, metavar="FILE", help="the page (default: OUT/report.html)"
     )
-    report.add_argument(
+    command.add_argument(
         "--data",
         metavar="DIR|PARQUET|GLOB",
         help="place of the pictures, to show those that OUT does not keep (default: none)",
     )
-    add_open(report)
-    return parser
+    add_open(command)
+
+
+_COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str, str]] = {
+    "demo": (_demo, "commands:run_demo", "run EfficientNet-Lite0 on a photograph; no download"),
+    "attribute": (
+        _attribute,
+        "one_method:run_attribute",
+        "draw one method's map of your own pictures",
+    ),
+    "compare": (
+        _compare,
+        "commands:run_compare",
+        "compare and measure methods on your own pictures, in a report",
+    ),
+    "run": (
+        _dataset_run,
+        "runs:run_whole",
+        "score a data set, on this machine or on Ray; continues a stopped run",
+    ),
+    "report": (_report, "runs:report_run", "make a page that sums up a run over a data set"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -167,7 +238,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The arguments after the program's name; None takes those of the process.
 
     Returns:
-        The exit code. 0 is success. 1 means that every method failed, that every picture of a data
+        The exit code. 0 is success, also of the help that is shown without arguments. 1 means that
+        a map of ``attribute`` or every method of a comparison failed, that every picture of a data
         set is bad, or that the model called ``sys.exit`` (with any code). 2 means a bad argument;
         one line on stderr says which. 3 means that a run over a data set stopped early. 130 follows
         Ctrl-C.
@@ -181,7 +253,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            options = make_parser().parse_args(words)
+            parser = make_parser()
+            if not words:
+                parser.print_help()
+                return 0
+            options = parser.parse_args(words)
             options.words = [PROGRAM, *words]
             failed = _run(options)
     except ArgumentError as error:
@@ -206,7 +282,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> bool:
     """Run a command; the user's code cannot end the process as if it had succeeded."""
     try:
-        with said_once():
+        silence = (
+            contextlib.redirect_stdout(io.StringIO()) if options.quiet else contextlib.nullcontext()
+        )
+        with said_once(), silence:
             run = pkgutil.resolve_name(options.run)  # this imports PyTorch
             return bool(run(options))
     except SystemExit as left:

@@ -53,7 +53,7 @@ def run_whole(options: argparse.Namespace) -> bool:
         retry_errors=options.retry_errors,
         device=options.device,
         seed=options.seed,
-        show_progress=True,
+        show_progress=not options.quiet,
         score=score,
         **settings,
     )

@@ -88,20 +88,15 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-def name_of(picture: str, target: int, label: str) -> str:
-    """A unique name for the results of one picture and class."""
-    return "-".join([Path(picture).stem, str(target), *_in_name(label)])
-
-
 def report_of(pictures: Sequence[str], targets: Sequence[str] | None) -> Path:
     """A unique file for the report on these pictures and targets."""
     more = [f"and-{len(pictures) - 1}-more"] * (len(pictures) > 1)
-    of = [word for target in dict.fromkeys(targets or ()) for word in _in_name(target)]
+    of = [word for target in dict.fromkeys(targets or ()) for word in in_name(target)]
     name = "-".join(["infomask", Path(pictures[0]).stem, *more, *of])
     return Path(f"{name[:_LONGEST_NAME]}.html")
 
 
-def _in_name(label: str) -> list[str]:
-    """The part of a file name for a class, if a file name can hold any of its characters."""
+def in_name(label: str) -> list[str]:
+    """The part of a file name for a class or a method, if a file name can hold any of it."""
     words = re.sub(r"[^A-Za-z0-9]+", "_", label)[:_LONGEST].strip("_")
     return [words] if words else []

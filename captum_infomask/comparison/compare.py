@@ -240,7 +240,7 @@ def compare(
         pictures=shown,
         targets=np.array(targets),
         labels=tuple(names[label] if names else f"class {label}" for label in targets),
-        predictions=_predictions(answers, targets, score),
+        predictions=likeliest(answers, targets, score),
         log_probabilities=answers[torch.arange(len(targets)), targets].numpy(),
         classes=answers.shape[1],
         log_priors=_log_priors(score, targets, answered.outputs),
@@ -277,7 +277,7 @@ def compare(
     )
 
 
-def _predictions(answers: Tensor, targets: Sequence[int], score: Score) -> npt.NDArray[np.int64]:
+def likeliest(answers: Tensor, targets: Sequence[int], score: Score) -> npt.NDArray[np.int64]:
     """Return the likeliest classes; of independent labels, the target if likelier than not."""
     found = answers.argmax(1)
     if score.head == "sigmoid":

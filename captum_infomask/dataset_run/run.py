@@ -8,17 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from captum_infomask._checks import boolean, check_initialised, one_of, positive_int, short_repr
+from captum_infomask._checks import (
+    available_device,
+    boolean,
+    check_initialised,
+    one_of,
+    positive_int,
+)
 from captum_infomask._errors import ArgumentError
 from captum_infomask._keywords import keywords, told
 from captum_infomask._messages import said_once
 from captum_infomask.dataset_run.data.data_pictures import find_pictures
 from captum_infomask.dataset_run.data.parquet_files import ParquetPictures
-from captum_infomask.dataset_run.data.reading import in_one_line
 from captum_infomask.dataset_run.job import ModelSource
 from captum_infomask.dataset_run.loaded import DatasetRun
 from captum_infomask.dataset_run.local import only_run, run_locally
@@ -181,7 +185,7 @@ def run_dataset(
         options=score_options(options, view_engine),
         batch_size=batch_size or 0,
         shard_size=shard_size or 0,
-        device=_checked_device(device),
+        device=available_device("device", device),
     )
     folder = checked_folder(out)
     pictures = find_pictures(data, target, folder)
@@ -260,22 +264,6 @@ def _check_apart(folder: Path, data: str | Path) -> None:
             f"Expected `out` outside of `data`, whose .parquet files hold the pictures; got "
             f"{folder}."
         )
-
-
-def _checked_device(device: object) -> str:
-    """The name of an available device."""
-    if device is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    wanted = (
-        f"Expected `device` to be one that PyTorch has here, such as 'cpu' or 'cuda'; got "
-        f"{short_repr(device)}"
-    )
-    if isinstance(device, bool) or not isinstance(device, str | int | torch.device):
-        raise ArgumentError(f"{wanted}.")
-    try:
-        return str(torch.empty(0, device=device).device)
-    except Exception as error:
-        raise ArgumentError(f"{wanted} ({in_one_line(error)}).") from error
 
 
 def _from_anywhere(data: Any) -> str:

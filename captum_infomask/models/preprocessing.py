@@ -88,11 +88,7 @@ def read_image(path: str | Path) -> Image.Image:
         >>> read_image(path).size
         (4, 2)
     """
-    path = Path(path)
-    if path.is_dir():
-        raise ArgumentError(f"Expected the image to be a file; got the folder {path}.")
-    if not path.exists():
-        raise ArgumentError(f"Expected the image to be a file; {path} does not exist.")
+    path = image_file(path)
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -100,6 +96,20 @@ def read_image(path: str | Path) -> Image.Image:
             f"Expected the image to be a file that can be read; got {path}: {error}."
         ) from error
     return decode_image(content, str(path))
+
+
+def image_file(path: str | Path) -> Path:
+    """Return the path of a picture file, which is not opened.
+
+    Raises:
+        ArgumentError: if it is missing or a folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ArgumentError(f"Expected the image to be a file; got the folder {path}.")
+    if not path.exists():
+        raise ArgumentError(f"Expected the image to be a file; {path} does not exist.")
+    return path
 
 
 def decode_image(content: bytes, name: str) -> Image.Image:

@@ -157,7 +157,7 @@ def test_a_page_that_is_taken_for_a_run_is_told(folder, capsys):
 # --- what is written -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["a.png", "b.html", "c.NPZ", "d/e.parquet"])
+@pytest.mark.parametrize("name", ["a.jpg", "b.html", "c.NPZ", "d/e.parquet"])
 def test_a_files_name_is_no_folder(folder, capsys, name):
     for arguments in (["attribute", "photo.jpg", *MODEL], ["demo"], run(folder)):
         words = told([*arguments, "--out", name], capsys, 2)
@@ -238,8 +238,3 @@ def test_a_warning_is_said_once_by_a_command(folder, capsys):
     words = told([*arguments, "--window", "24"], capsys)
     assert words.count("captum-infomask: warning:") == 1
     assert 'head="probs"' in words
-
-
-def test_a_table_that_is_left_out_is_told(folder, capsys):
-    arguments = ["attribute", "photo.jpg", *MODEL, "--window", "24"]
-    assert "--head sigmoid has no table" in told([*arguments, "--head", "sigmoid"], capsys)

@@ -494,9 +494,8 @@ def test_the_command_line_draws_a_network_of_one_logit(
     words = ["attribute", "pictures/0.png", "--model", "own_heads:flat", "--categories", "one.txt"]
     assert main([*words, "--head", "sigmoid", "--prior", "0.1"]) == 0
     out = capsys.readouterr().out
-    assert "Target: tumour (class 0, " in out
-    assert "-log2 p(y) = 3.32 bits" in out
-    assert "failed" not in out
+    assert out.startswith("pictures/0.png: tumour (class 0, not the prediction), p(y | x) = 0.4")
+    assert "bits of at most 3.32" in out
     assert main(words) == 2
     assert "head='sigmoid'" in capsys.readouterr().err
     assert main([*words, "--head", "sigmoid", "--prior", "nearly"]) == 2

@@ -208,7 +208,8 @@ def test_what_cannot_be_written_is_known_before_any_work(path, folder, monkeypat
 @pytest.mark.parametrize("path", ["/proc/out", "x" * 300, "a\0b", "dangling", "photo.jpg/out"])
 def test_a_folder_that_cannot_be_made_is_known_before_any_work(path, folder, monkeypatch, capsys):
     (folder / "dangling").symlink_to("nowhere")
-    monkeypatch.setattr("captum_infomask.cli.commands.classifier_of", None)
+    monkeypatch.setattr("captum_infomask.cli.one_method.classifier_of", None)
+    monkeypatch.setattr("captum_infomask.cli.commands.efficientnet_lite0", None)
     monkeypatch.setattr("captum_infomask.dataset_run.run.plan_run", None)
     for command in (ATTRIBUTE, ["demo"]):
         assert main([*command, "--out", path]) == 2
@@ -235,27 +236,28 @@ def test_an_output_is_no_input(folder, capsys):
 
 
 def test_the_picture_itself_is_not_written_over(folder, capsys):
-    Image.open("photo.jpg").save("photo-1-dog.png")
-    before = (folder / "photo-1-dog.png").read_bytes()
-    shutil.copy("photo-1-dog.png", "kept.png")
+    Image.open("photo.jpg").save("photo.dog.png")
+    before = (folder / "photo.dog.png").read_bytes()
     os.remove("photo.jpg")
-    os.symlink("photo-1-dog.png", "photo.jpg")
-    assert main([*ATTRIBUTE, "--target", "dog", "--out", "."]) == 2
+    os.symlink("photo.dog.png", "photo.jpg")
+    assert main([*ATTRIBUTE, "--target", "dog"]) == 2
     assert "is also photo.jpg" in capsys.readouterr().err
-    assert (folder / "photo-1-dog.png").read_bytes() == before
+    assert main([*ATTRIBUTE, "--out", "photo.dog.png"]) == 2
+    assert "is also photo.jpg" in capsys.readouterr().err
+    assert (folder / "photo.dog.png").read_bytes() == before
 
 
 def test_the_results_of_one_class_do_not_replace_those_of_another(folder):
     shutil.copy("photo.jpg", "photo.v2.jpg")
     for picture, target in [("photo.jpg", "cat"), ("photo.jpg", "2"), ("photo.v2.jpg", "cat")]:
-        words = ["attribute", picture, *ATTRIBUTE[2:], "--target", target, "--out", "made"]
+        words = ["attribute", picture, *ATTRIBUTE[2:], "--target", target, "--out", "made", "--npz"]
         assert main(words) == 0
-    names = ["photo-0-cat", "photo-2-cup", "photo.v2-0-cat"]
+    names = ["photo.cat", "photo.cup", "photo.v2.cat"]
     made = sorted(path.name for path in (folder / "made").iterdir())
     assert made == sorted(f"{name}{suffix}" for name in names for suffix in (".npz", ".png"))
     for name, target in zip(names, (0, 2, 0), strict=True):
         with np.load(folder / "made" / f"{name}.npz") as arrays:
-            assert arrays["targets"].tolist() == [target]
+            assert arrays["target"] == target
 
 
 def test_a_report_does_not_replace_the_runs_own_files(tmp_path, capsys):

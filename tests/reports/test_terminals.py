@@ -176,9 +176,13 @@ def test_a_picture_whose_name_is_not_utf_8(folder, capsys):
     assert r"caf\udce9.jpg" in (folder / os.fsdecode(b"infomask-caf\xe9.html")).read_text(
         encoding="utf-8"
     )
-    assert main(["attribute", name, *MODEL, "--window", "24", "--target", "dog"]) == 0
-    assert (folder / "infomask-out" / os.fsdecode(b"caf\xe9-1-dog.npz")).is_file()
-    assert r"caf\udce9-1-dog.npz" in capsys.readouterr().out
+    capsys.readouterr()
+    assert main(["attribute", name, *MODEL, "--window", "24", "--target", "dog", "--npz"]) == 0
+    assert (folder / os.fsdecode(b"caf\xe9.dog.npz")).is_file()
+    printed = capsys.readouterr().out
+    assert printed.startswith(r"caf\udce9.jpg: dog (class 1, ")
+    assert r"caf\udce9.dog.png" in printed
+    assert r"caf\udce9.dog.npz" in printed
 
 
 def test_files_are_written_before_words_are_printed(folder, monkeypatch):
