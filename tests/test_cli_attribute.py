@@ -107,14 +107,18 @@ def test_a_picture_alone_gives_its_overlay_and_its_numbers(folder, capsys):
     assert (made["target"], made["label"], made["unit"]) == (target, label, "bits per pixel")
     bits = float(log_p[target]) / math.log(2) + math.log2(3)
     assert made["information_bits"] == pytest.approx(bits, abs=1e-5)
-    box = ", ".join(map(str, infomap.boxes()[0][0].tolist()))
+
+    corners = infomap.boxes()[0][0].tolist()
+    box = ", ".join(map(str, corners))
+    whole = ", ".join(map(str, network().preprocess.in_picture(corners, (600, 400))))
     total = float(infomap.attributions().mean(1).sum())
     assert printed.out.splitlines() == [
         f"photo.jpg: {label} (class {target}, the prediction), p(y | x) = "
         f"{float(log_p[target].exp()):.3f}",
         f"  InfoMask relay: i(y; x) = {bits:.2f} bits of at most 1.58; the map sums to "
         f"{total:.2f} bits",
-        f"  box x0, y0, x1, y1 = {box} of 48 x 48 pixels; the mask keeps {made['mask'].mean():.1%}",
+        f"  mask: {made['mask'].mean():.1%} of the 48 x 48 pixels that the network sees",
+        f"  box: {box} (x0, y0, x1, y1); in the picture's 600 x 400 pixels {whole}",
         f"  figure: photo.{label}.png",
         f"  arrays: photo.{label}.npz",
     ]

@@ -81,6 +81,27 @@ def test_the_frame_holds_exactly_the_pixels_that_the_network_sees():
     torch.testing.assert_close(seen, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [(640, 480), (333, 1001), (224, 224), (61, 97)])
+@pytest.mark.parametrize(
+    "preprocess", [Preprocess(), Preprocess(48, (30, 60)), Preprocess(40, 48), Preprocess(31, 28)]
+)
+def test_a_box_is_found_again_in_the_picture(size, preprocess):
+    """A white rectangle is seen in the frame, and its box there is put back into the picture."""
+    width, height = size
+    place = (width * 3 // 8, height * 2 // 5, width * 5 // 8, height * 3 // 5)
+    image = Image.new("L", size)
+    image.paste(255, place)
+    frame = np.asarray(preprocess.frame(image.convert("RGB")))[..., 0] > 127
+    rows, columns = np.flatnonzero(frame.any(1)), np.flatnonzero(frame.any(0))
+    box = [int(end) for end in (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)]
+    pixel = min(size) / preprocess.resize  # of the frame, in those of the picture
+    for found, expected in zip(preprocess.in_picture(box, size), place, strict=True):
+        assert abs(found - expected) <= 1 + pixel
+    whole = preprocess.in_picture((0, 0, *preprocess.shape[:0:-1]), size)
+    assert 0 <= whole[0] < whole[2] <= width
+    assert 0 <= whole[1] < whole[3] <= height
+
+
 def test_an_image_is_turned_upright(tmp_path):
     image = Image.new("RGB", (6, 4), "red")
     exif = Image.Exif()

@@ -42,6 +42,7 @@ from captum_infomask.comparison.methods import (
 from captum_infomask.comparison.run_methods import run_one
 from captum_infomask.masks import MaxFraction, bounding_boxes, threshold_mask
 from captum_infomask.models.classifier import resolve_target
+from captum_infomask.models.preprocessing import Preprocess
 from captum_infomask.results.map_pictures import attributions_unit, suited_rule
 from captum_infomask.results.show import show
 from captum_infomask.scores.score import Score
@@ -67,6 +68,7 @@ class _Picture:
         name: As the user gave it.
         stem: The beginning of its files' names, unlike that of the other pictures.
         inputs: (1, C, H, W).
+        size: Width and height.
         frame: The pixels that the network sees.
         answers: Of one picture.
     """
@@ -74,6 +76,7 @@ class _Picture:
     name: str
     stem: str
     inputs: Tensor
+    size: tuple[int, int]
     frame: Image.Image
     answers: Answers
 
@@ -85,6 +88,7 @@ class _Asked:
     Attributes:
         method: The name of the method; ``InfoMask`` without a view.
         network: On its device.
+        preprocess: How pictures are prepared for it.
         names: Of the classes, or the groups.
         score: How the network's outputs are read.
         settings: InfoMask's keyword arguments, without windows.
@@ -93,6 +97,7 @@ class _Asked:
 
     method: str
     network: nn.Module
+    preprocess: Preprocess
     names: tuple[str, ...]
     score: Score
     settings: dict[str, Any]
@@ -117,13 +122,14 @@ def run_attribute(options: argparse.Namespace) -> bool:
         is_word = options.contrast == "runner_up"
         settings["contrast"] = "runner_up" if is_word else resolve_target(options.contrast, names)
     network = classifier.network.to(device)
-    asked = _Asked(method, network, names, score, settings, options)
+    asked = _Asked(method, network, classifier.preprocess, names, score, settings, options)
 
     pictures = []
     for given, stem in zip(options.pictures, _stems(options.pictures), strict=True):
         image = read_picture(given)
         x, frame = classifier.preprocess(image).to(device), classifier.preprocess.frame(image)
-        pictures.append(_Picture(given, stem, x, frame, network_answers(network, x, 0, score)))
+        answers = network_answers(network, x, 0, score)
+        pictures.append(_Picture(given, stem, x, image.size, frame, answers))
     maps = [
         (picture, target, _path(asked, picture, target, folder))
         for picture in pictures
@@ -298,13 +304,14 @@ def _written(
     else:
         drawn = infomap.figure(picture.frame, title=title)[0]
     save_figure(drawn, figure)
-    height, width = plane.shape[2:]
+    height, width = mask.shape[2:]
     lines = [
         f"{picture.name}: {label} (class {target}, {'not ' * (not likely)}the prediction), "
         f"p(y | x) = {float(log_p.exp()):.3f}",
         f"  {name}: {whole}",
-        f"  {_box_words(mask)} of {width} x {height} pixels; the mask keeps "
-        f"{float(mask.float().mean()):.1%}",
+        f"  mask: {float(mask.float().mean()):.1%} of the {width} x {height} pixels that the "
+        f"network sees",
+        f"  box: {_box_words(asked.preprocess, mask, picture.size)}",
         f"  figure: {figure}{' (replaced)' * replaced}",
     ]
     for file in arrays:
@@ -324,8 +331,14 @@ def _written(
     return "\n".join(map(printable, lines))
 
 
-def _box_words(mask: Tensor) -> str:
+def _box_words(preprocess: Preprocess, mask: Tensor, size: tuple[int, int]) -> str:
+    """The box of the mask's largest part, and that box in the picture."""
     (boxes,) = bounding_boxes(mask)
     if not len(boxes):
-        return "no box"
-    return f"box x0, y0, x1, y1 = {', '.join(map(str, boxes[0].tolist()))}"
+        return "none"
+    box = boxes[0].tolist()
+    own = preprocess.in_picture(box, size)
+    return (
+        f"{', '.join(map(str, box))} (x0, y0, x1, y1); in the picture's {size[0]} x {size[1]} "
+        f"pixels {', '.join(map(str, own))}"
+    )

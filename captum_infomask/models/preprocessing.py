@@ -273,6 +273,36 @@ class Preprocess:
         resized = F.resize(image, [self.resize], self.interpolation)
         return F.center_crop(resized, list(self.shape[1:]))  # type: ignore[no-any-return]
 
+    def in_picture(self, box: Sequence[int], size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Return the box in a whole picture that holds a box in its frame.
+
+        Args:
+            box: x0, y0, x1, y1 in pixels of the frame, half-open.
+            size: (width, height) of the picture.
+
+        Returns:
+            x0, y0, x1, y1 in pixels of the picture, half-open, within the picture.
+
+        Example:
+            >>> from captum_infomask.models.preprocessing import Preprocess
+            >>> Preprocess(resize=256, crop=224).in_picture((0, 0, 224, 112), (640, 512))
+            (96, 32, 544, 256)
+        """
+        short = min(size)
+        ends = []
+        for side, shown, low, high in zip(size, self.shape[:0:-1], box[:2], box[2:], strict=True):
+            resized = self.resize * side // short
+            # The margin that is cut off, or that is added if the picture is smaller.
+            cut = round((resized - shown) / 2) if resized > shown else -((shown - resized) // 2)
+            ends.append(
+                (
+                    min(max((low + cut) * side // resized, 0), side),
+                    min(max(-(-(high + cut) * side // resized), 0), side),
+                )
+            )
+        (x0, x1), (y0, y1) = ends
+        return x0, y0, x1, y1
+
     def __call__(self, image: Image.Image) -> Tensor:
         """Return the picture as a normalised float tensor of shape (1, C, H, W)."""
         pixels = F.to_tensor(self.frame(image))[: len(self.mean)]
