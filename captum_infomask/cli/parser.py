@@ -3,13 +3,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import io
 import pkgutil
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from captum_infomask import __version__
 from captum_infomask._errors import ArgumentError, RunStopped, with_extra
@@ -76,6 +77,17 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Leave the reporting to main."""
         raise ArgumentError(f"{message} (see {self.prog} --help)")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse what is unknown in the command's own words, with the nearest option."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            near = difflib.get_close_matches(unknown[0].split("=")[0], self._option_string_actions)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            if not unknown[0].startswith("-"):
+                hint = "; names without an option stand together"
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return found, unknown
 
 
 def make_parser() -> argparse.ArgumentParser:
