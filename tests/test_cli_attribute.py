@@ -15,7 +15,7 @@ import torch
 from cli_folders import MODEL, cli_folder
 from PIL import Image
 
-from captum_infomask import InfoMask, compare
+from captum_infomask import InfoMask, MaxFraction, compare, show
 from captum_infomask.cli import main
 from captum_infomask.comparison.methods import METHOD_NAMES
 from captum_infomask.datasets import sample_photo
@@ -197,6 +197,39 @@ def test_what_infomask_is_told(words, options, name, folder, capsys):
         assert f"not {other}: i(y; x) - i(y'; x) = {float(infomap.total):.2f} bits" in out
 
 
+def test_the_mask_keeps_the_fraction_that_is_asked_for(folder, capsys):
+    for view, fraction in (("drop", "0.9"), ("relay", "0.3")):
+        words = ["--view", view, "--fraction", fraction, "--target", "dog", "--npz"]
+        assert main([*ONE, *words]) == 0
+        made = arrays(f"photo.dog.{view}.npz")
+        largest = made["map"].max()
+        expected = made["map"] >= np.float32(float(fraction)) * largest
+        assert (made["mask"] == expected).mean() > 0.99
+        assert f"mask: {made['mask'].mean():.1%} of the 48 x 48 pixels" in capsys.readouterr().out
+
+
+def test_the_figure_shows_the_same_part_with_more_pixels(folder, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "captum_infomask.cli.one_map.show",
+        lambda shown, picture, **how: drawn.append((picture, how)) or show(shown, picture, **how),
+    )
+    preprocess = network().preprocess
+    image = read_image("photo.jpg")
+    image.resize((60, 40)).save("small.png")
+    image.resize((600, 40)).save("wide.png")
+    assert main(["attribute", "photo.jpg", "small.png", "wide.png", *MODEL, "--target", "dog"]) == 0
+    (sharp, how), (small, _), (wide, _) = drawn
+    assert (sharp.size, small.size, wide.size) == ((144, 144), (48, 48), (48, 48))
+    gap = np.asarray(sharp.resize((48, 48)), int) - np.asarray(preprocess.frame(image), int)
+    assert np.abs(gap).mean() < 4
+    p = float(network().network(preprocess(image)).detach().softmax(1)[0, 1])
+    bits = math.log2(3 * p)
+    assert how["title"] == f"dog: p = {p:.3f}, {bits:.2f} bits (InfoMask relay)"
+    assert how["unit"] == "bits per pixel"
+    assert how["contour"] == MaxFraction(0.5)
+
+
 def test_groups_are_targets(folder, capsys):
     assert main([*ONE, "--groups", "1;0,2", "--target", "1", "--npz", "--view", "drop"]) == 0
     assert "photo.jpg: cat and 1 more (class 1, " in capsys.readouterr().out
@@ -305,6 +338,7 @@ def test_classes_of_one_name_do_not_replace_each_other(folder):
         (["--target", "cat", "--target", "cart"], "Nearest: cat"),
         (["--head", "raw"], "`head`"),
         (["--seed", "-1"], "`seed`"),
+        (["--fraction", "0"], "`fraction`"),
         (["--device", "tpu"], "`--device` to be one that PyTorch has here"),
         (
             ["--methods", "InfoMask"],

@@ -143,6 +143,7 @@ def _attribute(command: argparse.ArgumentParser) -> None:
     )
     add_method(command)
     add_scores(command, has_other_methods=True)
+    add_fraction(command)
     add_windows(command)
     command.add_argument(
         "--out",
