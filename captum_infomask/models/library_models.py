@@ -69,7 +69,8 @@ def torchvision_classifier(name: str, weights: str | Path = "DEFAULT") -> Classi
             "Without a network, pass a local file of weights (safetensors or a state dict)."
         ) from error
     names = tuple(member.meta["categories"])
-    return Classifier(name, network.eval(), names, preprocess_of_preset(member.transforms()), str(member))
+    preprocess = preprocess_of_preset(member.transforms())
+    return Classifier(name, network.eval(), names, preprocess, str(member))
 
 
 def _from_file(name: str, state: dict[str, Tensor], path: Path) -> tuple[nn.Module, int]:
