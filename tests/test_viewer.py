@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import base64
+import math
 
 import numpy as np
 import pytest
@@ -25,7 +26,8 @@ READ = """() => [...document.querySelectorAll(".cim-card")].map((card) => {
   };
   const text = (part) => card.querySelector(part).textContent;
   return {
-    name: text("h3"), mask: read("mask"), kept: read("kept"), share: text(".cim-share"),
+    name: text("h3"), rule: text(".cim-own-rule"),
+    mask: read("mask"), kept: read("kept"), share: text(".cim-share"),
     iou: text(".cim-iou"), box: text(".cim-box-text"),
     line: card.querySelector(".cim-stage-mask .cim-line.cim-box").getAttribute("d"),
   };
@@ -64,6 +66,14 @@ def python_mask(plane, rule):
         return threshold_mask(torch.from_numpy(plane)[None, None], rule)
 
 
+def rule_of(unit, rule):
+    """What a rule asks of maps in a unit: bits are counted in bits and nats alone."""
+    if isinstance(rule, MaxFraction):
+        return rule
+    per_bit = {"bits": 1.0, "nats": math.log(2)}.get(unit)
+    return MaxFraction(0.2) if per_bit is None else AtLeast(rule.bits * per_bit)
+
+
 def check_masks(page, rule):
     """Every mask, share, IoU and box on the page is what Python says of the same rule."""
     truth = torch.from_numpy(picture().truth)[None, None]
@@ -71,7 +81,11 @@ def check_masks(page, rule):
     read = page.evaluate(READ)
     assert [card["name"] for card in read] == [made.name for made in SHOWN]
     for card, made in zip(read, SHOWN, strict=True):
-        expected = python_mask(made.plane, rule)
+        own = rule_of(made.unit, rule)
+        expected = python_mask(made.plane, own)
+        assert card["rule"] == (
+            "at 20.0% of its maximum" if own != rule and made.unit == "a.u." else ""
+        )
         alpha = pixels(card["mask"])[..., 3]
         assert (alpha == 255 * expected[0, 0].numpy()).all(), (made.name, rule)
         kept = pixels(card["kept"])
@@ -120,16 +134,25 @@ def test_the_slider_redraws_masks_shares_boxes_and_iou(page, viewer):
         assert float(shares[-1][:-1]) < 4
 
 
-def test_the_slider_cuts_at_so_much_of_the_unit_too(page, viewer):
-    page.get_by_label("at least so much").check()
+def test_the_slider_cuts_at_so_many_bits_too(page, viewer):
+    note = page.locator(".cim-threshold-note")
+    assert not note.is_visible()
+    page.get_by_label("at least so many bits").check()
+    assert page.locator(".cim-after").text_content() == "bits"
+    words = "Nats are converted. Maps in a.u. stay cut at 20.0% of their maximum."
+    assert note.text_content() == words
     values = []
     for position in (0, 0.3, 1, 2.2, 5, 100):
         values.append(float(set_slider(page, ".cim-threshold", position)))
         viewer.settle()
         check_masks(page, AtLeast(values[-1]))
     assert values == sorted(values)
-    shown = [made for shown in page_content().pictures for made in shown.maps]
-    largest = max(float(made.plane.max()) for made in shown if made.plane is not None)
+    largest = max(
+        float(made.plane.max()) / {"bits": 1, "nats": math.log(2)}[made.unit]
+        for shown in page_content().pictures
+        for made in shown.maps
+        if made.plane is not None and made.unit != "a.u."
+    )
     assert 0 < values[0] < 0.02 * largest
     assert largest <= values[-1] < 1.02 * largest
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import base64
+import math
 
 import numpy as np
 import pytest
@@ -12,10 +13,10 @@ from page_content import label_map, windows_map
 from captum_infomask import AtLeast, MaxFraction, threshold_mask
 from captum_infomask.evaluation.object_localisation import mask_iou
 from captum_infomask.masks.outlines import component_boxes
-from captum_infomask.report.colour_planes import shown_plane, window_steps
+from captum_infomask.report.colour_planes import shown_plane, unit_threshold, window_steps
 from captum_infomask.report.page import viewer_script
 from captum_infomask.report.page_content import MapContent, PageContent, PictureContent
-from captum_infomask.report.payload import page_payload
+from captum_infomask.report.payload import STEPS, page_payload
 
 pytestmark = pytest.mark.slow
 
@@ -42,14 +43,14 @@ def bits_in_browser(page, plane):
     made = MapContent("any", "bits", plane)
     content = PageContent("", (PictureContent(None, "", (), (made,)),))
     packed = page_payload(content)["pictures"][0]["maps"][0]["plane"]
-    text = page.evaluate(
-        """([packed, height, width]) => {
-          const plane = viewer.decodePlane(packed, height, width);
-          return btoa(String.fromCharCode(...new Uint8Array(plane.buffer)));
+    numbers = page.evaluate(
+        """async ([packed, height, width]) => {
+          const plane = await viewer.decodePlane(packed, height, width);
+          return Array.from(new Uint32Array(plane.buffer));
         }""",
         [packed, *plane.shape],
     )
-    return np.frombuffer(base64.b64decode(text), "<u4").reshape(plane.shape), packed
+    return np.array(numbers, "<u4").reshape(plane.shape), packed
 
 
 def special():
@@ -86,6 +87,63 @@ def test_planes_arrive_to_the_bit(module, plane, cells):
     assert (bits == np.ascontiguousarray(plane).view(np.uint32)).all()
     if cells is not None:
         assert len(packed["rows"]) * len(packed["columns"]) == cells
+
+
+def large_planes():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(150, 170)).astype(np.float32)
+    noise[:40] = 0
+    y, x = np.mgrid[:200, :180]
+    smooth = (np.exp(-((y - 90) ** 2 + (x - 60) ** 2) / 900) - 0.1).astype(np.float32)
+    return {"noise": noise, "smooth": smooth, "negative": -np.abs(noise) - 1}
+
+
+@pytest.mark.parametrize("name", ["noise", "smooth", "negative"])
+def test_a_large_plane_arrives_within_half_a_step(module, name):
+    plane = large_planes()[name]
+    bits, packed = bits_in_browser(module, plane)
+    arrived = bits.view("<f4")
+    magnitude = float(np.abs(plane).max())
+    assert packed["step"] == magnitude / STEPS
+    error = np.abs(arrived.astype(np.float64) - plane).max()
+    assert packed["step"] / 8 < error <= packed["step"] / 2 + magnitude * 2**-24
+    assert np.abs(arrived).max() == np.float32(magnitude)
+    assert ((arrived == 0) | (plane != 0)).all()
+    assert (arrived[plane == 0] == 0).all()
+    # Nobody sees the difference: three digits of a number are at most one apart in the last.
+    for value in (0.005, 0.2, 0.5):
+        cut = np.float32(value * plane.max())
+        differs = (arrived >= cut) != (plane >= cut)
+        assert differs.mean() < 1e-3
+        assert np.abs(plane - cut)[differs].max(initial=0) <= packed["step"]
+
+
+def test_a_plane_with_infinities_stays_exact_however_large(module):
+    plane = large_planes()["noise"]
+    plane[3, 4] = np.inf
+    bits, packed = bits_in_browser(module, plane)
+    assert packed["step"] is None
+    assert (bits == plane.view(np.uint32)).all()
+
+
+@pytest.mark.parametrize(
+    ("unit", "rule", "cut"),
+    [
+        ("bits", ("at_least", 1.25), ("at_least", 1.25)),
+        ("nats", ("at_least", 2.0), ("at_least", 2 * math.log(2))),
+        ("a.u.", ("at_least", 1.25), ("max_fraction", 0.2)),
+        ("bits per 1%", ("at_least", 1.25), ("max_fraction", 0.2)),
+        ("nats", ("max_fraction", 0.7), ("max_fraction", 0.7)),
+        ("constructor", ("at_least", 1.25), ("max_fraction", 0.2)),
+    ],
+)
+def test_bits_are_counted_in_bits_and_nats_alone(module, unit, rule, cut):
+    assert unit_threshold(rule, unit) == cut
+    found = module.evaluate(
+        "([unit, rule, amount]) => viewer.ruleFor(unit, { rule, amount, share: 0.2 })",
+        [unit, *rule],
+    )
+    assert (found["rule"], found["amount"]) == cut
 
 
 def masks_in_browser(page, plane, cuts):

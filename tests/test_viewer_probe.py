@@ -6,11 +6,12 @@ import base64
 import numpy as np
 import pytest
 from browser import Offline, chromium_fixture, set_slider
-from page_content import HEIGHT, WIDTH, maps, page_content, picture
+from page_content import HEIGHT, WIDTH, maps, page_content, picture, windows_map
 
-from captum_infomask.report.colour_planes import colour_limits, shown_plane
+from captum_infomask.report.colour_planes import colour_limits, own_limit, shown_plane
 from captum_infomask.report.colours import pale_grey, tint
 from captum_infomask.report.page import page_html
+from captum_infomask.report.page_content import MapContent, PageContent, PictureContent
 
 pytestmark = pytest.mark.slow
 
@@ -178,16 +179,74 @@ def overlays(page):
     ]
 
 
-def test_overlays_are_tinted_as_in_python_on_one_scale_per_unit(page):
+def scales(page):
+    return page.locator(".cim-card").evaluate_all(
+        """(cards) => cards.map((card) => [
+          [...card.querySelectorAll(".cim-scale-ends span")].map((end) => end.textContent),
+          [...card.querySelectorAll(".cim-faint:not([hidden])")].map((e) => e.textContent).join(),
+        ])"""
+    )
+
+
+def check_colours(page, limits):
     ground = pale_grey(picture().pixels)
-    limits = colour_limits(page_content())[0]
-    assert limits[0] == limits[1] == limits[4]
-    assert limits[2] != limits[6]
     shown = [made for made in maps() if made.plane is not None]
-    for made, limit, drawn in zip(shown, limits[:7], overlays(page), strict=True):
+    drawn_scales = scales(page)
+    for k, (made, limit, drawn) in enumerate(zip(shown, limits, overlays(page), strict=True)):
         expected = 255 * tint(shown_plane(made.plane), limit, ground)
         # 256 colours here, as many as matplotlib's table; its places lie half a step beside ours.
         assert np.abs(drawn - expected).max() < 4, made.name
+        ends, faint = drawn_scales[k]
+        low, middle, high = (float(end.replace("\u2212", "-")) for end in ends)
+        assert low == -high
+        assert middle == 0
+        assert high == pytest.approx(limit, rel=0.05)
+        reach = own_limit(made.plane) / limit
+        assert faint == (f"Faint: it reaches {reach:.1%} of this scale." if reach < 0.25 else "")
+    return [words for _, words in drawn_scales]
+
+
+def test_each_map_has_a_scale_of_its_own_until_one_is_asked_for(page, viewer):
+    shown = [made for made in maps() if made.plane is not None]
+    own = [own_limit(made.plane) for made in shown]
+    shared = colour_limits(page_content())[0][:7]
+    assert shared[0] == shared[1] == shared[4] == max(shared)
+    assert [a == b for a, b in zip(own, shared, strict=True)].count(False) == 3
+    note = page.locator(".cim-scales")
+    assert check_colours(page, own) == [""] * 7
+    assert "of its own: compare their numbers" in note.text_content()
+    page.get_by_label("Same scale").check()
+    viewer.settle()
+    check_colours(page, shared)
+    assert f"Full colour is {max(shared):.2f} bits; " in note.text_content()
+    page.get_by_label("Same scale").uncheck()
+    viewer.settle()
+    check_colours(page, own)
+
+
+def test_a_map_that_fades_on_the_same_scale_says_so(chromium, tmp_path):
+    plane = windows_map().plane
+    faint = MapContent("faint", "bits", plane / 50)
+    shown = PictureContent(picture().pixels, "p", (), (MapContent("strong", "bits", plane), faint))
+    path = tmp_path / "faint.html"
+    path.write_text(page_html(PageContent("p", (shown,))), encoding="utf-8")
+    opened = Offline(chromium)
+    page = opened.open(path)
+    assert [words for _, words in scales(page)] == ["", ""]
+    page.get_by_label("Same scale").check()
+    opened.settle()
+    assert [words for _, words in scales(page)] == ["", "Faint: it reaches 2.0% of this scale."]
+    assert opened.complaints == []
+    opened.close()
+
+
+def test_one_map_has_no_switch_for_scales(chromium, tmp_path):
+    shown = PictureContent(picture().pixels, "p", (), (windows_map(),))
+    path = tmp_path / "one.html"
+    path.write_text(page_html(PageContent("p", (shown,))), encoding="utf-8")
+    opened = Offline(chromium)
+    assert opened.open(path).locator(".cim-same-scale").count() == 0
+    opened.close()
 
 
 def test_strength_and_colours_change_the_overlay(page, viewer):

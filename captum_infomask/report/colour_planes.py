@@ -1,6 +1,7 @@
 # Planes of attributions: their cells of equal value, the limits of their colours, their masks.
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -8,13 +9,24 @@ import numpy as np
 import numpy.typing as npt
 
 from captum_infomask._errors import ArgumentError
-from captum_infomask.report.page_content import BoolArray, FloatArray, PageContent, PictureContent
+from captum_infomask.report.page_content import (
+    BoolArray,
+    FloatArray,
+    MapContent,
+    PageContent,
+    PictureContent,
+)
 
 Starts = npt.NDArray[np.int64]
 
 SMOOTHED = "smoothed between window centres"
 
 ARBITRARY = "a.u."  # no unit: the values of two such maps cannot be compared
+
+PER_BIT = {"bits": 1.0, "nats": math.log(2)}  # units that count information
+
+Threshold = tuple[Literal["max_fraction", "at_least"], float]
+SHARE = 0.2  # of the maximum: it cuts maps where bits say nothing
 
 
 def split_plane(plane: FloatArray) -> tuple[Starts, Starts, FloatArray]:
@@ -124,7 +136,7 @@ def smoothed_note(planes: Iterable[FloatArray | None]) -> str:
     steps = [window_steps(plane) for plane in planes if plane is not None]
     if all(step == (1, 1) for step in steps):
         return ""
-    return f"Colours are {SMOOTHED}; masks and numbers are exact."
+    return f"Colours are {SMOOTHED}; masks and numbers are not."
 
 
 def run_lengths(plane: npt.NDArray[Any]) -> dict[str, list[int]]:
@@ -143,10 +155,10 @@ def run_lengths(plane: npt.NDArray[Any]) -> dict[str, list[int]]:
 
 
 def colour_limits(content: PageContent) -> list[list[float]]:
-    """Return the magnitude of full colour of every map, by picture.
+    """Return the magnitude of full colour of every map on a scale that it shares, by picture.
 
-    All maps of one unit share it, over all pictures, so one colour is one value. A map in arbitrary
-    units has a limit of its own.
+    All maps of one unit share it, over all pictures and classes, so one colour is one value. A map
+    in arbitrary units has a limit of its own.
 
     Example:
         >>> import numpy as np
@@ -159,14 +171,30 @@ def colour_limits(content: PageContent) -> list[list[float]]:
     shared: dict[str, float] = {}
     for picture in content.pictures:
         for made in picture.maps:
-            shared[made.unit] = max(shared.get(made.unit, 0.0), _magnitude(made.plane))
+            shared[made.unit] = max(shared.get(made.unit, 0.0), *_magnitudes(made))
     return [
         [
-            (_magnitude(made.plane) if made.unit == ARBITRARY else shared[made.unit]) or 1.0
+            own_limit(made.plane) if made.unit == ARBITRARY else shared[made.unit] or 1.0
             for made in picture.maps
         ]
         for picture in content.pictures
     ]
+
+
+def own_limit(plane: FloatArray | None) -> float:
+    """Return the magnitude of full colour of a map on a scale of its own: its largest magnitude.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_infomask.report.colour_planes import own_limit
+        >>> own_limit(np.array([[1.0, -3.0, np.inf]], np.float32)), own_limit(None)
+        (3.0, 1.0)
+    """
+    return _magnitude(plane) or 1.0
+
+
+def _magnitudes(made: MapContent) -> list[float]:
+    return [_magnitude(plane) for plane in (made.plane, *(each.plane for each in made.classes))]
 
 
 def picture_size(picture: PictureContent) -> tuple[int, int]:
@@ -192,9 +220,24 @@ def picture_size(picture: PictureContent) -> tuple[int, int]:
     return height, width
 
 
-def plane_mask(
-    plane: FloatArray, threshold: tuple[Literal["max_fraction", "at_least"], float]
-) -> BoolArray:
+def unit_threshold(threshold: Threshold, unit: str) -> Threshold:
+    """Return what a page's threshold asks of maps in a unit: "at least so much" is of bits.
+
+    Nats are converted. Other units have no bits to count, and a density has them only over an area:
+    such maps are cut at 20% of their maximum.
+
+    Example:
+        >>> from captum_infomask.report.colour_planes import unit_threshold
+        >>> [unit_threshold(("at_least", 2.0), unit) for unit in ("bits", "a.u.")]
+        [('at_least', 2.0), ('max_fraction', 0.2)]
+    """
+    rule, value = threshold
+    if rule == "max_fraction":
+        return threshold
+    return (rule, value * PER_BIT[unit]) if unit in PER_BIT else ("max_fraction", SHARE)
+
+
+def plane_mask(plane: FloatArray, threshold: Threshold) -> BoolArray:
     """Return the pixels that a threshold keeps: ``masks.threshold_mask``, for plain arrays.
 
     Args:

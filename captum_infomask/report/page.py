@@ -4,7 +4,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
@@ -15,12 +15,14 @@ from PIL import Image
 
 from captum_infomask.report import words
 from captum_infomask.report.colour_planes import (
-    colour_limits,
+    SHARE,
     largest_value,
+    own_limit,
     picture_size,
     plane_mask,
     shown_plane,
     smoothed_note,
+    unit_threshold,
 )
 from captum_infomask.report.colours import RGB, pale_grey, picture_uri, tint
 from captum_infomask.report.page_content import (
@@ -135,7 +137,8 @@ def page_html(content: PageContent) -> str:
         .render(
             content=content,
             title=content.title,
-            summary=_summary(content),
+            window_title=" · ".join([content.title, *content.origin]),
+            summary=" · ".join([*content.origin, _summary(content)]),
             style=Markup(viewer_style()),
             script=Markup(viewer_script() + _START),
             payload=Markup(script_json(payload)),
@@ -191,13 +194,14 @@ def static_html(content: PageContent) -> str:
         >>> "&lt;b&gt;" in page, "<script" in page
         (True, False)
     """
-    limits = colour_limits(content)
     pictures = [
-        (picture, _photo(picture), _maps(picture, limits[place], content))
-        for place, picture in enumerate(content.pictures[:PICTURES])
+        (picture, _photo(picture), _maps(picture, content))
+        for picture in content.pictures[:PICTURES]
     ]
     rule, value = content.threshold
-    cut = f"{value:.1%} of each map's maximum" if rule == "max_fraction" else f"at least {value:g}"
+    cut = f"{value:.1%} of each map's maximum"
+    if rule == "at_least":
+        cut = f"at least {value:g} bits; without bits, {SHARE:.0%} of a map's maximum"
     return (
         environment()
         .get_template("static.html")
@@ -217,7 +221,7 @@ def _photo(picture: PictureContent) -> str:
     return "" if picture.pixels is None else _uri(picture.pixels)
 
 
-def _maps(picture: PictureContent, limits: list[float], content: PageContent) -> list[_Shown]:
+def _maps(picture: PictureContent, content: PageContent) -> list[_Shown]:
     height, width = picture_size(picture)
     ground: RGB = np.full((height, width, 3), 0.9)
     if picture.pixels is not None:
@@ -226,9 +230,23 @@ def _maps(picture: PictureContent, limits: list[float], content: PageContent) ->
         _Shown(made)
         if made.plane is None
         else _shown(
-            made, made.plane, picture.pixels, tint(shown_plane(made.plane), limit, ground), content
+            made,
+            made.plane,
+            picture.pixels,
+            tint(shown_plane(made.plane), own_limit(made.plane), ground),
+            content,
         )
-        for made, limit in zip(picture.maps, limits, strict=True)
+        for each in picture.maps
+        for made in _each_class(each)
+    ]
+
+
+def _each_class(made: MapContent) -> list[MapContent]:
+    """Return a map for each class that can be chosen, as pictures show no choice."""
+    if not made.classes:
+        return [made]
+    return [
+        replace(made, name=f"{made.name}, {each.name}", plane=each.plane) for each in made.classes
     ]
 
 
@@ -239,7 +257,7 @@ def _shown(
     overlay: RGB,
     content: PageContent,
 ) -> _Shown:
-    mask = plane_mask(plane, content.threshold)
+    mask = plane_mask(plane, unit_threshold(content.threshold, made.unit))
     kept = ""
     if photo is not None:
         kept = _uri(np.where(mask[..., None], photo / 255.0, _HIDDEN))
@@ -296,7 +314,8 @@ def run_html(content: RunContent) -> str:
         .render(
             content=content,
             title=content.name,
-            summary=content.summary,
+            window_title=" · ".join(filter(None, (content.name, content.model, content.date))),
+            summary=" · ".join(filter(None, (content.summary, content.date))),
             style=Markup(viewer_style() + run_style()),
             script=Markup(viewer_script() + run_script()),
             payload=Markup(script_json(payload)),

@@ -61,12 +61,36 @@ class RegionScores:
 
 
 @dataclass(frozen=True, eq=False)
+class ClassContent:
+    """What a picture and its regions say about one class, for a map whose class can be chosen.
+
+    Args:
+        name: The class's name. It may be any text: it is escaped wherever it is shown.
+        total: The whole picture's information about the class, in bits or nats.
+        plane: (H, W), the attribution of each pixel, in the map's unit.
+        scores: (R,), the regions' scores, if the map has regions.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_infomask.report.page_content import ClassContent
+        >>> ClassContent("espresso", 9.9, np.eye(2, dtype=np.float32)).name
+        'espresso'
+    """
+
+    name: str
+    total: float
+    plane: FloatArray
+    scores: npt.NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class MapContent:
     """The map of one method for one picture.
 
     Args:
         name: The method's name.
-        unit: The unit of its values; maps of one unit share a colour scale.
+        unit: The unit of its values. The colours of maps of one unit can be compared, where they
+            share a scale.
         plane: (H, W), the attribution of each pixel; None if the method failed.
         meaning: The meaning of its values, in a few words.
         regions: The regions and their scores, if the method scores regions.
@@ -75,6 +99,9 @@ class MapContent:
             probabilities of the target after k / (K − 1) of the pixels.
         mask: (H, W), the pixels that a rule keeps, for figures. Pages cut masks themselves, by
             their slider.
+        classes: The classes that can be chosen, if there are several. ``plane`` and ``regions`` are
+            those of the first.
+        contrasts: Whether one class's values minus another's are the contrast's values.
 
     Example:
         >>> import numpy as np
@@ -92,6 +119,8 @@ class MapContent:
     error: str = ""
     curves: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
     mask: BoolArray | None = None
+    classes: tuple[ClassContent, ...] = ()
+    contrasts: bool = True
 
     @property
     def numbers(self) -> str:
@@ -119,6 +148,7 @@ class PictureContent:
         truth: (H, W), boolean, the pixels that are known to be right; None if they are not known.
         group: The name of the picture's group, if pictures are sorted into groups. The pictures of
             one group follow each other.
+        source: The name of the picture's file, if it is known.
 
     Example:
         >>> from captum_infomask.report.page_content import PictureContent
@@ -132,6 +162,7 @@ class PictureContent:
     maps: tuple[MapContent, ...]
     truth: BoolArray | None = None
     group: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -208,6 +239,8 @@ class PageContent:
         notes: Paragraphs under the pictures.
         call: Python code that makes the comparison again.
         provenance: Pairs of a name and a value: versions, seed, settings.
+        origin: What the content was made from, and when, in a few words each: the model, the files,
+            the date. They stand under the heading and in the window's title.
 
     Example:
         >>> from captum_infomask.report.page_content import PageContent, PictureContent
@@ -225,3 +258,4 @@ class PageContent:
     notes: tuple[str, ...] = ()
     call: str = ""
     provenance: tuple[tuple[str, str], ...] = ()
+    origin: tuple[str, ...] = ()

@@ -1,14 +1,16 @@
-# A page's content as JSON: pictures are data URIs, and planes are exact to the bit.
+# A page's content as JSON: pictures are data URIs, and planes are packed.
 from __future__ import annotations
 
 import json
 import math
+import zlib
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from captum_infomask.report.colour_planes import (
+    PER_BIT,
     colour_limits,
     largest_value,
     picture_size,
@@ -19,6 +21,8 @@ from captum_infomask.report.colour_planes import (
 )
 from captum_infomask.report.colours import OPACITY, base64_text, colour_tables, picture_uri
 from captum_infomask.report.page_content import (
+    ClassContent,
+    FloatArray,
     MapContent,
     PageContent,
     PictureContent,
@@ -47,15 +51,18 @@ def page_payload(content: PageContent) -> dict[str, Any]:
         'espresso'
     """
     limits = colour_limits(content)
+    pictures = [_picture(picture, limits[place]) for place, picture in enumerate(content.pictures)]
+    is_rounded = any(
+        made["plane"] is not None and made["plane"]["step"] is not None
+        for picture in pictures
+        for made in picture["maps"]
+    )
     planes = [made.plane for picture in content.pictures for made in picture.maps]
-    largest = max((largest_value(plane) for plane in planes if plane is not None), default=0.0)
     return {
         "title": content.title,
-        "pictures": [
-            _picture(picture, limits[place]) for place, picture in enumerate(content.pictures)
-        ],
+        "pictures": pictures,
         "threshold": list(content.threshold),
-        "largest": json_number(largest),
+        "largest": _most_bits(content),
         "colours": colour_tables(),
         "opacity": OPACITY,
         "columns": [
@@ -72,10 +79,23 @@ def page_payload(content: PageContent) -> dict[str, Any]:
             }
             for square in content.agreement
         ],
-        "notes": [*content.notes, *filter(None, [smoothed_note(planes)])],
+        "notes": [*content.notes, *filter(None, [smoothed_note(planes)]), *[_ROUNDED] * is_rounded],
         "call": content.call,
         "provenance": [list(pair) for pair in content.provenance],
     }
+
+
+def _most_bits(content: PageContent) -> float:
+    """Return the largest value of all maps that count information, in bits; 0 if there is none."""
+    found = [
+        largest_value(plane) / PER_BIT[made.unit]
+        for picture in content.pictures
+        for made in picture.maps
+        if made.unit in PER_BIT
+        for plane in (made.plane, *(each.plane for each in made.classes))
+        if plane is not None
+    ]
+    return max((value for value in found if math.isfinite(value)), default=0.0)
 
 
 def script_json(payload: dict[str, Any]) -> str:
@@ -100,6 +120,7 @@ def _picture(picture: PictureContent, limits: list[float]) -> dict[str, Any]:
     return {
         "title": picture.title,
         "group": picture.group,
+        "source": picture.source,
         "height": height,
         "width": width,
         "photo": None if picture.pixels is None else picture_uri(picture.pixels),
@@ -116,21 +137,74 @@ def _map(made: MapContent, limit: float) -> dict[str, Any]:
         "meaning": made.meaning,
         "error": made.error,
         "limit": limit,
-        "plane": None if made.plane is None else _plane(made.plane),
+        "plane": None if made.plane is None else packed_plane(made.plane),
         "steps": None if made.plane is None else list(window_steps(made.plane)),
         "regions": None if made.regions is None else _regions(made.regions),
         "curves": {name: [json_number(v) for v in curve] for name, curve in made.curves.items()},
+        "classes": [_class(each, is_first=k == 0) for k, each in enumerate(made.classes)],
+        "contrasts": made.contrasts,
     }
 
 
-def _plane(plane: npt.NDArray[np.float32]) -> dict[str, Any]:
-    """Return the cells' little-endian float32 values, and the starts of their rows and columns."""
-    rows, columns, values = split_plane(plane)
+def _class(each: ClassContent, *, is_first: bool) -> dict[str, Any]:
+    """Return a class's numbers; the first one's plane is the map's own."""
     return {
-        "rows": rows.tolist(),
-        "columns": columns.tolist(),
-        "values": base64_text(values.astype("<f4").tobytes()),
+        "name": each.name,
+        "total": json_number(each.total),
+        "plane": None if is_first else packed_plane(each.plane),
+        "scores": None if each.scores is None else [json_number(score) for score in each.scores],
     }
+
+
+EXACT_UP_TO = 32_000  # bytes of a packed plane; all that windows and superpixels paint takes less
+STEPS = 32_767  # steps from 0 to the largest magnitude of a plane that is rounded
+_ROUNDED = (
+    f"Maps that differ at every pixel are kept in steps of 1/{STEPS:,} of their largest magnitude, "
+    "so a pixel within half a step of the threshold may fall on its other side. The tables are of "
+    "the exact maps."
+)
+
+
+def packed_plane(plane: FloatArray) -> dict[str, Any]:
+    """Return a plane in few bytes: exact to the bit, or rounded if it is large.
+
+    Maps of windows and superpixels have few cells or few values, and stay exact. A larger plane
+    of finite values is rounded to 32,767 steps either side of 0. The error is at most half a step;
+    0 stays 0, and the largest magnitude stays as it is.
+
+    Args:
+        plane: (H, W), float32.
+
+    Returns:
+        The starts of the cells' ``rows`` and ``columns``; ``step``, None if the values are exact;
+        and their ``values``: float32 to the bit, or int16 numbers of steps. As unsigned numbers,
+        each is counted from the one before it. Their lowest bytes come first, then the next higher
+        ones; all is deflated, in base64.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_infomask.report.payload import packed_plane
+        >>> packed_plane(np.eye(2, dtype=np.float32).repeat(4, axis=1))["columns"]
+        [0, 4]
+        >>> noise = np.random.default_rng(0).normal(size=(200, 200)).astype(np.float32)
+        >>> packed_plane(noise)["step"] == float(np.abs(noise).max()) / 32_767
+        True
+    """
+    rows, columns, values = split_plane(plane)
+    starts = {"rows": rows.tolist(), "columns": columns.tolist()}
+    exact = _deflated(np.ascontiguousarray(values).view(np.uint32))
+    if len(exact) <= EXACT_UP_TO or not np.isfinite(values).all():
+        return {**starts, "step": None, "values": base64_text(exact)}
+    step = float(np.abs(values).max()) / STEPS
+    rounded = np.round(values / np.float64(step)).astype(np.int16)
+    return {**starts, "step": step, "values": base64_text(_deflated(rounded.view(np.uint16)))}
+
+
+def _deflated(numbers: npt.NDArray[Any]) -> bytes:
+    """Pack unsigned numbers: the steps from one to the next, byte by byte, are easy to deflate."""
+    flat = numbers.ravel()
+    steps = np.diff(flat, prepend=flat[:1] * 0).astype(flat.dtype.newbyteorder("<"))
+    return zlib.compress(steps.view(np.uint8).reshape(-1, flat.itemsize).T.tobytes(), 9)
 
 
 def _regions(regions: RegionScores) -> dict[str, Any]:

@@ -128,6 +128,8 @@ class RunContent:
         further: The numbers of messages and pictures of the failures that are not in ``failures``.
         speed: All pictures' speed first, then a row per engine if there are several.
         provenance: Groups of pairs of a name and a value: settings, versions.
+        model: The network's name, if it is known; it stands in the window's title.
+        date: The day on which the run ended or began, as in 2026-11-28.
 
     Example:
         >>> from captum_infomask.report.run_content import RunContent
@@ -152,6 +154,8 @@ class RunContent:
     further: tuple[int, int] = (0, 0)
     speed: tuple[Speed, ...] = ()
     provenance: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
+    model: str = ""
+    date: str = ""
 
     @property
     def missing(self) -> int:

@@ -9,6 +9,14 @@ const AT_LEAST = "at_least";
 const DASHES = ["", "7 3", "2 3", "9 3 2 3", "4 2", "12 4", "1 5", "7 3 2 3 2 3"];
 const KEPT = [111, 123, 135]; // stands out from a light ground and from a dark one
 const MINUS = "\u2212";
+const ARBITRARY = "a.u."; // no unit: two such maps cannot be compared
+// Other units have no bits to count.
+const PER_BIT = new Map([
+  ["bits", 1],
+  ["nats", Math.LN2],
+]);
+const FAINT = 0.25; // of a scale: a map that stays below it looks almost blank
+const THUMBNAIL = 96; // pixels of a small picture's longer side
 let viewers = 0;
 
 // ---- Numbers out of the payload -----------------------------------------------------------------
@@ -17,17 +25,40 @@ function bytesOf(text) {
   return Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
 }
 
-/** A plane's float32 values, row by row, to the bit. */
-export function decodePlane({ rows, columns, values }, height, width) {
-  const data = new DataView(bytesOf(values).buffer);
+async function inflated(text) {
+  const packed = new Blob([bytesOf(text)]).stream();
+  const whole = packed.pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(whole).arrayBuffer());
+}
+
+/** The numbers that Python packed: their lowest bytes first, each counted from the one before. */
+async function unpacked(text, count) {
+  const bytes = await inflated(text);
+  const size = bytes.length / count;
+  const numbers = new Uint32Array(count);
+  let before = 0;
+  for (let i = 0; i < count; i += 1) {
+    for (let k = 0; k < size; k += 1) before += bytes[k * count + i] * 256 ** k;
+    before %= 256 ** size;
+    numbers[i] = before;
+  }
+  return numbers;
+}
+
+/** A plane's values, row by row: float32 to the bit, or whole numbers of steps. */
+export async function decodePlane({ rows, columns, step, values }, height, width) {
   const across = columns.length;
+  const numbers = await unpacked(values, rows.length * across);
+  const cells =
+    step === null
+      ? new Float32Array(numbers.buffer)
+      : Float32Array.from(numbers, (number) => ((number << 16) >> 16) * step);
   const plane = new Float32Array(height * width);
   rows.forEach((top, row) => {
     const bottom = rows[row + 1] ?? height;
     const line = plane.subarray(top * width, (top + 1) * width);
     columns.forEach((left, column) => {
-      const value = data.getFloat32(4 * (row * across + column), true);
-      line.fill(value, left, columns[column + 1] ?? width);
+      line.fill(cells[row * across + column], left, columns[column + 1] ?? width);
     });
     for (let y = top + 1; y < bottom; y += 1) plane.set(line, y * width);
   });
@@ -82,6 +113,23 @@ function smallest(plane) {
   let least = Infinity;
   for (const value of plane) if (value < least) least = value;
   return least;
+}
+
+/** The largest finite magnitude: full colour on a map's own scale. */
+function magnitude(plane) {
+  let best = 0;
+  for (const value of plane) {
+    if (Number.isFinite(value) && Math.abs(value) > best) best = Math.abs(value);
+  }
+  return best || 1;
+}
+
+/** What a threshold asks of maps in a unit: bits are counted in bits and nats alone. */
+export function ruleFor(unit, { rule, amount, share }) {
+  if (rule === KEPT_FRACTION) return { rule, amount };
+  const perBit = PER_BIT.get(unit);
+  if (perBit === undefined) return { rule: KEPT_FRACTION, amount: share };
+  return { rule, amount: amount * perBit };
 }
 
 /** The smallest value that a rule keeps, as float32: a tensor is compared with it in float32. */
@@ -286,6 +334,16 @@ function soft(words) {
   return make("span", { class: "cim-soft" }, words);
 }
 
+/** Two arrows away from each other: what a click on a map does. */
+function zoomSign() {
+  const arrows = "M9 2h5v5M14 2L9.5 6.5M7 14H2V9M2 14l4.5-4.5";
+  return draw(
+    "svg",
+    { class: "cim-zoom", viewBox: "0 0 16 16", "aria-hidden": "true" },
+    draw("path", { d: arrows }),
+  );
+}
+
 /** A picture with lines over it: a box, a region's outline, the place that is looked at. */
 class Panel {
   constructor(kind, height, width, label) {
@@ -322,19 +380,108 @@ class Panel {
   mark(name, path) {
     for (const line of this.marks[name]) line.setAttribute("d", path);
   }
+
+  /** Make the panel a button that a pointer and the keyboard press. */
+  onPress(label, pressed) {
+    const { element } = this;
+    let kind = "";
+    element.append(zoomSign());
+    for (const [name, value] of [
+      ["tabindex", "0"],
+      ["role", "button"],
+      ["aria-haspopup", "dialog"],
+      ["aria-label", label],
+    ]) {
+      element.setAttribute(name, value);
+    }
+    element.addEventListener("pointerdown", (event) => {
+      kind = event.pointerType;
+    });
+    element.addEventListener("click", () => pressed(kind));
+    element.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" && event.key !== " ") return;
+      event.preventDefault();
+      if (!event.repeat) pressed("keyboard");
+    });
+  }
+}
+
+/**
+ * A map enlarged beside the photograph, in front of all else. The page's own parts are moved there
+ * and back, so they go on as they are: what the pointer reads, outlines, masks that move.
+ */
+class Enlargement {
+  constructor(photo) {
+    this.photo = photo;
+    this.moved = [];
+    this.title = make("h2", {});
+    const close = make("button", { type: "button", class: "cim-button" }, "Close");
+    close.addEventListener("click", () => this.dialog.close());
+    this.pair = make("div", { class: "cim-pair" });
+    const head = make("header", {}, this.title, close);
+    this.dialog = make(
+      "dialog",
+      { class: "cim-enlarged" },
+      make("div", { class: "cim-enlarged-body" }, head, this.pair),
+    );
+    this.dialog.addEventListener("click", ({ target }) => {
+      if (target === this.dialog) this.dialog.close(); // beside what it shows
+    });
+    this.dialog.addEventListener("close", () => this.putBack());
+  }
+
+  /** A press opens; a second one closes. A finger's presses inside only read the map. */
+  press(card, kind) {
+    if (!this.dialog.open) this.open(card);
+    else if (kind !== "touch") this.dialog.close();
+  }
+
+  open(card) {
+    const { element } = card.panels.overlay;
+    const parts = [element, card.scaleArea, ...(this.photo ? [this.photo.element] : [])];
+    this.title.replaceChildren(card.map.name, " ", soft(card.map.meaning));
+    this.dialog.setAttribute("aria-label", `${card.map.name}, enlarged`);
+    this.pair.style.setProperty("--pictures", this.photo ? 2 : 1);
+    this.pair.style.setProperty("--aspect", card.picture.width / card.picture.height);
+    this.moved = parts.map((part) => {
+      const place = part.cloneNode(true); // the page behind keeps its layout
+      part.replaceWith(place);
+      return [part, place];
+    });
+    this.back = element;
+    this.pair.append(...parts);
+    this.dialog.showModal();
+    element.focus();
+  }
+
+  putBack() {
+    for (const [part, place] of this.moved) place.replaceWith(part);
+    this.moved = [];
+    this.back.focus({ preventScroll: true });
+  }
 }
 
 // ---- One method's card --------------------------------------------------------------------------
 
 class Card {
-  constructor(map, picture, number) {
+  constructor(map, planes, picture, number) {
     this.map = map;
+    this.planes = planes;
     this.picture = picture;
+    const { height, width } = picture;
+    this.regions = map.regions && {
+      scores: map.regions.scores,
+      boxes: map.regions.boxes,
+      labels: map.regions.labels && decodeRuns(map.regions.labels, height * width),
+    };
+    this.changed = () => {};
+    this.classes = map.classes.length ? new ClassControl(map, () => this.changed()) : null;
     const head = make(
       "header",
       {},
       make("h3", {}, map.name),
       make("p", { class: "cim-soft" }, map.meaning),
+      this.classes && this.classes.element,
     );
     this.element = make(
       "article",
@@ -342,19 +489,28 @@ class Card {
       head,
     );
     this.panels = {};
-    const { height, width } = picture;
-    this.values = decodePlane(map.plane, height, width);
-    this.shown = shownPlane(this.values, height, width, map.steps);
-    this.maximum = largest(this.values);
-    this.places = placesFor(map.limit);
-    this.regions = map.regions && {
-      scores: map.regions.scores,
-      boxes: map.regions.boxes,
-      labels: map.regions.labels && decodeRuns(map.regions.labels, height * width),
-    };
+    this.takeClass();
     this.addAttribution(height, width);
     this.addMask(height, width);
     if (picture.photo) this.addKept(height, width);
+  }
+
+  /** Take the values of the class that is asked about, less those of the other class, if any. */
+  takeClass() {
+    const { map, planes, classes } = this;
+    const { height, width } = this.picture;
+    const [one, other] = classes ? classes.chosen : [0, null];
+    const difference = (a, b) => (a === null || b === null ? null : a - b);
+    this.values =
+      other === null ? planes[one] : planes[one].map((value, i) => value - planes[other][i]);
+    this.shown = shownPlane(this.values, height, width, map.steps);
+    this.maximum = largest(this.values);
+    this.own = magnitude(this.values);
+    this.limit = this.own;
+    this.places = placesFor(this.own);
+    if (!classes || !this.regions) return;
+    const [scores, others] = [one, other].map((k) => (k === null ? null : map.classes[k].scores));
+    this.regions.scores = others ? scores.map((s, i) => difference(s, others[i])) : scores;
   }
 
   addAttribution(height, width) {
@@ -366,31 +522,35 @@ class Card {
     this.value = make("b", { class: "cim-value" });
     this.most = make("span", { class: "cim-soft" });
     this.region = make("span", { class: "cim-soft cim-region-score" });
-    const places = Math.max(0, this.places - 1);
-    const ends = [write(-map.limit, places), "0", write(map.limit, places)];
-    this.element.append(
-      this.panels.overlay.element,
-      make(
-        "div",
-        { class: "cim-scale" },
-        make("div", { class: "cim-scale-track" }, this.scale, this.cut, this.needle),
-        make(
-          "div",
-          { class: "cim-scale-ends cim-soft" },
-          ...ends.map((end) => make("span", {}, end)),
-        ),
-        make("p", { class: "cim-readout" }, this.value, this.most, this.region),
-      ),
+    this.ends = make("div", { class: "cim-scale-ends cim-soft" });
+    this.faint = make("p", { class: "cim-faint", hidden: true });
+    this.scaleArea = make(
+      "div",
+      { class: "cim-scale" },
+      make("div", { class: "cim-scale-track" }, this.scale, this.cut, this.needle),
+      this.ends,
+      this.faint,
+      make("p", { class: "cim-readout" }, this.value, this.most, this.region),
     );
+    this.element.append(this.panels.overlay.element, this.scaleArea);
   }
 
   addMask(height, width) {
     this.panels.mask = new Panel("mask", height, width, `Mask by ${this.map.name}`);
     this.share = make("b", { class: "cim-share" });
     this.iou = make("span", { class: "cim-iou" });
+    this.rule = make("span", { class: "cim-soft cim-own-rule" });
     this.element.append(
       this.panels.mask.element,
-      make("p", { class: "cim-readout cim-mask-words" }, soft("mask "), this.share, " ", this.iou),
+      make(
+        "p",
+        { class: "cim-readout cim-mask-words" },
+        soft("mask "),
+        this.share,
+        " ",
+        this.iou,
+        this.rule,
+      ),
     );
   }
 
@@ -403,14 +563,25 @@ class Card {
     );
   }
 
+  /** Draw the colours, on the map's own scale or on that of all maps of its unit. */
   drawColours(look) {
-    paintOverlay(this.panels.overlay.context, this.shown, this.map.limit, this.picture.grey, look);
+    this.limit = look.isShared ? Math.max(this.map.limit, this.own) : this.own;
+    paintOverlay(this.panels.overlay.context, this.shown, this.limit, this.picture.grey, look);
     paintScale(this.scale, look);
+    const places = Math.max(0, placesFor(this.limit) - 1);
+    const ends = [write(-this.limit, places), "0", write(this.limit, places)];
+    this.ends.replaceChildren(...ends.map((end) => make("span", {}, end)));
+    const reach = this.own / this.limit;
+    this.faint.hidden = reach >= FAINT;
+    this.faint.textContent = `Faint: it reaches ${percent(reach)} of this scale.`;
   }
 
   /** Cut again: the mask, what it keeps, and all that is said of it. */
-  drawMask(rule, amount, showBox) {
+  drawMask(threshold, showBox) {
     const { height, width, photoData, truthMask } = this.picture;
+    const { rule, amount } = ruleFor(this.map.unit, threshold);
+    this.rule.textContent =
+      rule === threshold.rule ? "" : `at ${percent(amount)} of its maximum`;
     const cut = smallestKept(this.maximum, rule, amount);
     const mask = keptPixels(this.values, cut);
     paintMask(this.panels.mask.context, mask, null);
@@ -456,7 +627,7 @@ class Card {
 
   /** Put a pointer on the colour scale, where the value is on it. */
   place(pointer, value) {
-    const scaled = Math.max(-1, value / this.map.limit);
+    const scaled = Math.max(-1, value / this.limit);
     pointer.hidden = !(scaled <= 1);
     if (!pointer.hidden) pointer.style.left = `${50 + 50 * scaled}%`;
   }
@@ -756,11 +927,80 @@ function stepFor(range) {
   return Number((factor * power).toPrecision(1));
 }
 
+/** The class that a map is about, and the one that it is held against: why A, and not B? */
+class ClassControl {
+  constructor(map, changed) {
+    this.map = map;
+    this.one = make("select", { class: "cim-class" }, ...this.options());
+    this.other = make(
+      "select",
+      { class: "cim-other-class" },
+      make("option", { value: "" }, "no other class"),
+      ...this.options(),
+    );
+    this.words = make("p", { class: "cim-class-words", role: "status" });
+    const against = make("label", {}, make("span", {}, "rather than"), this.other);
+    for (const select of [this.one, this.other]) {
+      select.addEventListener("change", () => {
+        this.show();
+        changed();
+      });
+    }
+    this.element = make(
+      "div",
+      { class: "cim-classes" },
+      make("label", {}, make("span", {}, "Why"), this.one),
+      map.contrasts ? against : null,
+      this.words,
+    );
+    this.show();
+  }
+
+  options() {
+    const { classes, unit } = this.map;
+    const places = placesFor(Math.max(...classes.map(({ total }) => Math.abs(total))));
+    return classes.map(({ name, total }, k) =>
+      make("option", { value: k }, `${name} (${write(total, places)} ${this.unitOf(unit)})`),
+    );
+  }
+
+  /** The unit of a whole picture's information: that of the map, where it is no density. */
+  unitOf(unit) {
+    return unit.split(" ")[0];
+  }
+
+  get chosen() {
+    return [Number(this.one.value), this.other.value === "" ? null : Number(this.other.value)];
+  }
+
+  /** No class is held against itself; and say what the whole picture tells. */
+  show() {
+    const [one, other] = this.chosen;
+    for (const option of this.other.options) option.disabled = option.value === String(one);
+    for (const option of this.one.options) option.disabled = option.value === String(other);
+    const { classes, unit } = this.map;
+    const total = classes[one].total - (other === null ? 0 : classes[other].total);
+    const bits = make("b", {}, `${write(total, 2)} ${this.unitOf(unit)}`);
+    const about =
+      other === null
+        ? [" is what the whole picture says about ", make("b", {}, classes[one].name), "."]
+        : [
+            " is what the whole picture says for ",
+            make("b", {}, classes[one].name),
+            " and against ",
+            make("b", {}, classes[other].name),
+            ": the log ratio of their probabilities, less that of their priors. Red speaks for the first, blue for the second.",
+          ];
+    this.words.replaceChildren(bits, ...about);
+  }
+}
+
 /** The threshold: a rule, a slider, and the same number to type. */
 class ThresholdControl {
   constructor(payload, changed) {
     const maps = payload.pictures.flatMap((picture) => picture.maps).filter((map) => map.plane);
-    const units = [...new Set(maps.map((map) => map.unit))];
+    this.units = [...new Set(maps.map((map) => map.unit))];
+    const isCounted = this.units.some((unit) => PER_BIT.has(unit));
     const top = payload.largest > 0 ? payload.largest : 1;
     const step = stepFor(top);
     const end = Number((Math.ceil(top / step) * step).toPrecision(12));
@@ -777,16 +1017,18 @@ class ThresholdControl {
         max: end,
         step,
         value: Number((Math.max(1, Math.round((0.2 * top) / step)) * step).toPrecision(12)),
-        after: units.length === 1 ? units[0] : "of each map’s own unit",
+        after: "bits",
       },
     };
     [this.rule, this.rules[payload.threshold[0]].value] = payload.threshold;
     this.changed = changed;
     const name = `cim-rule-${viewers}`;
     const radio = (rule, text) => {
-      const input = make("input", { type: "radio", name, value: rule });
+      const disabled = rule === AT_LEAST && !isCounted;
+      const input = make("input", { type: "radio", name, value: rule, disabled });
       input.addEventListener("change", () => this.set(rule, this.rules[rule].value));
-      return make("label", {}, input, make("span", {}, text));
+      const title = disabled && "No map here is in bits or nats";
+      return make("label", { title }, input, make("span", {}, text));
     };
     this.slider = make("input", {
       type: "range",
@@ -806,7 +1048,7 @@ class ThresholdControl {
       });
     }
     this.number.addEventListener("change", () => this.show());
-    const words = units.length === 1 ? `at least so many ${units[0]}` : "at least so much";
+    this.note = make("p", { class: "cim-soft cim-threshold-note" });
     this.element = make(
       "fieldset",
       { class: "cim-control-threshold" },
@@ -818,7 +1060,7 @@ class ThresholdControl {
           "div",
           { class: "cim-segments" },
           radio(KEPT_FRACTION, "share of maximum"),
-          radio(AT_LEAST, words),
+          radio(AT_LEAST, "at least so many bits"),
         ),
         make(
           "div",
@@ -826,6 +1068,7 @@ class ThresholdControl {
           this.slider,
           make("label", {}, this.number, this.after),
         ),
+        this.note,
       ),
     );
     this.show();
@@ -833,6 +1076,23 @@ class ThresholdControl {
 
   get amount() {
     return this.rules[this.rule].value;
+  }
+
+  /** The share of the maximum that cuts maps without bits. */
+  get share() {
+    return this.rules[KEPT_FRACTION].value;
+  }
+
+  /** What so many bits mean for maps in other units. */
+  get unitsNote() {
+    if (this.rule === KEPT_FRACTION) return "";
+    const others = this.units.filter((unit) => !PER_BIT.has(unit));
+    const parts = this.units.includes("nats") ? ["Nats are converted."] : [];
+    if (others.length) {
+      const units = others.join(" and in ");
+      parts.push(`Maps in ${units} stay cut at ${percent(this.share)} of their maximum.`);
+    }
+    return parts.join(" ");
   }
 
   /** Take a value, show it, and tell. */
@@ -850,6 +1110,8 @@ class ThresholdControl {
     if (from !== this.slider) this.slider.value = value;
     if (from !== this.number) this.number.value = value;
     this.after.textContent = after;
+    this.note.textContent = this.unitsNote;
+    this.note.hidden = !this.unitsNote;
     this.slider.setAttribute("aria-valuetext", `${value} ${after}`);
     for (const radio of this.element.querySelectorAll("input[type=radio]")) {
       radio.checked = radio.value === this.rule;
@@ -876,6 +1138,7 @@ class DisplayControl {
     });
     this.boxes = make("input", { type: "checkbox", checked: true, class: "cim-boxes" });
     this.truth = make("input", { type: "checkbox", checked: true, class: "cim-truth-box" });
+    this.same = make("input", { type: "checkbox", class: "cim-same-scale" });
     const labels = [
       make("label", {}, make("span", {}, "Colours"), this.colours),
       make("label", {}, make("span", {}, "Strength"), this.opacity),
@@ -884,7 +1147,12 @@ class DisplayControl {
     if (payload.pictures.some((picture) => picture.truth)) {
       labels.push(make("label", { class: "cim-check" }, this.truth, make("span", {}, "Truth")));
     }
-    for (const input of [this.colours, this.opacity, this.boxes, this.truth]) {
+    if (hasSharedUnit(payload)) {
+      const words = "Same scale: maps of one unit, of all pictures, share theirs";
+      const label = make("span", { title: words }, "Same scale");
+      labels.splice(2, 0, make("label", { class: "cim-check" }, this.same, label));
+    }
+    for (const input of [this.colours, this.opacity, this.boxes, this.truth, this.same]) {
       input.addEventListener("input", changed);
     }
     this.element = make(
@@ -897,8 +1165,15 @@ class DisplayControl {
 
   get look() {
     const { signed, table } = this.tables[Number(this.colours.value)];
-    return { signed, table, opacity: Number(this.opacity.value) };
+    return { signed, table, opacity: Number(this.opacity.value), isShared: this.same.checked };
   }
+}
+
+/** Whether several maps, or a map's several classes, have a unit that makes them comparable. */
+function hasSharedUnit({ pictures }) {
+  const maps = pictures.flatMap((picture) => picture.maps).filter((map) => map.plane);
+  const units = maps.map((map) => map.unit).filter((unit) => unit !== ARBITRARY);
+  return new Set(units).size < units.length || maps.some((map) => map.classes.length > 1);
 }
 
 // ---- One picture --------------------------------------------------------------------------------
@@ -914,11 +1189,13 @@ function failures(maps) {
 }
 
 /** Which maps' colours may be compared. */
-function scalesNote(maps) {
-  const shown = maps.filter((map) => map.plane);
-  const units = [...new Set(shown.map((map) => map.unit))];
+function scalesNote(cards, isShared) {
+  if (!isShared && cards.length > 1) {
+    return "Each map has a colour scale of its own: compare their numbers, not their colours.";
+  }
+  const units = [...new Set(cards.map((card) => card.map.unit))];
   const parts = units.map((unit) => {
-    const limits = [...new Set(shown.filter((map) => map.unit === unit).map((map) => map.limit))];
+    const limits = [...new Set(cards.filter((c) => c.map.unit === unit).map((c) => c.limit))];
     if (limits.length > 1) return `each map in ${unit} has a colour scale of its own`;
     return `full colour is ${write(limits[0], placesFor(limits[0]))} ${unit}`;
   });
@@ -947,7 +1224,7 @@ function paleGrey(data) {
 
 /** One picture's photograph, facts and cards. */
 class PictureView {
-  constructor(data, pixels, threshold, display) {
+  constructor(data, pixels, planes, threshold, display) {
     const { height, width } = data;
     this.threshold = threshold;
     this.display = display;
@@ -961,7 +1238,7 @@ class PictureView {
       truthMask: data.truth ? decodeRuns(data.truth, height * width) : null,
     };
     this.cards = data.maps.flatMap((map, number) =>
-      map.plane ? [new Card(map, picture, number)] : [],
+      map.plane ? [new Card(map, planes[number], picture, number)] : [],
     );
     this.panels = this.cards.flatMap((card) => Object.values(card.panels));
     this.spot = make("p", { class: "cim-soft cim-spot" });
@@ -969,7 +1246,8 @@ class PictureView {
     const facts = data.facts.map(([value, what]) =>
       make("div", {}, make("dt", {}, value), make("dd", {}, what)),
     );
-    const side = make("aside", { class: "cim-side" }, make("h2", {}, data.title));
+    const source = data.source ? make("p", { class: "cim-soft cim-source" }, data.source) : null;
+    const side = make("aside", { class: "cim-side" }, make("h2", {}, data.title), source);
     if (pixels) {
       this.photo = new Panel("photo", height, width, `Picture: ${data.title}`);
       this.photo.context.drawImage(pixels.canvas, 0, 0);
@@ -981,16 +1259,20 @@ class PictureView {
     grid.style.setProperty("--methods", this.cards.length);
     if (!pixels) grid.classList.add("cim-no-photo");
     if (this.cards.length < 4) grid.classList.add("cim-few");
+    if (this.cards.length === 1) grid.classList.add("cim-one");
     this.curves = curvesSection(data.maps);
     this.truthPath = picture.truthMask
       ? outlinePath((i) => picture.truthMask[i] === 1, height, width)
       : "";
+    this.scales = make("p", { class: "cim-soft cim-scales" });
+    this.enlargement = new Enlargement(this.photo);
     this.main = make(
       "div",
       {},
       grid,
       ...failures(data.maps),
-      make("p", { class: "cim-soft" }, scalesNote(data.maps)),
+      this.scales,
+      this.enlargement.dialog,
     );
     this.side = side;
     side.append(this.spoken);
@@ -999,6 +1281,17 @@ class PictureView {
   }
 
   listen() {
+    for (const card of this.cards) {
+      const { overlay } = card.panels;
+      const label = `Attribution by ${card.map.name}. Enter enlarges it, arrow keys read it`;
+      overlay.onPress(label, (kind) => this.enlargement.press(card, kind));
+      overlay.element.addEventListener("keydown", (event) => this.step(event));
+      card.changed = () => {
+        card.takeClass();
+        this.draw();
+        this.look(this.at);
+      };
+    }
     for (const panel of this.panels) {
       const { element } = panel;
       element.addEventListener("pointermove", (event) =>
@@ -1011,15 +1304,15 @@ class PictureView {
         if (event.pointerType === "mouse") this.look(null);
       });
     }
-    const probe = this.photo ?? this.panels[0];
-    if (!probe) return;
-    probe.element.setAttribute("tabindex", "0");
-    probe.element.setAttribute("role", "application");
-    probe.element.setAttribute(
+    if (!this.photo) return;
+    const { element } = this.photo;
+    element.setAttribute("tabindex", "0");
+    element.setAttribute("role", "application");
+    element.setAttribute(
       "aria-label",
       "Picture. Arrow keys move over it and read what every method says there; with Shift by one pixel; Escape leaves.",
     );
-    probe.element.addEventListener("keydown", (event) => this.step(event));
+    element.addEventListener("keydown", (event) => this.step(event));
   }
 
   pixelUnder(event, element) {
@@ -1065,13 +1358,13 @@ class PictureView {
   }
 
   drawMasks() {
-    const { rule, amount } = this.threshold;
-    for (const card of this.cards) card.drawMask(rule, amount, this.display.boxes.checked);
+    for (const card of this.cards) card.drawMask(this.threshold, this.display.boxes.checked);
   }
 
   draw() {
     const look = this.display.look;
     for (const card of this.cards) card.drawColours(look);
+    this.scales.textContent = scalesNote(this.cards, look.isShared);
     const outline = this.display.truth.checked ? this.truthPath : "";
     for (const panel of this.panels) panel.mark("truth", outline);
     this.drawMasks();
@@ -1080,27 +1373,125 @@ class PictureView {
 
 // ---- The whole ----------------------------------------------------------------------------------
 
-function pictureChooser(pictures, choose) {
-  if (pictures.length < 2) return null;
-  const buttons = pictures.map((picture, k) => {
-    const button = make("button", { type: "button", "aria-pressed": k === 0 ? "true" : "false" });
-    if (picture.photo) button.append(make("img", { src: picture.photo, alt: "" }));
-    button.append(make("span", {}, picture.title));
-    button.addEventListener("click", () => {
-      buttons.forEach((each) => each.setAttribute("aria-pressed", String(each === button)));
-      choose(k);
+/** A map's planes: one, or one for each class that can be chosen. */
+function planesOf({ maps, height, width }) {
+  const every = maps.map(({ plane, classes }) => [
+    plane,
+    ...classes.slice(1).map((each) => each.plane),
+  ]);
+  const read = (planes) => Promise.all(planes.map((plane) => decodePlane(plane, height, width)));
+  return Promise.all(every.map((planes) => (planes[0] ? read(planes) : null)));
+}
+
+async function photoOf({ photo, height, width }) {
+  return photo ? pixelsOf(photo, height, width) : null;
+}
+
+/** Every so many values of a picture, so that its longer side is a thumbnail's. */
+function thinned(values, height, width, small) {
+  const made = new Float32Array(small.height * small.width);
+  for (let y = 0; y < small.height; y += 1) {
+    const row = Math.floor(((y + 0.5) * height) / small.height) * width;
+    for (let x = 0; x < small.width; x += 1) {
+      made[y * small.width + x] = values[row + Math.floor(((x + 0.5) * width) / small.width)];
+    }
+  }
+  return made;
+}
+
+/** A small picture under its map, for pictures that have one map each. */
+class Thumbnail {
+  constructor(picture) {
+    const { height, width } = picture;
+    const factor = Math.min(1, THUMBNAIL / Math.max(height, width));
+    this.small = {
+      height: Math.max(1, Math.round(height * factor)),
+      width: Math.max(1, Math.round(width * factor)),
+    };
+    this.picture = picture;
+    this.element = make("canvas", { ...this.small, "aria-hidden": "true" });
+    this.context = this.element.getContext("2d", { willReadFrequently: true });
+  }
+
+  async read() {
+    const { height, width, maps } = this.picture;
+    const pixels = await photoOf(this.picture);
+    const [planes] = await planesOf(this.picture);
+    if (pixels) this.ground = thinned(paleGrey(pixels.data), height, width, this.small);
+    if (!planes) return;
+    this.own = magnitude(planes[0]);
+    const shown = shownPlane(planes[0], height, width, maps[0].steps);
+    this.plane = thinned(shown, height, width, this.small);
+  }
+
+  draw(look) {
+    if (!this.plane) return;
+    const limit = look.isShared ? this.picture.maps[0].limit : this.own;
+    paintOverlay(this.context, this.plane, limit, this.ground, look);
+  }
+}
+
+/** The pictures to choose from; arrow keys go from one to the next. */
+class PictureStrip {
+  constructor(pictures, choose) {
+    this.choose = choose;
+    const isOfMaps = pictures.every(({ maps }) => maps.length === 1);
+    this.thumbnails = isOfMaps ? pictures.map((picture) => new Thumbnail(picture)) : [];
+    this.buttons = pictures.map((picture, k) => {
+      const button = make("button", { type: "button" });
+      if (isOfMaps) button.append(this.thumbnails[k].element);
+      else if (picture.photo) button.append(make("img", { src: picture.photo, alt: "" }));
+      const words = make("span", {}, picture.title);
+      if (picture.source) words.append(make("small", {}, picture.source));
+      button.append(words);
+      button.addEventListener("click", () => this.take(k));
+      button.addEventListener("keydown", (event) => this.step(event, k));
+      return button;
     });
-    return button;
-  });
-  const groups = [...new Set(pictures.map((picture) => picture.group))];
-  const rows = groups.map((group) => {
-    const own = buttons.filter((button, k) => pictures[k].group === group);
-    const row = make("div", { class: "cim-pictures" }, ...own);
-    if (!group) return row;
-    const head = make("h3", {}, group);
-    return make("section", { class: "cim-group", "aria-label": group }, head, row);
-  });
-  return make("nav", { class: "cim-chooser", "aria-label": "Pictures" }, ...rows);
+    const groups = [...new Set(pictures.map((picture) => picture.group))];
+    const rows = groups.map((group) => {
+      const own = this.buttons.filter((button, k) => pictures[k].group === group);
+      const kind = isOfMaps ? "cim-pictures cim-strip-of-maps" : "cim-pictures";
+      const row = make("div", { class: kind }, ...own);
+      if (!group) return row;
+      const head = make("h3", {}, group);
+      return make("section", { class: "cim-group", "aria-label": group }, head, row);
+    });
+    const label = "Pictures; arrow keys go from one to the next";
+    this.element = make("nav", { class: "cim-chooser", "aria-label": label }, ...rows);
+    this.show(0);
+  }
+
+  show(k) {
+    this.buttons.forEach((button, place) => {
+      button.setAttribute("aria-pressed", String(place === k));
+      button.setAttribute("tabindex", place === k ? "0" : "-1");
+    });
+  }
+
+  take(k) {
+    this.show(k);
+    this.choose(k);
+  }
+
+  step(event, k) {
+    const last = this.buttons.length - 1;
+    const steps = { ArrowLeft: k - 1, ArrowUp: k - 1, ArrowRight: k + 1, ArrowDown: k + 1 };
+    const to = { ...steps, Home: 0, End: last }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    if (to < 0 || to > last) return;
+    this.buttons[to].focus();
+    this.take(to);
+  }
+
+  async read() {
+    for (const thumbnail of this.thumbnails) await thumbnail.read();
+  }
+
+  draw(look) {
+    for (const thumbnail of this.thumbnails) thumbnail.draw(look);
+  }
 }
 
 /**
@@ -1127,7 +1518,10 @@ export function mount(element, payload, { onThreshold = () => {} } = {}) {
     waiting.add(redraw);
   };
   const drawMasks = () => view.drawMasks();
-  const drawAll = () => view.draw();
+  const drawAll = () => {
+    view.draw();
+    strip?.draw(display.look);
+  };
   const drawCharts = () => view.curves.redraw();
   const threshold = new ThresholdControl(payload, () => {
     soon(drawMasks);
@@ -1137,11 +1531,14 @@ export function mount(element, payload, { onThreshold = () => {} } = {}) {
   const side = make("div", { class: "cim-side-place" });
   const main = make("div", { class: "cim-main" });
   const curves = make("section", { class: "cim-section cim-curves-place" });
+  let turn = 0;
   const choose = async (k) => {
+    turn += 1;
+    const mine = turn;
     const data = payload.pictures[k];
-    const pixels = data.photo ? await pixelsOf(data.photo, data.height, data.width) : null;
-    if (!alive) return;
-    view = new PictureView(data, pixels, threshold, display);
+    const [pixels, planes] = await Promise.all([photoOf(data), planesOf(data)]);
+    if (!alive || mine !== turn) return; // another picture was chosen meanwhile
+    view = new PictureView(data, pixels, planes, threshold, display);
     side.replaceChildren(view.side);
     main.replaceChildren(view.main);
     curves.hidden = !view.curves.section;
@@ -1151,11 +1548,11 @@ export function mount(element, payload, { onThreshold = () => {} } = {}) {
     view.draw();
     view.curves.redraw();
   };
-  const chooser = pictureChooser(payload.pictures, choose);
+  const strip = payload.pictures.length > 1 ? new PictureStrip(payload.pictures, choose) : null;
   const root = make(
     "div",
-    { class: "cim" },
-    chooser,
+    { class: "cim", "data-lm-suppress-shortcuts": "true" }, // JupyterLab's keys, while ours are used
+    strip && strip.element,
     make(
       "section",
       { class: "cim-bench", "aria-label": "Attributions" },
@@ -1174,8 +1571,13 @@ export function mount(element, payload, { onThreshold = () => {} } = {}) {
   element.replaceChildren(root);
   const resized = new ResizeObserver(() => soon(drawCharts));
   resized.observe(curves);
+  const start = async () => {
+    await choose(0);
+    await strip?.read();
+    if (alive) strip?.draw(display.look);
+  };
   return {
-    ready: choose(0),
+    ready: start(),
     setThreshold([rule, value]) {
       if (rule !== threshold.rule || value !== threshold.amount) threshold.set(rule, value);
     },
