@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import torch
@@ -13,11 +15,20 @@ from captum_infomask._categories import numbered
 from captum_infomask._checks import plain, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask.regions.sharpening import averaged
+from captum_infomask.report.page_content import (
+    ClassContent,
+    MapContent,
+    PageContent,
+    PictureContent,
+)
+from captum_infomask.results import map_pictures
+from captum_infomask.results.comparison_files import write_html
 from captum_infomask.results.info_map import InfoMap
 from captum_infomask.results.map_files import PER_IMAGE, PER_REGION
 from captum_infomask.results.region_table import column_of, region_table
 from captum_infomask.scores.score_settings import NATS_PER_UNIT
 
+_SHOWN = 10  # most classes that a page lets readers choose from
 _PER_CLASS = (*PER_REGION, *PER_IMAGE, "contrast")
 
 
@@ -123,6 +134,109 @@ class ClassMaps:
         ranks = [self.rank(k) for k in range(self.classes.shape[1])]
         return region_table(self.stacked.regions, len(ranks[0]), list(map(column_of, ranks)))
 
+    def content(
+        self, picture: Any = None, k: int = 0, names: Sequence[str] | None = None
+    ) -> PageContent:
+        """Return image k's maps in plain arrays and words: a class to choose, and one against it.
+
+        At most 10 classes can be chosen: those that the whole image says most about. Where regions
+        that overlap combine by their mean, the map of "why A, not B?" is A's map minus B's: for
+        i(y; v), that is log p(A | v)/p(B | v) − log π_A/π_B. For other ways there is no contrast.
+
+        Args:
+            picture: The picture under the maps: uint8 (H, W, 3) or Pillow's, of the input's size.
+            k: The number of the image.
+            names: The names of the network's classes; None writes their numbers.
+
+        Raises:
+            ArgumentError: The inputs were no pictures, ``picture`` has another size, there is no
+                image k, or a class has no name.
+        """
+        place = map_pictures.checked_place(k, len(self.classes))
+        order = self.total[place].argsort(descending=True).tolist()[:_SHOWN]
+        labels = _class_names(names, self.classes[place, order].tolist())
+        columns = [self.rank(column) for column in order]
+        planes = [
+            map_pictures.plane_of(one.attributions(), one.regions, one.unit, place)
+            for one in columns
+        ]
+        regions = [map_pictures.region_scores(one.regions, one.scores, place) for one in columns]
+        plane, unit = planes[0]
+        against = columns[0].contrast
+        shown = MapContent(
+            f"InfoMask {self.stacked.view}",
+            unit,
+            plane,
+            "" if against is None else f"less what it says about class {int(against[place, 1])}",
+            regions=regions[0],
+            classes=tuple(
+                ClassContent(
+                    label,
+                    float(one.total[place]),
+                    own,
+                    None if region is None else region.scores,
+                )
+                for label, one, (own, _), region in zip(
+                    labels, columns, planes, regions, strict=True
+                )
+            ),
+            contrasts=self.stacked.overlap == "mean",
+        )
+        pixels = None
+        if picture is not None:
+            pixels = map_pictures.checked_pictures("picture", [picture], 1, *plane.shape)[0]
+        left = self.classes.shape[1] - len(order)
+        note = f"{left} more classes, about which the picture says less, are not shown."
+        return PageContent(
+            f"{shown.name} of {len(labels)} classes",
+            (PictureContent(pixels, f"Image {place}", (), (shown,)),),
+            threshold=("max_fraction", map_pictures.suited_rule(self.stacked.regions).fraction),
+            notes=(note,) if left else (),
+        )
+
+    def widget(self, picture: Any = None, k: int = 0, names: Sequence[str] | None = None) -> Any:
+        """Return image k's maps as a notebook widget; the extra ``notebook`` installs it.
+
+        Raises:
+            ArgumentError: As ``content``, or the package anywidget is not installed.
+        """
+        return map_pictures.widget(self.content(picture, k, names))
+
+    def to_html(
+        self,
+        path: str | PathLike[str],
+        picture: Any = None,
+        k: int = 0,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        """Write image k's maps as one self-contained file, which opens offline.
+
+        Raises:
+            ArgumentError: As ``content``, or ``path`` cannot be written.
+
+        Example:
+            >>> import os, tempfile, torch
+            >>> from captum_infomask import InfoMask
+            >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
+            >>> maps = InfoMask(model).score_classes(torch.rand(1, 1, 8, 8), view="drop")
+            >>> path = os.path.join(tempfile.mkdtemp(), "classes.html")
+            >>> maps.to_html(path, names=["bird", "cat", "dog"])
+            >>> os.path.getsize(path) < 3_000_000
+            True
+        """
+        write_html(self.content(picture, k, names), path)
+
+    def _repr_html_(self) -> str | None:
+        """Return the first image's maps, if the inputs are pictures."""
+        return map_pictures.static(self.content()) if self._is_of_pictures() else None
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        """Return the widget, if the notebook has widgets."""
+        return map_pictures.mimebundle(self.content, repr(self)) if self._is_of_pictures() else None
+
+    def _is_of_pictures(self) -> bool:
+        return [len(shape) for shape in self.stacked.regions.shapes] == [3]
+
     def class_map(self) -> Any:
         """Return the class that each element's regions say most about; −1 if none is above 0.
 
@@ -226,3 +340,15 @@ class ClassMaps:
         }
         overlap = "mean" if stacked.overlap == "mixture" else stacked.overlap
         return dataclasses.replace(stacked, overlap=overlap, **parts)
+
+
+def _class_names(names: Sequence[str] | None, labels: Sequence[int]) -> list[str]:
+    """Return the names of classes; their numbers if there are no names."""
+    if names is None:
+        return [f"class {label}" for label in labels]
+    wanted = f"Expected `names` to be a list of the classes' names, at least {max(labels) + 1}"
+    if not isinstance(names, list | tuple):
+        raise ArgumentError(f"{wanted}; got {short_repr(names)}.")
+    if len(names) <= max(labels):
+        raise ArgumentError(f"{wanted}; got {len(names)}.")
+    return [str(names[label]) for label in labels]
