@@ -58,7 +58,9 @@ def run_demo(options: argparse.Namespace) -> bool:
     photo = Image.fromarray(sample_photo(options.photo))
     classifier = efficientnet_lite0()
     classifier.network.to(device)
-    found = _compare(classifier, [photo], options, metrics=_metrics(options.metrics))
+    found = _compare(
+        classifier, [photo], options, sources=[options.photo], metrics=_metrics(options.metrics)
+    )
     report = make_folder(folder) / f"{options.photo}.html"
     found.to_html(report)
     words = [found.text(), *_fills(found, classifier, [photo], options), ""]
@@ -97,6 +99,7 @@ def run_compare(options: argparse.Namespace) -> bool:
         classifier,
         images,
         options,
+        sources=options.pictures,
         target=options.target,
         methods=None if options.methods is None else names_in(options.methods),
         metrics=_metrics(options.metrics),
@@ -123,6 +126,7 @@ def _compare(
     images: Sequence[Image.Image],
     options: argparse.Namespace,
     *,
+    sources: Sequence[str],
     target: list[str] | None = None,
     **settings: Any,
 ) -> Comparison:
@@ -150,7 +154,9 @@ def _compare(
     if len(images) > 1:
         files = (f"{k} {path}" for k, path in enumerate(options.pictures))
         named.append(("Pictures", ", ".join(files)))
-    return replace(found, settings=tuple(named), call=shlex.join(options.words))
+    return replace(
+        found, settings=tuple(named), call=shlex.join(options.words), sources=tuple(sources)
+    )
 
 
 def read_picture(given: str) -> Image.Image:

@@ -1,6 +1,7 @@
 # compare() runs methods side by side on the same pictures, and measures them.
 from __future__ import annotations
 
+import datetime
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -133,8 +134,9 @@ def compare(
         rule: The rule that cuts attributions into masks, the same for all methods. None takes the
             paper's 20% of each map's maximum. If one of the maps is a density, as InfoMask's
             default map is, None takes half of each map's maximum.
-        pictures: The pictures to show: uint8 (N, H, W, 3), or Pillow's, of the inputs' size. None
-            shows the inputs, scaled to 0..255.
+        pictures: The pictures to show: uint8 (N, H, W, 3), or Pillow's, of the inputs' size; or a
+            mapping from their files' names to them, which the report then names. None shows the
+            inputs, scaled to 0..255.
         categories: The classes' M names; with ``groups`` the groups' names.
         seed: The seed of all random draws. Every method starts from it anew on every picture.
         show_progress: Show progress bars on stderr.
@@ -187,7 +189,7 @@ def compare(
         rule = as_rule(rule)
     boolean("show_progress", show_progress)
     seed = random_seed(seed)
-    shown = shown_pictures(pictures, images)
+    shown, sources = shown_pictures(pictures, images)
     if reference is not None:
         known = METHOD_NAMES if by_name is None else (*by_name, *given)
         reference = named_like("reference", reference, known)
@@ -274,6 +276,8 @@ def compare(
                 **named_settings(score, settings),
             },
         ),
+        date=datetime.date.today().isoformat(),
+        sources=sources,
     )
 
 

@@ -1,7 +1,7 @@
 # Check the arguments of compare(), and ask the network about the pictures.
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -94,16 +94,19 @@ def fill_words(fill: Fill) -> str:
     return f"{fill:g}" if isinstance(fill, float) else "the picture given as `baselines`"
 
 
-def shown_pictures(pictures: Any, inputs: Tensor) -> PhotoArray:
-    """Return uint8 pictures (N, H, W, 3).
+def shown_pictures(pictures: Any, inputs: Tensor) -> tuple[PhotoArray, tuple[str, ...]]:
+    """Return uint8 pictures (N, H, W, 3), and their names if they were given by name.
 
     If the user gives none, each input is scaled to 0..255 by itself. Three channels are colours;
     any other number is averaged to grey.
     """
     n, _, height, width = inputs.shape
-    if pictures is not None:
-        return checked_pictures("pictures", pictures, n, height, width)
-    return np.stack([_shown(picture) for picture in inputs.detach()])
+    if pictures is None:
+        return np.stack([_shown(picture) for picture in inputs.detach()]), ()
+    names: tuple[str, ...] = ()
+    if isinstance(pictures, Mapping):
+        names, pictures = tuple(map(str, pictures)), list(pictures.values())
+    return checked_pictures("pictures", pictures, n, height, width), names
 
 
 def _shown(picture: Tensor) -> PhotoArray:

@@ -58,6 +58,7 @@ from captum_infomask.results.outcome_tables import (
 )
 
 _SHOWN = 8  # most pictures whose targets are listed in a terminal
+_NAMED = 3  # most files that a heading names
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -87,6 +88,8 @@ class Comparison:
         seed: The seed of all random draws.
         versions: The versions of Python and the packages.
         call: Python code that makes the comparison again.
+        date: The day on which it was made, as in 2026-11-28; empty if it is not known.
+        sources: The names of the pictures' files, as many as pictures; none if they are not known.
 
     Example:
         >>> import torch
@@ -116,6 +119,8 @@ class Comparison:
     seed: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
     call: str = ""
+    date: str = ""
+    sources: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -256,9 +261,19 @@ class Comparison:
                 *((name.lower(), value) for name, value in self.settings),
                 ("masks", str(self.rule)),
                 ("seed", str(self.seed)),
+                *[("date", self.date)] * bool(self.date),
                 *self.versions.items(),
             ),
+            origin=self._origin(),
         )
+
+    def _origin(self) -> tuple[str, ...]:
+        """Return the model's name, the pictures' files and the date, where they are known."""
+        model = dict(self.settings).get("Model", "")
+        files = [map_pictures.short_name(source) for source in self.sources]
+        more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
+        named = ", ".join(files[:_NAMED])
+        return tuple(filter(None, (model, f"{named}{more}", self.date)))
 
     def _picture(self, k: int) -> PictureContent:
         """Return picture k: the facts that hold for all methods, and every method's map."""
@@ -275,6 +290,7 @@ class Comparison:
             ),
             maps=tuple(map_content(outcome, k) for outcome in self.outcomes),
             truth=None if self.truth is None else self.truth[k],
+            source=map_pictures.short_name(self.sources[k]) if self.sources else "",
         )
 
     def to_html(self, path: str | PathLike[str]) -> None:

@@ -5,7 +5,7 @@ import html
 import io
 import numbers
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any, TypeAlias
 
@@ -33,7 +33,9 @@ from captum_infomask.report.page_content import (
     density,
 )
 
-Pictures: TypeAlias = PhotoArray | Sequence[Image.Image | PhotoArray]
+Pictures: TypeAlias = (
+    PhotoArray | Sequence[Image.Image | PhotoArray] | Mapping[str, Image.Image | PhotoArray]
+)
 
 
 def checked_pictures(argument: str, given: Any, n: int, height: int, width: int) -> PhotoArray:
@@ -60,6 +62,17 @@ def checked_pictures(argument: str, given: Any, n: int, height: int, width: int)
             )
         made.append(array)
     return np.stack(made)
+
+
+def short_name(source: str) -> str:
+    """Return the last part of a file's path or address.
+
+    Example:
+        >>> from captum_infomask.results.map_pictures import short_name
+        >>> short_name("photos/cat.jpg"), short_name("https://a.org/dog.png")
+        ('cat.jpg', 'dog.png')
+    """
+    return source.replace("\\", "/").rstrip("/").rpartition("/")[2] or source
 
 
 def checked_place(k: object, n: int) -> int:

@@ -16,10 +16,6 @@ from captum_infomask.results.method_outcome import MethodOutcome
 
 MEGABYTE = 1e6
 SHARE, PASSES, SECONDS, MEMORY = "share in mask", "forward passes", "seconds", "peak memory, MB"
-_SCALES = (
-    "Maps of one unit have one scale: their colours can be compared. Maps in arbitrary units "
-    "(a.u.) have scales of their own."
-)
 _VIEWS = (
     "InfoMask shares out what the network learns from the picture: its values add up to the "
     "whole. InfoMask drop hides a region, and so counts only what the rest does not say too."
@@ -49,7 +45,7 @@ def notes_on(names: Sequence[str]) -> tuple[str, ...]:
     """Return the notes that readers of these methods' maps need."""
     has_views = {"InfoMask", "InfoMask drop"} <= set(names)
     has_controls = any(map(is_control, names))
-    return (_SCALES, *[_VIEWS] * has_views, *[_CONTROLS] * has_controls)
+    return (*[_VIEWS] * has_views, *[_CONTROLS] * has_controls)
 
 
 def slider_start(rule: Rule) -> tuple[tuple[Literal["max_fraction", "at_least"], float], str]:

@@ -216,6 +216,8 @@ def run_content(run: DatasetRun) -> RunContent:
         further=further,
         speed=_speed(table, numbers),
         provenance=provenance(manifest),
+        model=str(manifest["settings"].get("model") or ""),
+        date=str(manifest.get("ended") or manifest.get("started") or "")[: len("2026-11-28")],
     )
 
 
