@@ -429,6 +429,13 @@ def test_pictures_to_show(network):
     for given in (photos, list(photos), [Image.fromarray(photo) for photo in photos]):
         shown = compare(network, x, 0, methods={"a": constant(1.0)}, pictures=given, **QUICK)
         assert (shown.pictures == photos).all()
+        assert shown.sources == ()
+    named = {"a/cat.jpg": photos[0], "dog.jpg": Image.fromarray(photos[1])}
+    shown = compare(network, x, 0, methods={"a": constant(1.0)}, pictures=named, **QUICK)
+    assert (shown.pictures == photos).all()
+    assert shown.sources == ("a/cat.jpg", "dog.jpg")
+    with pytest.raises(ArgumentError, match="`pictures` to be 2 pictures"):
+        compare(network, x, 0, methods=["InfoMask"], pictures={"a": photos[0]}, **QUICK)
     grey = SmallNet(channels=1, dtype=torch.float32).eval()
     made = compare(grey, images(1, channels=1), 0, methods={"a": constant(1.0)}, **QUICK).pictures
     assert (made[..., 0] == made[..., 2]).all()

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import datetime
 import json
 import math
 import re
@@ -428,6 +429,31 @@ def test_the_sliders_start_follows_the_rule(found):
     otsu = dataclasses.replace(found, rule=Otsu()).content()
     assert otsu.threshold == ("max_fraction", 0.2)
     assert "cut by Otsu()" in otsu.notes[0]
+
+
+def test_at_least_so_many_bits_is_said_to_leave_other_units_alone(found):
+    words = "cut by AtLeast(bits=0.5), in each map's own unit; the slider counts bits."
+    rule = AtLeast(0.5)
+    mixed = dataclasses.replace(found, rule=rule).content()
+    assert {outcome.unit for outcome in found.outcomes} > {"bits"}
+    assert mixed.threshold == ("at_least", 0.5)
+    assert words in mixed.notes[0]
+    only = tuple(outcome for outcome in found.outcomes if outcome.unit == "bits")
+    notes = dataclasses.replace(found, rule=rule, outcomes=only, reference="").content().notes
+    assert not any("slider" in note for note in notes)
+
+
+def test_the_heading_names_model_files_and_date(found):
+    assert found.date == datetime.date.today().isoformat()
+    model = dict(found.settings)["Model"]
+    assert found.content().origin == (model, found.date)
+    assert ("date", found.date) in found.content().provenance
+    files = tuple(f"photos/{name}.png" for name in "abc")
+    content = dataclasses.replace(found, sources=files).content()
+    assert content.origin == (model, "a.png, b.png, c.png", found.date)
+    assert [picture.source for picture in content.pictures] == ["a.png", "b.png", "c.png"]
+    many = dataclasses.replace(found, sources=(*files, "d.png", "e.png"), date="")
+    assert many.content().origin == (model, "a.png, b.png, c.png and 2 more")
 
 
 def test_scales_have_no_regions_to_point_at():

@@ -1,7 +1,9 @@
 # The page in a real browser: hostile text, tables, the call, and screens of all sizes.
 from __future__ import annotations
 
+import itertools
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +11,13 @@ from browser import LUMINANCE, Offline, chromium_fixture
 from page_content import HOSTILE, HOSTILE_END, hostile_content, page_content, picture
 
 from captum_infomask.report.page import page_html
-from captum_infomask.report.page_content import MapContent, PageContent, PictureContent
+from captum_infomask.report.page_content import (
+    Cell,
+    MapContent,
+    PageContent,
+    PictureContent,
+    TableRow,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -110,6 +118,61 @@ def test_curves_are_told_apart_without_colour(open_page):
         "(texts) => texts.map((text) => text.firstChild.textContent)"
     )
     assert sorted(labels) == ["noise", "smooth"]
+
+
+@pytest.mark.parametrize("count", [9, 40])
+def test_the_names_of_many_methods_all_stand_beside_their_curves(open_page, count):
+    steps = np.linspace(1, 0, 9)
+    plane = picture().maps[0].plane
+    many = tuple(
+        MapContent(f"method {k}", "bits", plane, curves={"deletion": steps ** (1 + k / 9)})
+        for k in range(count)
+    )
+    shown = PictureContent(picture().pixels, "p", (), many)
+    page = open_page(page_content(pictures=(shown,)), viewport={"width": 1300, "height": 900})
+    svg = page.locator(".cim-chart svg").bounding_box()
+    boxes = page.locator(".cim-chart text.cim-label").evaluate_all(
+        "(all) => all.map((one) => one.getBoundingClientRect().toJSON())"
+    )
+    assert len(boxes) == count
+    assert min(box["top"] for box in boxes) >= svg["y"]
+    assert max(box["bottom"] for box in boxes) <= svg["y"] + svg["height"]
+    tops = sorted(box["top"] for box in boxes)
+    assert min(b - a for a, b in itertools.pairwise(tops)) >= 13
+    styles = page.locator(".cim-chart path.cim-curve").evaluate_all(
+        "(all) => all.map((e) => e.getAttribute('class') + e.getAttribute('stroke-dasharray'))"
+    )
+    assert len(set(styles)) == count
+
+
+def test_rows_of_many_methods_are_all_on_the_page(open_page):
+    rows = tuple(TableRow(f"method {k}", (Cell(k / 60),) * 3) for k in range(60))
+    page = open_page(page_content(rows=rows), viewport={"width": 1300, "height": 900})
+    heights = page.locator(".cim-scroll").evaluate_all(
+        "(all) => all.map((one) => [one.scrollHeight, one.clientHeight])"
+    )
+    assert all(inside == shown for inside, shown in heights)
+    assert page.locator(".cim-numbers tbody tr").count() == 60
+    assert page.locator(".cim-numbers tbody tr").last.is_visible()
+
+
+def test_the_heading_says_where_the_page_comes_from(open_page):
+    first, second = page_content().pictures
+    files = (replace(first, source=HOSTILE), replace(second, source="two.png"))
+    page = open_page(page_content(pictures=files, origin=("tiny", HOSTILE, "2026-11-28")))
+    assert page.title() == f"Eight methods on espresso · tiny · {HOSTILE} · 2026-11-28"
+    summary = page.locator(".cim-page > header p").text_content()
+    assert summary == f"tiny · {HOSTILE} · 2026-11-28 · 8 methods on 2 pictures"
+    assert page.locator(".cim-source").text_content() == HOSTILE
+    names = page.locator(".cim-pictures small").all_text_contents()
+    assert names == [HOSTILE, "two.png"]
+    assert page.locator("img[src=x]").count() == 0
+
+
+def test_one_picture_with_the_pages_own_heading_says_it_once(open_page):
+    shown = page_content(pictures=(picture(),), title="espresso")
+    page = open_page(shown)
+    assert page.get_by_text("espresso", exact=True).locator("visible=true").count() == 1
 
 
 def test_the_call_is_copied_or_selected(open_page, chromium):

@@ -134,6 +134,38 @@ def test_a_run_without_a_single_number_opens(open_run, tmp_path):
     assert page.locator(".cim-failures tbody tr").count() == 1
 
 
+@pytest.mark.parametrize("width", [360, 1440])
+def test_every_row_of_a_thousand_classes_is_on_the_page(open_run, tmp_path, width):
+    page = open_run(many_classes(tmp_path / "run"), viewport={"width": width, "height": 800})
+    page.locator("details summary").first.click()
+    table = page.locator(".cim-tall")
+    assert table.evaluate("(e) => e.scrollHeight - e.clientHeight") <= 1
+    assert table.locator("tbody tr").count() == 1000
+    last = table.locator("tbody tr").last
+    last.scroll_into_view_if_needed()
+    assert last.is_visible()
+    head = table.locator("thead th").first.bounding_box()
+    assert (0 <= head["y"] < 10) == (width == 1440)  # where the table fits, its heads stay
+
+
+def test_the_strip_of_a_run_shows_maps_and_follows_the_keyboard(open_run, tmp_path):
+    page = open_run(three_classes(tmp_path / "run"), viewport={"width": 1300, "height": 900})
+    assert page.title() == "run · tiny · 2026-01-02"
+    assert page.locator(".cim-page > header p").text_content().endswith(" · 2026-01-02")
+    canvases = page.locator(".cim-strip-of-maps canvas")
+    assert canvases.count() == 12
+    page.wait_for_function(
+        """() => [...document.querySelectorAll(".cim-strip-of-maps canvas")].every((canvas) =>
+          canvas.getContext("2d").getImageData(0, 0, 1, 1).data[3] === 255)"""
+    )
+    chosen = page.locator(".cim-pictures button[tabindex='0']")
+    chosen.focus()
+    page.keyboard.press("End")
+    title = page.locator(".cim-pictures button").last.text_content()
+    page.locator(".cim-side h2", has_text=title).wait_for()
+    assert page.locator(".cim-side h2").text_content() == title
+
+
 @pytest.mark.parametrize("width", [360, 800, 1440])
 @pytest.mark.parametrize("make", [three_classes, many_classes])
 def test_screens_of_all_sizes_need_no_scrolling_sideways(open_run, tmp_path, make, width):

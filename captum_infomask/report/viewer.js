@@ -15,6 +15,7 @@ const PER_BIT = new Map([
   ["bits", 1],
   ["nats", Math.LN2],
 ]);
+const LABEL = 14; // pixels between the names beside curves
 const FAINT = 0.25; // of a scale: a map that stays below it looks almost blank
 const THUMBNAIL = 96; // pixels of a small picture's longer side
 let viewers = 0;
@@ -639,7 +640,8 @@ class Card {
 function drawCurves(element, name, maps) {
   const width = element.clientWidth || 480;
   const narrow = width < 440;
-  const height = Math.max(230, Math.min(320, width * 0.55));
+  const named = narrow ? 0 : maps.filter((map) => map.curves[name]).length;
+  const height = Math.max(230, Math.min(320, width * 0.55), LABEL * named + 64);
   const margin = {
     left: 34,
     right: narrow ? 16 : Math.min(200, width * 0.36),
@@ -674,8 +676,10 @@ function drawCurves(element, name, maps) {
   else labelEnds(svg, ends, { right, top: margin.top + 4, bottom, room: margin.right - 34 });
 }
 
+/** A colour and dashes; a ninth method has the first one's colour, and other dashes. */
 function lineStyle(number) {
-  return { class: `cim-curve cim-m${number % 8}`, "stroke-dasharray": DASHES[number % 8] };
+  const dashes = DASHES[(number + Math.floor(number / 8)) % 8];
+  return { class: `cim-curve cim-m${number % 8}`, "stroke-dasharray": dashes };
 }
 
 function drawAxes(svg, name, { left, right, bottom, height, x, y }) {
@@ -692,7 +696,7 @@ function drawAxes(svg, name, { left, right, bottom, height, x, y }) {
 
 /** Names at the ends of their lines. */
 function labelEnds(svg, ends, { right, top, bottom, room }) {
-  spreadLabels(ends, top, bottom, 14);
+  spreadLabels(ends, top, bottom, LABEL);
   const most = Math.floor(room / 6.4);
   for (const { map, number, from, to } of ends) {
     svg.append(draw("path", { class: "cim-leader", d: `M${right} ${from}L${right + 8} ${to}` }));
@@ -1549,9 +1553,12 @@ export function mount(element, payload, { onThreshold = () => {} } = {}) {
     view.curves.redraw();
   };
   const strip = payload.pictures.length > 1 ? new PictureStrip(payload.pictures, choose) : null;
+  // One picture may have the page's own heading.
+  const { pictures, title } = payload;
+  const isHeaded = pictures.length === 1 && pictures[0].title === title;
   const root = make(
     "div",
-    { class: "cim", "data-lm-suppress-shortcuts": "true" }, // JupyterLab's keys, while ours are used
+    { class: isHeaded ? "cim cim-headed" : "cim", "data-lm-suppress-shortcuts": "true" }, // JupyterLab's keys, while ours are used
     strip && strip.element,
     make(
       "section",

@@ -246,7 +246,7 @@ class Comparison:
     def content(self) -> PageContent:
         """Return all that the report and the widget show, in plain arrays and words."""
         labels = list(dict.fromkeys(self.labels))
-        threshold, note = slider_start(self.rule)
+        threshold, note = slider_start(self.rule, [outcome.unit for outcome in self.outcomes])
         return PageContent(
             title=", ".join(labels[:3]) + (", …" if len(labels) > 3 else ""),
             pictures=tuple(self._picture(k) for k in range(len(self.pictures))),

@@ -48,12 +48,22 @@ def notes_on(names: Sequence[str]) -> tuple[str, ...]:
     return (*[_VIEWS] * has_views, *[_CONTROLS] * has_controls)
 
 
-def slider_start(rule: Rule) -> tuple[tuple[Literal["max_fraction", "at_least"], float], str]:
-    """Return where the viewer's slider starts, and a note if it cannot follow the rule."""
+def slider_start(
+    rule: Rule, units: Sequence[str]
+) -> tuple[tuple[Literal["max_fraction", "at_least"], float], str]:
+    """Return where the viewer's slider starts, and a note if it cannot follow the rule.
+
+    Args:
+        rule: The rule that cut the masks.
+        units: The maps' units. The slider counts bits, where the rule counts any unit.
+    """
     if isinstance(rule, MaxFraction):
         return ("max_fraction", float(rule.fraction)), ""
     if isinstance(rule, AtLeast):
-        return ("at_least", float(rule.bits)), ""
+        note = (
+            f"The table's masks are cut by {rule}, in each map's own unit; the slider counts bits."
+        )
+        return ("at_least", float(rule.bits)), note if set(units) - {"bits"} else ""
     note = f"The table's masks are cut by {rule}; the slider cuts at a share of each maximum."
     return ("max_fraction", 0.2), note
 
