@@ -1,8 +1,11 @@
 # Content for pages: maps of every kind, on small pictures that need no network.
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from captum_infomask import AtLeast, MaxFraction
 from captum_infomask.report.page_content import (
     Agreement,
     Cell,
@@ -107,6 +110,14 @@ def page_content(**settings) -> PageContent:
         "provenance": (("captum_infomask", "0.0"), ("seed", "0")),
     }
     return PageContent(**(given | settings))
+
+
+def rule_of(unit, rule):
+    """What a rule asks of maps in a unit: bits are counted in bits and nats alone."""
+    if isinstance(rule, MaxFraction):
+        return rule
+    per_bit = {"bits": 1.0, "nats": math.log(2)}.get(unit)
+    return MaxFraction(0.2) if per_bit is None else AtLeast(rule.bits * per_bit)
 
 
 def hostile_content() -> PageContent:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from browser import Offline, chromium_fixture, set_slider
-from page_content import HEIGHT, WIDTH, maps, page_content, picture
+from page_content import HEIGHT, WIDTH, maps, page_content, picture, rule_of
 
 from captum_infomask import AtLeast, MaxFraction, bounding_boxes, threshold_mask
 from captum_infomask.evaluation.object_localisation import mask_iou
@@ -64,14 +64,6 @@ def python_mask(plane, rule):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("warnings.warn", lambda *given, **named: None)  # empty masks are wanted here
         return threshold_mask(torch.from_numpy(plane)[None, None], rule)
-
-
-def rule_of(unit, rule):
-    """What a rule asks of maps in a unit: bits are counted in bits and nats alone."""
-    if isinstance(rule, MaxFraction):
-        return rule
-    per_bit = {"bits": 1.0, "nats": math.log(2)}.get(unit)
-    return MaxFraction(0.2) if per_bit is None else AtLeast(rule.bits * per_bit)
 
 
 def check_masks(page, rule):

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 from browser import chromium_fixture, set_slider
-from page_content import HEIGHT, WIDTH, maps, page_content
+from page_content import HEIGHT, WIDTH, maps, page_content, rule_of
 
 from captum_infomask import ArgumentError, AtLeast, MaxFraction, threshold_mask
 from captum_infomask.report import widget as widget_module
@@ -159,12 +159,63 @@ def masks(page):
     ]
 
 
+def check_styles(page):
+    """The notebook's styles are not the viewer's, but its theme is."""
+    styles = page.locator(".cim-facts dt").evaluate(
+        "(e) => [getComputedStyle(e).float, getComputedStyle(e).fontWeight]"
+    )
+    assert styles == ["none", "400"]
+    luminances = {}
+    for theme in ("JupyterLab Light", "JupyterLab Dark"):
+        page.evaluate(
+            "(theme) => window.jupyterapp.commands.execute('apputils:change-theme', { theme })",
+            theme,
+        )
+        light = str(theme.endswith("Light")).lower()
+        page.wait_for_selector(f"body[data-jp-theme-light={light}]", state="attached")
+        colour = page.locator(".cim").evaluate("(e) => getComputedStyle(e).backgroundColor")
+        luminances[theme] = sum(int(part) for part in colour[4:-1].split(","))
+    assert luminances["JupyterLab Light"] > 700
+    assert luminances["JupyterLab Dark"] < 100
+
+
+def check_enlarging(page):
+    """A map is enlarged by the keyboard and by a click, and JupyterLab's keys stay out of it."""
+    small = page.locator(".cim-card .cim-stage-overlay").nth(1)
+    dialog = page.locator("dialog.cim-enlarged")
+    cells = page.locator(".jp-Cell").count()
+    small.focus()
+    page.keyboard.press("Enter")
+    assert dialog.evaluate("(e) => e.open")
+    photo, shown = (
+        page.locator(f"dialog .cim-stage-{kind}").bounding_box() for kind in ("photo", "overlay")
+    )
+    assert (photo["width"], photo["y"]) == pytest.approx((shown["width"], shown["y"]))
+    assert shown["width"] > 400
+    for key in ("a", "b", "d", "d", "ArrowRight"):
+        page.keyboard.press(key)
+    assert page.locator(".cim-spot").text_content().startswith("x ")
+    page.keyboard.press("Escape")
+    assert not dialog.evaluate("(e) => e.open")
+    assert small.evaluate("(e) => e === document.activeElement")
+    assert page.locator(".jp-Cell").count() == cells
+    small.click()
+    assert dialog.evaluate("(e) => e.open")
+    page.locator("dialog .cim-stage-overlay").click()
+    assert not dialog.evaluate("(e) => e.open")
+    page.get_by_label("Same scale").check()
+    page.get_by_text("full colour is").wait_for()
+
+
 @pytest.mark.filterwarnings("ignore:The mask of example")
 def test_the_viewer_works_in_a_live_jupyterlab(chromium, jupyterlab):
-    planes = [made.plane for made in maps() if made.plane is not None]
+    shown = [made for made in maps() if made.plane is not None]
 
     def expected(rule):
-        return [threshold_mask(torch.from_numpy(plane)[None], rule)[0].numpy() for plane in planes]
+        return [
+            threshold_mask(torch.from_numpy(made.plane)[None], rule_of(made.unit, rule))[0].numpy()
+            for made in shown
+        ]
 
     def wait_until_masks_are(rule):
         page.wait_for_timeout(100)
@@ -216,27 +267,13 @@ def test_the_viewer_works_in_a_live_jupyterlab(chromium, jupyterlab):
     )
     assert changed > 500
 
+    check_enlarging(page)
+
     # And Python reads where the slider stands.
     page.locator(".jp-Cell").nth(1).locator(".cm-content").click()
     page.keyboard.press("Shift+Enter")
     outputs.get_by_text("threshold ('max_fraction', 0.435)").wait_for()
 
-    # The notebook's styles are not the viewer's, but its theme is.
-    styles = page.locator(".cim-facts dt").evaluate(
-        "(e) => [getComputedStyle(e).float, getComputedStyle(e).fontWeight]"
-    )
-    assert styles == ["none", "400"]
-    luminances = {}
-    for theme in ("JupyterLab Light", "JupyterLab Dark"):
-        page.evaluate(
-            "(theme) => window.jupyterapp.commands.execute('apputils:change-theme', { theme })",
-            theme,
-        )
-        light = str(theme.endswith("Light")).lower()
-        page.wait_for_selector(f"body[data-jp-theme-light={light}]", state="attached")
-        colour = page.locator(".cim").evaluate("(e) => getComputedStyle(e).backgroundColor")
-        luminances[theme] = sum(int(part) for part in colour[4:-1].split(","))
-    assert luminances["JupyterLab Light"] > 700
-    assert luminances["JupyterLab Dark"] < 100
+    check_styles(page)
     assert elsewhere == []
     page.close()

@@ -1558,7 +1558,7 @@ export function mount(element, payload, { onThreshold = () => {} } = {}) {
   const isHeaded = pictures.length === 1 && pictures[0].title === title;
   const root = make(
     "div",
-    { class: isHeaded ? "cim cim-headed" : "cim", "data-lm-suppress-shortcuts": "true" }, // JupyterLab's keys, while ours are used
+    { class: isHeaded ? "cim cim-headed" : "cim" },
     strip && strip.element,
     make(
       "section",
@@ -1574,6 +1574,10 @@ export function mount(element, payload, { onThreshold = () => {} } = {}) {
     curves,
     ...closingSections(payload),
   );
+  // JupyterLab would take our keys for its own, such as Enter and the arrows.
+  root.addEventListener("focusin", ({ target }) => {
+    target.setAttribute("data-lm-suppress-shortcuts", "true");
+  });
   root.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
   element.replaceChildren(root);
   const resized = new ResizeObserver(() => soon(drawCharts));
