@@ -4,6 +4,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import re
 import zlib
 from html.parser import HTMLParser
@@ -25,7 +26,13 @@ from page_content import (
 from PIL import Image
 
 from captum_infomask import ArgumentError, AtLeast, MaxFraction, threshold_mask
-from captum_infomask.report.colour_planes import colour_limits, plane_mask, run_lengths, split_plane
+from captum_infomask.report.colour_planes import (
+    colour_limits,
+    joint_limits,
+    plane_mask,
+    run_lengths,
+    split_plane,
+)
 from captum_infomask.report.colours import LOSSLESS_UP_TO, picture_uri
 from captum_infomask.report.page import page_html, static_html
 from captum_infomask.report.page_content import (
@@ -359,3 +366,15 @@ def test_sizes_that_differ_are_refused(make):
     content = PageContent("", (PictureContent(np.zeros((4, 3, 3), np.uint8), "", (), (made,)),))
     with pytest.raises(ArgumentError, match=r"pixels of \(4, 3\) and the plane of 'a' of \(3, 4\)"):
         make(content)
+
+
+def test_nats_share_the_scale_of_bits_where_maps_share_one():
+    pictures = page_content().pictures
+    own, joint = colour_limits(page_content()), joint_limits(page_content())
+    units = [[made.unit for made in shown.maps] for shown in pictures]
+    most = max(own[0][0], own[0][3] / math.log(2))
+    assert own[0][3] < own[0][0] * math.log(2)
+    for line, limits, before in zip(units, joint, own, strict=True):
+        for unit, limit, alone in zip(line, limits, before, strict=True):
+            expected = {"bits": most, "nats": most * math.log(2)}.get(unit, alone)
+            assert limit == expected

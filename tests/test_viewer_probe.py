@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 import base64
+import math
 
 import numpy as np
 import pytest
 from browser import Offline, chromium_fixture, set_slider
 from page_content import HEIGHT, WIDTH, maps, page_content, picture, windows_map
 
-from captum_infomask.report.colour_planes import colour_limits, own_limit, shown_plane
+from captum_infomask.report.colour_planes import joint_limits, own_limit, shown_plane
 from captum_infomask.report.colours import pale_grey, tint
 from captum_infomask.report.page import page_html
 from captum_infomask.report.page_content import MapContent, PageContent, PictureContent
@@ -209,9 +210,11 @@ def check_colours(page, limits):
 def test_each_map_has_a_scale_of_its_own_until_one_is_asked_for(page, viewer):
     shown = [made for made in maps() if made.plane is not None]
     own = [own_limit(made.plane) for made in shown]
-    shared = colour_limits(page_content())[0][:7]
+    shared = joint_limits(page_content())[0][:7]
     assert shared[0] == shared[1] == shared[4] == max(shared)
-    assert [a == b for a, b in zip(own, shared, strict=True)].count(False) == 3
+    assert shared[3] == max(shared) * math.log(2)  # nats count the same as bits
+    assert [a == b for a, b in zip(own, shared, strict=True)].count(False) == 4
+    assert shared[5:] == own[5:]
     note = page.locator(".cim-scales")
     assert check_colours(page, own) == [""] * 7
     assert "of its own: compare their numbers" in note.text_content()

@@ -181,6 +181,36 @@ def colour_limits(content: PageContent) -> list[list[float]]:
     ]
 
 
+def joint_limits(content: PageContent) -> list[list[float]]:
+    """Return ``colour_limits``, with one scale for bits and nats, which count the same.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_infomask.report.colour_planes import joint_limits
+        >>> from captum_infomask.report.page_content import MapContent, PageContent, PictureContent
+        >>> bits = MapContent("a", "bits", np.full((1, 1), 2, np.float32))
+        >>> nats = MapContent("b", "nats", np.full((1, 1), 1, np.float32))
+        >>> (limits,) = joint_limits(PageContent("", (PictureContent(None, "", (), (bits, nats)),)))
+        >>> [round(limit, 2) for limit in limits]
+        [2.0, 1.39]
+    """
+    limits = colour_limits(content)
+    units = [[made.unit for made in picture.maps] for picture in content.pictures]
+    found = [
+        limit / PER_BIT[unit]
+        for line, named in zip(limits, units, strict=True)
+        for limit, unit in zip(line, named, strict=True)
+        if unit in PER_BIT
+    ]
+    return [
+        [
+            max(found) * PER_BIT[unit] if unit in PER_BIT else limit
+            for limit, unit in zip(line, named, strict=True)
+        ]
+        for line, named in zip(limits, units, strict=True)
+    ]
+
+
 def own_limit(plane: FloatArray | None) -> float:
     """Return the magnitude of full colour of a map on a scale of its own: its largest magnitude.
 

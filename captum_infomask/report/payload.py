@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from captum_infomask.report.colour_planes import (
     PER_BIT,
-    colour_limits,
+    joint_limits,
     largest_value,
     picture_size,
     run_lengths,
@@ -50,7 +50,7 @@ def page_payload(content: PageContent) -> dict[str, Any]:
         >>> page_payload(PageContent("espresso", (picture,)))["pictures"][0]["title"]
         'espresso'
     """
-    limits = colour_limits(content)
+    limits = joint_limits(content)
     pictures = [_picture(picture, limits[place]) for place, picture in enumerate(content.pictures)]
     is_rounded = any(
         made["plane"] is not None and made["plane"]["step"] is not None

@@ -1152,7 +1152,7 @@ class DisplayControl {
       labels.push(make("label", { class: "cim-check" }, this.truth, make("span", {}, "Truth")));
     }
     if (hasSharedUnit(payload)) {
-      const words = "Same scale: maps of one unit, of all pictures, share theirs";
+      const words = "Maps of one unit, of all pictures, share a scale; nats are counted as bits";
       const label = make("span", { title: words }, "Same scale");
       labels.splice(2, 0, make("label", { class: "cim-check" }, this.same, label));
     }
@@ -1173,10 +1173,12 @@ class DisplayControl {
   }
 }
 
-/** Whether several maps, or a map's several classes, have a unit that makes them comparable. */
+/** Whether several maps, or a map's several classes, can share a scale. */
 function hasSharedUnit({ pictures }) {
   const maps = pictures.flatMap((picture) => picture.maps).filter((map) => map.plane);
-  const units = maps.map((map) => map.unit).filter((unit) => unit !== ARBITRARY);
+  const units = maps
+    .map((map) => (PER_BIT.has(map.unit) ? "bits" : map.unit))
+    .filter((unit) => unit !== ARBITRARY);
   return new Set(units).size < units.length || maps.some((map) => map.classes.length > 1);
 }
 

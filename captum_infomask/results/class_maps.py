@@ -185,11 +185,14 @@ class ClassMaps:
         pixels = None
         if picture is not None:
             pixels = map_pictures.checked_pictures("picture", [picture], 1, *plane.shape)[0]
+        title = f"{shown.name} of {len(labels)} classes"
+        if len(self.classes) > 1:
+            title += f", image {place}"
         left = self.classes.shape[1] - len(order)
         note = f"{left} more classes, about which the picture says less, are not shown."
         return PageContent(
-            f"{shown.name} of {len(labels)} classes",
-            (PictureContent(pixels, f"Image {place}", (), (shown,)),),
+            title,
+            (PictureContent(pixels, title, (), (shown,)),),
             threshold=("max_fraction", map_pictures.suited_rule(self.stacked.regions).fraction),
             notes=(note,) if left else (),
         )
