@@ -146,7 +146,7 @@ class ClassMaps:
         Args:
             picture: The picture under the maps: uint8 (H, W, 3) or Pillow's, of the input's size.
             k: The number of the image.
-            names: The names of the network's classes; None writes their numbers.
+            names: The names of the network's classes. None takes the categories, or numbers.
 
         Raises:
             ArgumentError: The inputs were no pictures, ``picture`` has another size, there is no
@@ -154,7 +154,10 @@ class ClassMaps:
         """
         place = map_pictures.checked_place(k, len(self.classes))
         order = self.total[place].argsort(descending=True).tolist()[:_SHOWN]
-        labels = _class_names(names, self.classes[place, order].tolist())
+        labels = _class_names(
+            names if names is not None else self.categories or None,
+            self.classes[place, order].tolist(),
+        )
         columns = [self.rank(column) for column in order]
         planes = [
             map_pictures.plane_of(one.attributions(), one.regions, one.unit, place)
@@ -231,11 +234,17 @@ class ClassMaps:
 
     def _repr_html_(self) -> str | None:
         """Return the first image's maps, if the inputs are pictures."""
-        return map_pictures.static(self.content()) if self._is_of_pictures() else None
+        return self._still() if self._is_of_pictures() else None
+
+    def _still(self) -> str:
+        """Return the first image's maps as HTML without a script."""
+        return map_pictures.static(self.content())
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         """Return the widget, if the notebook has widgets."""
-        return map_pictures.mimebundle(self.content, repr(self)) if self._is_of_pictures() else None
+        if not self._is_of_pictures():
+            return None
+        return map_pictures.mimebundle(self.content, self._still, repr(self))
 
     def _is_of_pictures(self) -> bool:
         return [len(shape) for shape in self.stacked.regions.shapes] == [3]
