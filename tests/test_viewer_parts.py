@@ -14,6 +14,7 @@ from captum_infomask import AtLeast, MaxFraction, threshold_mask
 from captum_infomask.evaluation.object_localisation import mask_iou
 from captum_infomask.masks.outlines import component_boxes
 from captum_infomask.report.colour_planes import shown_plane, unit_threshold, window_steps
+from captum_infomask.report.overlay import shown_mask
 from captum_infomask.report.page import viewer_script
 from captum_infomask.report.page_content import MapContent, PageContent, PictureContent
 from captum_infomask.report.payload import STEPS, page_payload
@@ -51,6 +52,20 @@ def bits_in_browser(page, plane):
         [packed, *plane.shape],
     )
     return np.array(numbers, "<u4").reshape(plane.shape), packed
+
+
+@pytest.mark.parametrize("size", [(61, 200), (224, 224), (7, 9), (130, 121)])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.7, 0.99])
+def test_a_mask_is_shown_as_figures_show_it(module, size, share):
+    rng = np.random.default_rng(0)
+    coarse = rng.random((-(-size[0] // 9), -(-size[1] // 9))).repeat(9, 0).repeat(9, 1)
+    mask = (coarse[: size[0], : size[1]] < share) ^ (rng.random(size) < 0.03)
+    shown = module.evaluate(
+        """([mask, height, width]) =>
+          Array.from(viewer.shownMask(Uint8Array.from(mask), height, width))""",
+        [mask.astype(int).ravel().tolist(), *size],
+    )
+    np.testing.assert_array_equal(np.array(shown, bool).reshape(size), shown_mask(mask))
 
 
 def special():

@@ -25,6 +25,7 @@ from captum_infomask.report.colour_planes import (
     unit_threshold,
 )
 from captum_infomask.report.colours import RGB, pale_grey, picture_uri, tint
+from captum_infomask.report.overlay import shown_mask
 from captum_infomask.report.page_content import (
     Cell,
     Column,
@@ -258,13 +259,14 @@ def _shown(
     content: PageContent,
 ) -> _Shown:
     mask = plane_mask(plane, unit_threshold(content.threshold, made.unit))
+    shown = shown_mask(mask)[..., None]
     kept = ""
     if photo is not None:
-        kept = _uri(np.where(mask[..., None], photo / 255.0, _HIDDEN))
+        kept = _uri(np.where(shown, photo / 255.0, _HIDDEN))
     return _Shown(
         made,
         overlay=_uri(overlay),
-        mask=_uri(np.where(mask[..., None], np.full(3, _KEPT), np.full(3, _HIDDEN))),
+        mask=_uri(np.where(shown, np.full(3, _KEPT), np.full(3, _HIDDEN))),
         kept=kept,
         largest=largest_value(plane),
         share=float(mask.mean()),

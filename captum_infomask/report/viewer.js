@@ -17,6 +17,8 @@ const PER_BIT = new Map([
 ]);
 const LABEL = 14; // pixels between the names beside curves
 const FAINT = 0.25; // of a scale: a map that stays below it looks almost blank
+const ROUNDING = 60; // parts of the shorter side: half the window that rounds a shown mask
+const SMALLEST = 0.005; // of the picture: a shown mask has no smaller part, and no smaller hole
 const THUMBNAIL = 96; // pixels of a small picture's longer side
 let viewers = 0;
 
@@ -143,6 +145,66 @@ export function keptPixels(plane, cut) {
   const mask = new Uint8Array(plane.length);
   for (let i = 0; i < plane.length; i += 1) mask[i] = plane[i] > 0 && plane[i] >= cut ? 1 : 0;
   return mask;
+}
+
+/** Sums over a window of odd width along rows or columns; edges repeat the outermost pixel. */
+function boxSums(values, height, width, reach, alongRows) {
+  const [lines, length] = alongRows ? [height, width] : [width, height];
+  const [lineStep, step] = alongRows ? [width, 1] : [1, width];
+  const sums = new Float64Array(values.length);
+  for (let line = 0; line < lines; line += 1) {
+    const start = line * lineStep;
+    const at = (k) => values[start + Math.max(0, Math.min(length - 1, k)) * step];
+    let sum = 0;
+    for (let k = -reach; k <= reach; k += 1) sum += at(k);
+    for (let k = 0; k < length; k += 1) {
+      sums[start + k * step] = sum;
+      sum += at(k + reach + 1) - at(k - reach);
+    }
+  }
+  return sums;
+}
+
+/** The connected parts of at least so many pixels; corners connect, or edges alone. */
+function largeParts(mask, height, width, pixels, corners) {
+  const kept = new Uint8Array(mask.length);
+  const seen = new Uint8Array(mask.length);
+  const stack = [];
+  for (let first = 0; first < mask.length; first += 1) {
+    if (!mask[first] || seen[first]) continue;
+    const part = [first];
+    seen[first] = 1;
+    stack.push(first);
+    while (stack.length) {
+      const at = stack.pop();
+      const [y, x] = [Math.floor(at / width), at % width];
+      for (let dy = -1; dy <= 1; dy += 1) {
+        for (let dx = -1; dx <= 1; dx += 1) {
+          const next = at + dy * width + dx;
+          const inside = y + dy >= 0 && y + dy < height && x + dx >= 0 && x + dx < width;
+          if (!inside || (dy && dx && !corners) || !mask[next] || seen[next]) continue;
+          seen[next] = 1;
+          part.push(next);
+          stack.push(next);
+        }
+      }
+    }
+    if (part.length >= pixels) for (const at of part) kept[at] = 1;
+  }
+  return kept;
+}
+
+/** A mask as panels show it: round outlines, no specks and holes. Numbers have the mask itself. */
+export function shownMask(mask, height, width) {
+  const reach = Math.floor(Math.min(height, width) / ROUNDING);
+  let sums = mask;
+  for (let k = 0; k < 6; k += 1) sums = boxSums(sums, height, width, reach, k % 2 === 1);
+  const half = (2 * reach + 1) ** 6 / 2;
+  const soft = Uint8Array.from(sums, (sum) => (sum > half ? 1 : 0));
+  const parts = largeParts(soft, height, width, SMALLEST * mask.length, true);
+  if (!parts.includes(1)) return mask;
+  const ground = parts.map((pixel) => 1 - pixel);
+  return largeParts(ground, height, width, SMALLEST * mask.length, false).map((one) => 1 - one);
 }
 
 /** The box x0, y0, x1, y1 around the connected part with the most pixels; null if there is none. */
@@ -585,8 +647,9 @@ class Card {
       rule === threshold.rule ? "" : `at ${percent(amount)} of its maximum`;
     const cut = smallestKept(this.maximum, rule, amount);
     const mask = keptPixels(this.values, cut);
-    paintMask(this.panels.mask.context, mask, null);
-    if (this.panels.kept) paintMask(this.panels.kept.context, mask, photoData);
+    const shown = shownMask(mask, height, width);
+    paintMask(this.panels.mask.context, shown, null);
+    if (this.panels.kept) paintMask(this.panels.kept.context, shown, photoData);
     let kept = 0;
     for (const pixel of mask) kept += pixel;
     this.share.textContent = percent(kept / mask.length);
