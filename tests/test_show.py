@@ -217,10 +217,23 @@ def test_a_small_map_is_resized_to_the_picture(network, x, photo):
     made = LayerGradCam(network, network[0]).attribute(x, 1, relu_attributions=True)
     assert made.shape[-1] < 10
     large = np.asarray(Image.fromarray(photo).resize((96, 96)))
-    figure, axes = show(made, large)
+    figure, axes = show(made, large, contour=None)
     assert drawn(axes).shape == (96, 96, 3)
-    want = torch.nn.functional.interpolate(made.detach(), (96, 96), mode="bilinear")
-    assert figure.axes[1].get_ylim()[1] == pytest.approx(float(want.max()))
+    wide = torch.nn.functional.interpolate(made.detach(), (96, 96), mode="bilinear")[0, 0].numpy()
+    limit = float(made.detach().max())
+    np.testing.assert_allclose(
+        drawn(axes), Shades(limit).over(wide, large / 255).clip(0, 1), atol=1e-5
+    )
+    assert figure.axes[1].get_ylim()[1] == pytest.approx(limit)
+
+
+def test_windows_run_into_each_other_over_a_larger_picture(photo):
+    plane = np.arange(16, dtype=np.float32).reshape(4, 4).repeat(8, 0).repeat(8, 1)
+    large = np.zeros((128, 128, 3), np.uint8)
+    settings = {"cmap": "gray", "alpha": 1, "contour": None}
+    soft, sharp = (drawn(show(plane, large, smooth=one, **settings)[1]) for one in (True, False))
+    assert np.abs(np.diff(soft[..., 0], axis=1)).max() < 0.03
+    assert len(np.unique(sharp[..., 0])) == 15  # the two smallest are see-through
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,13 @@ def shown_mask(mask: BoolArray) -> BoolArray:
     return whole if whole.any() else mask
 
 
+def _resized(plane: FloatArray, size: tuple[int, ...], mode: str) -> FloatArray:
+    """Return a plane in another size, (height, width)."""
+    values = torch.from_numpy(np.ascontiguousarray(plane, np.float32))[None, None]
+    made: FloatArray = torch.nn.functional.interpolate(values, size, mode=mode)[0, 0].numpy()
+    return made
+
+
 def suited_contour(plane: FloatArray, bits: float | None) -> Rule | None:
     """Return the outline's rule if nobody chose one: at least 1 bit, else half of the maximum.
 
@@ -213,6 +220,8 @@ def draw_map(
         The value from which the mask keeps pixels, in the map's unit; None without an outline.
     """
     shown = smooth_plane(plane) if smooth else plane
+    if photo is not None and photo.shape[:2] != plane.shape:
+        shown = _resized(shown, photo.shape[:2], "bilinear" if smooth else "nearest")
     ground: RGB = np.full((*plane.shape, 3), GROUND) if photo is None else photo / 255.0
     mask, threshold = (None, None) if contour is None else outlined(shown, contour)
     if mask is not None:

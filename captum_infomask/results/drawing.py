@@ -7,7 +7,6 @@ from typing import Any, Literal, TypedDict
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
-import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
@@ -127,8 +126,7 @@ def photo_of(argument: str, given: Any) -> PhotoArray:
         ArgumentError: It is none of these.
 
     Example:
-        >>> import torch
-        >>> from captum_infomask.results.drawing import photo_of
+        >>>         >>> from captum_infomask.results.drawing import photo_of
         >>> photo_of("picture", torch.tensor([[[0.0, 1.0]]]))[0].tolist()
         [[0, 0, 0], [255, 255, 255]]
     """
@@ -166,31 +164,26 @@ def _as_bytes(argument: str, array: npt.NDArray[Any]) -> PhotoArray:
     return np.rint(255 * values).astype(np.uint8)
 
 
-def fitted(argument: str, given: Any, plane: FloatArray) -> tuple[FloatArray, PhotoArray | None]:
-    """Return a map and its picture in one size, that of the picture.
+def photo_for(argument: str, given: Any, plane: FloatArray) -> PhotoArray | None:
+    """Return the picture under a map, uint8 (H, W, 3); None if there is none.
 
     Args:
         argument: The picture's name in errors.
-        given: The picture, or None.
-        plane: (H, W), resized to the picture (bilinear) if that is of the same shape.
+        given: The picture, of the map's size or the same in another size; or None.
+        plane: (H, W), the map.
 
     Raises:
         ArgumentError: The picture has another aspect ratio than the map, or is no picture.
     """
     if given is None:
-        return plane, None
+        return None
     photo = photo_of(argument, given)
     (height, width), (rows, columns) = photo.shape[:2], plane.shape
-    if (height, width) == (rows, columns):
-        return plane, photo
-    # A map may have lost up to a pixel of each side.
+    # A feature map's sides are rounded: one side may differ by up to a cell.
     if abs(height * columns - width * rows) > max(height + rows, width + columns):
         raise ArgumentError(
             f"Expected `{argument}` to show what the network sees, {rows} × {columns} pixels or "
             f"the same in another size; got {height} × {width}. "
             f"classifier.preprocess.frame(photo) resizes and crops a photograph."
         )
-    wide = torch.nn.functional.interpolate(
-        torch.from_numpy(plane)[None, None], (height, width), mode="bilinear"
-    )
-    return wide[0, 0].numpy(), photo
+    return photo

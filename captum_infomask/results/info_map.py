@@ -30,7 +30,7 @@ from captum_infomask.report.page_content import (
     PictureContent,
 )
 from captum_infomask.results import map_pictures
-from captum_infomask.results.drawing import Drawing, DrawingSettings, fitted
+from captum_infomask.results.drawing import Drawing, DrawingSettings, photo_for
 from captum_infomask.results.map_files import FORMAT, PER_REGION, TENSORS, fields_of, state_of
 from captum_infomask.results.region_table import chosen_rows, column_of, region_table
 from captum_infomask.scores.score_settings import NATS_PER_UNIT
@@ -321,7 +321,7 @@ class InfoMap:
         place = map_pictures.checked_place(k, len(self.scores))
         plane, unit = map_pictures.plane_of(self.attributions(), self.regions, self.unit, place)
         heads = self._head(place), self._sums(plane, unit, place)
-        return drawing.draw(*fitted("picture", picture, plane), unit, heads)
+        return drawing.draw(plane, photo_for("picture", picture, plane), unit, heads)
 
     def _head(self, k: int) -> str:
         """Say in words what image k's map is about: its target and p(y | x), or the question."""

@@ -15,7 +15,7 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask._keywords import told
 from captum_infomask._types import TensorOrTensors
 from captum_infomask.report.page_content import FloatArray
-from captum_infomask.results.drawing import Drawing, DrawingSettings, fitted
+from captum_infomask.results.drawing import Drawing, DrawingSettings, photo_for
 from captum_infomask.results.info_map import InfoMap
 from captum_infomask.results.map_pictures import in_kernel
 
@@ -88,7 +88,8 @@ def show(
             )
         drawn = Drawn(*attributions.drawn(drawing, picture))
     else:
-        drawn = Drawn(*drawing.draw(*fitted("picture", picture, _plane(attributions)), unit))
+        plane = _plane(attributions)
+        drawn = Drawn(*drawing.draw(plane, photo_for("picture", picture, plane), unit))
     if drawing.ax is None and in_kernel():
         _display(drawn.figure)
     return drawn
