@@ -10,10 +10,11 @@ from browser import Offline, chromium_fixture
 from page_content import HOSTILE, HOSTILE_END
 
 from captum_infomask import ArgumentError, InfoMask, MaxFraction, grid, threshold_mask
-from captum_infomask.report.colour_planes import own_limit, shown_plane
+from captum_infomask.report.colour_planes import own_limit
 from captum_infomask.report.colours import pale_grey, tint
 from captum_infomask.report.page import page_html, static_html
 from captum_infomask.report.payload import page_payload
+from captum_infomask.report.smoothing import shown_plane
 
 SIDE, CLASSES = 24, 14
 NAMES = [f"name {k}" for k in range(CLASSES)]

@@ -8,12 +8,19 @@ from hypothesis import given, settings, strategies as st
 from page_content import label_map, windows_map
 
 from captum_infomask import grid, sliding_windows, superpixels
-from captum_infomask.report.colour_planes import SMOOTHED, shown_plane, smoothed_note, window_steps
 from captum_infomask.report.figure import comparison_figure
-from captum_infomask.report.overlay import Shades, limit_of, smooth_plane
+from captum_infomask.report.overlay import Shades
 from captum_infomask.report.page import static_html
 from captum_infomask.report.page_content import MapContent, PageContent, PictureContent
 from captum_infomask.report.payload import page_payload
+from captum_infomask.report.smoothing import (
+    SMOOTHED,
+    limit_of,
+    shown_plane,
+    smooth_plane,
+    smoothed_note,
+    window_steps,
+)
 
 
 def scores_of(count, seed=0):

@@ -12,8 +12,8 @@ from page_content import HEIGHT, WIDTH, maps, page_content, picture, rule_of
 
 from captum_infomask import AtLeast, MaxFraction, bounding_boxes, threshold_mask
 from captum_infomask.evaluation.object_localisation import mask_iou
-from captum_infomask.report.overlay import shown_mask
 from captum_infomask.report.page import page_html
+from captum_infomask.report.smoothing import shown_mask
 
 pytestmark = pytest.mark.slow
 

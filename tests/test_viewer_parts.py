@@ -13,11 +13,11 @@ from page_content import label_map, windows_map
 from captum_infomask import AtLeast, MaxFraction, threshold_mask
 from captum_infomask.evaluation.object_localisation import mask_iou
 from captum_infomask.masks.outlines import component_boxes
-from captum_infomask.report.colour_planes import shown_plane, unit_threshold, window_steps
-from captum_infomask.report.overlay import shown_mask
+from captum_infomask.report.colour_planes import unit_threshold
 from captum_infomask.report.page import viewer_script
 from captum_infomask.report.page_content import MapContent, PageContent, PictureContent
 from captum_infomask.report.payload import STEPS, page_payload
+from captum_infomask.report.smoothing import shown_mask, shown_plane, window_steps
 
 pytestmark = pytest.mark.slow
 

@@ -9,10 +9,11 @@ import pytest
 from browser import Offline, chromium_fixture, set_slider
 from page_content import HEIGHT, WIDTH, maps, page_content, picture, windows_map
 
-from captum_infomask.report.colour_planes import joint_limits, own_limit, shown_plane
+from captum_infomask.report.colour_planes import joint_limits, own_limit
 from captum_infomask.report.colours import pale_grey, tint
 from captum_infomask.report.page import page_html
 from captum_infomask.report.page_content import MapContent, PageContent, PictureContent
+from captum_infomask.report.smoothing import shown_plane
 
 pytestmark = pytest.mark.slow
 

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any, Literal
 
 import numpy as np
@@ -18,8 +17,6 @@ from captum_infomask.report.page_content import (
 )
 
 Starts = npt.NDArray[np.int64]
-
-SMOOTHED = "smoothed between window centres"
 
 ARBITRARY = "a.u."  # no unit: the values of two such maps cannot be compared
 
@@ -55,88 +52,6 @@ def split_plane(plane: FloatArray) -> tuple[Starts, Starts, FloatArray]:
     columns = np.flatnonzero((bits[:, 1:] != bits[:, :-1]).any(0)) + 1
     rows, columns = np.concatenate([[0], rows]), np.concatenate([[0], columns])
     return rows, columns, bits[rows][:, columns].view(np.float32)
-
-
-def window_steps(plane: FloatArray) -> tuple[int, int]:
-    """Return the distance between a plane's windows, down and across; 1 if it is not of windows.
-
-    Windows and grids paint cells whose edges are multiples of one step, or equal parts of the side.
-    Most such edges show. The outlines of superpixels and masks do not fit this.
-
-    Args:
-        plane: (H, W), float32.
-
-    Returns:
-        Steps in pixels, both above 1, or (1, 1).
-
-    Example:
-        >>> import numpy as np
-        >>> from captum_infomask.report.colour_planes import window_steps
-        >>> windows = np.arange(16, dtype=np.float32).reshape(4, 4)
-        >>> window_steps(windows.repeat(8, 0).repeat(4, 1)), window_steps(windows)
-        ((8, 4), (1, 1))
-    """
-    if not np.isfinite(plane).all():
-        return 1, 1
-    rows, columns, _ = split_plane(plane)
-    down, across = (_step(*each) for each in zip((rows, columns), plane.shape, strict=True))
-    is_flat = len(rows) == len(columns) == 1
-    return (down, across) if min(down, across) > 1 and not is_flat else (1, 1)
-
-
-def _step(starts: Starts, size: int) -> int:
-    """Return the step of the cells along one side, 1 if they have none; one cell is one step."""
-    edges = starts[1:]
-    if not len(edges):
-        return size
-    parts = max(1, round(size / int(np.diff(starts).min())))
-    shared = int(np.gcd.reduce(edges))
-    for step, lattice in (
-        (shared, np.arange(shared, size, shared)),
-        (round(size / parts), np.arange(1, parts) * size // parts),
-    ):
-        if 2 * len(edges) >= len(lattice) and bool(np.isin(edges, lattice).all()):
-            return step
-    return 1
-
-
-def shown_plane(plane: FloatArray) -> FloatArray:
-    """Return the plane that pictures show: windows run into each other, other planes do not change.
-
-    It is the mean over one step around each pixel. For a grid this is the bilinear interpolation
-    between the centres of its windows. It is for the eye alone; masks, numbers and files have the
-    plane itself.
-
-    Args:
-        plane: (H, W), float32.
-
-    Returns:
-        (H, W), float32, within the plane's own range; the plane itself if it has no windows.
-
-    Example:
-        >>> import numpy as np
-        >>> from captum_infomask.report.colour_planes import shown_plane
-        >>> shown_plane(np.array([[0.0, 1.0]], np.float32).repeat(4, 0).repeat(4, 1))[0].tolist()
-        [0.0, 0.0, 0.125, 0.375, 0.625, 0.875, 1.0, 1.0]
-    """
-    from scipy.ndimage import correlate1d
-
-    shown = plane
-    for axis, step in enumerate(window_steps(plane)):
-        if step > 1:
-            # Around an even number of pixels, the two at the ends count half.
-            weights = np.ones(step + 1 - step % 2)
-            weights[[0, -1]] /= 2 - step % 2
-            shown = correlate1d(shown, weights / step, axis=axis, mode="nearest")
-    return shown
-
-
-def smoothed_note(planes: Iterable[FloatArray | None]) -> str:
-    """Return a note for pictures if ``shown_plane`` changes some of their planes; else nothing."""
-    steps = [window_steps(plane) for plane in planes if plane is not None]
-    if all(step == (1, 1) for step in steps):
-        return ""
-    return f"Colours are {SMOOTHED}; masks and numbers are not."
 
 
 def run_lengths(plane: npt.NDArray[Any]) -> dict[str, list[int]]:

@@ -31,7 +31,6 @@ from captum_infomask.report.overlay import (
     Shades,
     draw_map,
     draw_outline,
-    shown_mask,
 )
 from captum_infomask.report.page_content import (
     BoolArray,
@@ -40,6 +39,7 @@ from captum_infomask.report.page_content import (
     PhotoArray,
     PictureContent,
 )
+from captum_infomask.report.smoothing import shown_mask
 
 INK, GREY, PAPER = "#1b1f24", "#69707a", "#e9ebee"
 

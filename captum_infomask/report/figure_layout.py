@@ -13,8 +13,8 @@ from matplotlib.textpath import text_to_path
 from captum_infomask._messages import printable
 from captum_infomask._process import quiet
 from captum_infomask.report.colour_planes import ARBITRARY
-from captum_infomask.report.overlay import smooth_plane
 from captum_infomask.report.page_content import FloatArray, MapContent
+from captum_infomask.report.smoothing import smooth_plane
 from captum_infomask.report.words import MINUS
 
 Layout: TypeAlias = Literal["row", "grid"]

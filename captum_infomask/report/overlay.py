@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -18,16 +17,21 @@ from matplotlib.ticker import MaxNLocator
 
 from captum_infomask._messages import printable
 from captum_infomask.masks import AtLeast, MaxFraction, Rule, threshold_mask
-from captum_infomask.report.colour_planes import largest_value, shown_plane
+from captum_infomask.report.colour_planes import largest_value
 from captum_infomask.report.colours import RGB
 from captum_infomask.report.page_content import BoolArray, FloatArray, PhotoArray
+from captum_infomask.report.smoothing import (
+    finite_plane,
+    limit_of,
+    resized_plane,
+    shown_mask,
+    smooth_plane,
+)
 
 OPACITY = 0.8
 GROUND = 0.96  # the brightness of a ground without a photograph
 _FADE = (0.1, 0.9)  # shares of the limit between which a colour appears
 DIMMED = 0.7  # the brightness of the photograph outside of the mask
-_SMALLEST = 0.005  # of the picture: a shown mask has no smaller part, and no smaller hole
-_ROUNDING = 60  # parts of the shorter side: half the width of the box that rounds a shown mask
 _ABOVE = "plasma", 0.42, 0.96  # pink over orange to yellow
 OUTLINE = ((2.4, "black", 0.4), (1.2, "white", 1.0))  # widths, colours, opacities
 BAR_GROUND = 0.75
@@ -86,92 +90,11 @@ class Shades:
         Returns:
             (H, W, 3) from 0 to 1.
         """
-        known = _finite(values, self.limit)
+        known = finite_plane(values, self.limit)
         low, high = _FADE
         t = np.clip((np.abs(known) / self.limit - low) / (high - low), 0, 1)
         opacity = (self.alpha * t * t * (3 - 2 * t))[..., None]
         return opacity * self.colours(known) + (1 - opacity) * ground
-
-
-def limit_of(plane: FloatArray) -> float:
-    """Return the magnitude of full colour: the plane's largest finite magnitude; 1 if it is 0."""
-    return float(np.abs(plane, where=np.isfinite(plane), out=np.zeros_like(plane)).max()) or 1.0
-
-
-def smooth_plane(plane: FloatArray) -> FloatArray:
-    """Return a plane as the eye wants it: windows run into each other, and edges are soft.
-
-    Colours and outlines have it. Masks, numbers and files have the plane itself.
-
-    Args:
-        plane: (H, W), float32.
-
-    Returns:
-        (H, W), within the plane's own range. NaN counts as 0.
-
-    Example:
-        >>> import numpy as np
-        >>> from captum_infomask.report.overlay import smooth_plane
-        >>> edge = smooth_plane(np.tri(440, dtype=np.float32))
-        >>> edge[220, [0, 215, 225, 439]].astype(float).round(1).tolist()
-        [1.0, 0.8, 0.2, 0.0]
-    """
-    from scipy.ndimage import gaussian_filter
-
-    known = shown_plane(_finite(plane, limit_of(plane)))
-    soft: FloatArray = gaussian_filter(known, min(plane.shape) / 110, mode="nearest", truncate=3)
-    return soft
-
-
-def _finite(values: FloatArray, limit: float) -> FloatArray:
-    """Return values without NaN, which count as 0, and without infinite ones."""
-    return np.nan_to_num(values, nan=0.0, posinf=limit, neginf=-limit)
-
-
-def shown_mask(mask: BoolArray) -> BoolArray:
-    """Return a mask as pictures show it: round outlines, no specks, no holes.
-
-    Parts and holes below 0.5% of the picture are gone. A mask of nothing but specks keeps them.
-
-    Args:
-        mask: (H, W), boolean.
-
-    Returns:
-        (H, W), boolean.
-
-    Example:
-        >>> import numpy as np
-        >>> from captum_infomask.report.overlay import shown_mask
-        >>> mask = np.zeros((100, 100), bool)
-        >>> mask[20:60, 20:60] = True
-        >>> mask[40, 40], mask[90, 90] = False, True
-        >>> shown_mask(mask)[[40, 90, 20, 30], [40, 90, 20, 30]].tolist()
-        [True, False, False, True]
-    """
-    from scipy.ndimage import correlate1d, label
-
-    # Three box sums are nearly a Gaussian. They are whole numbers, so the viewer cuts as this does.
-    width = 2 * (min(mask.shape) // _ROUNDING) + 1
-    sums = mask.astype(np.int64)
-    for axis in (0, 1) * 3:
-        sums = correlate1d(sums, np.ones(width), axis=axis, mode="nearest")
-    soft = 2 * sums > width**6
-
-    def large_parts(part: BoolArray, neighbours: npt.NDArray[np.int64] | None) -> BoolArray:
-        numbers, _ = label(part, neighbours)
-        kept: BoolArray = part & (np.bincount(numbers.ravel()) >= _SMALLEST * mask.size)[numbers]
-        return kept
-
-    parts = large_parts(soft, np.ones((3, 3), np.int64))
-    whole = ~large_parts(~parts, None) if parts.any() else parts
-    return whole if whole.any() else mask
-
-
-def _resized(plane: FloatArray, size: tuple[int, ...], mode: str) -> FloatArray:
-    """Return a plane in another size, (height, width)."""
-    values = torch.from_numpy(np.ascontiguousarray(plane, np.float32))[None, None]
-    made: FloatArray = torch.nn.functional.interpolate(values, size, mode=mode)[0, 0].numpy()
-    return made
 
 
 def suited_contour(plane: FloatArray, bits: float | None) -> Rule | None:
@@ -192,7 +115,7 @@ def suited_contour(plane: FloatArray, bits: float | None) -> Rule | None:
 
 def outlined(plane: FloatArray, rule: Rule) -> tuple[BoolArray, float]:
     """Return the pixels that a rule keeps, (H, W), and the value from which it keeps them."""
-    values = torch.from_numpy(_finite(plane, limit_of(plane)))
+    values = torch.from_numpy(finite_plane(plane, limit_of(plane)))
     kept: BoolArray = threshold_mask(values[None, None], rule)[0, 0].numpy()
     return kept, float(rule.threshold(values.flatten()))
 
@@ -221,7 +144,7 @@ def draw_map(
     """
     shown = smooth_plane(plane) if smooth else plane
     if photo is not None and photo.shape[:2] != plane.shape:
-        shown = _resized(shown, photo.shape[:2], "bilinear" if smooth else "nearest")
+        shown = resized_plane(shown, photo.shape[:2], "bilinear" if smooth else "nearest")
     ground: RGB = np.full((*plane.shape, 3), GROUND) if photo is None else photo / 255.0
     mask, threshold = (None, None) if contour is None else outlined(shown, contour)
     if mask is not None:

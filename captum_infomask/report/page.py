@@ -20,12 +20,9 @@ from captum_infomask.report.colour_planes import (
     own_limit,
     picture_size,
     plane_mask,
-    shown_plane,
-    smoothed_note,
     unit_threshold,
 )
 from captum_infomask.report.colours import RGB, pale_grey, picture_uri, tint
-from captum_infomask.report.overlay import shown_mask
 from captum_infomask.report.page_content import (
     Cell,
     Column,
@@ -44,6 +41,7 @@ from captum_infomask.report.run_content import (
     figure,
     strip,
 )
+from captum_infomask.report.smoothing import shown_mask, shown_plane, smoothed_note
 
 _START = """
 const viewer = document.getElementById("viewer");

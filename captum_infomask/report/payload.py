@@ -15,9 +15,7 @@ from captum_infomask.report.colour_planes import (
     largest_value,
     picture_size,
     run_lengths,
-    smoothed_note,
     split_plane,
-    window_steps,
 )
 from captum_infomask.report.colours import OPACITY, base64_text, colour_tables, picture_uri
 from captum_infomask.report.page_content import (
@@ -29,6 +27,7 @@ from captum_infomask.report.page_content import (
     RegionScores,
     TableRow,
 )
+from captum_infomask.report.smoothing import smoothed_note, window_steps
 
 
 def page_payload(content: PageContent) -> dict[str, Any]:
