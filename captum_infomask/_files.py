@@ -23,7 +23,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from captum_infomask._checks import describe
+from captum_infomask._checks import describe, short_repr
 from captum_infomask._errors import ArgumentError
 
 PART = ".part"
@@ -239,7 +239,8 @@ def read(argument: str, path: Path, kind: str) -> tuple[dict[str, Tensor], dict[
     except MemoryError:
         raise
     except Exception as error:  # safetensors raises several kinds of errors for damage
-        raise damaged(argument, path, kind, f"it cannot be read: {error}") from error
+        what = f"it cannot be read: {short_repr(str(error))}"
+        raise damaged(argument, path, kind, what) from error
     words = metadata.get("facts", "")
     # Files of the first versions have no checksum; the reader checks their content.
     if metadata.get("sha256", _digest(tensors, words)) != _digest(tensors, words):

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
+import torch
 
 from captum_infomask._checks import describe, short_repr
 from captum_infomask._errors import ArgumentError
@@ -18,7 +19,7 @@ from captum_infomask.dataset_run.data.reading import Skipped
 from captum_infomask.dataset_run.listing import Listing
 from captum_infomask.dataset_run.manifest import preprocess_of, read_manifest, template_hash
 from captum_infomask.dataset_run.page_pictures import Photo, kept_pictures, seen
-from captum_infomask.dataset_run.result_rows import FURTHER, infomap_of, schema
+from captum_infomask.dataset_run.result_rows import FURTHER, infomap_of, picture_columns, schema
 from captum_infomask.dataset_run.shards import (
     TEMPLATE,
     DamagedError,
@@ -28,6 +29,7 @@ from captum_infomask.dataset_run.shards import (
     shards_done,
 )
 from captum_infomask.results import InfoMap
+from captum_infomask.results.region_table import frame
 
 _COMPARED = 10_000  # keys that are compared letter by letter; more take long
 
@@ -157,7 +159,22 @@ class DatasetRun(Mapping[str, InfoMap]):
         row = self._row(key)
         if row["error"] is not None:
             raise KeyError(f"{key} has no InfoMap: {row['error']}")
-        return infomap_of(self._template, row)
+        found = infomap_of(self._template, row)
+        names = self.categories if row["target"] < len(self.categories) else None
+        return found.about(torch.tensor([row["target"]]), names)
+
+    def to_pandas(self) -> Any:
+        """Return a pandas DataFrame with a row per picture, good or bad, in the order of the keys.
+
+        Columns: ``key``, ``target``, ``label`` (its name), ``predicted``, ``predicted_label``,
+        ``total`` (i(y; x), in the run's unit) and what else the run has for a whole picture,
+        ``share`` (the share of the picture in the mask), ``x0``, ``y0``, ``x1``, ``y1`` (the first
+        box of the mask), ``seconds``, ``engine``, ``error``.
+
+        Raises:
+            ModuleNotFoundError: pandas is not installed; the message has the command.
+        """
+        return frame(picture_columns(self.table, self.categories))
 
     def __contains__(self, key: object) -> bool:
         """Whether it is the key of a good picture."""

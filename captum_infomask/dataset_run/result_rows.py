@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from captum_infomask._errors import ArgumentError
+from captum_infomask._run_length import decode
 from captum_infomask.results import InfoMap
 from captum_infomask.results.map_files import PER_IMAGE, PER_REGION
 
@@ -138,6 +139,7 @@ def infomap_of(template: InfoMap, row: Mapping[str, Any]) -> InfoMap:
         name: None if row[name] is None else _tensor(row[name], dtype) for name in PER_REGION
     }
     found: dict[str, Any] = {**per_region, "total": _tensor(row["total"], dtype)}
+    found["targets"] = torch.tensor([row["target"]])
     for name in ("explained", "residual"):
         if getattr(template, name) is not None:
             found[name] = _tensor(row[name], dtype)
@@ -153,20 +155,46 @@ def _tensor(values: Any, dtype: torch.dtype) -> Tensor:
     return torch.from_numpy(np.asarray(values, np.float64)).to(dtype)[None]
 
 
+def picture_columns(table: pa.Table, categories: Sequence[str]) -> dict[str, list[Any]]:
+    """What the rows say of whole pictures, by column; None stands for nothing.
+
+    Args:
+        table: The rows.
+        categories: The classes' names.
+    """
+    names = dict(enumerate(categories))
+    found: dict[str, list[Any]] = {"key": table["key"].to_pylist()}
+    for name, label in (("target", "label"), ("predicted", "predicted_label")):
+        found[name] = table[name].to_pylist()
+        found[label] = [names.get(index) for index in found[name]]
+    further = [name for name in ("contrast", *PER_IMAGE) if name in table.column_names]
+    found |= {name: table[name].to_pylist() for name in further}
+    masks = table["mask"].to_pylist()
+    found["share"] = [None if one is None else _share(one) for one in masks]
+    boxes = [(one or [[None] * 4])[0] for one in table["boxes"].to_pylist()]
+    found |= {name: [box[k] for box in boxes] for k, name in enumerate(("x0", "y0", "x1", "y1"))}
+    return found | {name: table[name].to_pylist() for name in ("seconds", "engine", "error")}
+
+
+def _share(mask: Mapping[str, Any]) -> float:
+    """The share of the picture that a mask keeps."""
+    return float(decode(mask, name="mask", size=tuple(mask["size"])).double().mean())
+
+
 def without_numbers(infomap: InfoMap) -> InfoMap:
     """The InfoMap with all numbers set to 0: the part that all pictures of a run share."""
     found = {name: getattr(infomap, name) for name in (*_PER_PICTURE, "superpixels")}
     zeros: dict[str, Any] = {
         name: torch.zeros_like(old) for name, old in found.items() if old is not None
     }
-    return replace(infomap, **zeros)
+    return replace(infomap, targets=None, labels=None, **zeros)
 
 
 def one_picture(infomap: InfoMap, k: int) -> InfoMap:
     """The InfoMap of picture k of a batch, on the CPU."""
     tensors = {
         name: getattr(infomap, name)[k : k + 1].cpu()
-        for name in _PER_PICTURE
+        for name in (*_PER_PICTURE, "targets")
         if getattr(infomap, name) is not None
     }
     labels, n = infomap.superpixels, len(infomap.total)

@@ -39,7 +39,10 @@ from captum_infomask.results.comparison_figures import (
 )
 from captum_infomask.results.comparison_files import (
     agreement_facts,
+    load_comparison,
     method_facts,
+    outcome_columns,
+    save_comparison,
     write_arrays,
     write_csv,
     write_html,
@@ -56,6 +59,7 @@ from captum_infomask.results.outcome_tables import (
     table_columns,
     table_rows,
 )
+from captum_infomask.results.region_table import frame
 
 _SHOWN = 8  # most pictures whose targets are listed in a terminal
 _NAMED = 3  # most files that a heading names
@@ -344,6 +348,33 @@ class Comparison:
             ArgumentError: As ``to_html``.
         """
         write_csv(self.targets.tolist(), self.labels, self.outcomes, self.metrics, path)
+
+    def to_pandas(self) -> Any:
+        """Return a pandas DataFrame with a row per picture and method: the columns of ``to_csv``.
+
+        Raises:
+            ModuleNotFoundError: pandas is not installed; the message has the command.
+        """
+        targets = self.targets.tolist()
+        return frame(outcome_columns(targets, self.labels, self.outcomes, self.metrics))
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write everything to one safetensors file, exact to the bit.
+
+        Raises:
+            ArgumentError: As ``to_html``; or the rule is one of the user's own.
+        """
+        save_comparison(vars(self), path)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Comparison:
+        """Read a file that ``save`` wrote; its report is the same to the byte.
+
+        Raises:
+            ArgumentError: ``path`` is not a file that ``save`` wrote, or the file has changed
+                since.
+        """
+        return cls(**load_comparison(path))
 
     def to_json(self, path: str | PathLike[str]) -> None:
         """Write all numbers but the maps, with settings and versions; null stands for no number.
