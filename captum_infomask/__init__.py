@@ -1,4 +1,5 @@
 # Loads each public name when it is first used. __init__.pyi lists the names and their files.
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -20,3 +21,8 @@ def __getattr__(name: str) -> Any:
         return _load(name)
     except ModuleNotFoundError as error:
         raise with_extra(error) from None
+    except AttributeError:
+        # With these, Python itself names the nearest name.
+        raise AttributeError(
+            f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__]
+        ) from None

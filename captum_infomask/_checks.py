@@ -187,18 +187,19 @@ def check_initialised(argument: str, forward_func: object) -> None:
 
 def check_inputs(inputs: object) -> tuple[torch.Tensor, ...]:
     """Return the inputs as a tuple of tensors of one batch size, at least 1."""
-    tensors = inputs if isinstance(inputs, tuple) else (inputs,)
+    tensors = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
     if isinstance(inputs, list) or not tensors:
+        has_batches = any(isinstance(one, torch.Tensor) and one.dim() == 4 for one in tensors)
+        joined = "cat" if has_batches else "stack"
         raise ArgumentError(
             f"Expected `inputs` to be a tensor or a tuple of tensors; got {describe(inputs)}. "
-            f"torch.stack(inputs) makes one batch of a list of equal shapes."
+            f"torch.{joined}(inputs) makes one batch of a list of equal shapes."
         )
     for tensor in tensors:
         if not isinstance(tensor, torch.Tensor):
-            array = " torch.from_numpy(inputs) makes one of an array."
             raise ArgumentError(
                 f"Expected `inputs` to be a tensor or a tuple of tensors; got {describe(tensor)}."
-                f"{array if isinstance(tensor, np.ndarray) else ''}"
+                f"{_as_tensor(tensor)}"
             )
         if tensor.layout != torch.strided:
             raise ArgumentError(
@@ -224,6 +225,20 @@ def check_inputs(inputs: object) -> tuple[torch.Tensor, ...]:
             f"Expected `inputs` of one batch size; got {[len(tensor) for tensor in tensors]}."
         )
     return tensors
+
+
+def _as_tensor(given: object) -> str:
+    """Say how an array or a picture becomes a tensor."""
+    if isinstance(given, np.ndarray):
+        is_picture = given.ndim == 3 and given.shape[2] in (1, 3, 4)
+        moved = ".permute(2, 0, 1)[None]" if is_picture else ""
+        return f" torch.from_numpy(inputs){moved} makes one of an array."
+    if hasattr(given, "getbands"):  # Pillow's pictures
+        return (
+            " torchvision.transforms.functional.to_tensor(inputs)[None] makes one of a picture; "
+            "normalise it as in training."
+        )
+    return ""
 
 
 def are_channels_last(shape: tuple[int, ...]) -> bool:

@@ -67,6 +67,13 @@ def told(
                     raise TypeError(
                         f"{called}() got an unexpected keyword argument {name!r}.{hint}"
                     )
+            twice = [name for name, _ in zip(places, args, strict=False) if name in kwargs]
+            if twice:
+                first = [name for name in places if name != "self"]
+                raise TypeError(
+                    f"{called}() got {twice[0]!r} by place and by name. By place it takes "
+                    f"{', '.join(first)}."
+                )
             if most is not None and len(args) > most:
                 first = [name for name in places if name != "self"]
                 raise TypeError(
@@ -79,6 +86,19 @@ def told(
         return checked
 
     return decorated
+
+
+def unknown_name(owner: object, name: str, hints: Mapping[str, str]) -> AttributeError:
+    """Return the error for an attribute that an object does not have.
+
+    Args:
+        owner: The object.
+        name: The attribute.
+        hints: Sentences for names that other packages use.
+    """
+    hint = f". {hints[name]}" if name in hints else ""
+    words = f"{type(owner).__name__!r} object has no attribute {name!r}{hint}"
+    return AttributeError(words, name=name, obj=owner)
 
 
 def _with_options(

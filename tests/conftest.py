@@ -2,6 +2,8 @@ import pytest
 import torch
 from small_net import SmallNet
 
+collect_ignore = ["typing"]  # calls for a type checker: nothing runs them
+
 
 @pytest.fixture
 def terminal(monkeypatch):

@@ -4,8 +4,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import TypeVar, get_args
 
+from captum_infomask._checks import folded, named_like, short_repr
+from captum_infomask._errors import ArgumentError
 from captum_infomask._messages import said_once, warn
 from captum_infomask._types import Tensors
 from captum_infomask.attribution.options import Options
@@ -24,15 +26,42 @@ _OF_CROP = ("crop_size", "crop_margin", "reference")
 _OF_DROP = ("imputer", "engine", "n_samples", "overlap")
 _OF_FEATURES = ("layer", "input_sizes")
 
+# The names of other methods, and the advice on what to write here.
+_BESIDE = " compare(model, inputs, methods=['InfoMask', {!r}]) runs both."
+_HABITS = {
+    "occlusion": " view='drop' hides each region, as Occlusion does.",
+    "ablation": " view='drop' hides each region, as FeatureAblation does.",
+    "shapley": " view='chain' adds regions in random orders, as Shapley values do.",
+    "shap": " view='chain' adds regions in random orders, as Shapley values do.",
+    "gradcam": f" view='evidence' reads feature maps.{_BESIDE.format('Grad-CAM')}",
+    "cam": f" view='evidence' reads feature maps.{_BESIDE.format('Grad-CAM')}",
+    "integratedgradients": _BESIDE.format("Integrated gradients"),
+    "ig": _BESIDE.format("Integrated gradients"),
+}
+
 
 def asked_view(options: Options, tensors: Tensors) -> ViewName | None:
     """Return the view that is named, or that options and inputs ask for; None leaves it open."""
-    if options.view is not None or options.says(*_OF_FEATURES):
-        return options.view
+    if options.view is not None:
+        return _named_view(options.view)
+    if options.says(*_OF_FEATURES):
+        return None
     if options.says(*_OF_CROP):
         return "crop"
     has_places = len(tensors) == 1 and tensors[0].dim() >= 3
     return "drop" if options.says(*_OF_DROP) or not has_places else None
+
+
+def _named_view(view: object) -> ViewName:
+    """Return the view of a name; for the name of another method, the error says what to write."""
+    if isinstance(view, str) and folded(view) in _HABITS:
+        raise ArgumentError(
+            f"Expected `view` to be a view of InfoMask; got {short_repr(view)}."
+            f"{_HABITS[folded(view)]}"
+        )
+    names: tuple[ViewName, ...] = get_args(ViewName)
+    named = named_like("view", view, names)
+    return next(name for name in names if name == named)
 
 
 def of_view(

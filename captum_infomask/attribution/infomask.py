@@ -11,12 +11,13 @@ from torch import Tensor
 from captum_infomask._captum import PerturbationAttribution, logged
 from captum_infomask._categories import numbered
 from captum_infomask._checks import check_callable
-from captum_infomask._keywords import told
+from captum_infomask._keywords import told, unknown_name
 from captum_infomask._types import AdditionalForwardArgs, Baselines, Target, TensorOrTensors
 from captum_infomask.attribution.call import check_order
 from captum_infomask.attribution.options import (
     HABITS,
     HABITS_OF_CLASSES,
+    HABITS_OF_NAMES,
     HABITS_OF_RULES,
     ScoreOptions,
 )
@@ -105,6 +106,12 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         """Show the network's name and the settings, for notebooks and prompts."""
         named = f", categories=<{len(self.categories)} names>" if self.categories else ""
         return f"InfoMask({_name_of(self.forward_func)}, {self.score.all_words()}{named})"
+
+    if not TYPE_CHECKING:  # else type checkers would believe in every name
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what to write for a name that other packages use."""
+            raise unknown_name(self, name, HABITS_OF_NAMES)
 
     @property
     def multiplies_by_inputs(self) -> bool:

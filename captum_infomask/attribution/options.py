@@ -81,21 +81,23 @@ def _is_same(given: Any, usual: Any) -> bool:
     return given is usual or (isinstance(given, str | float) and given == usual)
 
 
-# The names that users of other methods write, and the advice on what to write here.
+# The names that users of other methods write as arguments, and the advice on what to write here.
 _NETWORK = " The network is `forward_func`, the first argument."
 _LAYER = " layer= names what view='evidence' or 'relay' reads; other views read the whole network."
 _GRADIENTS = " There is nothing to set: view='evidence' takes as many points as its sum needs."
+_SMOOTH = " sharpen='superpixels' draws maps along edges; input_sizes= averages over sizes."
 _PASSES = " perturbations_per_eval= bounds the views of one forward pass."
 _WINDOWS = " Did you mean 'sliding_window_shapes'?"
 HABITS = {
     **dict.fromkeys(("model", "network", "net", "module"), _NETWORK),
-    **dict.fromkeys(("layers", "attribute_to_layer_input"), _LAYER),
+    **dict.fromkeys(("layers", "target_layers", "attribute_to_layer_input"), _LAYER),
     **dict.fromkeys(("n_steps", "method", "return_convergence_delta", "abs"), _GRADIENTS),
     **dict.fromkeys(("internal_batch_size", "batch_size", "chunk_size"), _PASSES),
     **dict.fromkeys(("window", "windows", "window_size", "patch_size"), _WINDOWS),
     "relu_attributions": " attributions.clamp_min(0) keeps what speaks for the target.",
+    **dict.fromkeys(("aug_smooth", "eigen_smooth"), _SMOOTH),
     "device": " InfoMask runs where the network and its inputs are: network.to(device).",
-    "class_names": " Classes are told by number: target=class_names.index(name).",
+    **dict.fromkeys(("class_names", "labels"), " Did you mean InfoMask(model, categories=names)?"),
 }
 _RULE = " Did you mean rule=MaxFraction(0.2), TopFraction(0.1) or AtLeast(bits=1.0)?"
 HABITS_OF_RULES = dict.fromkeys(
@@ -104,3 +106,11 @@ HABITS_OF_RULES = dict.fromkeys(
 HABITS_OF_CLASSES = dict.fromkeys(
     ("target", "targets"), " Pass classes=, a list such as [3]; None takes every class."
 )
+# The same for names of methods and attributes.
+_CALL = "attribute(inputs, target=3) gives a map; score_regions(inputs, target=3) gives an InfoMap."
+HABITS_OF_NAMES = {
+    **dict.fromkeys(("shap_values", "explain", "generate", "interpret", "forward"), _CALL),
+    **dict.fromkeys(
+        ("visualize", "plot", "show"), "captum_infomask.show(attributions, picture) draws a map."
+    ),
+}

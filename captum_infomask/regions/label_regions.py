@@ -171,7 +171,8 @@ def from_feature_mask(inputs: TensorOrTensors, feature_mask: TensorOrTensors) ->
 
 def _check_mask(mask: object, tensor: Tensor) -> None:
     if not isinstance(mask, Tensor):
-        raise ArgumentError(f"Expected `feature_mask` to be a tensor; got {describe(mask)}.")
+        array = " torch.from_numpy(feature_mask) makes one." if isinstance(mask, np.ndarray) else ""
+        raise ArgumentError(f"Expected `feature_mask` to be a tensor; got {describe(mask)}.{array}")
     if mask.dtype.is_floating_point or mask.dtype.is_complex or mask.dtype == torch.bool:
         raise ArgumentError(
             f"Expected `feature_mask` to hold integers, one label per region; got {mask.dtype}. "

@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from matplotlib.axes import Axes
@@ -16,7 +16,7 @@ from captum_infomask._captum import format_output
 from captum_infomask._checks import finite_number
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import check_input, check_output_file, damaged, read, write
-from captum_infomask._keywords import told
+from captum_infomask._keywords import told, unknown_name
 from captum_infomask._types import TensorOrTensors, Tensors
 from captum_infomask.masks import Rule, bounding_boxes, threshold_mask
 from captum_infomask.regions.region_protocol import Regions
@@ -34,6 +34,14 @@ from captum_infomask.results.drawing import Drawing, DrawingSettings, photo_for
 from captum_infomask.results.map_files import FORMAT, PER_REGION, TENSORS, fields_of, state_of
 from captum_infomask.results.region_table import chosen_rows, column_of, region_table
 from captum_infomask.scores.score_settings import NATS_PER_UNIT
+
+# The names that users of other packages write, and the advice on what to write here.
+_NUMBERS = "scores holds the regions' numbers, (N, R); attributions() gives the pixels'."
+_HABITS = {
+    **dict.fromkeys(("values", "shap_values", "data", "numpy", "shape", "attribution"), _NUMBERS),
+    **dict.fromkeys(("plot", "show", "visualize"), "figure(picture) draws the map of an image."),
+    "base_values": "blank holds the values that scores are counted from, if there are any.",
+}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -202,6 +210,16 @@ class InfoMap:
     def _own(self, names: Sequence[str]) -> dict[str, Tensor]:
         """Return those of some tensors that exist, by name."""
         return {name: own for name in names if (own := getattr(self, name)) is not None}
+
+    if not TYPE_CHECKING:  # else type checkers would believe in every name
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what to write for a name that other packages use."""
+            raise unknown_name(self, name, _HABITS)
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuse: the numbers of regions and those of pixels are two arrays."""
+        raise TypeError(f"An InfoMap is no array. {_NUMBERS}")
 
     def __len__(self) -> int:
         """N, the number of images."""

@@ -84,6 +84,9 @@ def _indices(entry: object, target: object, name: str) -> tuple[int, ...]:
         named = ""
         if any(isinstance(value, str) for value in entries):
             named = " Classes are told by number: class_names.index(name)."
+        numbers_held = [plain(getattr(value, "category", None)) for value in entries]
+        if isinstance(numbers_held[0] if numbers_held else None, int):  # pytorch-grad-cam's
+            named = f" Its class is its number: {name}={numbers_held[0]}."
         raise ArgumentError(
             f"Expected `{name}` to be {_FORMS[name]}; got {describe(target)}.{named}"
         )

@@ -1,0 +1,137 @@
+"""What users of Captum, pytorch-grad-cam and SHAP type first: it works, or the error helps."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from refused import refused
+from tiny import WINDOWS, Counting, Net, images
+
+import captum_infomask
+from captum_infomask import InfoMap, InfoMask
+
+X = images(1)
+IT = InfoMask(Net())
+MAP = IT.score_regions(X, target=2, view="drop", **WINDOWS)
+
+
+class ClassifierOutputTarget:
+    """pytorch-grad-cam's, by its attributes."""
+
+    def __init__(self, category):
+        self.category = category
+
+
+@pytest.mark.parametrize("view", ["Drop", "DROP", "drop"])
+def test_a_view_has_its_name_whatever_the_case(view):
+    found = IT.score_regions(X, target=2, view=view, **WINDOWS)
+    assert found.view == "drop"
+    assert torch.equal(found.scores, MAP.scores)
+
+
+@pytest.mark.parametrize(
+    ("view", "words"),
+    [
+        ("occlusion", ("`view`", "view='drop'")),
+        ("Grad-CAM", ("`view`", "view='evidence'", "compare(model, inputs, methods=")),
+        ("integrated_gradients", ("`view`", "'Integrated gradients'")),
+        ("SHAP", ("`view`", "view='chain'")),
+        ("dropp", ("`view`", "Did you mean 'drop'?")),
+        (3, ("`view`", "got 3")),
+    ],
+)
+def test_a_method_that_is_no_view_is_told(view, words):
+    network = Counting(Net())
+    refused(words, lambda: InfoMask(network).attribute(X, target=1, view=view))
+    assert network.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        (X[0].permute(1, 2, 0).numpy(), "from_numpy(inputs).permute(2, 0, 1)[None]"),
+        (X.numpy(), "from_numpy(inputs) makes"),
+        (Image.new("RGB", (8, 8)), "to_tensor(inputs)[None]"),
+        ([X, X], "torch.cat(inputs)"),
+        ([X[0], X[0]], "torch.stack(inputs)"),
+    ],
+    ids=["array", "batch of arrays", "Pillow", "batches", "pictures"],
+)
+def test_inputs_of_another_kind_are_told_how_to_become_tensors(inputs, words):
+    refused(("`inputs`", words), lambda: IT.attribute(inputs, target=1))
+
+
+def test_what_the_errors_say_to_write_works():
+    array = X[0].permute(1, 2, 0).numpy()
+    assert torch.equal(torch.from_numpy(array).permute(2, 0, 1)[None], X)
+    assert IT.attribute(torch.cat([X, X]), target=1, view="drop").shape == (2, 3, 8, 8)
+
+
+def test_a_target_of_pytorch_grad_cam_is_told_its_number():
+    for target in (ClassifierOutputTarget(3), [ClassifierOutputTarget(3)]):
+        refused(("`target`", "target=3."), lambda target=target: IT.attribute(X, target=target))
+
+
+def test_a_feature_mask_of_numpy_is_told():
+    mask = np.zeros((8, 8), np.int64)
+    refused(("`feature_mask`", "from_numpy"), lambda: IT.attribute(X, feature_mask=mask, target=1))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"target_layers": []}, "layer="),
+        ({"aug_smooth": True}, "sharpen="),
+        ({"labels": ["a"]}, "categories="),
+        ({"input_tensor": X}, "inputs"),
+        ({"targets": 1}, "target"),
+    ],
+    ids=str,
+)
+def test_arguments_of_other_packages_are_told(options, words):
+    with pytest.raises(TypeError, match=words):
+        IT.attribute(X, **options)
+
+
+def test_occlusions_order_is_told():
+    words = "'target' by place and by name. By place it takes inputs, baselines, target"
+    with pytest.raises(TypeError, match=words):
+        IT.attribute(X, (3, 4, 4), (3, 2, 2), target=1)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "words"),
+    [
+        (IT, "shap_values", "attribute"),
+        (IT, "visualize", "show"),
+        (MAP, "values", "scores"),
+        (MAP, "plot", "figure"),
+        (MAP, "base_values", "blank"),
+    ],
+)
+def test_names_of_other_packages_are_told(owner, name, words):
+    assert not hasattr(owner, name)
+    with pytest.raises(AttributeError, match=rf"no attribute '{name}'\. .*{words}") as caught:
+        getattr(owner, name)
+    assert (caught.value.name, caught.value.obj) == (name, owner)
+    with pytest.raises(AttributeError, match=r"no attribute 'nothing'$"):
+        owner.nothing  # noqa: B018
+    again = copy.deepcopy(owner)
+    assert type(again) is type(owner)
+    assert isinstance(pickle.loads(pickle.dumps(MAP)), InfoMap)
+
+
+def test_an_infomap_is_no_array():
+    for call in (np.asarray, np.array, np.mean):
+        with pytest.raises(TypeError, match="attributions"):
+            call(MAP)
+
+
+def test_a_misspelt_name_of_the_package_is_told_by_python():
+    with pytest.raises(AttributeError, match="no attribute 'Infomask'") as caught:
+        captum_infomask.Infomask  # noqa: B018
+    assert caught.value.name == "Infomask"
+    assert caught.value.obj is captum_infomask
