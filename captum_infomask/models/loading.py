@@ -214,8 +214,7 @@ def _of_module(
     if weights is not None:
         fit_state_dict(network, read_state_dict(weights), weights)
     hint = " Return a Classifier to set its preprocessing."
-    if preprocess is not None:
-        hint = _channels_hint(network, preprocess.shape[0])
+    hint = hint if preprocess is None else _channels_hint(network, preprocess.shape[0])
     preprocess = preprocess or preprocess_of(network)
     names = default_categories(_count_classes(network, source, preprocess.shape, hint))
     return Classifier(name, network, names, preprocess, str(weights or source))
