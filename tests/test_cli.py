@@ -120,7 +120,11 @@ def test_pictures_are_compared_in_a_report(folder, capsys):
     assert found["call"].startswith("captum-infomask compare photo.jpg rocket.png --model")
     assert "'InfoMask, Grad-CAM,centred blob (control)'" in found["call"]
     assert len((folder / "two.csv").read_text().splitlines()) == 7
-    assert "captum-infomask compare" in (folder / "two.html").read_text(encoding="utf-8")
+    page = (folder / "two.html").read_text(encoding="utf-8")
+    assert "captum-infomask compare" in page
+    title = re.search("<title>(.*)</title>", page)[1]
+    assert title.startswith("cat, cup · ")
+    assert re.search(r" · photo\.jpg, rocket\.png · \d{4}-\d\d-\d\d$", title)
     for name in ("two.html", "two.json", "two.csv"):
         assert name in printed.out
 

@@ -54,6 +54,10 @@ def test_hostile_text_is_shown_as_text(open_page):
     assert HOSTILE in page.locator(".cim-value").text_content()
     box = page.locator(".cim-stage-overlay").bounding_box()
     page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.mouse.click(box["x"] + 20, box["y"] + 20)
+    assert page.locator("dialog h2").text_content() == f"{HOSTILE} {HOSTILE_END}"
+    assert page.locator("dialog[open]").get_attribute("aria-label") == f"{HOSTILE}, enlarged"
+    page.keyboard.press("Escape")
     page.get_by_role("button", name=re.escape("</script>")).first.click()
     page.locator(".cim-side h2", has_text=re.compile("^./")).wait_for()
     assert page.locator("img[src=x], [onerror]").count() == 0
@@ -154,6 +158,18 @@ def test_rows_of_many_methods_are_all_on_the_page(open_page):
     assert all(inside == shown for inside, shown in heights)
     assert page.locator(".cim-numbers tbody tr").count() == 60
     assert page.locator(".cim-numbers tbody tr").last.is_visible()
+
+
+def test_a_browser_that_cannot_unpack_maps_says_so(chromium, tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text(page_html(page_content()), encoding="utf-8")
+    opened = Offline(chromium)
+    opened.page.add_init_script("delete window.DecompressionStream")
+    opened.page.goto(path.as_uri())
+    assert "need a browser that can unpack them" in opened.page.locator(".cim-main").text_content()
+    assert opened.page.locator(".cim-numbers tbody tr").count() == 4
+    assert opened.complaints == []
+    opened.close()
 
 
 def test_the_heading_says_where_the_page_comes_from(open_page):

@@ -1648,6 +1648,11 @@ export function mount(element, payload, { onThreshold = () => {} } = {}) {
   const resized = new ResizeObserver(() => soon(drawCharts));
   resized.observe(curves);
   const start = async () => {
+    if (typeof DecompressionStream === "undefined") {
+      const words = "The maps need a browser that can unpack them: one from 2023 or later.";
+      main.replaceChildren(make("p", { class: "cim-error" }, words));
+      return;
+    }
     await choose(0);
     await strip?.read();
     if (alive) strip?.draw(display.look);
