@@ -185,6 +185,21 @@ def test_the_heading_says_where_the_page_comes_from(open_page):
     assert page.locator("img[src=x]").count() == 0
 
 
+@pytest.mark.parametrize("source", ["", "a.png"])
+@pytest.mark.parametrize("title", ["espresso", "two"])
+def test_on_a_phone_the_facts_stand_beside_the_picture(open_page, title, source):
+    shown = replace(picture(), source=source)
+    page = open_page(
+        page_content(pictures=(shown,), title=title), viewport={"width": 400, "height": 800}
+    )
+    photo = page.locator(".cim-stage-photo").bounding_box()
+    facts = page.locator(".cim-side .cim-facts").bounding_box()
+    assert photo["x"] < 30
+    assert photo["width"] > 150
+    assert facts["x"] >= photo["x"] + photo["width"]
+    assert facts["y"] == pytest.approx(photo["y"], abs=2)
+
+
 def test_one_picture_with_the_pages_own_heading_says_it_once(open_page):
     shown = page_content(pictures=(picture(),), title="espresso")
     page = open_page(shown)

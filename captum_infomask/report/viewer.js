@@ -1316,7 +1316,8 @@ class PictureView {
       make("div", {}, make("dt", {}, value), make("dd", {}, what)),
     );
     const source = data.source ? make("p", { class: "cim-soft cim-source" }, data.source) : null;
-    const side = make("aside", { class: "cim-side" }, make("h2", {}, data.title), source);
+    const head = make("hgroup", {}, make("h2", {}, data.title), source);
+    const side = make("aside", { class: "cim-side" }, head);
     if (pixels) {
       this.photo = new Panel("photo", height, width, `Picture: ${data.title}`);
       this.photo.context.drawImage(pixels.canvas, 0, 0);
