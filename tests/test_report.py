@@ -323,7 +323,7 @@ def test_values_that_are_no_numbers_have_no_colour():
     plane = ramp(1.0).astype(np.float32)
     for column, value in enumerate((np.nan, np.inf, -np.inf)):
         plane[:9, 9 * column : 9 * column + 9] = value
-    made = MapContent("any", "bits", plane, mask=np.isposinf(plane))
+    made = MapContent("any", "bits", plane)
     photo = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
     figure, panels = comparison_figure([PictureContent(photo, "any", (), (made,))])
     figure.draw_without_rendering()
