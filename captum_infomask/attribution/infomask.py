@@ -67,8 +67,8 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             ``lambda x: torch.logit(model(x), eps=1e-6)``, with the head ``sigmoid``. If the score
             has groups, ``target``, ``contrast``, ``classes`` and ``top_k`` count groups.
         categories: The M classes' names, in the order of the output; with groups, the groups'
-            names. Wherever a class is asked for, its name then does as well as its number,
-            whatever its case, hyphens, underscores and spaces.
+            names. Those of torchvision's weights are ``weights.meta["categories"]``. A class may
+            then be given by its name, whatever its case, hyphens, underscores and spaces.
         **settings: The settings of :class:`Score` by name, instead of ``score``: ``head``,
             ``prior``, ``trained_with``, ``temperature``, ``unit``, ``groups``.
 
