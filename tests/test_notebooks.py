@@ -13,20 +13,23 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).parent.parent
-EXAMPLES = {
+# The tour, in the order in which it is read.
+TOUR = (
+    "getting_started",
+    "which_view_when",
+    "why_this_class",
+    "masks_and_boxes",
     "calibrated_bits",
     "dropped_tokens",
-    "getting_started",
-    "masks_and_boxes",
-    "which_view_when",
-}
+    "two_networks",
+)
 NOTEBOOKS = sorted(ROOT.glob("examples/*.ipynb"))
-DRAWS = re.compile(r"^(plt\.show\(\)|figure)$", re.MULTILINE)
+DRAWS = re.compile(r"^(plt\.show\(\)|figure|show\(.*\))$", re.MULTILINE)
 MACHINE = re.compile(r"(?<![\w.])/(?:home|root|tmp|work|Users|mnt|usr|opt)/|[A-Z]:\\|file://")
 
 
 def test_the_examples_are_there():
-    assert {path.stem for path in NOTEBOOKS} == EXAMPLES
+    assert {path.stem for path in NOTEBOOKS} == set(TOUR)
 
 
 def test_pytest_runs_them_all():
@@ -40,6 +43,21 @@ def test_pytest_runs_them_all():
     }
     assert "--nbmake" in options["addopts"]
     assert {*NOTEBOOKS, *ROOT.glob("docs/notebooks/*.ipynb")} <= run
+
+
+@pytest.mark.parametrize("place", range(len(TOUR)), ids=TOUR)
+def test_the_tour_leads_from_each_notebook_to_the_next(place):
+    cells = nbformat.read(
+        ROOT / "examples" / f"{TOUR[place]}.ipynb", as_version=nbformat.NO_CONVERT
+    ).cells
+    words = [cell.source for cell in cells if cell.cell_type == "markdown"]
+    found = re.search(r"^\*Tour (\d) of (\d)\.", words[0], re.MULTILINE)
+    assert found is not None
+    assert found.groups() == (str(place + 1), str(len(TOUR)))
+    links = re.findall(r"\]\((\w+)\.ipynb\)", words[0])
+    assert links == [*TOUR[max(place - 1, 0) : place], *TOUR[place + 1 : place + 2]]
+    everywhere = re.findall(r"\]\((\w+)\.ipynb\)", "\n".join(words))
+    assert set(everywhere) <= set(TOUR)
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
