@@ -471,7 +471,7 @@ def test_labels_that_the_data_list_are_those_of_the_loader():
     assert find_pictures(Subset(data, [4, 0]), "label").labels == [LABELS[4], LABELS[0]]
     by_hand = DataLoader(data, collate_fn=one_more)
     assert find_pictures(by_hand, "label").labels == [label + 1 for label in LABELS]
-    changed = FakeData(COUNT, (1, SIDE, SIDE), 5, T.ToTensor(), lambda label: 4)
+    changed = FakeData(COUNT, (1, SIDE, SIDE), 5, T.ToTensor(), lambda label: torch.tensor(4))
     changed.targets = LABELS
     assert find_pictures(changed, "label").labels == [4] * COUNT
 

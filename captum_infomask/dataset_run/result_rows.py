@@ -187,7 +187,7 @@ def without_numbers(infomap: InfoMap) -> InfoMap:
     zeros: dict[str, Any] = {
         name: torch.zeros_like(old) for name, old in found.items() if old is not None
     }
-    return replace(infomap, targets=None, labels=None, **zeros)
+    return replace(infomap, **{**zeros, "targets": None, "labels": None, "probability": None})
 
 
 def one_picture(infomap: InfoMap, k: int) -> InfoMap:

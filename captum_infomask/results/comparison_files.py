@@ -38,7 +38,10 @@ _RULES: dict[str, Any] = {
     rule.__name__: rule for rule in (MaxFraction, TopFraction, Otsu, AtLeast, Hysteresis)
 }
 _ARRAYS = ("pictures", "targets", "predictions", "log_probabilities", "log_priors", "truth")
-_WORDS = ("classes", "labels", "reference", "troubles", "settings", "seed", "versions", "call")
+_WORDS = (
+    *("classes", "labels", "reference", "troubles", "settings", "seed", "versions", "call"),
+    *("date", "sources"),
+)
 _OF_METHOD = ("planes", "masks", "forward_passes", "seconds", "peak_bytes")
 _COSTS = ("forward_passes", "seconds", "peak_bytes", "share", "largest")
 
@@ -226,7 +229,7 @@ def _comparison_fields(tensors: dict[str, Tensor], facts: Mapping[str, Any]) -> 
     fields: dict[str, Any] = {name: arrays.get(name) for name in _ARRAYS}
     fields |= {name: facts[name] for name in _WORDS}
     fields["settings"] = tuple((str(name), str(value)) for name, value in facts["settings"])
-    fields |= {name: tuple(map(str, facts[name])) for name in ("labels", "troubles")}
+    fields |= {name: tuple(map(str, facts[name])) for name in ("labels", "troubles", "sources")}
     fields["rule"] = _rule(facts["rule"])
     fields["metrics"] = tuple(Column(*column) for column in facts["metrics"])
     fields["agreement"] = tuple(
