@@ -414,14 +414,15 @@ def test_several_images_and_other_results_say_how_to_draw_them(network, x):
 def test_a_notebook_shows_the_figure_once(monkeypatch, photo):
     shown = []
     shell = SimpleNamespace(kernel=object())
-    display = SimpleNamespace(
-        Image=lambda data, width: ("image", data[:4], width), display=shown.append
-    )
+    display = SimpleNamespace(display=shown.append)
     fake = SimpleNamespace(get_ipython=lambda: shell, display=display)
     monkeypatch.setitem(sys.modules, "IPython", fake)
     monkeypatch.setitem(sys.modules, "IPython.display", display)
     made = show(ramp(), photo)
-    assert shown == [("image", b"\x89PNG", round(96 * made.figure.get_figwidth()))]
+    assert shown == [made.figure]
+    data, size = made.figure._repr_png_()
+    assert data.startswith(b"\x89PNG")
+    assert size == {"width": round(96 * made.figure.get_figwidth())}
     assert made._ipython_display_() is None
     figure, panel = plt.subplots()
     try:

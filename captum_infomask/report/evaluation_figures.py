@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from captum_infomask.report.drawn_figure import DrawnFigure
 from captum_infomask.report.page_content import FloatArray
 
 _INK, _GREY = "#1b1f24", "#69707a"
@@ -68,8 +68,7 @@ def reliability_figure(
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", arXiv 1706.04599, Figure 1.
     """
-    figure = Figure(figsize=(3.6 * len(panels) + 0.5, 4.3), facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = DrawnFigure((3.6 * len(panels) + 0.5, 4.3), "constrained")
     grid = figure.subplots(2, len(panels), squeeze=False, sharex=True, height_ratios=(4, 1))
     most = max(float((bins.count / bins.count.sum()).max()) for _, bins in panels)
     for column, (title, bins) in enumerate(panels):
@@ -155,8 +154,7 @@ def fills_figure(
     """
     count = len(panels) + (image is not None)
     height, width = panels[0].values.shape
-    figure = Figure(figsize=(2.3 * count + 0.7, 2.3 * height / width + 0.75), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = DrawnFigure((2.3 * count + 0.7, 2.3 * height / width + 0.75), "constrained")
     axes: list[Axes] = list(np.atleast_1d(figure.subplots(1, count)))
     for one in axes:
         one.set_xticks([])
@@ -200,8 +198,7 @@ def randomisation_figure(
     Source: after Adebayo et al., "Sanity Checks for Saliency Maps", arXiv 1810.03292, Figure 4.
     """
     width = 3.6 + 0.48 * len(stages)
-    figure = Figure(figsize=(width, 4.4), facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = DrawnFigure((width, 4.4), "constrained")
     axes = figure.subplots()
     axes.axhline(0, color=_PALE, linewidth=1, zorder=0)
     places = np.arange(len(stages) + 1)

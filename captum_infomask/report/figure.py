@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from captum_infomask._messages import printable
 from captum_infomask.report.colour_planes import picture_size
+from captum_infomask.report.drawn_figure import DrawnFigure
 from captum_infomask.report.figure_layout import (
     MARGIN,
     ColourRange,
@@ -166,9 +166,7 @@ class _Page:
         ]
         whole = 2 * MARGIN + sum(self.heights) + _BETWEEN * (len(self.bands) - 1)
         self.height = whole
-        self.figure = Figure((sheet.width, whole), dpi=_DPI, facecolor="white")
-        self.figure.set_layout_engine("none")  # the user's own figures may have another layout
-        FigureCanvasAgg(self.figure)
+        self.figure = DrawnFigure((sheet.width, whole), dpi=_DPI)
 
     def _head(self, cells: Sequence[_Cell]) -> tuple[float, float]:
         """Return the heights of the names over a row, and of the lines below the names."""

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
@@ -19,6 +18,7 @@ from captum_infomask._messages import printable
 from captum_infomask.masks import AtLeast, MaxFraction, Rule, threshold_mask
 from captum_infomask.report.colour_planes import largest_value
 from captum_infomask.report.colours import RGB
+from captum_infomask.report.drawn_figure import DrawnFigure
 from captum_infomask.report.page_content import BoolArray, FloatArray, PhotoArray
 from captum_infomask.report.smoothing import (
     finite_plane,
@@ -278,9 +278,7 @@ def _own_axes(size: tuple[int, ...], lines: Sequence[int]) -> tuple[Axes, Axes]:
     height = min(max(_WIDTH * size[0] / size[1], 1.0), 3 * _WIDTH)
     head = sum(a * b for a, b in zip(lines, _LINES, strict=True)) + 0.1
     width, whole = _WIDTH + 2 * _MARGIN + _BAR_ROOM, height + head + 2 * _MARGIN
-    figure = Figure(figsize=(width, whole), dpi=_DPI, facecolor="white")
-    figure.set_layout_engine("none")  # the user's own figures may have another layout
-    FigureCanvasAgg(figure)
+    figure = DrawnFigure((width, whole), dpi=_DPI)
 
     def placed(left: float, across: float) -> Axes:
         box = (left / width, _MARGIN / whole, across / width, height / whole)

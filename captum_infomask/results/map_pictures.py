@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import html
-import io
 import numbers
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +23,7 @@ from captum_infomask.regions.map_cells import MapCells
 from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.regions.scales import Scales
 from captum_infomask.report.colours import base64_text
+from captum_infomask.report.drawn_figure import DrawnFigure
 from captum_infomask.report.page_content import (
     FloatArray,
     PageContent,
@@ -156,11 +156,10 @@ def png_html(figure: Figure, words: str) -> str:
         figure: The figure.
         words: What it shows, for those who cannot see it.
     """
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    width = round(96 * figure.get_figwidth())
+    assert isinstance(figure, DrawnFigure), "a figure of our own"
+    data, size = figure._repr_png_()
     return (
-        f'<img src="data:image/png;base64,{base64_text(file.getvalue())}" width="{width}" '
+        f'<img src="data:image/png;base64,{base64_text(data)}" width="{size["width"]}" '
         f'style="max-width: 100%" alt="{html.escape(printable(words))}">'
     )
 

@@ -1,7 +1,6 @@
 # show draws any method's attributions, or an InfoMap, over a photograph.
 from __future__ import annotations
 
-import io
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -91,7 +90,9 @@ def show(
         plane = _plane(attributions)
         drawn = Drawn(*drawing.draw(plane, photo_for("picture", picture, plane), unit))
     if drawing.ax is None and in_kernel():
-        _display(drawn.figure)
+        from IPython.display import display
+
+        display(drawn.figure)  # type: ignore[no-untyped-call]
     return drawn
 
 
@@ -103,16 +104,6 @@ class Drawn(NamedTuple):
 
     def _ipython_display_(self) -> None:
         """Show nothing: :func:`show` has shown the figure."""
-
-
-def _display(figure: Figure) -> None:
-    """Show a figure in a notebook, sharp on any screen."""
-    from IPython.display import Image, display
-
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    png = Image(file.getvalue(), width=round(96 * figure.get_figwidth()))  # type: ignore[no-untyped-call]
-    display(png)  # type: ignore[no-untyped-call]
 
 
 def _plane(given: object) -> FloatArray:

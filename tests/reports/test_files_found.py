@@ -337,7 +337,9 @@ def test_words_that_are_no_utf8_are_an_error_of_the_table(tmp_path, column):
 
 def test_a_data_sets_object_is_told_what_to_pass_instead(tmp_path):
     data = (tmp_path, tmp_path)
-    refused(("`data`", "(picture, label)", "Pass the folder"), lambda: run_tiny(data, tmp_path / "out"))
+    refused(
+        ("`data`", "(picture, label)", "Pass the folder"), lambda: run_tiny(data, tmp_path / "out")
+    )
     assert not (tmp_path / "out").exists()
 
 
