@@ -24,7 +24,8 @@ from captum_infomask.comparison.gradcam_layers import layer_map
 from captum_infomask.evaluation.method_calls import grad_cam
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.models.imagenet import efficientnet_lite0
-from captum_infomask.report.overlay import Shades, draw_map
+from captum_infomask.report.colours import Shades
+from captum_infomask.report.overlay import draw_map
 from captum_infomask.report.smoothing import limit_of
 
 SKIMAGE = Path(skimage.__file__).parent / "data"

@@ -11,7 +11,7 @@ from page_content import HOSTILE, HOSTILE_END
 
 from captum_infomask import ArgumentError, InfoMask, MaxFraction, grid, threshold_mask
 from captum_infomask.report.colour_planes import own_limit
-from captum_infomask.report.colours import pale_grey, tint
+from captum_infomask.report.colours import Shades
 from captum_infomask.report.page import page_html, static_html
 from captum_infomask.report.payload import page_payload
 from captum_infomask.report.smoothing import shown_plane
@@ -176,7 +176,7 @@ def check_drawn(page, plane, photo):
         np.frombuffer(base64.b64decode(read[kind]), np.uint8).reshape(SIDE, SIDE, 4)
         for kind in ("overlay", "mask")
     )
-    expected = 255 * tint(shown_plane(plane), own_limit(plane), pale_grey(photo))
+    expected = 255 * Shades(own_limit(plane)).over(shown_plane(plane), photo / 255)
     assert np.abs(overlay[..., :3] - expected).max() < 4
     kept = threshold_mask(torch.from_numpy(plane)[None], MaxFraction(0.2))[0].numpy()
     assert (mask[..., 3] == 255 * kept).all()

@@ -13,7 +13,8 @@ from captum.attr import LayerGradCam, Saliency
 from PIL import Image
 
 from captum_infomask import ArgumentError, AtLeast, InfoMask, MaxFraction, grid, show
-from captum_infomask.report.overlay import Shades, outlined, overlay_figure, suited_contour
+from captum_infomask.report.colours import Shades
+from captum_infomask.report.overlay import outlined, overlay_figure, suited_contour
 from captum_infomask.report.smoothing import limit_of, shown_mask, smooth_plane
 from captum_infomask.results.drawing import photo_of
 

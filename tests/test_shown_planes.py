@@ -8,8 +8,8 @@ from hypothesis import given, settings, strategies as st
 from page_content import label_map, windows_map
 
 from captum_infomask import grid, sliding_windows, superpixels
+from captum_infomask.report.colours import Shades
 from captum_infomask.report.figure import comparison_figure
-from captum_infomask.report.overlay import Shades
 from captum_infomask.report.page import static_html
 from captum_infomask.report.page_content import MapContent, PageContent, PictureContent
 from captum_infomask.report.payload import page_payload

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from captum_infomask._messages import printable
 from captum_infomask.report.colour_planes import picture_size
+from captum_infomask.report.colours import Shades
 from captum_infomask.report.drawn_figure import DrawnFigure
 from captum_infomask.report.figure_layout import (
     MARGIN,
@@ -28,7 +29,6 @@ from captum_infomask.report.overlay import (
     DIMMED,
     GROUND,
     OUTLINE,
-    Shades,
     draw_map,
     draw_outline,
 )

@@ -3,21 +3,19 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, ListedColormap, Normalize
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from captum_infomask._messages import printable
 from captum_infomask.masks import AtLeast, MaxFraction, Rule, threshold_mask
 from captum_infomask.report.colour_planes import largest_value
-from captum_infomask.report.colours import RGB
+from captum_infomask.report.colours import RGB, Shades
 from captum_infomask.report.drawn_figure import DrawnFigure
 from captum_infomask.report.page_content import BoolArray, FloatArray, PhotoArray
 from captum_infomask.report.smoothing import (
@@ -28,73 +26,14 @@ from captum_infomask.report.smoothing import (
     smooth_plane,
 )
 
-OPACITY = 0.8
 GROUND = 0.96  # the brightness of a ground without a photograph
-_FADE = (0.1, 0.9)  # shares of the limit between which a colour appears
 DIMMED = 0.7  # the brightness of the photograph outside of the mask
-_ABOVE = "plasma", 0.42, 0.96  # pink over orange to yellow
 OUTLINE = ((2.4, "black", 0.4), (1.2, "white", 1.0))  # widths, colours, opacities
 BAR_GROUND = 0.75
 # A map in a figure of its own: inches, and dots per inch. The heads: points, inches of a line, and
 # letters in an inch.
 _WIDTH, _MARGIN, _BAR_ROOM, _DPI = 4.2, 0.1, 0.8, 200
 _SIZES, _LINES, _LETTERS = (11, 8.5), (0.19, 0.15), (11, 17)
-_BELOW = np.array([[49, 83, 200], [53, 182, 230], [195, 251, 255]]) / 255  # blue to pale cyan
-
-
-@dataclass(frozen=True)
-class Shades:
-    """The colours of a map: which colour a value has, and how opaque it is.
-
-    Args:
-        limit: The magnitude of full colour, in the map's unit.
-        cmap: A colour map of matplotlib. It runs from 0 to ``limit``, or from −``limit`` if
-            ``signed``. None is pink over orange to yellow above 0, and blue to cyan below.
-        signed: Whether the map has values below 0.
-        alpha: The opacity at ``limit``. It falls to 0 near 0.
-
-    Example:
-        >>> import numpy as np
-        >>> from captum_infomask.report.overlay import Shades
-        >>> photo = np.full((1, 2, 3), 0.5)
-        >>> over = Shades(limit=2.0).over(np.array([[0.0, 2.0]], np.float32), photo)
-        >>> over.round(1).tolist()
-        [[[0.5, 0.5, 0.5], [0.9, 0.8, 0.2]]]
-    """
-
-    limit: float
-    cmap: Colormap | None = None
-    signed: bool = False
-    alpha: float = OPACITY
-
-    def colours(self, values: FloatArray) -> RGB:
-        """Return the colours of values, (..., 3), at full opacity."""
-        scaled = np.clip(values / self.limit, -1, 1)
-        if self.cmap is not None:
-            place = (1 + scaled) / 2 if self.signed else scaled
-            chosen: RGB = self.cmap(place)[..., :3]
-            return chosen
-        name, first, last = _ABOVE
-        above = colormaps[name](first + (last - first) * scaled.clip(0))[..., :3]
-        stops = np.linspace(0, 1, len(_BELOW))
-        below = np.stack([np.interp(-scaled, stops, part) for part in _BELOW.T], axis=-1)
-        return np.where((scaled >= 0)[..., None], above, below)
-
-    def over(self, values: FloatArray, ground: RGB) -> RGB:
-        """Lay the colours over a ground, which shows where values are near 0 or NaN.
-
-        Args:
-            values: (H, W), in the map's unit.
-            ground: (H, W, 3) from 0 to 1.
-
-        Returns:
-            (H, W, 3) from 0 to 1.
-        """
-        known = finite_plane(values, self.limit)
-        low, high = _FADE
-        t = np.clip((np.abs(known) / self.limit - low) / (high - low), 0, 1)
-        opacity = (self.alpha * t * t * (3 - 2 * t))[..., None]
-        return opacity * self.colours(known) + (1 - opacity) * ground
 
 
 def suited_contour(plane: FloatArray, bits: float | None) -> Rule | None:

@@ -22,7 +22,7 @@ from captum_infomask.report.colour_planes import (
     plane_mask,
     unit_threshold,
 )
-from captum_infomask.report.colours import RGB, pale_grey, picture_uri, tint
+from captum_infomask.report.colours import RGB, Shades, picture_uri
 from captum_infomask.report.page_content import (
     Cell,
     Column,
@@ -224,7 +224,7 @@ def _maps(picture: PictureContent, content: PageContent) -> list[_Shown]:
     height, width = picture_size(picture)
     ground: RGB = np.full((height, width, 3), 0.9)
     if picture.pixels is not None:
-        ground = pale_grey(picture.pixels)
+        ground = picture.pixels / 255.0
     return [
         _Shown(made)
         if made.plane is None
@@ -232,7 +232,7 @@ def _maps(picture: PictureContent, content: PageContent) -> list[_Shown]:
             made,
             made.plane,
             picture.pixels,
-            tint(shown_plane(made.plane), own_limit(made.plane), ground),
+            Shades(own_limit(made.plane)).over(shown_plane(made.plane), ground),
             content,
         )
         for each in picture.maps

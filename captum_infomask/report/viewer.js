@@ -19,6 +19,8 @@ const LABEL = 14; // pixels between the names beside curves
 const FAINT = 0.25; // of a scale: a map that stays below it looks almost blank
 const ROUNDING = 60; // parts of the shorter side: half the window that rounds a shown mask
 const SMALLEST = 0.005; // of the picture: a shown mask has no smaller part, and no smaller hole
+const BLANK = 230; // the ground of a map without a photograph
+const FADE = [0.1, 0.9]; // shares of the limit between which a colour over a photograph appears
 const THUMBNAIL = 96; // pixels of a small picture's longer side
 let viewers = 0;
 
@@ -320,22 +322,33 @@ function regionPath(regions, region, height, width) {
 
 // ---- Colours ------------------------------------------------------------------------------------
 
-/** The colour of a value on its scale, from -1 to 1, laid over a grey ground; written to `out`. */
-function tintPixel(out, place, scaled, grey, look) {
+/** How opaque a value on its scale is: over the photograph's own colours it fades near 0. */
+function opacityOf(size, look) {
+  if (!look.overPhoto) return look.opacity * Math.sqrt(size);
+  const t = Math.max(0, Math.min(1, (size - FADE[0]) / (FADE[1] - FADE[0])));
+  return look.opacity * t * t * (3 - 2 * t);
+}
+
+/** The colour of a value on its scale, from -1 to 1, laid over a ground; written to `out`. */
+function tintPixel(out, place, scaled, ground, look) {
   const shown = look.signed || scaled > 0 ? scaled : 0;
-  const alpha = look.opacity * Math.sqrt(Math.abs(shown));
+  const alpha = opacityOf(Math.abs(shown), look);
   const entry = 3 * Math.round(((shown + 1) / 2) * (look.table.length / 3 - 1));
   for (let channel = 0; channel < 3; channel += 1) {
-    out[place + channel] = alpha * look.table[entry + channel] + (1 - alpha) * grey;
+    out[place + channel] = alpha * look.table[entry + channel] + (1 - alpha) * ground[channel];
   }
   out[place + 3] = 255;
 }
 
-function paintOverlay(context, plane, limit, ground, look) {
+function paintOverlay(context, plane, limit, { photo, grey }, look) {
   const image = context.createImageData(context.canvas.width, context.canvas.height);
+  const ground = [BLANK, BLANK, BLANK];
   for (let i = 0; i < plane.length; i += 1) {
     const scaled = Math.max(-1, Math.min(1, plane[i] / limit)) || 0;
-    tintPixel(image.data, 4 * i, scaled, ground ? ground[i] : 230, look);
+    for (let channel = 0; photo && channel < 3; channel += 1) {
+      ground[channel] = look.overPhoto ? photo[4 * i + channel] : grey[i];
+    }
+    tintPixel(image.data, 4 * i, scaled, ground, look);
   }
   context.putImageData(image, 0, 0);
 }
@@ -345,7 +358,7 @@ function paintScale(canvas, look) {
   canvas.height = 1;
   const context = canvas.getContext("2d");
   const image = context.createImageData(256, 1);
-  for (let x = 0; x < 256; x += 1) tintPixel(image.data, 4 * x, x / 127.5 - 1, 218, look);
+  for (let x = 0; x < 256; x += 1) tintPixel(image.data, 4 * x, x / 127.5 - 1, [218, 218, 218], look);
   context.putImageData(image, 0, 0);
 }
 
@@ -629,7 +642,7 @@ class Card {
   /** Draw the colours, on the map's own scale or on that of all maps of its unit. */
   drawColours(look) {
     this.limit = look.isShared ? Math.max(this.map.limit, this.own) : this.own;
-    paintOverlay(this.panels.overlay.context, this.shown, this.limit, this.picture.grey, look);
+    paintOverlay(this.panels.overlay.context, this.shown, this.limit, this.picture.ground, look);
     paintScale(this.scale, look);
     const places = Math.max(0, placesFor(this.limit) - 1);
     const ends = [write(-this.limit, places), "0", write(this.limit, places)];
@@ -1056,7 +1069,7 @@ class ClassControl {
             make("b", {}, classes[one].name),
             " and against ",
             make("b", {}, classes[other].name),
-            ": the log ratio of their probabilities, less that of their priors. Red speaks for the first, blue for the second.",
+            ": the log ratio of their probabilities, less that of their priors. Pink to yellow speaks for the first, blue for the second.",
           ];
     this.words.replaceChildren(bits, ...about);
   }
@@ -1231,8 +1244,9 @@ class DisplayControl {
   }
 
   get look() {
-    const { signed, table } = this.tables[Number(this.colours.value)];
-    return { signed, table, opacity: Number(this.opacity.value), isShared: this.same.checked };
+    const { signed, overPhoto, table } = this.tables[Number(this.colours.value)];
+    const opacity = Number(this.opacity.value);
+    return { signed, overPhoto, table, opacity, isShared: this.same.checked };
   }
 }
 
@@ -1303,7 +1317,7 @@ class PictureView {
       width,
       photo: Boolean(pixels),
       photoData: pixels?.data ?? null,
-      grey: pixels ? paleGrey(pixels.data) : null,
+      ground: pixels ? { photo: pixels.data, grey: paleGrey(pixels.data) } : {},
       truthMask: data.truth ? decodeRuns(data.truth, height * width) : null,
     };
     this.cards = data.maps.flatMap((map, number) =>
@@ -1469,6 +1483,16 @@ function thinned(values, height, width, small) {
   return made;
 }
 
+/** A small photograph as a ground: its own colours, and grey. */
+function smallGround(data, height, width, small) {
+  const photo = new Uint8ClampedArray(4 * small.height * small.width);
+  for (let channel = 0; channel < 3; channel += 1) {
+    const plane = Float32Array.from({ length: data.length / 4 }, (_, i) => data[4 * i + channel]);
+    thinned(plane, height, width, small).forEach((value, i) => (photo[4 * i + channel] = value));
+  }
+  return { photo, grey: paleGrey(photo) };
+}
+
 /** A small picture under its map, for pictures that have one map each. */
 class Thumbnail {
   constructor(picture) {
@@ -1481,13 +1505,14 @@ class Thumbnail {
     this.picture = picture;
     this.element = make("canvas", { ...this.small, "aria-hidden": "true" });
     this.context = this.element.getContext("2d", { willReadFrequently: true });
+    this.ground = {};
   }
 
   async read() {
     const { height, width, maps } = this.picture;
     const pixels = await photoOf(this.picture);
     const [planes] = await planesOf(this.picture);
-    if (pixels) this.ground = thinned(paleGrey(pixels.data), height, width, this.small);
+    if (pixels) this.ground = smallGround(pixels.data, height, width, this.small);
     if (!planes) return;
     this.own = magnitude(planes[0]);
     const shown = shownPlane(planes[0], height, width, maps[0].steps);

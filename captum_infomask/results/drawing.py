@@ -17,7 +17,8 @@ from captum_infomask._checks import describe, finite_number, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask.masks import Rule
 from captum_infomask.masks.rules import as_rule
-from captum_infomask.report.overlay import OPACITY, Shades, overlay_figure, suited_contour
+from captum_infomask.report.colours import OPACITY, Shades
+from captum_infomask.report.overlay import overlay_figure, suited_contour
 from captum_infomask.report.page_content import FloatArray, PhotoArray
 from captum_infomask.report.smoothing import limit_of
 from captum_infomask.scores.score_settings import NATS_PER_UNIT
