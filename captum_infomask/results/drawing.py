@@ -128,7 +128,8 @@ def photo_of(argument: str, given: Any) -> PhotoArray:
         ArgumentError: It is none of these.
 
     Example:
-        >>>         >>> from captum_infomask.results.drawing import photo_of
+        >>> import torch
+        >>> from captum_infomask.results.drawing import photo_of
         >>> photo_of("picture", torch.tensor([[[0.0, 1.0]]]))[0].tolist()
         [[0, 0, 0], [255, 255, 255]]
     """
