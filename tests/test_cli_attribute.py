@@ -345,7 +345,7 @@ def test_classes_of_one_name_do_not_replace_each_other(folder):
             "did you mean --method? (see captum-infomask attribute",
         ),
         (["--veiw=crop"], "unrecognized arguments: --veiw=crop; did you mean --view?"),
-        (["--quiet", "other.jpg"], "other.jpg; names without an option stand together"),
+        (["--quiet", "other.jpg"], "other.jpg; write all pictures one after another"),
         (["--out", "missing/a.png"], "`--out` to be a file in a folder that exists"),
         (["--out", "a.html"], "`--out` to be a folder"),
         (["--model", "."], "is a folder. Folders of Hugging Face models cannot be read yet"),

@@ -24,6 +24,7 @@ from page_content import HEIGHT, WIDTH, maps, page_content, rule_of
 from captum_infomask import ArgumentError, AtLeast, MaxFraction, threshold_mask
 from captum_infomask.report import widget as widget_module
 from captum_infomask.report.payload import page_payload
+from captum_infomask.report.smoothing import shown_mask
 from captum_infomask.report.widget import viewer_widget
 
 pytestmark = pytest.mark.slow
@@ -212,10 +213,9 @@ def test_the_viewer_works_in_a_live_jupyterlab(chromium, jupyterlab):
     shown = [made for made in maps() if made.plane is not None]
 
     def expected(rule):
-        return [
-            threshold_mask(torch.from_numpy(made.plane)[None], rule_of(made.unit, rule))[0].numpy()
-            for made in shown
-        ]
+        planes = [(torch.from_numpy(made.plane)[None, None], made.unit) for made in shown]
+        masks = [threshold_mask(plane, rule_of(unit, rule))[0, 0] for plane, unit in planes]
+        return [shown_mask(mask.numpy()) for mask in masks]
 
     def wait_until_masks_are(rule):
         page.wait_for_timeout(100)

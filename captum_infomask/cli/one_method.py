@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from captum_infomask._checks import available_device, one_of, random_seed
+from captum_infomask._checks import available_device, named_like, random_seed
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import check_folder
 from captum_infomask._messages import progress_bar
@@ -97,9 +97,9 @@ def run_attribute(options: argparse.Namespace) -> bool:
 
 def _method_of(options: argparse.Namespace) -> str:
     """The method; a view in its name becomes the option, and other methods' options are refused."""
-    method = one_of("--method", options.method, METHOD_NAMES)
+    method = named_like("--method", options.method, METHOD_NAMES)
     if options.view is not None:
-        options.view = one_of("--view", options.view, ("auto", *get_args(ViewName)))
+        options.view = named_like("--view", options.view, ("auto", *get_args(ViewName)))
     if method in VIEWS:
         view = VIEWS[method]
         if view is not None and options.view not in (None, view):

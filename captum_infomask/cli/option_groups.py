@@ -151,7 +151,7 @@ def add_fraction(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="FRACTION",
         help="the mask keeps values of at least this share of the maximum (default: 0.2, or 0.5 "
-        "for maps without windows or regions)",
+        "for InfoMask's maps without windows or regions)",
     )
 
 

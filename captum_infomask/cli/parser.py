@@ -85,7 +85,7 @@ class _Parser(argparse.ArgumentParser):
             near = difflib.get_close_matches(unknown[0].split("=")[0], self._option_string_actions)
             hint = f"; did you mean {near[0]}?" if near else ""
             if not unknown[0].startswith("-"):
-                hint = "; names without an option stand together"
+                hint = "; write all pictures one after another, and repeat an option for each value"
             self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
         return found, unknown
 

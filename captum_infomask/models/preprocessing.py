@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, functional as F
 
@@ -255,12 +255,14 @@ class Preprocess:
     def frame(self, image: Image.Image) -> Image.Image:
         """Return the resized and cropped picture, in the 8-bit pixels that the network sees.
 
-        It is RGB. If the network sees grey, the three channels are equal.
+        It is RGB and upright: if the picture says how the camera was held (EXIF), it is turned. If
+        the network sees grey, the three channels are equal.
 
         Raises:
             ArgumentError: if one side is so much shorter than the other that the resized picture
                 would have more pixels than Pillow's ``MAX_IMAGE_PIXELS``.
         """
+        image = ImageOps.exif_transpose(image)
         short, long = sorted(image.size)
         limit = Image.MAX_IMAGE_PIXELS
         if limit is not None and self.resize * (self.resize * long // short) > limit:

@@ -32,7 +32,7 @@ OUTLINE = ((2.4, "black", 0.4), (1.2, "white", 1.0))  # widths, colours, opaciti
 BAR_GROUND = 0.75
 # A map in a figure of its own: inches, and dots per inch. The heads: points, inches of a line, and
 # letters in an inch.
-_WIDTH, _MARGIN, _BAR_ROOM, _DPI = 4.2, 0.1, 0.8, 200
+_WIDTH, _MARGIN, _BAR_ROOM, _DPI = 4.2, 0.1, 0.95, 200
 _SIZES, _LINES, _LETTERS = (11, 8.5), (0.19, 0.15), (11, 17)
 
 
@@ -186,7 +186,9 @@ def overlay_figure(
         >>> figure.axes[1].get_ylabel()
         'bits'
     """
-    inches = _WIDTH if axes is None else axes.get_window_extent().width / axes.figure.dpi
+    inches = (
+        _WIDTH + _BAR_ROOM if axes is None else axes.get_window_extent().width / axes.figure.dpi
+    )
     title, below = (
         "\n".join(map(printable, textwrap.wrap(words, max(12, int(inches * letters)))))
         for words, letters in zip(heads, _LETTERS, strict=True)

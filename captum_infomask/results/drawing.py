@@ -10,7 +10,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from captum_infomask._checks import describe, finite_number, short_repr
@@ -134,7 +134,7 @@ def photo_of(argument: str, given: Any) -> PhotoArray:
         [[0, 0, 0], [255, 255, 255]]
     """
     if isinstance(given, Image.Image):
-        return np.asarray(given.convert("RGB"))
+        return np.asarray(ImageOps.exif_transpose(given).convert("RGB"))
     if isinstance(given, Tensor):
         own = given.detach().cpu()
         array = (own.float() if own.is_floating_point() else own).numpy()
@@ -187,6 +187,7 @@ def photo_for(argument: str, given: Any, plane: FloatArray) -> PhotoArray | None
         raise ArgumentError(
             f"Expected `{argument}` to show what the network sees, {rows} × {columns} pixels or "
             f"the same in another size; got {height} × {width}. "
-            f"classifier.preprocess.frame(photo) resizes and crops a photograph."
+            f"classifier.preprocess.frame(photo) resizes and crops a photograph; the network's "
+            f"input itself can be shown too."
         )
     return photo

@@ -258,10 +258,11 @@ class InfoMap:
     def to_pandas(self) -> Any:
         """Return a pandas DataFrame with a row per image and region that the image has.
 
-        Columns: ``picture``, ``region``, the box ``x0``, ``y0``, ``x1``, ``y1`` around its pixels
-        (half-open; NA if the inputs are no pictures), ``class``, ``label`` if the categories are
-        known, ``contrast`` if there is one, the score in a column named by the unit, and those of
-        ``blank``, ``lower``, ``upper``, ``spread`` and ``standard_error`` that there are.
+        Columns: ``picture``, ``region``, ``scale`` if there are several (attributions are their
+        mean), the box ``x0``, ``y0``, ``x1``, ``y1`` around its pixels (half-open; NA if the inputs
+        are no pictures), ``class``, ``label`` if the categories are known, ``contrast`` if there is
+        one, the score in a column named by the unit, and those of ``blank``, ``lower``, ``upper``,
+        ``spread`` and ``standard_error`` that there are.
         """
         return region_table(self.regions, len(self), [column_of(self)])
 

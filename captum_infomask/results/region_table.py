@@ -12,6 +12,7 @@ from torch import Tensor
 from captum_infomask._checks import describe, plain
 from captum_infomask._errors import ArgumentError, with_extra
 from captum_infomask.regions.region_protocol import Regions
+from captum_infomask.regions.scales import Scales
 
 _COLUMNS = {
     "blank": "blank",
@@ -93,6 +94,9 @@ def region_table(regions: Regions, n: int, classes: Sequence[Mapping[str, Any]])
     pictures, which = (rows.numpy() for rows in regions.present(n).nonzero().unbind(1))
     count = len(classes)
     columns: dict[str, Any] = {"picture": pictures.repeat(count), "region": which.repeat(count)}
+    if isinstance(regions, Scales):
+        ends = np.cumsum(regions.counts)
+        columns["scale"] = np.searchsorted(ends, which, side="right").repeat(count)
     boxes = _boxes(regions, torch.from_numpy(pictures), torch.from_numpy(which))
     for name, values in zip(("x0", "y0", "x1", "y1"), boxes, strict=True):
         columns[name] = values.repeat(count)
