@@ -202,3 +202,40 @@ def test_a_run_is_a_table_with_a_row_per_picture(tmp_path):
     assert str(table.target.dtype) == "Int64"
     words = json.loads(table.drop(columns="seconds").to_json(orient="records"))
     assert words[0]["label"] == NAMES[words[0]["target"]]
+
+
+def test_files_and_date_are_read_again(tmp_path):
+    found = dataclasses.replace(FOUND, date="2026-11-28", sources=("a/cat.jpg", "b\n$x$.png"))
+    found.save(tmp_path / "it")
+    again = Comparison.load(tmp_path / "it")
+    assert (again.date, again.sources) == (found.date, found.sources)
+    found.to_html(tmp_path / "one.html")
+    again.to_html(tmp_path / "other.html")
+    assert (tmp_path / "one.html").read_bytes() == (tmp_path / "other.html").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("pictures", torch.rand(2, 16, 16, 3)),
+        ("pictures", torch.zeros(2, 16, 16, dtype=torch.uint8)),
+        ("targets", torch.zeros(2)),
+        ("truth", torch.zeros(2, 3, 3).bool()),
+        ("method.0.planes", torch.zeros(2, 16)),
+        ("method.1.planes", torch.zeros(2, 8, 8)),
+        ("method.0.masks", torch.zeros(2, 16, 16)),
+        ("method.2.seconds", torch.zeros(2, 2)),
+    ],
+)
+def test_a_file_with_an_array_of_another_form_is_damaged(path, name, other, monkeypatch):
+    from captum_infomask.results import comparison_files
+
+    whole = comparison_files.read
+
+    def changed(*given):
+        tensors, facts = whole(*given)
+        assert name in tensors
+        return {**tensors, name: other}, facts
+
+    monkeypatch.setattr(comparison_files, "read", changed)
+    refused(("`path`", "damaged", name), lambda: Comparison.load(path))

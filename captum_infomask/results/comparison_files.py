@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import (
     check_input,
@@ -226,6 +227,9 @@ def load_comparison(path: str | PathLike[str]) -> dict[str, Any]:
 def _comparison_fields(tensors: dict[str, Tensor], facts: Mapping[str, Any]) -> dict[str, Any]:
     arrays = {name: own.numpy() for name, own in tensors.items() if ".map." not in name}
     n = len(arrays["targets"])
+    _check_arrays(arrays, n)
+    if not isinstance(facts["classes"], int) or facts["classes"] < 1:
+        raise ValueError(f"it has {facts['classes']!r} classes")
     fields: dict[str, Any] = {name: arrays.get(name) for name in _ARRAYS}
     fields |= {name: facts[name] for name in _WORDS}
     fields["settings"] = tuple((str(name), str(value)) for name, value in facts["settings"])
@@ -245,6 +249,22 @@ def _comparison_fields(tensors: dict[str, Tensor], facts: Mapping[str, Any]) -> 
     if any(len(own) != n for own in (*known, *of_methods, *held, fields["labels"])):
         raise ValueError(f"its parts are of other numbers of pictures than {n}")
     return fields
+
+
+def _check_arrays(arrays: Mapping[str, Any], n: int) -> None:
+    """Refuse arrays of other types or shapes than those of n pictures, all of one size."""
+    size = arrays["pictures"].shape[1:3]
+    plane = (n, *size)
+    known = {"pictures": ("u", (*plane, 3)), "planes": ("f", plane)}
+    known |= dict.fromkeys(("truth", "masks"), ("b", plane))
+    known |= dict.fromkeys(("targets", "predictions"), ("i", (n,)))
+    for name, own in arrays.items():
+        if ".curve." in name or name.startswith("agreement."):
+            kind, shape = "f", own.shape
+        else:
+            kind, shape = known.get(name.rpartition(".")[2], ("f", (n,)))
+        if own.dtype.kind != kind or own.shape != shape:
+            raise ValueError(f"{name} is {describe(own)}")
 
 
 def _outcome(facts: Mapping[str, Any], tensors: dict[str, Tensor], n: int) -> MethodOutcome:
