@@ -7,6 +7,7 @@ import datetime
 import json
 import math
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import matplotlib as mpl
@@ -572,3 +573,26 @@ def test_in_a_kernel_the_widget_is_shown_with_its_fallbacks(found, monkeypatch):
     assert "application/vnd.jupyter.widget-view+json" in data
     assert data["text/plain"] == found.text()
     assert data["text/html"] == found._repr_html_()
+
+
+def test_the_figure_takes_methods_in_any_case_and_numbers_of_any_kind(found):
+    names = [name.upper().replace(" ", "_") for name in found.names]
+    one, shown = found.figure(torch.tensor(1), methods=names)
+    _, same = found.figure(np.array([1]), methods=found.names)
+    assert len(shown) == len(same) == 1 + len(names)
+    words = [text.get_text() for text in one.texts]
+    assert words == [text.get_text() for text in same[0].figure.texts]
+
+
+def test_threads_that_write_figures_leave_matplotlibs_settings(found, tmp_path):
+    before = dict(mpl.rcParams)
+
+    def write(number):
+        for kind in ("svg", "png", "svg"):
+            getattr(found, f"to_{kind}")(tmp_path / f"{number}.{kind}", methods=found.names[:1])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert dict(mpl.rcParams) == before
+    files = [(tmp_path / f"{number}.svg").read_bytes() for number in range(4)]
+    assert len(set(files)) == 1

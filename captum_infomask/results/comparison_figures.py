@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Iterable, Sequence
 from os import PathLike
 from typing import Any, Literal, TypedDict, get_args
@@ -9,7 +10,7 @@ from typing import Any, Literal, TypedDict, get_args
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from captum_infomask._checks import boolean, describe, finite_number, one_of
+from captum_infomask._checks import boolean, describe, finite_number, named_like, one_of, plain
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import output_file
 from captum_infomask._process import quiet
@@ -20,6 +21,7 @@ from captum_infomask.results.method_outcome import MethodOutcome
 from captum_infomask.results.outcome_tables import is_control
 
 _DPI = 300  # of a PNG, and of the maps in other files
+_writing = threading.Lock()  # matplotlib has one set of settings for all threads
 
 
 class FigureSettings(TypedDict, total=False):
@@ -48,10 +50,11 @@ def check_settings(
 
 def checked_places(k: object, n: int) -> list[int]:
     """Return the checked numbers of pictures among n: one number, or several."""
-    several = list(k) if isinstance(k, Iterable) and not isinstance(k, str) else [k]
+    given = plain(k)
+    several = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
     if not several:
         raise ArgumentError(f"Expected `k` to number a picture, from 0 to {n - 1}; got none.")
-    return [checked_place(one, n) for one in several]
+    return [checked_place(plain(one), n) for one in several]
 
 
 def rule_words(rule: Rule) -> str:
@@ -93,7 +96,7 @@ def chosen_outcomes(
     by_name = {outcome.name: outcome for outcome in outcomes}
     if not isinstance(given, Iterable):
         raise ArgumentError(f"Expected `methods` to be methods' names; got {describe(methods)}.")
-    names = [one_of("methods", name, by_name) for name in given]
+    names = [named_like("methods", name, by_name) for name in given]
     if not names or len(set(names)) < len(names):
         raise ArgumentError(
             f"Expected `methods` to name each method once; got {describe(methods)}."
@@ -115,7 +118,7 @@ def write_figure(
         "svg.hashsalt": "captum_infomask",
     }
     file = io.BytesIO()
-    with mpl.rc_context(settings), quiet("Glyph "):  # the font may not have a letter
+    with _writing, mpl.rc_context(settings), quiet("Glyph "):  # the font may not have a letter
         figure.savefig(file, format=kind, dpi=_DPI, metadata=dates[kind])
     with output_file("path", path) as beside:
         beside.write_bytes(file.getvalue())
