@@ -175,3 +175,9 @@ except ModuleNotFoundError as error:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "captum-infomask[pandas]" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("device", ["nope", torch.float64])
+def test_what_is_no_device_is_refused(device):
+    infomap = NET.score_regions(X, target=0, view="drop", **WINDOWS)
+    refused(("`device`", "cpu"), lambda: infomap.to(device))

@@ -13,7 +13,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from captum_infomask._captum import format_output
-from captum_infomask._checks import finite_number
+from captum_infomask._checks import available_device, finite_number
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import check_input, check_output_file, damaged, read, write
 from captum_infomask._keywords import told, unknown_name
@@ -247,8 +247,13 @@ class InfoMap:
         return (self[k] for k in range(len(self)))
 
     def to(self, device: str | torch.device) -> InfoMap:
-        """Return a copy with its numbers on a device; regions stay on theirs."""
-        parts: dict[str, Any] = {name: own.to(device) for name, own in self._own(TENSORS).items()}
+        """Return a copy with its numbers on a device; regions stay on theirs.
+
+        Raises:
+            ArgumentError: PyTorch has no such device here.
+        """
+        place = available_device("device", device)
+        parts: dict[str, Any] = {name: own.to(place) for name, own in self._own(TENSORS).items()}
         return replace(self, **parts)
 
     def cpu(self) -> InfoMap:
