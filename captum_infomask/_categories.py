@@ -6,6 +6,8 @@ import numbers
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from captum_infomask._checks import describe, folded, short_repr
 from captum_infomask._errors import ArgumentError
 
@@ -49,6 +51,8 @@ def numbered(argument: str, given: Any, categories: Sequence[str], where: str) -
                 f"{argument}=names.index({short_repr(given)}) is the number."
             )
         return resolve_target(given, categories, argument)
+    if isinstance(given, np.ndarray) and given.ndim == 1 and given.dtype.kind in "UO":
+        given = given.tolist()
     if isinstance(given, list):
         return [numbered(argument, each, categories, where) for each in given]
     if isinstance(given, tuple) and given and isinstance(given[0], str):

@@ -1,5 +1,6 @@
 """Classes by their names, wherever the network's categories are known; methods by theirs."""
 
+import numpy as np
 import pytest
 import torch
 from refused import refused
@@ -183,3 +184,9 @@ def test_a_name_that_means_two_is_none():
 def test_exact_names_come_first():
     assert resolve_target("a b", ["ab", "a b", "A B"]) == 1
     refused(("[0, 1, 2]",), lambda: resolve_target("A-B", ["ab", "a b", "A B"]))
+
+
+@pytest.mark.parametrize("dtype", [np.str_, object])
+def test_an_array_of_names_is_a_name_per_image(dtype):
+    names = np.array(["tripod", "Tiger Cat"], dtype)
+    assert KNOWN[1].score_regions(X, target=names, **DROP).targets.tolist() == [2, 0]
