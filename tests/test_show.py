@@ -450,3 +450,25 @@ def test_a_figure_needs_no_title(photo):
     figure, axes = overlay_figure(None, ramp(), "bits", photo, Shades(1.0))
     assert axes.get_title("left") == ""
     assert figure.get_figheight() < 4.6
+
+
+@pytest.mark.parametrize("kind", ["3d", "polar", "removed"])
+def test_axes_that_show_no_picture_are_refused(kind, photo):
+    figure = plt.figure()
+    axes = figure.add_subplot(projection=None if kind == "removed" else kind)
+    if kind == "removed":
+        axes.remove()
+    with pytest.raises(ArgumentError, match="`ax` to be axes of matplotlib, flat ones"):
+        show(np.eye(SIDE), photo, ax=axes)
+    plt.close(figure)
+
+
+def test_several_rules_are_refused(photo):
+    with pytest.raises(ArgumentError, match="`contour`"):
+        show(np.eye(SIDE), photo, contour=np.array([0.2, 0.5]))
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_pictures_of_more_than_8_bits_keep_their_greys(dtype):
+    deep = Image.fromarray(np.array([[1000, 1500, 2000]], dtype))
+    assert photo_of("picture", deep)[0].tolist() == [[0] * 3, [128] * 3, [255] * 3]

@@ -21,6 +21,7 @@ from captum_infomask.report.colours import OPACITY, Shades
 from captum_infomask.report.overlay import overlay_figure, suited_contour
 from captum_infomask.report.page_content import FloatArray, PhotoArray
 from captum_infomask.report.smoothing import limit_of
+from captum_infomask.results.map_pictures import rgb_of
 from captum_infomask.scores.score_settings import NATS_PER_UNIT
 
 
@@ -51,10 +52,12 @@ class Drawing:
     title: str | None = None
 
     def __post_init__(self) -> None:
-        if self.ax is not None and not isinstance(self.ax, Axes):
+        # Axes in three dimensions, polar ones and removed ones cannot show a picture.
+        is_flat = isinstance(self.ax, Axes) and self.ax.name == "rectilinear" and self.ax.figure
+        if self.ax is not None and not is_flat:
             raise ArgumentError(
-                f"Expected `ax` to be axes of matplotlib, such as plt.gca(); got "
-                f"{describe(self.ax)}."
+                f"Expected `ax` to be axes of matplotlib, flat ones of a figure, such as "
+                f"plt.gca(); got {describe(self.ax)}."
             )
         if not isinstance(self.smooth, bool):
             raise ArgumentError(
@@ -65,7 +68,7 @@ class Drawing:
         if self.alpha is not None and finite_number("alpha", self.alpha, least=0) > 1:
             raise ArgumentError(f"Expected `alpha` from 0 to 1; got {self.alpha:g}.")
         self._colours()
-        if self.contour is not None and self.contour != "auto":
+        if self.contour is not None and not self._is_auto():
             as_rule(self.contour, "contour")
 
     def draw(
@@ -88,7 +91,7 @@ class Drawing:
             alpha = 1.0 if photo is None else OPACITY
         shades = Shades(limit_of(plane), self._colours(), bool((plane < 0).any()), float(alpha))
         contour = self.contour
-        if contour == "auto":
+        if self._is_auto():
             one_bit = NATS_PER_UNIT["bits"] / NATS_PER_UNIT[unit] if unit in NATS_PER_UNIT else None
             rule = suited_contour(plane, one_bit)
         else:
@@ -103,6 +106,9 @@ class Drawing:
             smooth=self.smooth,
             contour=rule,
         )
+
+    def _is_auto(self) -> bool:
+        return isinstance(self.contour, str) and self.contour == "auto"
 
     def _colours(self) -> Colormap | None:
         """Return matplotlib's colour map."""
@@ -134,7 +140,7 @@ def photo_of(argument: str, given: Any) -> PhotoArray:
         [[0, 0, 0], [255, 255, 255]]
     """
     if isinstance(given, Image.Image):
-        return np.asarray(ImageOps.exif_transpose(given).convert("RGB"))
+        return rgb_of(ImageOps.exif_transpose(given))
     if isinstance(given, Tensor):
         own = given.detach().cpu()
         array = (own.float() if own.is_floating_point() else own).numpy()

@@ -50,7 +50,7 @@ def checked_pictures(argument: str, given: Any, n: int, height: int, width: int)
     made = []
     for picture in given:
         is_image = isinstance(picture, Image.Image)
-        array = np.asarray(picture.convert("RGB")) if is_image else picture
+        array = rgb_of(picture) if is_image else picture
         if (
             not isinstance(array, np.ndarray)
             or array.dtype != np.uint8
@@ -62,6 +62,26 @@ def checked_pictures(argument: str, given: Any, n: int, height: int, width: int)
             )
         made.append(array)
     return np.stack(made)
+
+
+def rgb_of(picture: Image.Image) -> PhotoArray:
+    """Return Pillow's picture as uint8 (H, W, 3); more than 8 bits are stretched to the range.
+
+    Example:
+        >>> import numpy as np
+        >>> from PIL import Image
+        >>> from captum_infomask.results.map_pictures import rgb_of
+        >>> deep = Image.fromarray(np.array([[1000, 1500, 2000]], np.uint16))
+        >>> rgb_of(deep)[0, :, 0].tolist()
+        [0, 128, 255]
+    """
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;"):
+        # Pillow would cut all values above 255.
+        values = np.nan_to_num(np.asarray(picture).astype(np.float64))
+        low, high = values.min(), values.max()
+        grey: PhotoArray = np.rint(255 * (values - low) / (high - low or 1)).astype(np.uint8)
+        return np.stack([grey] * 3, axis=-1)
+    return np.asarray(picture.convert("RGB"))
 
 
 def short_name(source: str) -> str:
