@@ -116,7 +116,13 @@ def test_a_map_goes_to_a_device():
 def test_a_row_is_a_region_of_a_picture(kind):
     infomap = infomap_of(kind)
     table = infomap.to_pandas()
-    assert list(table) == ["picture", "region", "x0", "y0", "x1", "y1", "class", "label", "bits"]
+    names = ["picture", "region", "x0", "y0", "x1", "y1", "class", "label", "bits"]
+    if kind == "scales":
+        names.insert(2, "scale")
+        counts = infomap.regions.counts
+        want = [scale for scale, count in enumerate(counts) for _ in range(count)]
+        assert table.scale.tolist() == [want[region] for region in table.region]
+    assert list(table) == names
     present = infomap.regions.present(3)
     assert len(table) == int(present.sum())
     for row in table.itertuples():
@@ -127,7 +133,7 @@ def test_a_row_is_a_region_of_a_picture(kind):
         box = (row.x0, row.y0, row.x1, row.y1)
         assert box == (int(x.min()), int(y.min()), int(x.max()) + 1, int(y.max()) + 1)
         assert row.bits == infomap.scores[row.picture, row.region].item()
-        assert row.label == NAMES[row._7] == ("c", "e", "c")[row.picture]
+        assert row.label == NAMES[table["class"][row.Index]] == ("c", "e", "c")[row.picture]
     assert not table.bits.isna().any()
     assert {str(table[name].dtype) for name in ("picture", "region", "x0", "class")} == {"Int64"}
 

@@ -266,6 +266,18 @@ def test_what_it_draws_is_not_changed(network, x, photo):
     assert plt.get_fignums() == []
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (40, 1)])
+def test_lines_of_pixels_are_drawn(shape):
+    plane = np.random.default_rng(0).random(shape).astype(np.float32)
+    assert drawn(show(plane)[1]).shape == (*shape, 3)
+
+
+def test_a_part_of_a_figure_gives_the_figure(photo):
+    figure = mpl.figure.Figure()
+    left, _ = figure.subfigures(1, 2)
+    assert show(ramp(), photo, ax=left.subplots())[0] is figure
+
+
 def test_it_draws_into_the_users_axes(photo):
     figure, panels = plt.subplots(1, 2)
     try:
@@ -382,6 +394,7 @@ def test_titles_are_text(photo):
         ({"alpha": 1.2}, "`alpha` from 0 to 1; got 1.2"),
         ({"alpha": -0.1}, "`alpha` to be a finite number of at least 0"),
         ({"smooth": 3}, "`smooth` to be True or False"),
+        ({"unit": 3}, "`unit` to be words"),
         ({"contour": "otsu"}, "`contour` to be a rule object"),
         ({"contour": 2.0}, "`contour`"),
         ({"title": 3}, "`title` to be words"),

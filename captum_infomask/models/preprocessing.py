@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, functional as F
 
@@ -150,6 +150,7 @@ def decode_image(content: bytes, name: str) -> Image.Image:
             image = _loaded_upright(file)
             deep = image.mode in ("I", "F") or image.mode.startswith("I;")
             shown = image if deep else image.convert("RGB")
+            shown.info = {}  # it is upright now, whatever its EXIF block says
     except UnidentifiedImageError:
         raise ArgumentError(
             f"Expected the image to be a picture file such as PNG or JPEG; {name} is not one."
@@ -179,8 +180,22 @@ def _loaded_upright(file: Image.Image) -> Image.Image:
         file.load()
         return file
     file.load()
-    method = _UPRIGHT.get(_orientation(file))
-    return file if method is None else file.transpose(method)
+    return upright(file)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Return a picture turned by its camera's orientation (EXIF); itself if there is none.
+
+    Example:
+        >>> from PIL import Image
+        >>> from captum_infomask.models.preprocessing import upright
+        >>> image = Image.new("RGB", (4, 3))
+        >>> image.getexif()[0x0112] = 6
+        >>> upright(image).size
+        (3, 4)
+    """
+    method = _UPRIGHT.get(_orientation(image))
+    return image if method is None else image.transpose(method)
 
 
 def _orientation(file: Image.Image, *, alone: bool = False) -> int:
@@ -262,7 +277,7 @@ class Preprocess:
             ArgumentError: if one side is so much shorter than the other that the resized picture
                 would have more pixels than Pillow's ``MAX_IMAGE_PIXELS``.
         """
-        image = ImageOps.exif_transpose(image)
+        image = upright(image)
         short, long = sorted(image.size)
         limit = Image.MAX_IMAGE_PIXELS
         if limit is not None and self.resize * (self.resize * long // short) > limit:

@@ -106,7 +106,7 @@ def draw_outline(axes: Axes, mask: BoolArray, *, smooth: bool = True, weight: fl
     field = mask.astype(np.float32)
     if smooth:
         field = gaussian_filter(field, min(mask.shape) / 200, mode="nearest")
-    if field.min() < 0.5 <= field.max():
+    if min(field.shape) > 1 and field.min() < 0.5 <= field.max():
         for width, colour, alpha in OUTLINE:
             axes.contour(field, [0.5], colors=colour, linewidths=weight * width, alpha=alpha)
 
@@ -190,7 +190,12 @@ def overlay_figure(
         _WIDTH + _BAR_ROOM if axes is None else axes.get_window_extent().width / axes.figure.dpi
     )
     title, below = (
-        "\n".join(map(printable, textwrap.wrap(words, max(12, int(inches * letters)))))
+        "\n".join(
+            map(
+                printable,
+                textwrap.wrap(words, max(12, int(inches * letters)), max_lines=3, placeholder=" …"),
+            )
+        )
         for words, letters in zip(heads, _LETTERS, strict=True)
     )
     lines = [part.count("\n") + 1 if part else 0 for part in (title, below)]
@@ -211,7 +216,7 @@ def overlay_figure(
         alpha=0.75,
         parse_math=False,
     )
-    return axes.figure, axes  # type: ignore[return-value]
+    return axes.figure.figure, axes
 
 
 def _own_axes(size: tuple[int, ...], lines: Sequence[int]) -> tuple[Axes, Axes]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from captum_infomask._checks import describe, finite_number, short_repr
@@ -140,7 +140,9 @@ def photo_of(argument: str, given: Any) -> PhotoArray:
         [[0, 0, 0], [255, 255, 255]]
     """
     if isinstance(given, Image.Image):
-        return rgb_of(ImageOps.exif_transpose(given))
+        from captum_infomask.models.preprocessing import upright
+
+        return rgb_of(upright(given))
     if isinstance(given, Tensor):
         own = given.detach().cpu()
         array = (own.float() if own.is_floating_point() else own).numpy()

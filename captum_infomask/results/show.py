@@ -79,6 +79,8 @@ def show(
         ('Occlusion', 'attribution')
     """
     drawing = Drawing(**settings)
+    if not isinstance(unit, str):
+        raise ArgumentError(f"Expected `unit` to be words; got {describe(unit)}.")
     if isinstance(attributions, InfoMap):
         if len(attributions.scores) != 1:
             raise ArgumentError(

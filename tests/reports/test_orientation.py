@@ -7,10 +7,11 @@ import zlib
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from captum_infomask import ArgumentError
-from captum_infomask.models.preprocessing import decode_image, read_image
+from captum_infomask.models.preprocessing import Preprocess, decode_image, read_image
 
 # Where a scene's upper left and right corners lie in the stored rows: EXIF 2.3, tag 0x0112.
 STORED = {
@@ -169,3 +170,17 @@ def test_a_cut_picture_stays_an_error_with_an_orientation(kind):
     content = stored(STORED[6](scene()), kind, HOSTILE["negative short"])
     with pytest.raises(ArgumentError, match=r"whole picture file|PNG or JPEG"):
         decode_image(content[: len(content) * 3 // 4], "it")
+
+
+def test_a_picture_of_the_users_own_is_turned_once(tmp_path):
+    plain = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8))
+    turned = plain.transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "turned.png", exif=exif)
+    preprocess = Preprocess(resize=24, crop=24)
+    want = preprocess(plain)
+    with Image.open(tmp_path / "turned.png") as held:
+        assert torch.equal(preprocess(held), want)
+        assert held.size == (30, 40)
+    assert torch.equal(preprocess(read_image(tmp_path / "turned.png")), want)

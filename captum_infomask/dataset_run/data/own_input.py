@@ -135,7 +135,7 @@ class OwnTransform:
         self._transform = transform
         try:
             with quiet(""), own_numbers():
-                made = transform(tried)
+                made = transform(tried.copy())
         except Exception as error:
             raise ArgumentError(
                 f"Expected `transform` to take a picture of PIL and return a float tensor "
@@ -143,7 +143,7 @@ class OwnTransform:
                 f"{tried.height} pixels it raised {in_one_line(error)}."
             ) from error
         self.shape: tuple[int, ...] = tuple(_input(made).shape[1:])
-        if is_random(lambda: _input(transform(tried))[0]):
+        if is_random(lambda: _input(transform(tried.copy()))[0]):
             raise ArgumentError(
                 "Expected `transform` to give the same tensor for the same picture each time; it "
                 "draws random numbers, as transforms for training do. Pass the transform for "
@@ -154,7 +154,7 @@ class OwnTransform:
     def __call__(self, picture: Image.Image) -> Tensor:
         """Return the network's input, (1, C, H, W)."""
         with own_numbers():
-            return _input(self._transform(picture))
+            return _input(self._transform(picture.copy()))  # it may paint into its picture
 
     def frame(self, picture: Image.Image) -> Image.Image:
         """Return the network's input as an RGB picture of its own size."""
