@@ -399,3 +399,11 @@ def test_a_checkpoint_of_ones_own_fills_a_network_of_timms(folder, capsys):
         capsys.readouterr().out
     )
     assert arrays("photo.healthy.npz")["picture"].shape == (160, 160, 3)
+
+
+@pytest.mark.parametrize("given", ["gradcam", "grad-cam", "GRAD CAM"])
+def test_methods_and_views_are_taken_in_any_spelling(folder, given, capsys):
+    assert main(["attribute", "photo.jpg", *MODEL, "--method", given, "--layer", "0"]) == 0
+    assert "Grad-CAM" in capsys.readouterr().out
+    assert main(["attribute", "photo.jpg", *MODEL, "--view", "Drop", "--window", "24"]) == 0
+    assert "InfoMask drop" in capsys.readouterr().out

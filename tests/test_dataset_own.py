@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from refused import refused
-from run_samples import NAMES, SEEN, as_if_killed, plain
+from run_samples import NAMES, SEEN, as_if_killed, plain, save_pictures
 from state import unchanged
 from tiny import Net
 from torch import Tensor, nn
@@ -621,3 +621,14 @@ def test_a_network_in_the_place_of_the_data_is_told(tmp_path):
     for network in (Net(), Classifier("mine", Net(), NAMES)):
         message = told(lambda network=network: run_dataset(network, "photos", tmp_path))
         assert "run_dataset('photos', model, out" in message
+
+
+@pytest.mark.parametrize("folders", [("dog", "cat"), ("0", "1")])
+def test_folders_name_the_classes_of_a_module(folders, tmp_path):
+    keys = save_pictures(tmp_path / "data", 4, folders=folders)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, 2))
+    to_input = T.Compose([T.Resize((SIDE, SIDE)), T.ToTensor()])
+    options = {**QUICK, **windows(3), "target": "label", "transform": to_input}
+    run = run_dataset(tmp_path / "data", network, tmp_path / "out", **options)
+    assert tuple(run.categories) == tuple(sorted(folders))
+    assert [run[key].labels[0] for key in keys] == [key.partition("/")[0] for key in keys]

@@ -112,7 +112,8 @@ def plan_run(
     scorer = Scorer(classifier, asked)
     classes = None
     if pictures.labels is not None:
-        _check_class_names(pictures.class_names, classifier)
+        if not pictures.labels_are_folders:  # which may hold some of the classes alone
+            _check_class_names(pictures.class_names, classifier)
         classes = label_classes(
             pictures.labels,
             classifier.categories,

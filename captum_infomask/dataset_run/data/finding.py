@@ -271,7 +271,11 @@ class FolderPictures:
                 f"{files.root} holds files, not Parquet with columns; got {short_repr(target)}. "
                 "One class for all pictures is given by a column of Parquet."
             )
-        return cls(files, keys, _first_folders(keys, files.root))
+        labels = _first_folders(keys, files.root)
+        names = sorted(set(labels))
+        # A folder `10` may be the tenth class or the second name, so numbers are no names.
+        are_names = not any(name.strip().lstrip("+-").isdigit() for name in names)
+        return cls(files, keys, labels, class_names=names if are_names else None)
 
     @property
     def skipped(self) -> Skipped:
