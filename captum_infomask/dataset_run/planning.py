@@ -44,6 +44,7 @@ from captum_infomask.models.classifier import Classifier
 from captum_infomask.regions.windows import sliding_windows
 from captum_infomask.results import InfoMap
 from captum_infomask.results.map_pictures import suited_rule
+from captum_infomask.scores.targets import group_names
 
 _MANY_VIEWS = 5000  # views of a picture; the default has 49
 _PICTURES = (8, 32, 256)  # pictures of a batch: at least, at most, and at most if they are small
@@ -109,6 +110,7 @@ def plan_run(
     with _blamed("preprocessing"):
         inputs = source.test_inputs(classifier, asked.device)
     _tell_of_many_views(inputs[0], asked.options)
+    asked = asked.numbered(group_names(classifier.categories, asked.score.groups))
     scorer = Scorer(classifier, asked)
     classes = None
     if pictures.labels is not None:

@@ -132,8 +132,8 @@ def run_dataset(
         **options: The settings of :class:`Score` by name, instead of ``score``; and the other
             keyword arguments of :meth:`InfoMask.attribute`, such as ``view``,
             ``sliding_window_shapes`` and ``strides``, or ``seed``. Without ``view``, all pictures
-            get the default view of a test picture. ``contrast`` is one class for all pictures, or
-            ``runner_up``.
+            get the default view of a test picture. ``contrast`` is one class for all pictures, its
+            number or name, or ``runner_up``.
 
     Returns:
         The run, a mapping from keys to InfoMaps.

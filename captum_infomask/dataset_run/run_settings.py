@@ -4,7 +4,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from captum_infomask._categories import resolve_target
 from captum_infomask._checks import describe, one_of, plain, random_seed
 from captum_infomask._errors import ArgumentError
 from captum_infomask.attribution.infomask import InfoMask
@@ -20,6 +21,7 @@ from captum_infomask.engines.engine_protocol import Engine
 from captum_infomask.imputers.choose_imputer import as_imputer
 from captum_infomask.masks import Rule
 from captum_infomask.regions.region_protocol import Regions
+from captum_infomask.scores.contrast import is_runner_up
 from captum_infomask.scores.score import Score
 from captum_infomask.views.choose_view import OF_FEATURES
 
@@ -53,6 +55,14 @@ class RunSettings:
         told = [name for name in ("contrast", "sharpen") if self.options.get(name) is not None]
         return of_view + [{"sharpen": "superpixels"}.get(name, name) for name in told]
 
+    def numbered(self, categories: Sequence[str]) -> RunSettings:
+        """The settings with the number of the class that ``contrast`` names."""
+        contrast = self.options.get("contrast")
+        if not isinstance(contrast, str) or is_runner_up(contrast):
+            return self
+        number = resolve_target(contrast, categories, "contrast")
+        return dataclasses.replace(self, options={**self.options, "contrast": number})
+
     def words(self) -> dict[str, Any]:
         """The settings as JSON values; equal settings give equal values."""
         named = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -75,9 +85,8 @@ def score_options(options: Mapping[str, Any], view_engine: object) -> dict[str, 
     for name in options:
         one_of("options", name, usual)
     contrast = plain(options.get("contrast"))
-    if isinstance(contrast, str):
-        one_of("contrast", contrast, ("runner_up",))
-    elif contrast is not None and (not isinstance(contrast, int) or isinstance(contrast, bool)):
+    is_class = isinstance(contrast, int | str) and not isinstance(contrast, bool)
+    if contrast is not None and not is_class:
         raise ArgumentError(
             f"Expected `contrast` to be a class for all pictures of a run, or 'runner_up'; got "
             f"{describe(options['contrast'])}."

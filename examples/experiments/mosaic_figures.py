@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from captum_infomask.report.colours import pale_grey, tint
+from captum_infomask.report.colours import Shades
 from captum_infomask.report.figure import GREY, INK
 from captum_infomask.report.page_content import FloatArray, PhotoArray
 
@@ -78,7 +79,7 @@ def mosaic_figure(
     figure = Figure(figsize=size, facecolor="white")
     FigureCanvasAgg(figure)
     _words(figure, _MARGIN, _MARGIN + 0.1, title, fontsize=12.5, color=INK)
-    ground = pale_grey(picture)
+    ground = picture / 255.0
     panels = np.empty((len(rows), 4), dtype=object)
     for place, row in enumerate(rows):
         top = _MARGIN + _HEAD + place * (_PANEL + _GAP)
@@ -87,7 +88,7 @@ def mosaic_figure(
         for column in range(4):
             left = _MARGIN + _LABELS + column * (_PANEL + _GAP)
             axes = _axes(figure, left, top, _PANEL, _PANEL)
-            axes.imshow(tint(row.maps[column], limits[scales[place]], ground))
+            axes.imshow(_tinted(row.maps[column], limits[scales[place]], ground))
             _frame(axes, column, picture.shape[0], picture.shape[1])
             panels[place, column] = axes
             if place == 0:
@@ -140,7 +141,7 @@ def _scale(figure: Figure, unit: str, places: Sequence[int], lowest: float, limi
     axes = _axes(figure, left, top + inset, 0.1, height - inset)
     low = min(0.0, max(lowest, -limit))
     steps = np.linspace(low, limit, 256, dtype=np.float32)[:, None]
-    bar = tint(steps, limit, np.full((256, 1, 3), 0.75))
+    bar = _tinted(steps, limit, np.full((256, 1, 3), 0.75))
     axes.imshow(bar, origin="lower", aspect="auto", extent=(0, 1, low, limit))
     axes.yaxis.tick_right()
     axes.yaxis.set_major_locator(MaxNLocator(max(3, min(9, int(height * 2))), steps=[1, 2, 5, 10]))
@@ -300,3 +301,8 @@ def _label(axes: Axes, measure: str, cost: str) -> None:
     axes.set_title(measure, fontsize=9.5, color=INK, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8.5, color=GREY, labelcolor=INK)
+
+
+def _tinted(values: np.ndarray, limit: float, ground: np.ndarray) -> np.ndarray:
+    """A map over its picture: red speaks for the class, blue against it."""
+    return Shades(limit, colormaps["RdBu_r"], signed=True).over(values, ground)
