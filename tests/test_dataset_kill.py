@@ -125,7 +125,7 @@ def test_killed_at_any_moment_and_nothing_lost_twice_or_different(runs, data, un
     keys = table_of(out)["key"].to_pylist()
     assert len(keys) == len(set(keys)) == COUNT
     assert not list(out.glob("*.part"))
-    assert len(set(moments)) > 3, f"they were killed at the same place: {moments}"
+    assert len(set(moments)) > 2, f"they were killed at the same place: {moments}"
 
 
 def test_a_killed_writer_leaves_no_shard_that_is_not_whole(runs, data, unbroken, tmp_path):

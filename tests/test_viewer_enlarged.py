@@ -95,6 +95,7 @@ def test_a_click_enlarges_a_map_beside_the_picture(open_page, number, width):
     page.mouse.click(shown["x"] + 30, shown["y"] + 30)
     assert not is_open(page)
     page.mouse.move(1, 1)
+    page.wait_for_function("() => !document.querySelector('dialog .cim-stage-overlay')")
     assert layout(page) == before
 
 
@@ -116,6 +117,7 @@ def test_the_keyboard_enlarges_and_the_focus_comes_back(open_page, kind):
     else:
         page.mouse.click(3, 3)
     assert not is_open(page)
+    page.wait_for_function("() => document.activeElement.closest('.cim-card')")
     assert focused(page) == ["labels", "cim-stage-overlay"]
     page.keyboard.press("Space")
     assert is_open(page)

@@ -198,6 +198,7 @@ def check_enlarging(page):
     assert page.locator(".cim-spot").text_content().startswith("x ")
     page.keyboard.press("Escape")
     assert not dialog.evaluate("(e) => e.open")
+    page.wait_for_function("() => document.activeElement.closest('.cim-card')")
     assert small.evaluate("(e) => e === document.activeElement")
     assert page.locator(".jp-Cell").count() == cells
     small.click()
