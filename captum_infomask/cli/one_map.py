@@ -48,7 +48,7 @@ class AskedPicture:
         size: Width and height.
         frame: The pixels that the network sees.
         sharp: The same part with more of the picture's own pixels, to draw on.
-        answers: Of one picture.
+        answers: The network's answers about one picture.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Asked:
         method: The name of the method; ``InfoMask`` without a view.
         network: On its device.
         preprocess: How pictures are prepared for it.
-        names: Of the classes, or the groups.
+        names: The names of the classes, or of the groups.
         score: How the network's outputs are read.
         settings: InfoMask's keyword arguments, without windows.
         options: The options of the command line.
@@ -172,7 +172,7 @@ class _Told:
         method: The method's name, with InfoMask's view and contrast.
         information: The whole picture's bits.
         bits: i(y; x).
-        title: Of the figure.
+        title: The figure's title.
     """
 
     class_words: str

@@ -84,8 +84,8 @@ class InfoMap:
         targets: The target of each image, a class or a group, long (N,); None if the network has
             one output, or if the map is about no single class.
         labels: The targets' names, if the categories are known; else None.
-        probability: p(y | x) of the targets, (N,); None with a contrast, for the head ``raw``, and
-            if there is no target.
+        probability: p(y | x) of the targets, (N,); for a sampled network the geometric mean over
+            its samples. None with a contrast, for the head ``raw``, and if there is no target.
 
     Example:
         >>> import torch
