@@ -55,6 +55,7 @@ from .imputers import (
 )
 from .masks import (
     AtLeast as AtLeast,
+    FalseDiscoveries as FalseDiscoveries,
     Hysteresis as Hysteresis,
     MaxFraction as MaxFraction,
     Otsu as Otsu,

@@ -254,6 +254,7 @@ class Asking:
             begun.total,
             blank,
             unit=question.score.unit,
+            score=question.score,
             overlap=self.options.overlap,
             is_tuple=isinstance(self.inputs, tuple),
             contrast=begun.contrast,

@@ -165,9 +165,9 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--prior",
-        metavar="FILE|NUMBERS",
+        metavar="FILE|NUMBERS|balanced",
         help="p(y) of every class: a file with one number per line, or numbers separated by "
-        "commas (default: all equal)",
+        "commas; or balanced, if the labels are known to be equally likely (default: all equal)",
     )
     parser.add_argument(
         "--trained-with",

@@ -11,6 +11,7 @@ from captum_infomask._checks import short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask.evaluation.method_calls import square_windows
 from captum_infomask.scores.score import Score
+from captum_infomask.scores.score_settings import Prior
 
 
 def view_of(options: argparse.Namespace) -> dict[str, Any]:
@@ -44,11 +45,18 @@ def score_of(options: argparse.Namespace) -> Score:
     """How outputs are read, by the options."""
     return Score(
         head=options.head,
-        prior=None if options.prior is None else _numbers(options.prior),
+        prior=_prior(options.prior),
         trained_with=options.trained_with,
         temperature=options.temperature,
         groups=None if options.groups is None else _groups(options.groups),
     )
+
+
+def _prior(given: str | None) -> Prior:
+    """The prior: numbers, or the word for a uniform one that is known to be that of the labels."""
+    if given is None or given == "balanced":
+        return "balanced" if given else None
+    return _numbers(given)
 
 
 def _numbers(given: str) -> float | list[float]:

@@ -296,7 +296,7 @@ def _log_priors(
     score: Score, targets: Sequence[int], outputs: int
 ) -> npt.NDArray[np.float64] | None:
     """Return the targets' log π; None if all the network's outputs are equally likely classes."""
-    if score.prior is None and score.groups is None and score.head != "sigmoid":
+    if score.class_prior is None and score.groups is None and score.head != "sigmoid":
         return None
     found: npt.NDArray[np.float64] = score.log_priors(torch.tensor(targets), outputs).numpy()
     return found

@@ -189,7 +189,7 @@ def fit_temperature(
         raise ArgumentError(
             "Expected `head` to give probabilities; got 'raw', which is not normalised."
         )
-    if score.prior is not None and score.trained_with != "pc_softmax" and not is_value:
+    if score.class_prior is not None and score.trained_with != "pc_softmax" and not is_value:
         raise ArgumentError(
             "Expected no `prior` for trained_with='cross_entropy', whose posterior holds it "
             "already; pass trained_with='pc_softmax' if it was trained so."
@@ -266,8 +266,8 @@ def _class_logits(output: object, count: int, score: Score, number: int) -> Tens
 
 def _offset(score: Score, classes: int) -> Tensor:
     """The term that the posterior adds to the tempered logits: log π for PC-softmax."""
-    if score.trained_with == "pc_softmax" and score.prior is not None:
-        return score.prior.log()
+    if score.trained_with == "pc_softmax" and score.class_prior is not None:
+        return score.class_prior.log()
     return torch.zeros(classes, dtype=torch.float64)
 
 

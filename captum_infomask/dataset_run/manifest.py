@@ -39,7 +39,10 @@ _FREE = (
     *("contents_verified", "compared", "map_sha256", "probe", "sha256"),
 )
 # Settings that InfoMaps of earlier runs did not have.
-_LATER = ("contrast", "explained", "residual", "superpixels", "targets", "labels", "probability")
+_LATER = (
+    *("contrast", "explained", "residual", "superpixels"),
+    *("targets", "labels", "probability", "score"),
+)
 
 _COMPARED = {
     "always": "settings, categories, versions; the network's parameters and buffers, by their "

@@ -133,6 +133,7 @@ class ReadBy(TypedDict):
     """How regions are read, for the results; see :class:`InfoMap`."""
 
     unit: str
+    score: Score
     overlap: str
     is_tuple: bool
     contrast: Tensor | None

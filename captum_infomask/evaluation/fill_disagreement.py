@@ -223,6 +223,6 @@ def _posterior(infomask: InfoMask, blank: Tensor | None, classes: Tensor) -> Ten
     """p(y | all-imputed picture), (N, K), from its information about every class, (N, 1, K)."""
     assert blank is not None, "`keep` counts from the blank"
     nats = blank[:, 0].double() * NATS_PER_UNIT[infomask.score.unit]
-    if infomask.score.prior is not None:
-        nats = nats + infomask.score.prior.log().to(nats)[classes.to(nats.device)]
+    if infomask.score.class_prior is not None:
+        nats = nats + infomask.score.class_prior.log().to(nats)[classes.to(nats.device)]
     return nats.softmax(1)

@@ -3,6 +3,7 @@ from captum_infomask.masks.mask_planes import check_clean_up, clean_masks
 from captum_infomask.masks.outlines import bounding_boxes, contours
 from captum_infomask.masks.rules import (
     AtLeast,
+    FalseDiscoveries,
     Hysteresis,
     MaxFraction,
     Otsu,
@@ -15,6 +16,7 @@ from captum_infomask.masks.threshold import threshold_mask
 
 __all__ = [
     "AtLeast",
+    "FalseDiscoveries",
     "Hysteresis",
     "MaxFraction",
     "Otsu",

@@ -4,14 +4,16 @@ from __future__ import annotations
 import difflib
 import numbers
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from captum_infomask._checks import describe, finite_number, plain
+from captum_infomask._checks import describe, finite_number, one_of, plain
 from captum_infomask._errors import ArgumentError
+
+Family = Literal["image", "batch"]
 
 
 def _check_fraction(argument: str, given: object) -> None:
@@ -144,6 +146,59 @@ class AtLeast:
         return self.bits
 
 
+@dataclass(frozen=True)
+class FalseDiscoveries:
+    """Keep regions whose e-values are beyond chance, so that few of them are false.
+
+    It needs the e-values of regions, so it cuts the masks of an :class:`InfoMap` (``infomap.mask``,
+    ``infomap.boxes``, ``InfoMask.mask``), and no other attributions. The mask is the union of the
+    regions that :meth:`InfoMap.discoveries` finds.
+
+    Args:
+        rate: The false discovery rate, above 0 and below 1: the expected share of the kept regions
+            that say nothing about the target.
+        closed: Use closed e-BH, which finds at least as much as e-BH at the same rate.
+        family: ``image`` for a rate per image, ``batch`` for one rate over all images.
+
+    Raises:
+        ArgumentError: ``rate`` or ``family`` is wrong.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask import FalseDiscoveries, InfoMask, grid
+        >>> x = torch.zeros(1, 1, 8, 8)
+        >>> x[..., :4, :4] = 1
+        >>> def network(x):
+        ...     return 9 * torch.stack([x.mean((1, 2, 3)) > 0.2] * 30, 1) * torch.eye(30)[3]
+        >>> infomask = InfoMask(network, prior="balanced")
+        >>> options = {"view": "keep", "reference": "prior", "regions": grid(x, 2, 2)}
+        >>> mask = infomask.mask(x, target=3, rule=FalseDiscoveries(rate=0.2), **options)
+        >>> mask[0, 0, ::4, ::4]
+        tensor([[ True, False],
+                [False, False]])
+
+    Source: e-BH: Wang & Ramdas, JRSS B 84(3), 2022, arXiv 2009.02824; closed e-BH: Xu et al., arXiv
+    2504.11759.
+    """
+
+    rate: float = 0.1
+    closed: bool = False
+    family: Family = "image"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rate", plain(self.rate))
+        if finite_number("rate", self.rate, above=0) >= 1:
+            raise ArgumentError(f"Expected `rate` below 1; got {self.rate:g}.")
+        one_of("family", self.family, get_args(Family))
+
+    def threshold(self, values: Tensor) -> float:
+        """Refuse: attributions have no e-values."""
+        raise ArgumentError(
+            f"Expected {self} to cut the mask of an InfoMap, which has e-values; got attributions. "
+            f"Write InfoMask(model, prior=...).score_regions(...).mask({self})."
+        )
+
+
 def as_rule(rule: object, argument: str = "rule") -> Rule:
     """The rule that is given; a number between 0 and 1 is a share of the maximum.
 
@@ -154,7 +209,10 @@ def as_rule(rule: object, argument: str = "rule") -> Rule:
     if isinstance(number, float) and 0 < number < 1:
         return MaxFraction(number)
     if isinstance(rule, str):
-        names = ("MaxFraction", "TopFraction", "Otsu", "AtLeast", "Hysteresis")
+        names = (
+            *("MaxFraction", "TopFraction", "Otsu", "AtLeast", "Hysteresis"),
+            "FalseDiscoveries",
+        )
         near = difflib.get_close_matches(rule, names, n=1, cutoff=0.0)[0]
         raise ArgumentError(
             f"Expected `{argument}` to be a rule object; got the string {rule!r}. Did you mean "
@@ -221,7 +279,7 @@ class Hysteresis:
         for argument in ("low", "high"):
             given = as_rule(getattr(self, argument), argument)
             object.__setattr__(self, argument, given)
-            if isinstance(given, Hysteresis):
+            if isinstance(given, Hysteresis | FalseDiscoveries):
                 raise ArgumentError(
                     f"Expected `{argument}` to be a rule of one threshold; got {describe(given)}."
                 )

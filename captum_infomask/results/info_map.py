@@ -18,7 +18,8 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask._files import check_input, check_output_file, damaged, read, write
 from captum_infomask._keywords import told, unknown_name
 from captum_infomask._types import TensorOrTensors, Tensors
-from captum_infomask.masks import Rule, bounding_boxes, threshold_mask
+from captum_infomask.masks import FalseDiscoveries, Rule, bounding_boxes, threshold_mask
+from captum_infomask.masks.rules import Family
 from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.regions.scales import Scales
 from captum_infomask.regions.sharpening import averaged
@@ -29,10 +30,12 @@ from captum_infomask.report.page_content import (
     PhotoArray,
     PictureContent,
 )
-from captum_infomask.results import map_pictures
+from captum_infomask.results import e_values, map_pictures
 from captum_infomask.results.drawing import Drawing, DrawingSettings, photo_for
 from captum_infomask.results.map_files import FORMAT, PER_REGION, TENSORS, fields_of, state_of
 from captum_infomask.results.region_table import chosen_rows, column_of, region_table
+from captum_infomask.scores.discoveries import e_bh
+from captum_infomask.scores.score import Score
 from captum_infomask.scores.score_settings import NATS_PER_UNIT
 
 # The names that users of other packages write, and the advice on what to write here.
@@ -86,6 +89,7 @@ class InfoMap:
         labels: The targets' names, if the categories are known; else None.
         probability: p(y | x) of the targets, (N,); for a sampled network the geometric mean over
             its samples. None with a contrast, for the head ``raw``, and if there is no target.
+        score: How outputs were read; None in files of versions that did not keep it.
 
     Example:
         >>> import torch
@@ -119,6 +123,7 @@ class InfoMap:
     targets: Tensor | None = None
     labels: tuple[str, ...] | None = None
     probability: Tensor | None = None
+    score: Score | None = None
 
     def __repr__(self) -> str:
         """Show sizes and settings, not tensors, for notebooks and prompts."""
@@ -206,6 +211,100 @@ class InfoMap:
         t = float(stdtrit(self.n_samples // 2 - 1, (1 + level) / 2))
         width = torch.where(errors > 0, t * errors, errors)
         return self.scores - width, self.scores + width
+
+    def e_values(self) -> Tensor:
+        r"""Return the e-value of each region: evidence that it tells something about the target.
+
+        .. math::
+
+            e_R = 2^{i(y; v_R)} = q(y \mid v_R) / \pi_y.
+
+        If the label y is drawn from π and does not depend on what was shown of the region, the mean
+        of e is :math:`\sum_y \pi_y\, q(y \mid v) / \pi_y = 1`, whatever the network. So large
+        values are rare: :math:`P(e \ge 1/\alpha) \le \alpha`. The target must be the picture's
+        label, or the network's own answer with the prior of its answers
+        (docs/bits_as_evidence.md). Values of ``keep`` that count from the blank get the blank's
+        value added again.
+
+        Returns:
+            (N, R), at most 1/π_y; NaN if an image does not have the region.
+
+        Raises:
+            ArgumentError: The scores are differences (``drop``, ``chain``, ``evidence``, ``relay``,
+                a contrast), or those of the heads ``raw`` and ``sigmoid``.
+
+        Warns:
+            UserWarning: No prior was given, so it is not known to be that of the labels.
+
+        Example:
+            >>> import torch
+            >>> from captum_infomask import InfoMask, grid
+            >>> x = torch.rand(1, 1, 8, 8)
+            >>> infomask = InfoMask(lambda x: 9 * x.flatten(1)[:, :4], prior="balanced")
+            >>> infomap = infomask.score_regions(x, target=0, view="crop", regions=grid(x, 2, 2))
+            >>> bool((infomap.e_values().log2() - infomap.scores).abs().max() < 1e-5)
+            True
+
+        Source: Vovk & Wang, Annals of Statistics 49(3), 2021, arXiv 1912.06116; Shafer, JRSS A
+        184(2), 2021 (betting scores).
+        """
+        return self._log2_e_values().exp2()
+
+    def p_values(self) -> Tensor:
+        """Return min(1, 1/e) for the e-value of each region, (N, R): a p-value, by Markov.
+
+        Raises:
+            ArgumentError: As :meth:`e_values`.
+        """
+        return (-self._log2_e_values()).exp2().clamp_max(1)
+
+    def discoveries(
+        self, rate: float = 0.1, *, closed: bool = False, family: Family = "image"
+    ) -> Tensor:
+        """Return the regions that tell something about the target; the share of false ones is low.
+
+        Args:
+            rate: The false discovery rate, above 0 and below 1: the expected share of the regions
+                found that say nothing about the target.
+            closed: Use closed e-BH, which finds at least as much as e-BH at the same rate.
+            family: ``image`` for a rate per image, ``batch`` for one rate over all images.
+
+        Returns:
+            Bool, (N, R). The rate holds for regions that overlap or depend on each other too.
+
+        Raises:
+            ArgumentError: As :meth:`e_values`, or an argument is wrong.
+
+        Example:
+            >>> import torch
+            >>> from captum_infomask import InfoMask, grid
+            >>> x = torch.block_diag(torch.ones(4, 4), torch.zeros(4, 4))[None, None]
+            >>> def network(x):
+            ...     return 20 * x.mean((1, 2, 3))[:, None] * torch.eye(50)[7]
+            >>> infomask = InfoMask(network, prior="balanced")
+            >>> infomap = infomask.score_regions(x, target=7, view="crop", regions=grid(x, 2, 2))
+            >>> infomap.discoveries(rate=0.1)
+            tensor([[ True, False, False, False]])
+
+        Source: :func:`captum_infomask.scores.discoveries.e_bh`.
+        """
+        rule = FalseDiscoveries(rate, closed, family)
+        return self._discovered(rule, self._log2_e_values())
+
+    def _discovered(self, rule: FalseDiscoveries, log2_e: Tensor) -> Tensor:
+        if rule.family == "batch":
+            return e_bh(log2_e, rule.rate, closed=rule.closed)
+        return torch.stack([e_bh(row, rule.rate, closed=rule.closed) for row in log2_e])
+
+    def _log2_e_values(self) -> Tensor:
+        """Return i(y; v) of each region in bits, checked; ``keep`` gets the blank's value again."""
+        e_values.check_bets(self.view, self.score, self.contrast, self.targets)
+        e_values.doubt_prior(self.score)
+        return self.from_prior() * (NATS_PER_UNIT[self.unit] / NATS_PER_UNIT["bits"])
+
+    def from_prior(self) -> Tensor:
+        """Return i(y; v) of each region, (N, R): scores, with the blank's value added again."""
+        return self.scores if self.blank is None else self.scores + self.blank
 
     def _own(self, names: Sequence[str]) -> dict[str, Tensor]:
         """Return those of some tensors that exist, by name."""
@@ -301,10 +400,25 @@ class InfoMap:
 
         Without a rule it keeps the elements that reach 20% of the maximum, as in the paper. For a
         density over the cells of feature maps it keeps those that reach half of the maximum.
+        ``FalseDiscoveries`` keeps the regions that :meth:`discoveries` finds.
         """
+        if isinstance(rule, FalseDiscoveries):
+            masks = self._mask_of_discoveries(rule, smooth=smooth, min_area=min_area)
+            return format_output(self.is_tuple, tuple(mask ^ invert for mask in masks))
         attributions: TensorOrTensors = self.attributions()
         rule = map_pictures.suited_rule(self.regions) if rule is None else rule
         return threshold_mask(attributions, rule, smooth=smooth, min_area=min_area, invert=invert)
+
+    def _mask_of_discoveries(
+        self, rule: FalseDiscoveries, *, smooth: int, min_area: float
+    ) -> Tensors:
+        log2_e, most = self._log2_e_values(), None
+        painted = e_values.discovered(log2_e, self._discovered(rule, log2_e), self.regions)
+        if self.probability is not None:
+            most = (self.total.double() * NATS_PER_UNIT[self.unit]).exp() / self.probability
+        return e_values.discovered_mask(
+            painted, log2_e, most, rule, smooth=smooth, min_area=min_area
+        )
 
     def boxes(
         self,

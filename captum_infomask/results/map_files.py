@@ -17,6 +17,7 @@ from captum_infomask.regions.map_cells import MapCells
 from captum_infomask.regions.mask_regions import MaskRegions
 from captum_infomask.regions.region_protocol import OVERLAPS, Regions
 from captum_infomask.regions.scales import Scales
+from captum_infomask.scores.score import Score
 from captum_infomask.scores.score_settings import NATS_PER_UNIT
 
 FORMAT = "captum_infomask.InfoMap 1"
@@ -46,6 +47,11 @@ class Stored(Protocol):
         """The targets' names."""
         ...
 
+    @property
+    def score(self) -> Score | None:
+        """How outputs were read."""
+        ...
+
 
 def state_of(infomap: Stored) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return an InfoMap's tensors and settings."""
@@ -54,6 +60,8 @@ def state_of(infomap: Stored) -> tuple[dict[str, Tensor], dict[str, Any]]:
     settings = {name: getattr(infomap, name) for name in _SETTINGS}
     if infomap.labels is not None:
         settings["labels"] = list(infomap.labels)
+    if infomap.score is not None:
+        settings["score"] = infomap.score.named()
     return tensors, settings
 
 
@@ -69,7 +77,8 @@ def fields_of(tensors: dict[str, Tensor], settings: Mapping[str, Any]) -> dict[s
     scores = check_numbers(found, PER_REGION, PER_IMAGE, regions)
     check_superpixels(found["superpixels"], len(scores), regions)
     labels = _checked_labels(settings.get("labels"), found["targets"], len(scores))
-    return {"regions": regions, **found, **settings, "labels": labels}
+    read = {"labels": labels, "score": _score_of(settings)}
+    return {"regions": regions, **found, **settings, **read}
 
 
 def restore(state: dict[str, Tensor]) -> Regions:
@@ -186,7 +195,7 @@ def check_settings(settings: Mapping[str, Any], inputs: int) -> None:
         ValueError: A setting is missing, unknown or not valid; the message says which.
     """
     missing = [name for name in _NEEDED if name not in settings]
-    unknown = set(settings) - {*_SETTINGS, "labels"}
+    unknown = set(settings) - {*_SETTINGS, "labels", "score"}
     if missing or unknown:
         names = f"lack {missing[0]!r}" if missing else f"hold {short_repr(min(unknown))}"
         raise ValueError(f"its settings {names}")
@@ -252,6 +261,20 @@ def _checked_labels(labels: object, targets: Tensor | None, n: int) -> tuple[str
     if not fits or not isinstance(labels, list) or not all(isinstance(x, str) for x in labels):
         raise ValueError(f"its labels are {short_repr(labels)}")
     return tuple(labels)
+
+
+def _score_of(settings: Mapping[str, Any]) -> Score | None:
+    """Return how outputs were read; files of the first versions do not say it."""
+    told = settings.get("score")
+    if told is None:
+        return None
+    try:
+        score = Score(**told)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"its score is {short_repr(told)}") from error
+    if score.unit != settings["unit"]:
+        raise ValueError(f"its unit is {settings['unit']!r}, and that of its score {score.unit!r}")
+    return score
 
 
 def check_superpixels(labels: Tensor | None, n: int, regions: Regions) -> None:

@@ -175,17 +175,17 @@ def donsker_varadhan(
     score = Score(prior=prior, trained_with="pc_softmax", unit=unit)
     _check_values(joint, marginal)
     classes = marginal.shape[-1]
-    if score.prior is not None and len(score.prior) != classes:
+    if score.class_prior is not None and len(score.class_prior) != classes:
         raise ArgumentError(
             f"Expected `prior` to hold {classes} probabilities, one per label of `marginal`; got "
-            f"{len(score.prior)}."
+            f"{len(score.class_prior)}."
         )
     values, every = (
         part.double().reshape(-1, *part.shape[-dims:]) for part, dims in ((joint, 1), (marginal, 2))
     )
     weights = every.new_full((classes,), 1 / classes)
-    if score.prior is not None:
-        weights = score.prior.to(every)
+    if score.class_prior is not None:
+        weights = score.class_prior.to(every)
     partition = torch.logsumexp(every + weights.log(), dim=(0, 2)) - math.log(len(every))
     return (values.mean(0) - partition).mean() / NATS_PER_UNIT[score.unit]
 

@@ -25,6 +25,7 @@ from captum_infomask.scores.heads import (
 )
 from captum_infomask.scores.score_settings import (
     NATS_PER_UNIT,
+    Balanced,
     Prior,
     TrainedWith,
     Unit,
@@ -61,6 +62,8 @@ class Score:
             independent labels, or one logit) or ``raw`` (any number per example; the paper's
             un-normalised critic).
         prior: p(y), one probability per class; uniform if None (1/2 for ``sigmoid``).
+            ``balanced`` is uniform too, and says that the labels are known to be so; e-values
+            (:meth:`InfoMap.e_values`) ask for this.
         trained_with: ``cross_entropy``, or ``pc_softmax`` for prior-corrected softmax.
         temperature: τ > 0, by which logits are divided: a number, or what :func:`fit_temperature`
             returns. A softmax of base ψ is τ = 1/ln ψ.
@@ -71,7 +74,8 @@ class Score:
             targets. For softmax heads.
 
     Attributes:
-        prior: float64 (M,), or () for one number, on the CPU; None for the uniform one.
+        prior: float64 (M,), or () for one number, on the CPU; ``balanced`` or None for the uniform
+            one.
         groups: Tuples of class numbers; None if each class counts alone.
 
     Raises:
@@ -90,7 +94,7 @@ class Score:
     """
 
     head: str
-    prior: Tensor | None
+    prior: Tensor | Balanced | None
     trained_with: str
     temperature: float
     unit: str
@@ -120,12 +124,12 @@ class Score:
             trained_with=training,
             temperature=checked_temperature(temperature),
             unit=one_of("unit", unit, tuple(NATS_PER_UNIT)),
-            groups=checked_groups(groups, name, values),
+            groups=checked_groups(groups, name, values if isinstance(values, Tensor) else None),
         )
 
     def named(self) -> dict[str, Any]:
         """The settings by name, as plain numbers and words."""
-        prior = None if self.prior is None else self.prior.tolist()
+        prior = self.prior.tolist() if isinstance(self.prior, Tensor) else self.prior
         return {field.name: getattr(self, field.name) for field in fields(self)} | {"prior": prior}
 
     def changed(self) -> dict[str, Any]:
@@ -148,7 +152,8 @@ class Score:
     @property
     def is_usual(self) -> bool:
         """Whether outputs are unscaled logits of a softmax with equally likely classes."""
-        return self.changed().keys() <= {"unit"}
+        told = self.changed().items()
+        return all(name == "unit" or value == "balanced" for name, value in told)
 
     def words(self) -> str:
         """The settings that are not defaults, and the head and the unit, as arguments."""
@@ -164,12 +169,18 @@ class Score:
         changed = {name: as_argument(name, value) for name, value in self.changed().items()}
         return ", ".join(f"{name}={value}" for name, value in {**told, **changed}.items())
 
+    @property
+    def class_prior(self) -> Tensor | None:
+        """The prior of the classes; None if they count as equally likely."""
+        return self.prior if isinstance(self.prior, Tensor) else None
+
     @cached_property
     def target_prior(self) -> Tensor | None:
         """The prior of the targets' units, classes or groups; None if none is given."""
-        if self.groups is None or self.prior is None:
-            return self.prior
-        return torch.stack([self.prior[list(group)].sum() for group in self.groups])
+        prior = self.class_prior
+        if self.groups is None or prior is None:
+            return prior
+        return torch.stack([prior[list(group)].sum() for group in self.groups])
 
     def check_target(self, table: Tensor | None, argument: str = "target") -> None:
         """Refuse targets that prior and groups already show to be out of range."""
@@ -184,12 +195,12 @@ class Score:
             check_members(self.groups, shape[1], f"the output has shape {shape}")
             shape = (shape[0], len(self.groups), *shape[2:])
         check_range(table, shape)
-        if self.prior is not None and self.prior.dim() == 1:
+        if self.class_prior is not None and self.class_prior.dim() == 1:
             classes = output.shape[1] if output.dim() > 1 else 1
-            if len(self.prior) != classes:
+            if len(self.class_prior) != classes:
                 raise ArgumentError(
                     f"Expected `prior` to hold {classes} probabilities, one per class of the "
-                    f"output of shape {tuple(output.shape)}; got {len(self.prior)}."
+                    f"output of shape {tuple(output.shape)}; got {len(self.class_prior)}."
                 )
 
     def log_probabilities(self, output: Tensor) -> Tensor:
@@ -211,8 +222,8 @@ class Score:
         prior = torch.tensor(usual, dtype=torch.float64)
         if self.groups is not None:
             prior = self._prior_of_groups(classes)
-        elif self.prior is not None:
-            prior = self.prior
+        elif self.class_prior is not None:
+            prior = self.class_prior
         return prior.log()[targets] if prior.dim() else prior.log().expand(len(targets))
 
     def merged(self, output: Tensor) -> Tensor:
@@ -326,9 +337,9 @@ class Score:
 
     def log_prior(self, values: Tensor) -> Tensor | float:
         """Each class's log π_k, shaped to be added to values with classes in dimension 1."""
-        if self.prior is None:
+        if self.class_prior is None:
             return -math.log(2 if self.head == "sigmoid" else values.shape[1])
-        log_prior = self.prior.log().to(values)
+        log_prior = self.class_prior.log().to(values)
         return log_prior.reshape(-1, *[1] * (values.dim() - 2)) if log_prior.dim() else log_prior
 
 

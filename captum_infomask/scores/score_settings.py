@@ -10,14 +10,15 @@ from typing import Any, Literal, SupportsFloat, TypedDict
 import torch
 from torch import Tensor
 
-from captum_infomask._checks import describe, finite_number
+from captum_infomask._checks import describe, finite_number, short_repr
 from captum_infomask._errors import ArgumentError
-from captum_infomask.scores.heads import Head
+from captum_infomask.scores.heads import SOFTMAX_HEADS, Head
 from captum_infomask.scores.targets import Groups
 
 Unit = Literal["bits", "nats"]
 TrainedWith = Literal["cross_entropy", "pc_softmax"]
-Prior = float | Sequence[float] | Tensor | None
+Balanced = Literal["balanced"]
+Prior = float | Sequence[float] | Tensor | Balanced | None
 
 _FEW_CLASSES = 5  # up to so many classes are written out
 
@@ -62,10 +63,12 @@ def checked_temperature(temperature: object) -> float:
     return finite_number("temperature", temperature, above=0)
 
 
-def checked_prior(prior: object, head: str) -> Tensor | None:
-    """A prior as float64 on the CPU, one probability per class; None for the uniform one."""
+def checked_prior(prior: object, head: str) -> Tensor | Balanced | None:
+    """A prior as float64 on the CPU, one probability per class; None or a word if uniform."""
     if prior is None:
         return None
+    if isinstance(prior, str):
+        return _checked_word(prior, head)
     if head == "raw":
         raise ArgumentError("Expected `prior` to be None for head='raw', which does not use it.")
     try:
@@ -92,3 +95,14 @@ def checked_prior(prior: object, head: str) -> Tensor | None:
     elif abs(float(values.sum()) - 1) > 1e-3:
         raise ArgumentError(f"Expected `prior` to sum to 1; got a sum of {float(values.sum()):g}.")
     return values
+
+
+def _checked_word(prior: str, head: str) -> Balanced:
+    """The word for a uniform prior that is known to be that of the labels."""
+    if prior != "balanced" or head not in SOFTMAX_HEADS:
+        raise ArgumentError(
+            f"Expected `prior` to hold one probability per class, or to be 'balanced' for a "
+            f"softmax whose labels are known to be equally likely; got {short_repr(prior)} for "
+            f"head={head!r}."
+        )
+    return "balanced"

@@ -71,7 +71,7 @@ def bound_of(manifest: Mapping[str, Any], classes: int) -> tuple[float | None, s
         'log₂ 1,000 = 9.97 bits'
     """
     settings = manifest["settings"]
-    if classes < 2 or any(settings.get(name) is not None for name in _UNEVEN):
+    if classes < 2 or any(settings.get(name) not in (None, "balanced") for name in _UNEVEN):
         return None, ""
     if settings.get("head", "logits") not in SOFTMAX_HEADS:
         return None, ""
