@@ -73,6 +73,8 @@ from .regions.mask_regions import from_masks as from_masks, from_run_lengths as 
 from .regions.superpixels import superpixels as superpixels
 from .regions.windows import grid as grid, sliding_windows as sliding_windows
 from .results import ClassMaps as ClassMaps, Comparison as Comparison, InfoMap as InfoMap
+from .results.combine_evidence import combine_evidence as combine_evidence
+from .results.combined_evidence import CombinedEvidence as CombinedEvidence
 from .results.show import show as show
 from .scores.bounds import (
     Sandwich as Sandwich,

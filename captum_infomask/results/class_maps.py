@@ -129,6 +129,21 @@ class ClassMaps:
         one = dataclasses.replace(self.stacked, **parts)
         return one.about(self.classes[rows, column], self.categories)
 
+    def likeliest(self) -> Tensor:
+        """Return the likeliest class of each whole image, long (N,), on the CPU."""
+        nats = self.total.double().cpu() * NATS_PER_UNIT[self.unit]
+        likely = nats if self.log_priors is None else nats + self.log_priors
+        return self.classes.gather(1, likely.argmax(1, keepdim=True))[:, 0]
+
+    def bits_and_posteriors(self) -> tuple[Tensor, Tensor]:
+        """Return i(y; v) in bits, and q(y | v), of each region and class: float64 (N, R, K).
+
+        Scores must be those of all classes, from the prior; the blank's value is added again.
+        """
+        assert self.log_priors is not None, "as checked"
+        nats = self.stacked.from_prior().double().cpu() * NATS_PER_UNIT[self.unit]
+        return nats / NATS_PER_UNIT["bits"], (nats + self.log_priors[:, None]).exp()
+
     def to_pandas(self) -> Any:
         """Return a table with a row per image, region and class; columns as of an InfoMap."""
         ranks = [self.rank(k) for k in range(self.classes.shape[1])]

@@ -97,7 +97,7 @@ def region_table(regions: Regions, n: int, classes: Sequence[Mapping[str, Any]])
     if isinstance(regions, Scales):
         ends = np.cumsum(regions.counts)
         columns["scale"] = np.searchsorted(ends, which, side="right").repeat(count)
-    boxes = _boxes(regions, torch.from_numpy(pictures), torch.from_numpy(which))
+    boxes = region_boxes(regions, torch.from_numpy(pictures), torch.from_numpy(which))
     for name, values in zip(("x0", "y0", "x1", "y1"), boxes, strict=True):
         columns[name] = values.repeat(count)
     for name in classes[0]:
@@ -121,7 +121,7 @@ def _interleaved(parts: Sequence[Any], rows: int) -> npt.NDArray[Any]:
     return np.stack(known, axis=1).reshape(-1)
 
 
-def _boxes(regions: Regions, pictures: Tensor, which: Tensor) -> npt.NDArray[Any]:
+def region_boxes(regions: Regions, pictures: Tensor, which: Tensor) -> npt.NDArray[Any]:
     """Return x0, y0, x1, y1 of each row, (4, rows); None for inputs that are no pictures."""
     if [len(shape) for shape in regions.shapes] != [3]:
         return np.full((4, len(which)), None)
