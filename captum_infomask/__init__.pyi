@@ -3,6 +3,7 @@ from ._errors import ArgumentError as ArgumentError, RunStopped as RunStopped
 from .attribution.infomask import InfoMask as InfoMask
 from .comparison.compare import compare as compare
 from .comparison.methods import default_methods as default_methods
+from .critics.estimate_prior import estimate_prior as estimate_prior
 from .critics.fit import fit_critic as fit_critic
 from .critics.fitted_critic import FittedCritic as FittedCritic
 from .critics.measure_bounds import measure_bounds as measure_bounds
@@ -82,7 +83,7 @@ from .scores.bounds import (
     log_softmax_sandwich as log_softmax_sandwich,
 )
 from .scores.information import information as information
-from .scores.priors import estimate_prior as estimate_prior, pc_cross_entropy as pc_cross_entropy
+from .scores.pc_softmax import pc_cross_entropy as pc_cross_entropy
 from .scores.score import Score as Score
 from .scores.torchmetrics_metric import ConditionalMutualInformation as ConditionalMutualInformation
 from .views.evidence import HalfCrops as HalfCrops

@@ -1,0 +1,212 @@
+# Estimates the prior of the classes, from labels or from a network's predictions.
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from captum_infomask._batches import batches, checked_batch, checked_labels, device_of
+from captum_infomask._checks import (
+    check_callable,
+    check_initialised,
+    describe,
+    one_of,
+    positive_int,
+    short_repr,
+)
+from captum_infomask._errors import ArgumentError
+from captum_infomask._random import OwnGenerators
+from captum_infomask.engines.dropout import warn_of_mode
+from captum_infomask.engines.outputs import explained
+from captum_infomask.engines.untouched import untouched
+from captum_infomask.scores.class_scores import ClassScore, choose_classes
+from captum_infomask.scores.heads import Doubt
+from captum_infomask.scores.score import Score
+
+Of = Literal["labels", "predictions"]
+
+_NAME = "labels_or_loader"
+
+
+def estimate_prior(
+    labels_or_loader: Tensor | Sequence[int] | Iterable[Any],
+    *,
+    of: Of = "labels",
+    forward_func: Callable[..., Any] | None = None,
+    score: Score | None = None,
+    classes: int | None = None,
+    smoothing: float = 1.0,
+    show_progress: bool = False,
+) -> Tensor:
+    r"""Estimate the prior of the classes from labels or from a network's predictions.
+
+    .. math::
+
+        \pi_k = \frac{n_k + \alpha}{n + \alpha M},
+
+    Laplace's smoothing of the counts :math:`n_k` of n labels in M classes. With the default α = 1,
+    a class without labels has a probability above 0, so its information is defined. With α = 0 the
+    result is the labels' frequencies.
+
+    With α = 1 the bits of **one** other picture are still evidence: for any network, the mean of
+    2^bits over labels that do not depend on what was shown is at most (n + M)/(n + 1). Sums over N
+    pictures can be off by more, if N is not far below n. :func:`combine_evidence` of ClassMaps or
+    of a run needs no prior (docs/bits_as_evidence.md).
+
+    Args:
+        labels_or_loader: Integers (n,) as a tensor, array, list or tuple; or a loader that yields
+            (inputs, labels), whose inputs are not read. For predictions: inputs, or a loader that
+            yields inputs or (inputs, labels), whose labels are not read.
+        of: ``labels``, or ``predictions``: the likeliest class of each input. The bits of a
+            network's own predictions are evidence only with this prior.
+        forward_func: For predictions: the model (in eval mode), or any function that returns (N,
+            M).
+        score: For predictions: how outputs are read, if not as logits of a softmax.
+        classes: M. If None, the largest label + 1, or for predictions the output's M. The largest
+            label is too small if the last classes are not among the labels, so give M for a network
+            with rare classes.
+        smoothing: α ≥ 0.
+        show_progress: Show a progress bar on stderr, for a loader.
+
+    Returns:
+        Tensor of shape (M,), float64, which sums to 1: InfoMask's ``prior``.
+
+    Raises:
+        ArgumentError: There are no labels, labels are not integers from 0 to ``classes`` − 1,
+            ``smoothing`` is negative, or predictions lack a ``forward_func``.
+
+    Example:
+        >>> from captum_infomask import estimate_prior
+        >>> estimate_prior([0, 0, 0, 1, 1, 2, 0], classes=3)
+        tensor([0.5000, 0.3000, 0.2000], dtype=torch.float64)
+        >>> import torch
+        >>> estimate_prior(torch.eye(3)[[0, 0, 2]], of="predictions", forward_func=lambda x: x)
+        tensor([0.5000, 0.1667, 0.3333], dtype=torch.float64)
+
+    Source: Laplace's rule of succession.
+    """
+    if classes is not None:
+        classes = positive_int("classes", classes)
+    if (
+        not isinstance(smoothing, numbers.Real)
+        or isinstance(smoothing, bool)
+        or not 0 <= smoothing < math.inf
+    ):
+        raise ArgumentError(
+            f"Expected `smoothing` to be a finite number of at least 0; got "
+            f"{short_repr(smoothing)}."
+        )
+    one_of("of", of, get_args(Of))
+    if of == "predictions":
+        counts = _predictions_count(labels_or_loader, forward_func, score, classes, show_progress)
+    else:
+        _check_not_given(forward_func=forward_func, score=score)
+        counts = _labels_count(labels_or_loader, classes, show_progress)
+    if int(counts.sum()) == 0:
+        raise ArgumentError(f"Expected `{_NAME}` to hold at least one label; got none.")
+    weights = counts.double() + float(smoothing)
+    return weights / weights.sum()
+
+
+def _check_not_given(**arguments: object) -> None:
+    for name, given in arguments.items():
+        if given is not None:
+            raise ArgumentError(
+                f"Expected no `{name}` for of='labels', which are counted as they are; got "
+                f"{describe(given)}. Did you mean of='predictions'?"
+            )
+
+
+def _more(counts: Tensor, labels: Tensor, classes: int | None) -> Tensor:
+    """The counts with some more labels; refuse labels that no class has."""
+    found = torch.bincount(labels, minlength=len(counts))
+    if classes is not None and len(found) > classes:
+        raise ArgumentError(
+            f"Expected `{_NAME}` to hold labels from 0 to {classes - 1}, as `classes` is "
+            f"{classes}; got {len(found) - 1}."
+        )
+    found[: len(counts)] += counts
+    return found
+
+
+def _labels_count(given: Any, classes: int | None, show_progress: bool) -> Tensor:
+    """The number of labels of each class."""
+    counts = torch.zeros(classes or 0, dtype=torch.long)
+    with OwnGenerators(None):  # a DataLoader draws from the global generator
+        for labels in _labels(given, show_progress):
+            counts = _more(counts, labels, classes)
+    return counts
+
+
+def _labels(labels_or_loader: Any, show_progress: bool) -> Iterator[Tensor]:
+    """Yield checked labels on the CPU: all at once, or a loader's batch by batch."""
+    given = labels_or_loader
+    if isinstance(given, np.ndarray) and given.dtype.kind in "iu":
+        given = torch.from_numpy(given)
+    if isinstance(given, Tensor) or (
+        isinstance(given, list | tuple) and given and isinstance(given[0], numbers.Number)
+    ):
+        yield checked_labels(given, _NAME, 0).cpu()
+        return
+    found = batches(given, name=_NAME, description="Counting labels", show_progress=show_progress)
+    for number, batch in enumerate(found):
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            raise ArgumentError(
+                f"Expected `{_NAME}` to be integers (n,), or to yield (inputs, labels); it yielded "
+                f"{describe(batch)}."
+            )
+        yield checked_labels(batch[1], _NAME, number).cpu()
+
+
+def _predictions_count(
+    given: Any,
+    forward_func: Callable[..., Any] | None,
+    score: Score | None,
+    classes: int | None,
+    show_progress: bool,
+) -> Tensor:
+    """The number of inputs whose likeliest class is each of the M classes."""
+    check_callable("forward_func", forward_func)
+    assert forward_func is not None, "as checked"
+    check_initialised("forward_func", forward_func)
+    score = score or Score()
+    if score.groups is not None or score.head == "raw":
+        raise ArgumentError(
+            f"Expected `score` with probabilities of classes, without groups; got {score}."
+        )
+    warn_of_mode(forward_func, is_sampled=False)
+    loader = [given] if isinstance(given, Tensor) else given
+    counts, doubt = torch.zeros(classes or 0, dtype=torch.long), Doubt(score.head)
+    with untouched(forward_func):
+        found = batches(
+            loader, name=_NAME, description="Counting predictions", show_progress=show_progress
+        )
+        for number, batch in enumerate(found):
+            inputs = batch[0] if isinstance(batch, tuple | list) and batch else batch
+            inputs = checked_batch(inputs, _NAME, number)
+            with explained(forward_func, (inputs,)):
+                output = forward_func(inputs.to(device_of(forward_func, inputs)))
+            totals = _information(output, len(inputs), score)
+            doubt.see(output)
+            if not len(counts):
+                classes = totals.shape[1]
+                counts = torch.zeros(classes, dtype=torch.long)
+            counts = _more(counts, choose_classes(1, totals, score)[:, 0], classes)
+    doubt.say()
+    return counts
+
+
+def _information(output: object, count: int, score: Score) -> Tensor:
+    """The information of a batch about each class, (B, M), on the CPU."""
+    if not isinstance(output, Tensor) or output.dim() != 2 or len(output) != count:
+        raise ArgumentError(
+            f"Expected `forward_func` to return (N, M) for {count} inputs; got {describe(output)}."
+        )
+    reader = ClassScore(score)
+    reader.check(output, None)
+    return reader(output, None).cpu()
