@@ -1,6 +1,7 @@
 # Priors and PC-softmax against literal sums, and against classes whose information is known.
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -9,9 +10,10 @@ import torch
 from hypothesis import given, settings, strategies as st
 from refused import refused
 from tiny import Counting
+from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from captum_infomask import InfoMask, estimate_prior, information, pc_cross_entropy
+from captum_infomask import InfoMask, Score, estimate_prior, information, pc_cross_entropy
 
 PRIOR = [0.6, 0.3, 0.1]
 LABELS = [2, 0, 0, 1, 0, 2, 0]
@@ -276,3 +278,81 @@ def test_both_trainings_recover_the_known_information_of_imbalanced_classes():
 )
 def test_bad_losses_are_refused(logits, target, prior, reduction, words):
     refused(words, lambda: pc_cross_entropy(logits, target, prior, reduction=reduction))
+
+
+# Priors of predictions
+
+
+def batches_of(x, size=3):
+    return [(part, torch.zeros(len(part), dtype=torch.long)) for part in x.split(size)]
+
+
+@pytest.mark.parametrize("form", ["tensor", "loader", "inputs"])
+def test_predictions_are_counted(form):
+    x = draws(20, 4)
+    want = (torch.bincount(x.argmax(1), minlength=4).double() + 1) / 24
+    given = {"tensor": x, "loader": batches_of(x), "inputs": list(x.split(7))}[form]
+    found = estimate_prior(given, of="predictions", forward_func=lambda x: x)
+    assert torch.equal(found, want)
+    first = estimate_prior(x[:1], of="predictions", forward_func=lambda x: x, smoothing=0)
+    assert first.shape == (4,)
+
+
+def test_predictions_hold_the_prior_that_was_trained_with():
+    x = draws(40, 3, scale=0.5)
+    score = Score(prior=PRIOR, trained_with="pc_softmax")
+    found = estimate_prior(x, of="predictions", forward_func=lambda x: x, score=score, smoothing=0)
+    likely = (x + torch.tensor(PRIOR).log()).argmax(1)
+    assert found.tolist() == (torch.bincount(likely, minlength=3).double() / 40).tolist()
+    assert found[0] > (x.argmax(1) == 0).double().mean() + 0.2
+
+
+def test_the_network_stays_as_it_was():
+    layers = [nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Dropout(), nn.Flatten(), nn.Linear(12, 3)]
+    model = nn.Sequential(*layers).double()
+    before = {name: own.clone() for name, own in model.state_dict().items()}
+    random = torch.get_rng_state()
+    loader = DataLoader(
+        TensorDataset(draws(8, 1, 4, 4), torch.zeros(8)), batch_size=4, shuffle=True
+    )
+    estimate_prior(loader, of="predictions", forward_func=model.eval())
+    assert not model.training
+    assert all(torch.equal(own, before[name]) for name, own in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_the_mean_of_one_pictures_evidence_under_an_estimated_prior():
+    """E over n labels of Σ_y π_y q_y / π̂_y = (n + M)/(n + 1) · Σ q_y (1 − (1 − π_y)^(n + 1))."""
+    n, q = 6, [0.1, 0.2, 0.7]
+    mean = 0.0
+    for labels in itertools.product(range(3), repeat=n):
+        guess = estimate_prior(list(labels), classes=3).tolist()
+        chance = math.prod(PRIOR[y] for y in labels)
+        mean += chance * math.fsum(PRIOR[y] * q[y] / guess[y] for y in range(3))
+    want = (n + 3) / (n + 1) * math.fsum(q[y] * (1 - (1 - PRIOR[y]) ** (n + 1)) for y in range(3))
+    assert mean == pytest.approx(want, rel=1e-9)
+    assert mean <= (n + 3) / (n + 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "words"),
+    [
+        (LABELS, {"of": "answers"}, ("`of`", "predictions")),
+        (LABELS, {"forward_func": len}, ("forward_func", "of='predictions'")),
+        (LABELS, {"score": Score()}, ("score", "of='predictions'")),
+        (draws(4, 3), {"of": "predictions"}, ("forward_func",)),
+        (draws(4, 3), {"of": "predictions", "forward_func": torch.sum}, ("(N, M)",)),
+        (
+            draws(4, 3),
+            {"of": "predictions", "forward_func": torch.clone, "classes": 2},
+            ("classes",),
+        ),
+        (
+            draws(4, 3),
+            {"of": "predictions", "forward_func": torch.clone, "score": Score(head="raw")},
+            ("score", "raw"),
+        ),
+    ],
+)
+def test_bad_predictions(given, options, words):
+    refused(words, lambda: estimate_prior(given, **options))
