@@ -49,18 +49,20 @@ def combine_evidence(
         E_R = \operatorname{mean}_\lambda \prod_i (1 - \lambda + \lambda\, 2^{i(y_i; v_R(x_i))}).
 
     **ClassMaps** of all classes, with the pictures' ``labels``, and a **run over a data set**, give
-    evidence by class and place, and need no prior. For class c, i pictures and :math:`n_c` of class
-    c before the next one, :math:`\tilde\pi = (n_c + 1)/(i + 2)`:
+    evidence by class and place, and need no prior. For class c, which :math:`n_c` of n pictures
+    have,
 
     .. math::
 
-        E_{c,R} = \frac{1}{n + 1} \operatorname{mean}_\lambda \prod_i
-            \left(1 - \lambda + \lambda\, \frac{q_i}{\tilde\pi_i}\right),
+        E_{c,R} = \binom{n}{n_c} \operatorname{mean}_{\lambda, \theta} \prod_i
+            \left((1 - \lambda)\, \theta_i + \lambda\, q_i\right),
 
-    where q/π̃ is :math:`q(c \mid v)/\tilde\pi` for pictures of class c, and :math:`(1 - q(c \mid
-    v))/(1 - \tilde\pi)` for all others. The e-value of a class is the mean over its places, that of
-    a place the mean over the classes. It holds for labels that were drawn from any distribution, at
-    any stopping time; and for any fixed labels, if pictures could have come in any order.
+    where :math:`\theta_i` is θ and :math:`q_i` is :math:`q(c \mid v)` for pictures of class c, and
+    :math:`1 - \theta` and :math:`1 - q(c \mid v)` for all others. The e-value of a class is the
+    mean over its places, that of a place the mean over the classes that occur. They hold for labels
+    that were drawn from any distribution; and for any fixed labels, in any order, if every match of
+    them with the pictures was equally likely. The number of pictures is fixed beforehand; one class
+    and place may stop at any time, if labels were drawn.
 
     λ goes over eight shares of the capital, 1/64 to 15/16, so one over-confident wrong view does
     not take all evidence. The network must not have learned from these pictures and labels, unless

@@ -15,6 +15,16 @@ SHARES = np.array([1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 15 / 16])
 
 _LN2 = math.log(2)
 
+# AnyPrior rounds posteriors to quarters of a bit of log-odds, up to 16 bits on either side.
+_PER_BIT = 4
+_MOST_BITS = 16
+_POSTERIORS = 1 / (
+    1 + np.exp2(-np.arange(-_PER_BIT * _MOST_BITS, _PER_BIT * _MOST_BITS + 1) / _PER_BIT)
+)
+
+# The shares θ that it mixes, as arcsin √θ.
+_ANGLES = (np.arange(512) + 0.5) * (math.pi / 2 / 512)
+
 
 class KnownPrior:
     r"""Capital of bets on the label of every picture, at each of R places; the prior is known.
@@ -54,70 +64,87 @@ class KnownPrior:
 class AnyPrior:
     r"""Capital of bets on each of M classes against all others, at each of R places.
 
-    The labels' distribution need not be known. Class c has occurred :math:`n_c` times in the i
-    pictures before, so its chance is put at :math:`\tilde\pi = (n_c + 1) / (i + 2)`. A bet on c, or
-    on "not c", pays by the view's posterior q:
+    The labels' distribution need not be known. Let class c have :math:`n_c` of n pictures. A bet
+    on c, or on "not c", pays by the view's posterior q, mixed with one share θ for all pictures:
 
     .. math::
 
-        E_n = \frac{1}{n + 1} \operatorname{mean}_\lambda \prod_{i \le n}
-            \left(1 - \lambda + \lambda \frac{q_i}{\tilde\pi_i}\right), \qquad
-        \frac{q_i}{\tilde\pi_i} = \begin{cases}
-            q(c \mid v_i) / \tilde\pi & y_i = c \\
-            (1 - q(c \mid v_i)) / (1 - \tilde\pi) & y_i \ne c.
+        E_n = \binom{n}{n_c} \operatorname{mean}_{\lambda, \theta} \prod_{i \le n}
+            \left((1 - \lambda)\, \theta_i + \lambda\, q_i\right), \qquad
+        (\theta_i, q_i) = \begin{cases}
+            (\theta,\; q(c \mid v_i)) & y_i = c \\
+            (1 - \theta,\; 1 - q(c \mid v_i)) & y_i \ne c.
         \end{cases}
 
-    Two facts make it evidence. If labels are independent draws from any distribution, E is at most
-    the capital of fair bets at the true odds, so :math:`P(\exists n: E_n \ge 1/\alpha) \le \alpha`.
-    If the labels are any fixed numbers and the pictures could have been in any order, then
-    :math:`E[E_n] \le 1` for the fixed n: the product of the :math:`\tilde\pi` is
-    :math:`1 / ((n + 1) \binom{n}{n_c})`, and :math:`\binom{n}{n_c}` is the number of orders.
+    Two facts make it evidence. If labels are independent draws from any distribution, in which c
+    has the chance π, then :math:`\binom{n}{n_c} \pi^{n_c} (1 - \pi)^{n - n_c} \le 1`. So E is at
+    most the capital of fair bets at the true odds, and :math:`P(\exists n: E_n \ge 1/\alpha) \le
+    \alpha`. If the labels are any fixed numbers, in any order, and every match of them with the
+    pictures was equally likely, then :math:`E[E_n] \le 1` for the fixed n: the product is a
+    distribution over the :math:`\binom{n}{n_c}` ways to match, and does not change with the
+    pictures' order. A share that follows the labels before would break the second: sorted labels
+    are easy to foretell.
 
     The views decide which classes are bet on. A class that is not bet on keeps its capital.
+    Posteriors are rounded to quarters of a bit of log-odds, so the sums are counts.
 
     Args:
         classes: M.
         places: R.
 
     Source: universal inference, Wasserman, Ramdas & Balakrishnan, PNAS 117(29), 2020, arXiv
-    1912.11436 (a supremum over the unknown distribution); Laplace's rule of succession.
+    1912.11436 (a supremum over the unknown distribution); Krichevsky & Trofimov, IEEE Transactions
+    on Information Theory 27(2), 1981 (the mean over θ, which is even in arcsin √θ).
     """
 
     def __init__(self, classes: int, places: int) -> None:
-        self._log_capital = np.zeros((len(SHARES), classes * places))
-        self._places = places
+        # Bets at each class and place: on pictures of other classes and of this one, by log-odds.
+        self._bets = np.zeros((classes, places, 2, len(_POSTERIORS)), np.int32)
         self.counts: Counts = np.zeros(classes, np.int64)
 
     def add(self, labels: Counts, classes: Counts, posteriors: Floats) -> None:
-        """Bet on n pictures, in their order.
+        """Bet on n pictures.
 
         Args:
             labels: The pictures' labels, (n,).
             classes: The classes that are bet on, (n, R, K), each at most once at a place.
             posteriors: Their q(c | v), (n, R, K); NaN bets nothing.
         """
-        before = np.cumsum(labels[:, None] == np.arange(len(self.counts)), axis=0)
-        earlier = self.counts + np.vstack([np.zeros_like(self.counts), before[:-1]])
-        done = int(self.counts.sum()) + np.arange(len(labels))
-        guess = np.take_along_axis(
-            (earlier + 1) / (done + 2)[:, None], classes.reshape(len(labels), -1), axis=1
-        ).reshape(classes.shape)
-        is_own = classes == labels[:, None, None]
-        q = np.clip(posteriors, 0.0, 1.0)
-        pays = np.where(is_own, q / guess, (1 - q) / (1 - guess))
-        at = classes * self._places + np.arange(self._places)[:, None]
-        is_bet = ~np.isnan(pays)
-        for k, share in enumerate(SHARES):
-            gains = np.log1p(share * (pays[is_bet] - 1))
-            self._log_capital[k] += np.bincount(
-                at[is_bet], gains, minlength=self._log_capital.shape[1]
-            )
+        is_bet = ~np.isnan(posteriors)
+        q = np.clip(posteriors[is_bet], *_POSTERIORS[[0, -1]])
+        level = np.rint(_PER_BIT * np.log2(q / (1 - q))).astype(np.int64) + _PER_BIT * _MOST_BITS
+        place = np.broadcast_to(np.arange(self._bets.shape[1])[:, None], classes.shape)[is_bet]
+        is_own = (classes == labels[:, None, None])[is_bet].astype(np.int64)
+        np.add.at(self._bets, (classes[is_bet], place, is_own, level), 1)
         self.counts = self.counts + np.bincount(labels, minlength=len(self.counts))
 
     def log2_e_values(self) -> Floats:
         """log₂ E of each class and place, (M, R)."""
-        capital = _log2_mean(self._log_capital) - math.log2(int(self.counts.sum()) + 1)
-        return capital.reshape(len(self.counts), self._places)
+        total = int(self.counts.sum())
+        of_class = [
+            _capital(bets, int(own), total)
+            for bets, own in zip(self._bets, self.counts, strict=True)
+        ]
+        return np.stack(of_class) / _LN2
+
+
+def _capital(bets: npt.NDArray[np.int32], own: int, total: int) -> Floats:
+    """Log E of bets on a class that ``own`` of the pictures have, at each place, (R,)."""
+    # Only shares near the class's own count for much. Leaving out others makes E smaller.
+    angle, width = math.asin(math.sqrt((own + 0.5) / (total + 1))), 0.5 / math.sqrt(total + 1)
+    near = np.sin(_ANGLES[np.abs(_ANGLES - angle) <= 6 * width + _ANGLES[0]]) ** 2
+    posteriors = np.stack([1 - _POSTERIORS, _POSTERIORS])
+    shares = np.stack([1 - near, near])
+    pays = posteriors[:, None, None] / shares[:, None, :, None]  # (2, 1, T, B)
+    bet = SHARES[:, None, None]
+    gains = np.log1p(bet * (pays - 1))  # (2, L, T, B)
+    counts = bets.astype(np.float64)
+    capital = np.einsum("rob,oltb->ltr", counts, gains, optimize=True)
+    capital += (own * np.log(near) + (total - own) * np.log1p(-near))[:, None]
+    ways = math.lgamma(total + 1) - math.lgamma(own + 1) - math.lgamma(total - own + 1)
+    parts = capital.reshape(-1, len(bets))
+    summed: Floats = np.logaddexp.reduce(parts, axis=0)
+    return summed + ways - math.log(len(SHARES) * len(_ANGLES))
 
 
 def log2_of_mean(log2_e: Floats, axis: int) -> Floats:
