@@ -22,8 +22,8 @@ _POSTERIORS = 1 / (
     1 + np.exp2(-np.arange(-_PER_BIT * _MOST_BITS, _PER_BIT * _MOST_BITS + 1) / _PER_BIT)
 )
 
-# The shares θ that it mixes, as arcsin √θ.
-_ANGLES = (np.arange(512) + 0.5) * (math.pi / 2 / 512)
+# The shares θ that it mixes, as arcsin √θ: half of the weight on a coarse grid, half on a fine one.
+_COARSE, _FINE = ((np.arange(count) + 0.5) * (math.pi / 2 / count) for count in (32, 512))
 
 
 class KnownPrior:
@@ -94,7 +94,7 @@ class AnyPrior:
 
     Source: universal inference, Wasserman, Ramdas & Balakrishnan, PNAS 117(29), 2020, arXiv
     1912.11436 (a supremum over the unknown distribution); Krichevsky & Trofimov, IEEE Transactions
-    on Information Theory 27(2), 1981 (the mean over θ, which is even in arcsin √θ).
+    on Information Theory 27(2), 1981 (the mean over θ, even in arcsin √θ).
     """
 
     def __init__(self, classes: int, places: int) -> None:
@@ -130,21 +130,23 @@ class AnyPrior:
 
 def _capital(bets: npt.NDArray[np.int32], own: int, total: int) -> Floats:
     """Log E of bets on a class that ``own`` of the pictures have, at each place, (R,)."""
-    # Only shares near the class's own count for much. Leaving out others makes E smaller.
+    # Fine shares far from the class's own count for little. Leaving them out makes E smaller.
     angle, width = math.asin(math.sqrt((own + 0.5) / (total + 1))), 0.5 / math.sqrt(total + 1)
-    near = np.sin(_ANGLES[np.abs(_ANGLES - angle) <= 6 * width + _ANGLES[0]]) ** 2
+    fine = _FINE[np.abs(_FINE - angle) <= 6 * width]
+    mixed = np.sin(np.concatenate([_COARSE, fine])) ** 2
+    weights = np.repeat(0.5 / np.array([len(_COARSE), len(_FINE)]), [len(_COARSE), len(fine)])
     posteriors = np.stack([1 - _POSTERIORS, _POSTERIORS])
-    shares = np.stack([1 - near, near])
+    shares = np.stack([1 - mixed, mixed])
     pays = posteriors[:, None, None] / shares[:, None, :, None]  # (2, 1, T, B)
     bet = SHARES[:, None, None]
     gains = np.log1p(bet * (pays - 1))  # (2, L, T, B)
     counts = bets.astype(np.float64)
     capital = np.einsum("rob,oltb->ltr", counts, gains, optimize=True)
-    capital += (own * np.log(near) + (total - own) * np.log1p(-near))[:, None]
+    capital += (own * np.log(mixed) + (total - own) * np.log1p(-mixed) + np.log(weights))[:, None]
     ways = math.lgamma(total + 1) - math.lgamma(own + 1) - math.lgamma(total - own + 1)
     parts = capital.reshape(-1, len(bets))
     summed: Floats = np.logaddexp.reduce(parts, axis=0)
-    return summed + ways - math.log(len(SHARES) * len(_ANGLES))
+    return summed + ways - math.log(len(SHARES))
 
 
 def log2_of_mean(log2_e: Floats, axis: int) -> Floats:
