@@ -27,21 +27,6 @@ def slow_known(bits):
     ) / len(SHARES)
 
 
-def slow_any(labels, q, c):
-    """The same for class c against the rest, by Laplace's rule, for one place; q is (n, M)."""
-    total = 0.0
-    for share in SHARES:
-        capital, count = 1.0, 0
-        for i, (y, own) in enumerate(zip(labels, q, strict=True)):
-            guess = (count + 1) / (i + 2)
-            pays = own[c] / guess if y == c else (1 - own[c]) / (1 - guess)
-            if not math.isnan(own[c]):
-                capital *= 1 - share + share * pays
-            count += y == c
-        total += capital
-    return total / len(SHARES) / (len(labels) + 1)
-
-
 def test_known_prior_is_its_literal_product():
     bits = np.random.default_rng(1).normal(0, 3, (20, 4))
     bits[3, 2] = np.nan
@@ -62,50 +47,6 @@ def test_the_mean_over_labels_of_the_prior_is_one():
         capital.add(np.array(bits)[:, None])
         mean += math.prod(PRIOR[y] for y in labels) * 2 ** float(capital.log2_e_values()[0])
     assert mean == pytest.approx(1, abs=1e-12)
-
-
-@pytest.mark.parametrize("chunk", [1, 7, 50])
-def test_any_prior_is_its_literal_product(chunk):
-    q = posteriors(50, 3, 4)
-    q[8, 1, 2] = np.nan
-    labels = np.random.default_rng(2).choice(4, 50, p=[0.5, 0.3, 0.15, 0.05])
-    capital = AnyPrior(4, 3)
-    for start in range(0, 50, chunk):
-        part = slice(start, start + chunk)
-        capital.add(labels[part], all_classes(q)[part], q[part])
-    found = 2 ** capital.log2_e_values()
-    for c in range(4):
-        for place in range(3):
-            want = slow_any(labels.tolist(), q[:, place].tolist(), c)
-            assert found[c, place] == pytest.approx(want, rel=1e-9)
-    assert capital.counts.tolist() == np.bincount(labels, minlength=4).tolist()
-
-
-@pytest.mark.parametrize("n", [1, 2, 5, 8])
-def test_its_sum_over_all_orders_is_exact(n):
-    """Σ over labels of E / C(n, n_c) = 1: so the mean over the orders of any labels is at most 1.
-
-    A wrong guess of the chance, such as (n_c + 1)/(i + 1), or a missing 1/(n + 1), changes it.
-    """
-    q = posteriors(n, 1, 2, seed=n)
-    total = 0.0
-    for labels in itertools.product([0, 1], repeat=n):
-        capital = AnyPrior(2, 1)
-        capital.add(np.array(labels), all_classes(q), q)
-        total += 2 ** float(capital.log2_e_values()[1, 0]) / math.comb(n, sum(labels))
-    assert total == pytest.approx(1, abs=1e-12)
-
-
-def test_the_mean_over_orders_of_fixed_labels_is_at_most_one():
-    """The worst network: it is sure, and is right about the number of labels of each class."""
-    q = np.zeros((6, 1, 2))
-    q[:3, 0, 0] = q[3:, 0, 1] = 1
-    means = []
-    for labels in itertools.permutations([0, 0, 0, 1, 1, 1]):
-        capital = AnyPrior(2, 1)
-        capital.add(np.array(labels), all_classes(q), q)
-        means.append(2 ** float(capital.log2_e_values()[1, 0]))
-    assert 0.1 < np.mean(means) <= 1
 
 
 def test_classes_that_views_leave_out_keep_their_capital():
@@ -142,3 +83,88 @@ def test_large_capital_does_not_overflow():
         3000 * math.log2(1 / 16 + 15 / 16 * 1024), abs=4
     )
     assert log2_of_mean(np.array([5000.0, -np.inf]), 0) == 4999
+
+
+# Bets without a prior
+
+
+def log2_e(labels, posteriors):
+    """log₂ E of each class at one place; posteriors are (n, M)."""
+    n, count = posteriors.shape
+    bets = AnyPrior(count, 1)
+    bets.add(labels, np.tile(np.arange(count), (n, 1, 1)), posteriors[:, None])
+    return bets.log2_e_values()[:, 0]
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+@pytest.mark.parametrize("order", ["sorted", "blocks", "alternating", "drawn"])
+def test_no_order_of_labels_is_evidence(classes, order):
+    """Labels that can be foretold from those before, and views that say nothing."""
+    drawn = np.random.default_rng(0).integers(0, classes, 1000)
+    labels = {
+        "sorted": np.sort(drawn),
+        "blocks": np.arange(1000) // 50 % classes,
+        "alternating": np.arange(1000) % classes,
+        "drawn": drawn,
+    }[order]
+    assert (log2_e(labels, np.full((1000, classes), 1 / classes)) < 0).all()
+
+
+def test_the_order_of_the_pictures_changes_nothing():
+    generator = np.random.default_rng(1)
+    labels, q = generator.integers(0, 4, 300), generator.dirichlet(np.ones(4), 300)
+    order = generator.permutation(300)
+    assert np.array_equal(log2_e(labels, q), log2_e(labels[order], q[order]))
+
+
+def test_the_mean_over_all_matches_is_at_most_one():
+    """Over all matches of labels and pictures, and all numbers of labels: at most 1 in all."""
+    q = np.array([0.999, 0.01, 0.5, 0.3, 0.9, 0.07])
+    means = []
+    for own in range(7):
+        matched = []
+        for where in itertools.combinations(range(6), own):
+            labels = np.ones(6, np.int64)
+            labels[list(where)] = 0
+            matched.append(2 ** log2_e(labels, np.stack([q, 1 - q], 1)))
+        means.append(np.mean(matched, 0))
+    assert (np.array(means) <= 1).all()
+    assert (np.sum(means, 0) <= 1 + 1e-9).all()
+    assert (np.sum(means, 0) > 0.8).all()  # what is left out is little
+
+
+@pytest.mark.parametrize("pictures", [40, 2000])
+def test_the_capital_is_the_mean_taken_literally(pictures):
+    """q is on the levels of log-odds; θ is even in arcsin √θ; what is left out is a bit at most."""
+    generator = np.random.default_rng(2)
+    q = 1 / (1 + np.exp2(-generator.integers(-12, 13, pictures) / 4))
+    labels = (generator.random(pictures) > q).astype(np.int64)  # class 0 with the chance q
+    own, of_share = labels == 0, []
+    for share in SHARES:
+        for theta in np.sin((np.arange(512) + 0.5) * math.pi / 2 / 512) ** 2:
+            mixed = (1 - share) * theta + share * q
+            of_share.append(np.log2(np.where(own, mixed, 1 - mixed)).sum())
+    ways = math.log2(math.comb(pictures, int(own.sum())))
+    wanted = ways + np.logaddexp2.reduce(of_share) - math.log2(len(of_share))
+    found = log2_e(labels, np.stack([q, 1 - q], 1))
+    assert wanted > 3
+    assert wanted - 1 <= found[0] <= wanted + 0.1
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
+
+
+def test_parts_of_the_pictures_add_up_and_classes_without_a_bet_keep_their_capital():
+    generator = np.random.default_rng(3)
+    labels, q = generator.integers(0, 3, 200), generator.dirichlet(np.ones(3), 200)
+    parts, whole = AnyPrior(3, 2), AnyPrior(3, 2)
+    chosen = generator.permuted(np.tile(np.arange(3), (200, 2, 1)), axis=2)[:, :, :2]
+    told = q[np.arange(200)[:, None, None], chosen]
+    told[:, 1] = np.nan
+    whole.add(labels, chosen, told)
+    for rows in (slice(0, 70), slice(70, 200)):
+        parts.add(labels[rows], chosen[rows], told[rows])
+    assert np.array_equal(whole.log2_e_values(), parts.log2_e_values())
+    no_bets = AnyPrior(3, 2)
+    no_bets.add(labels, chosen, np.full_like(told, np.nan))
+    at_most_one = no_bets.log2_e_values()
+    assert np.array_equal(whole.log2_e_values()[:, 1], at_most_one[:, 1])
+    assert (at_most_one < 0).all()
