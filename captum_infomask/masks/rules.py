@@ -178,7 +178,7 @@ class FalseDiscoveries:
                 [False, False]])
 
     Source: e-BH: Wang & Ramdas, JRSS B 84(3), 2022, arXiv 2009.02824; closed e-BH: Xu et al., arXiv
-    2504.11759.
+    2504.11759 and 2509.02517.
     """
 
     rate: float = 0.1

@@ -38,7 +38,17 @@ class CombinedEvidence:
         regions: The R places.
         classes: The classes that occur among the labels, long (C,); None for ``place`` alone.
         labels: The classes' names; empty if they are not known.
-        null: What would be true if nothing were found, in words.
+        null: The null hypothesis, in words.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask import InfoMask, combine_evidence, grid
+        >>> x = torch.rand(3, 1, 4, 4)
+        >>> infomask = InfoMask(lambda x: 9 * x.flatten(1)[:, :2], prior="balanced")
+        >>> infomap = infomask.score_regions(x, target=0, view="crop", regions=grid(x, 2, 2))
+        >>> evidence = combine_evidence(infomap)
+        >>> evidence.log2_e_values.shape, evidence.pictures.tolist()
+        (torch.Size([4]), [3, 3, 3, 3])
     """
 
     by: By
@@ -164,5 +174,14 @@ class CombinedEvidence:
         if self.classes is not None:
             words.append(self.labels[row] if self.labels else f"class {int(self.classes[row])}")
         if self.by != "class":
-            words.append(f"place {place} {self.regions.describe(place)}")
+            words.append(self._place(place))
         return " at ".join(words)
+
+    def _place(self, place: int) -> str:
+        """Name a place: its box in pictures, or the region's own name."""
+        row = torch.tensor([place])
+        box = region_boxes(self.regions, torch.zeros_like(row), row)[:, 0].tolist()
+        if None in box:
+            return f"place {place} {self.regions.describe(place)}"
+        x0, y0, x1, y1 = box
+        return f"place {place} (x {x0} to {x1}, y {y0} to {y1})"

@@ -42,8 +42,9 @@ def e_bh(log2_e: Tensor, rate: float, *, closed: bool = False) -> Tensor:
         >>> e_bh(e_values.log2(), rate=0.1), e_bh(e_values.log2(), rate=0.1, closed=True)
         (tensor([ True, False, False, False]), tensor([ True,  True,  True, False]))
 
-    Source: e-BH: Wang & Ramdas, JRSS B 84(3), 2022, arXiv 2009.02824. Closed e-BH: Xu, Solari,
-    Fischer, de Heide, Ramdas & Goeman, arXiv 2504.11759.
+    Source: e-BH: Wang & Ramdas, JRSS B 84(3), 2022, arXiv 2009.02824. Closed e-BH: Xu, Fischer &
+    Ramdas, arXiv 2504.11759, merged into Xu, Solari, Fischer, de Heide, Ramdas & Goeman, arXiv
+    2509.02517.
     """
     values = log2_e.detach().double().cpu().reshape(-1)
     there = values.isnan().logical_not().nonzero()[:, 0]
