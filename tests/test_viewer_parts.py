@@ -54,6 +54,23 @@ def bits_in_browser(page, plane):
     return np.array(numbers, "<u4").reshape(plane.shape), packed
 
 
+@pytest.mark.parametrize(
+    ("score", "error", "places", "words"),
+    [
+        (3.214, 0.0512, 2, "3.21 ± 0.05"),
+        (-3.214, 0.0512, 2, "\u22123.21 ± 0.05"),
+        (3.2144, 0.0034, 2, "3.214 ± 0.003"),
+        (3.2144, 1e-9, 2, "3.2144 ± 0.0000"),
+        (3.214, 0, 2, "3.21 ± 0.00"),
+        (3.214, 12.34, 2, "3.21 ± 12.34"),
+        (3.214, None, 2, "3.21"),
+    ],
+)
+def test_scores_are_written_with_their_errors(module, score, error, places, words):
+    read = module.evaluate("(given) => viewer.scoreWords(...given)", [score, error, places])
+    assert read == words
+
+
 @pytest.mark.parametrize("size", [(61, 200), (224, 224), (7, 9), (130, 121)])
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.7, 0.99])
 def test_a_mask_is_shown_as_figures_show_it(module, size, share):

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import base64
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -104,6 +105,34 @@ def test_the_pointer_reads_the_window_and_draws_it(page):
         y0, x0, y1, x1 = made.regions.boxes[region]
         assert read["outlines"] == [f"M{x0} {y0}H{x1}V{y1}H{x0}Z"] * 3
     assert len(regions) == len(PLACES)
+
+
+def test_the_pointer_reads_standard_errors_where_there_are_some(chromium, tmp_path):
+    made = windows_map(seed=3)
+    errors = np.full(len(made.regions.scores), np.nan)
+    errors[::2] = np.linspace(0.001, 0.3, len(errors[::2]))
+    with_errors = replace(made, regions=replace(made.regions, errors=errors))
+    path = tmp_path / "report.html"
+    picture_content = PictureContent(None, "", (), (with_errors,))
+    path.write_text(page_html(PageContent("", (picture_content,))), encoding="utf-8")
+    opened = Offline(chromium, viewport={"width": 1300, "height": 1000})
+    page = opened.open(path)
+    kinds = set()
+    for x, y in [*PLACES, (12, 12), (25, 5), (33, 30), (20, 20)]:
+        read = point_at(page, x, y, ".cim-stage-overlay")["cards"]["windows"]["region"]
+        region = window_under(made, x, y)
+        words = read.removeprefix("region ").removesuffix(" bits").replace("\u2212", "-")
+        score, *error = map(float, words.split(" ± "))
+        assert score == pytest.approx(made.regions.scores[region], abs=0.006)
+        is_known = bool(np.isfinite(errors[region]))
+        kinds.add(is_known)
+        assert len(error) == is_known
+        assert not error or error[0] == pytest.approx(errors[region], abs=0.006)
+        title = page.locator(".cim-region-score").get_attribute("title")
+        assert title == ("± one standard error" if is_known else "")
+    assert kinds == {True, False}
+    assert opened.complaints == []
+    opened.close()
 
 
 def test_the_pointer_reads_the_labelled_region_and_draws_its_outline(page):

@@ -47,6 +47,7 @@ class RegionScores:
         scores: (R,), in the map's unit; NaN for a region that the picture does not have.
         boxes: (R, 4): y0, x0, y1, x1 in pixels, half-open; None if regions are not rectangles.
         labels: (H, W): the region of each pixel, −1 for none; None if regions overlap.
+        errors: (R,), the scores' standard errors, if they are means over something random.
 
     Example:
         >>> import numpy as np
@@ -58,6 +59,7 @@ class RegionScores:
     scores: npt.NDArray[np.float64]
     boxes: npt.NDArray[np.int64] | None = None
     labels: npt.NDArray[np.int64] | None = None
+    errors: npt.NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +71,7 @@ class ClassContent:
         total: The whole picture's information about the class, in bits or nats.
         plane: (H, W), the attribution of each pixel, in the map's unit.
         scores: (R,), the regions' scores, if the map has regions.
+        errors: (R,), the scores' standard errors, if they have any.
 
     Example:
         >>> import numpy as np
@@ -81,6 +84,7 @@ class ClassContent:
     total: float
     plane: FloatArray
     scores: npt.NDArray[np.float64] | None = None
+    errors: npt.NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -152,6 +152,7 @@ def _class(each: ClassContent, *, is_first: bool) -> dict[str, Any]:
         "total": json_number(each.total),
         "plane": None if is_first else packed_plane(each.plane),
         "scores": None if each.scores is None else [json_number(score) for score in each.scores],
+        **_errors(each.errors),
     }
 
 
@@ -211,7 +212,13 @@ def _regions(regions: RegionScores) -> dict[str, Any]:
         "scores": [json_number(score) for score in regions.scores],
         "boxes": None if regions.boxes is None else regions.boxes.tolist(),
         "labels": None if regions.labels is None else run_lengths(regions.labels),
+        **_errors(regions.errors),
     }
+
+
+def _errors(errors: npt.NDArray[np.float64] | None) -> dict[str, Any]:
+    """Return the entry of standard errors, if there are any."""
+    return {} if errors is None else {"errors": [json_number(error) for error in errors]}
 
 
 def _row(row: TableRow) -> dict[str, Any]:

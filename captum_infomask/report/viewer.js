@@ -384,6 +384,13 @@ function write(value, places) {
   return value < 0 && Number(text) !== 0 ? MINUS + text : text;
 }
 
+/** A score and its standard error, if it has one; an error that rounds to 0 gets more decimals. */
+export function scoreWords(score, error, places) {
+  if (error === null) return write(score, places);
+  const fine = error > 0 ? Math.max(places, Math.min(places + 2, placesFor(error) - 2)) : places;
+  return `${write(score, fine)} ± ${write(error, fine)}`;
+}
+
 function percent(share) {
   return `${(100 * share).toFixed(1)}%`;
 }
@@ -547,6 +554,7 @@ class Card {
     const { height, width } = picture;
     this.regions = map.regions && {
       scores: map.regions.scores,
+      errors: map.regions.errors,
       boxes: map.regions.boxes,
       labels: map.regions.labels && decodeRuns(map.regions.labels, height * width),
     };
@@ -587,6 +595,8 @@ class Card {
     if (!classes || !this.regions) return;
     const [scores, others] = [one, other].map((k) => (k === null ? null : map.classes[k].scores));
     this.regions.scores = others ? scores.map((s, i) => difference(s, others[i])) : scores;
+    // How the errors of two classes go together is not known.
+    this.regions.errors = others ? undefined : map.classes[one].errors;
   }
 
   addAttribution(height, width) {
@@ -687,8 +697,10 @@ class Card {
     let outline = "";
     if (region !== null) {
       const score = this.regions.scores[region];
-      const said = score === null ? "absent" : `${write(score, this.places)} ${unit}`;
+      const error = (this.regions.errors ?? [])[region] ?? null;
+      const said = score === null ? "absent" : `${scoreWords(score, error, this.places)} ${unit}`;
       this.region.textContent = `region ${said}`;
+      this.region.title = error === null ? "" : "± one standard error";
       outline = regionPath(this.regions, region, height, width);
     }
     const dot = at ? `M${at.x + 0.5} ${at.y + 0.5}h0` : "";

@@ -178,7 +178,10 @@ class ClassMaps:
             map_pictures.plane_of(one.attributions(), one.regions, one.unit, place)
             for one in columns
         ]
-        regions = [map_pictures.region_scores(one.regions, one.scores, place) for one in columns]
+        regions = [
+            map_pictures.region_scores(one.regions, one.scores, place, one.standard_errors)
+            for one in columns
+        ]
         plane, unit = planes[0]
         against = columns[0].contrast
         shown = MapContent(
@@ -193,6 +196,7 @@ class ClassMaps:
                     float(one.total[place]),
                     own,
                     None if region is None else region.scores,
+                    None if region is None else region.errors,
                 )
                 for label, one, (own, _), region in zip(
                     labels, columns, planes, regions, strict=True

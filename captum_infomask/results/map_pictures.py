@@ -103,8 +103,12 @@ def checked_place(k: object, n: int) -> int:
     return place
 
 
-def region_scores(regions: Regions, scores: Tensor, k: int) -> RegionScores | None:
+def region_scores(
+    regions: Regions, scores: Tensor, k: int, errors: Tensor | None = None
+) -> RegionScores | None:
     """Return picture k's regions and scores; None unless they are boxes or one label a pixel.
+
+    The standard errors come with them, if there are any.
 
     Several scales give the mean over regions of different kinds, and a pixel shows none of these
     alone. The scores of cells of a feature map are spread over the pixels.
@@ -112,15 +116,16 @@ def region_scores(regions: Regions, scores: Tensor, k: int) -> RegionScores | No
     if isinstance(regions, Scales | MapCells):
         return None
     own_scores = scores[k].detach().double().cpu().numpy()
+    own_errors = None if errors is None else errors[k].detach().double().cpu().numpy()
     rectangles = regions.rectangles()
     if rectangles is not None:
         boxes = rectangles[k if len(rectangles) > 1 else 0].cpu().numpy().astype(np.int64)
-        return RegionScores(own_scores, boxes=boxes)
+        return RegionScores(own_scores, boxes=boxes, errors=own_errors)
     labels = regions.labels[0] if isinstance(regions, LabelRegions) else None
     if labels is None or labels.dim() != 4 or bool((labels != labels[:, :1]).any()):
         return None
     own = labels[k if len(labels) > 1 else 0, 0].expand(regions.shapes[0][1:])
-    return RegionScores(own_scores, labels=own.cpu().numpy().astype(np.int64))
+    return RegionScores(own_scores, labels=own.cpu().numpy().astype(np.int64), errors=own_errors)
 
 
 def attributions_unit(regions: Regions, unit: str) -> str:

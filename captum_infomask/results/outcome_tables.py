@@ -34,7 +34,9 @@ def map_content(outcome: MethodOutcome, k: int) -> MapContent:
         unit=unit,
         plane=None if outcome.errors[k] else plane,
         meaning=outcome.meaning,
-        regions=None if infomap is None else region_scores(infomap.regions, infomap.scores, 0),
+        regions=None
+        if infomap is None
+        else region_scores(infomap.regions, infomap.scores, 0, infomap.standard_errors),
         error=outcome.errors[k],
         curves={name: curve for name, curve in curves.items() if curve is not None},
         mask=None if outcome.errors[k] else outcome.masks[k],
