@@ -259,7 +259,7 @@ def test_bad_settings(options, words):
         chain(Net(), torch.rand(1, 3, 8, 8), **options)
 
 
-def test_intervals_are_of_chains_only(net, images):
+def test_intervals_want_something_random(net, images):
     keep = InfoMask(net).score_regions(images, target=0, view="keep", regions=grid(images, 2, 2))
     with pytest.raises(ArgumentError, match=r"view='chain'.*got view='keep'"):
         keep.interval()

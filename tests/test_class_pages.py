@@ -228,6 +228,35 @@ def test_a_class_is_chosen_and_another_held_against_it(open_page, photo, regions
 
 
 @pytest.mark.slow
+def test_each_class_has_its_own_standard_errors_and_a_contrast_has_none(open_page, photo):
+    x = images(1)
+    maps = InfoMask(network()).score_classes(x, crop_jitter=0.3, regions=grid(x, 1, 1))
+    content = maps.content(photo, names=NAMES)
+    (made,) = content.pictures[0].maps
+    page, viewer = open_page(content)
+    box = page.locator(".cim-stage-overlay").bounding_box()
+    for k, other, error in ((0, 0, True), (3, 0, True), (3, 2, False), (2, 0, True)):
+        page.get_by_label("rather than").select_option(index=0)
+        page.get_by_label("Why").select_option(index=k)
+        page.get_by_label("rather than").select_option(index=other)
+        viewer.settle()
+        page.mouse.move(0, 0)
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        read = page.locator(".cim-region-score").text_content()
+        found = read.removeprefix("region ").removesuffix(" bits").split(" ± ")
+        assert len(found) == 1 + error
+        own = float(maps.stacked.standard_errors[0, 0, maps.total[0].argsort(descending=True)[k]])
+        assert own == pytest.approx(float(made.classes[k].errors[0]))
+        assert not error or float(found[1]) == pytest.approx(own, abs=0.006)
+    payload = page_payload(content)["pictures"][0]["maps"][0]
+    assert payload["regions"]["errors"] == payload["classes"][0]["errors"]
+    plain = InfoMask(network()).score_classes(x, view="crop", regions=grid(x, 1, 1))
+    payload = page_payload(plain.content(photo, names=NAMES))["pictures"][0]["maps"][0]
+    assert set(payload["regions"]) == {"scores", "boxes", "labels"}
+    assert all("errors" not in each for each in payload["classes"])
+
+
+@pytest.mark.slow
 def test_the_keyboard_chooses_classes(open_page, photo):
     x = images(1)
     maps = InfoMask(network()).score_classes(x, view="drop", regions=grid(x, 3, 3))

@@ -59,6 +59,7 @@ def prepare(
         options.view,
         options.crop_size,
         options.crop_margin,
+        options.crop_jitter,
         options.reference,
         options.n_samples,
         seed,
@@ -92,7 +93,9 @@ def prepare(
         is_guess=options.args_per_example is None,
     )
     draws = draws_of(stand_ins, chosen, seed)
-    scenes = tuple(Scene(tensors, made, draw.prepare(tensors), has_regions) for draw in draws)
+    scenes = tuple(
+        Scene(tensors, made, imputer.prepare(tensors), has_regions, draw) for imputer, draw in draws
+    )
     chosen.check(scenes[0])
     sharpen = options.sharpen
     if is_default and options.view == "relay" and not has_regions and sharpen is None:

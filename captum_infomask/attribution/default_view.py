@@ -22,7 +22,7 @@ FINEST: ViewName = "relay"
 CHEAPEST: ViewName = "evidence"
 
 # The options that only some views have, by view.
-_OF_CROP = ("crop_size", "crop_margin", "reference")
+_OF_CROP = ("crop_size", "crop_margin", "crop_jitter", "reference")
 _OF_DROP = ("imputer", "engine", "n_samples", "overlap")
 _OF_FEATURES = ("layer", "input_sizes")
 

@@ -138,6 +138,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         imputer: Imputer | ImputerName | None = None,
         crop_size: CropSizes = None,
         crop_margin: float = 0.0,
+        crop_jitter: float = 0.0,
         reference: Reference | None = None,
         overlap: str = "mean",
         sharpen: Sharpen | None = None,
@@ -205,11 +206,11 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             feature_mask: Regions as one integer label per element, in Captum's form.
             view: ``crop``, ``keep``, ``drop``, ``chain``, ``features``, ``evidence`` or ``relay``.
                 None takes ``relay``, and averages it over superpixels if the inputs are pictures
-                and no regions are given. It takes ``crop`` if ``crop_size``, ``crop_margin`` or
-                ``reference`` is given. It takes ``drop`` for several inputs, for inputs (N, F), and
-                if ``imputer``, ``engine``, ``n_samples`` or ``overlap`` is given. It also takes
-                ``drop``, with a warning, if the network's features cannot be had. ``InfoMap.view``
-                names the view that was taken.
+                and no regions are given. It takes ``crop`` if ``crop_size``, ``crop_margin``,
+                ``crop_jitter`` or ``reference`` is given. It takes ``drop`` for several inputs, for
+                inputs (N, F), and if ``imputer``, ``engine``, ``n_samples`` or ``overlap`` is
+                given. It also takes ``drop``, with a warning, if the network's features cannot be
+                had. ``InfoMap.view`` names the view that was taken.
             contrast: A class that the target is compared with; a list or 1-D tensor with one per
                 example; a class's name; or ``runner_up``, the likeliest class of the whole picture
                 (by p(y | x), with the prior) other than the target. If the target has a place, the
@@ -232,6 +233,11 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
                 (docs/results/mosaics.md).
             crop_margin: The margin that ``crop`` shows around a region on each side, as a share of
                 the region's own height and width.
+            crop_jitter: The most that ``crop`` moves each edge of a region's rectangle at random,
+                as a share of the region's own height or width, at most 0.5. Moves are uniform and
+                in whole pixels. A rectangle stays inside the picture and keeps at least one pixel.
+                The posteriors of ``n_samples`` draws are averaged. ``InfoMap.standard_errors`` and
+                ``spread`` say how much a score depends on where the region is cut. 0 moves nothing.
             reference: ``prior`` takes i(y; view) as it is (``crop``, ``features``). ``blank``
                 subtracts the value of the all-imputed view (the default of ``keep``). The other
                 views need none.
@@ -250,10 +256,11 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
                 transformers), or an engine's settings, such as ``Incremental(winograd=False)``.
             n_samples: For ``chain``, the number of orders. It is even; None means 16. The values of
                 regions that cover the picture sum to i(y; x) − i(y; all imputed) for any number of
-                orders. For the other views, the number of draws of a random imputer, whose
-                posteriors are averaged; None means 8. For a stochastic network
-                (:func:`keep_dropout`), the number of samples, which also give lower and upper
-                bounds; None means a single pass.
+                orders. For the other views, the number of draws of a random imputer, or of crops
+                with ``crop_jitter``; posteriors are averaged, and None means 8. For a stochastic
+                network (:func:`keep_dropout`), the number of samples, which also give lower and
+                upper bounds; None means a single pass. All of these give standard errors
+                (:meth:`InfoMap.interval`).
             seed: The seed of the orders, of the draws, and of a network that draws by itself.
             perturbations_per_eval: The most views per image in one forward pass. None takes a size
                 that suits the device.

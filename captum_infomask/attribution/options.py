@@ -28,6 +28,7 @@ class ScoreOptions(TypedDict, total=False):
     imputer: Imputer | ImputerName | None
     crop_size: CropSizes
     crop_margin: float
+    crop_jitter: float
     reference: Reference | None
     overlap: str
     sharpen: Sharpen | None
@@ -53,6 +54,7 @@ class Options:
     imputer: Imputer | ImputerName | None = None
     crop_size: CropSizes = None
     crop_margin: float = 0.0
+    crop_jitter: float = 0.0
     reference: Reference | None = None
     overlap: str = "mean"
     sharpen: Sharpen | None = None

@@ -171,8 +171,7 @@ class RegionPasses:
     Attributes:
         engine: The engine that runs the views.
         view: The view of each region.
-        scenes: The data that all views share, one per draw of a random imputer; one if none is
-            drawn.
+        scenes: The data that all views share, one per random draw; one if nothing is drawn.
         call: The call that the engine runs.
         superpixels: The superpixels that attributions are averaged over, (n or 1, S, H, W), if they
             are.
@@ -234,7 +233,8 @@ class RegionPasses:
     def count(self) -> int:
         """The number of views in all, for a progress bar."""
         hidden = len(self.plan) + (0 if self.blank is None else len(self.blank.plan))
-        return hidden * len(self._repeated(self.plan)) + len(self.whole) * self._whole_passes
+        passes = len(self.scenes) if self._is_drawn else self._whole_passes
+        return hidden * passes + len(self.whole) * self._whole_passes
 
     @property
     def shown(self) -> int:
@@ -248,10 +248,8 @@ class RegionPasses:
 
         With ``as_regions``, the same reader and table will read the regions.
         """
-        account: Account = SinglePass(reader, len(self.whole))
-        if self._is_sampled:
-            account = Samples(reader, len(self.whole))
-        passes = [self.whole] * self._whole_passes
+        kind: type[Account] = Samples if self._is_sampled else SinglePass
+        account, passes = kind(reader, len(self.whole)), [self.whole] * self._whole_passes
         return read_views(self.engine, passes, reader, account, table, bar, self._looks.see)
 
     def read_blank(self, reader: Reader, table: Tensor | None, bar: Any) -> Reading | None:
@@ -259,14 +257,15 @@ class RegionPasses:
         if self.blank is None:
             return None
         index = self.blank.index
-        read = self._read(self.blank.plan, reader, table, bar)
+        plans = [replace(self.blank.plan, scene=scene) for scene in self.scenes]
+        read = self._read(plans, reader, table, bar)
         return read.map(lambda part: part[index.to(part.device)])
 
     def read_regions(
         self, reader: Reader, table: Tensor | None, bar: Any, total: Reading, blank: Reading | None
     ) -> Reading:
         """Return the information of every region, (n, R, ...); NaN if an image does not have it."""
-        shown = self._read(self.plan, reader, table, bar)
+        shown = self._read([*map(self.view.plan, self.scenes)], reader, table, bar)
         return self.view.information(self.plan, shown, total, blank)
 
     def doubt_lone_parts(
@@ -319,32 +318,31 @@ class RegionPasses:
             standard_errors=found.standard_errors,
             view=self.view.name,
             engine=self.engine.name,
-            n_samples=self.view.n_samples if len(self.scenes) == 1 else len(self.scenes),
+            n_samples=len(self.scenes) if self._is_drawn else self.view.n_samples,
             views=self.shown,
             superpixels=self.superpixels,
             **read_by,
         )
 
-    def _read(self, plan: ViewPlan, reader: Reader, table: Tensor | None, bar: Any) -> Reading:
-        account: Account = SinglePass(reader, len(plan))
-        if len(self.scenes) > 1:
-            account = Draws(reader, len(plan))
-        elif self._is_sampled:
-            account = Samples(reader, len(plan))
-        passes = self._repeated(plan)
+    def _read(
+        self, plans: list[ViewPlan], reader: Reader, table: Tensor | None, bar: Any
+    ) -> Reading:
+        """Return the reading of the same views in every draw; without draws there is one plan."""
+        several: type[Account] = Samples if self._is_sampled else SinglePass
+        account = (Draws if self._is_drawn else several)(reader, len(plans[0]))
+        passes = plans * self._whole_passes
         return read_views(self.engine, passes, reader, account, table, bar, self._looks.see)
 
-    def _repeated(self, plan: ViewPlan) -> list[ViewPlan]:
-        """Return the plan once for each pass."""
-        if len(self.scenes) > 1:
-            return [replace(plan, scene=scene) for scene in self.scenes]
-        return [plan] * self._whole_passes
+    @property
+    def _is_drawn(self) -> bool:
+        """Whether an imputer or the view draws at random."""
+        return self.scenes[0].draw is not None
 
     @property
     def _is_sampled(self) -> bool:
-        """Whether the network is sampled, rather than an imputer's draws or random orders."""
+        """Whether the network is sampled, rather than random draws or orders of views."""
         sampled = self.view.n_samples is not None and not self.view.over_orders
-        return sampled and len(self.scenes) == 1
+        return sampled and not self._is_drawn
 
     @property
     def _whole_passes(self) -> int:

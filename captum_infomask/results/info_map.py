@@ -63,15 +63,17 @@ class InfoMap:
         overlap: How regions that overlap combine: ``mean``, ``mixture`` or ``max``.
         engine: The engine that ran. If another one stood aside, the reason too.
         is_tuple: Whether the inputs were a tuple; the attributions then are one too.
-        n_samples: Samples of a stochastic network, draws of a random imputer, or orders of
-            ``chain``; None for a single pass.
+        n_samples: Samples of a stochastic network, draws of a random imputer or of crops, or orders
+            of ``chain``; None for a single pass.
         lower: For a sampled network, a lower bound of each score (paper Eq. 25), (N, R), else None.
             It is loose if samples of logits differ by a shift that softmax does not see.
         upper: For a sampled network, an upper bound of each score, (N, R), else None.
-        spread: For a random imputer, the standard deviation of each score over its draws, (N, R),
-            NaN for a single draw. None for a fixed imputer.
-        standard_errors: For ``chain``, the standard error of each score over pairs of orders, (N,
-            R): 0 if all orders were taken, NaN for a single pair. None for other views.
+        spread: For a random imputer, and for crops at random, the standard deviation of each score
+            over single draws, (N, R), NaN for a single draw. None if nothing is drawn.
+        standard_errors: The standard error of each score, (N, R), if it is a mean over random
+            orders (``chain``), draws of an imputer or of crops, or samples of a stochastic network;
+            see :meth:`interval`. It is 0 if ``chain`` took all orders, and NaN for a single pair of
+            orders, draw or sample. None if nothing is random.
         views: Pictures that the network was shown, whole or in part, for all N images; None if they
             were not counted.
         explained: For ``evidence`` and ``relay``, the information that is shared out among the
@@ -169,22 +171,31 @@ class InfoMap:
         return self.regions.paint(self.scores, self.overlap, scale)
 
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
-        r"""Return the interval in which the mean over all orders lies, for the view ``chain``.
+        r"""Return the interval for the scores of infinitely many orders, draws or samples.
 
         .. math::
 
-            \text{score} \pm t_{P-1} \cdot \text{standard error},
+            \text{score} \pm t_{n-1} \cdot \text{standard error},
 
-        with Student's t for P pairs of orders.
+        with Student's t for n independent parts of the mean: pairs of orders for ``chain``, and
+        ``n_samples`` for a random imputer, for crops at random and for a stochastic network.
+
+        The interval covers the error of taking so few of them, and nothing else. It does not say
+        whether the network's probabilities are right, or whether the imputer is. It is about each
+        score alone: the errors of several regions depend on each other. For draws it is correct to
+        first order. It is too narrow if few draws hold most of the mean posterior; more draws help.
+        Imputers that take each picture of a list once (:class:`MarginalPatches`,
+        :class:`ConditionalPatches`) have a smaller error than the interval says. A contrast of a
+        sampled network has at most the error that is given for ``drop``.
 
         Args:
-            level: The share of such intervals that cover the mean, between 0 and 1.
+            level: The share of such intervals that cover that score, between 0 and 1.
 
         Returns:
-            Lower and upper ends, (N, R) each, in ``unit``.
+            Lower and upper ends, (N, R) each, in ``unit``; NaN if the standard error is.
 
         Raises:
-            ArgumentError: ``level`` is not between 0 and 1, or the view has no standard errors.
+            ArgumentError: ``level`` is not between 0 and 1, or nothing in the scores is random.
 
         Example:
             >>> import torch
@@ -204,11 +215,14 @@ class InfoMap:
             raise ArgumentError(f"Expected `level` below 1; got {level:g}.")
         if self.standard_errors is None or self.n_samples is None:
             raise ArgumentError(
-                f"Expected an InfoMap of view='chain', whose scores are means over random orders; "
-                f"got view={self.view!r}."
+                f"Expected an InfoMap whose scores are means over something random: orders "
+                f"(view='chain'), draws of a random imputer, crops at random (crop_jitter=), or "
+                f"samples of a stochastic network (n_samples=); got view={self.view!r} without "
+                f"any of these."
             )
         errors = self.standard_errors
-        t = float(stdtrit(self.n_samples // 2 - 1, (1 + level) / 2))
+        parts = self.n_samples // 2 if self.view == "chain" else self.n_samples
+        t = float(stdtrit(parts - 1, (1 + level) / 2))
         width = torch.where(errors > 0, t * errors, errors)
         return self.scores - width, self.scores + width
 
@@ -484,7 +498,12 @@ class InfoMap:
         plane, unit = map_pictures.plane_of(self.attributions(), self.regions, self.unit, place)
         name = ", ".join(filter(None, (f"InfoMask {self.view}", self._question(place))))
         shown = MapContent(
-            name, unit, plane, regions=map_pictures.region_scores(self.regions, self.scores, place)
+            name,
+            unit,
+            plane,
+            regions=map_pictures.region_scores(
+                self.regions, self.scores, place, self.standard_errors
+            ),
         )
         facts = [
             (f"{float(self.total[place]):.2f} {self.unit}", f"{self._whole}, the whole picture")

@@ -89,7 +89,9 @@ class Told:
     Attributes:
         reader: Reads the difference.
         table: The reader's entry for each image.
-        total: i(y; x) − i(y′; x) of the whole images, (n, K).
+        total: i(y; x) − i(y′; x) of the whole images, (n, K). If the network was sampled, its
+            standard errors are the sums of both classes' errors, the most that they can be:
+            how the two vary together was not kept.
         classes: y and y′, long (n, 2, K), on the CPU.
     """
 
@@ -127,14 +129,14 @@ class Against:
             ArgumentError: There is no such class, or it is the target itself.
         """
         contrast = self._choose(every.information, targets)
-        first, second = (
-            every.information.gather(1, classes.to(every.information.device))
-            for classes in (targets, contrast)
-        )
+        first, second = (_about(every, classes) for classes in (targets, contrast))
+        errors = None
+        if first.standard_errors is not None and second.standard_errors is not None:
+            errors = first.standard_errors + second.standard_errors
         return Told(
             ContrastScore(reader),
             torch.cat([targets, place, contrast, place], dim=1),
-            Reading(first - second),
+            Reading(first.information - second.information, standard_errors=errors),
             torch.stack([targets, contrast], dim=1),
         )
 
@@ -200,6 +202,11 @@ def checked_contrast(
     score.check_target(classes, "contrast")
     _check_apart(targets, classes)
     return Against(classes, score)
+
+
+def _about(every: Reading, classes: Tensor) -> Reading:
+    """The reading of some classes of each image, (n, K), from that of all."""
+    return every.map(lambda part: part.gather(1, classes.to(part.device)))
 
 
 def _check_apart(targets: Tensor, contrast: Tensor) -> None:

@@ -20,7 +20,7 @@ CropSizes = CropSize | list[CropSize]
 
 _ONE_DRAW = "Pass one draw of it: imputer.draw(seed, 0)."
 
-_DRAWS = 8  # draws of a random imputer, if no number is asked for
+_DRAWS = 8  # draws of a random imputer or of crops, if no number is asked for
 _ORDERS = 16  # orders of `chain`, if no number is asked for: eight pairs give a standard error
 
 
@@ -28,6 +28,7 @@ def choose_view(
     view: object,
     crop_size: object,
     crop_margin: object,
+    crop_jitter: object,
     reference: object,
     n_samples: object,
     seed: int,
@@ -44,6 +45,7 @@ def choose_view(
     for option, own, is_given in (
         ("crop_size", ("crop",), crop_size is not None),
         ("crop_margin", ("crop",), crop_margin != 0.0),
+        ("crop_jitter", ("crop",), crop_jitter != 0.0),
         ("layer", OF_FEATURES, layer is not None),
         ("input_sizes", OF_FEATURES, input_sizes is not None),
     ):
@@ -88,7 +90,19 @@ def choose_view(
         margin=finite_number("crop_margin", crop_margin, least=0),
         reference=str(reference or "prior"),
         n_samples=count,
+        jitter=_share_of_side(crop_jitter),
+        seed=seed,
     )
+
+
+def _share_of_side(crop_jitter: object) -> float:
+    """Return how far edges may move; further than half of a side, they would pass each other."""
+    share = finite_number("crop_jitter", crop_jitter, least=0)
+    if share > 0.5:
+        raise ArgumentError(
+            f"Expected `crop_jitter` of at most 0.5, half of a region's side; got {share:g}."
+        )
+    return share
 
 
 def _crop_sizes(sizes: object) -> tuple[tuple[int, int] | str | None, ...]:
@@ -98,16 +112,21 @@ def _crop_sizes(sizes: object) -> tuple[tuple[int, int] | str | None, ...]:
     return (check_crop_size(sizes),)
 
 
-def draws_of(imputer: Imputer, view: View, seed: int) -> list[Imputer]:
-    """Return the imputer of every draw: a fixed one alone, or the draws of a random one."""
+def draws_of(imputer: Imputer, view: View, seed: int) -> list[tuple[Imputer, int | None]]:
+    """Return the imputer and the number of every draw.
+
+    They are the draws of a random imputer, or of a view that draws with a fixed one. If neither
+    draws, it is the imputer alone, without a number.
+    """
+    count = view.n_samples or _DRAWS
     if not isinstance(imputer, RandomImputer):
-        return [imputer]
+        return [(imputer, k) for k in range(count)] if view.needs.draws else [(imputer, None)]
     if view.needs.fixed_imputer:
         raise ArgumentError(
             f"Expected a fixed `imputer` for view={view.name!r}, {view.needs.fixed_imputer}; got "
             f"{type(imputer).__name__}, which draws. {_ONE_DRAW}"
         )
-    return [imputer.draw(seed, index) for index in range(view.n_samples or _DRAWS)]
+    return [(imputer.draw(seed, index), index) for index in range(count)]
 
 
 def _check_unused(view: str, **options: object) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,16 +38,26 @@ class Crop:
             own height and width.
         reference: ``prior`` takes the value as it is. ``blank`` subtracts the value of the
             all-imputed picture at the same size.
-        n_samples: Samples of a stochastic network; None for a single pass.
+        n_samples: Samples of a stochastic network, or draws of rectangles; None for a single pass,
+            or the usual number of draws.
+        jitter: The most that each edge of a rectangle moves at random, as a share of the region's
+            own height or width; 0 moves nothing.
+        seed: The seed of these moves.
     """
 
     sizes: tuple[tuple[int, int] | str | None, ...] = (None,)
     margin: float = 0.0
     reference: str = "prior"
     n_samples: int | None = None
+    jitter: float = 0.0
+    seed: int = 0
     over_orders = False
     name = "crop"
-    needs = Needs(lone_parts=True)
+
+    @property
+    def needs(self) -> Needs:
+        """Crops are lone parts; with a jitter, they are drawn."""
+        return Needs(lone_parts=True, draws=self.jitter > 0)
 
     def regions_of(self, inputs: Tensors, asked: Regions | None) -> Regions:
         """Return the regions that are asked for, or windows; one set for each of several sizes."""
@@ -79,15 +90,21 @@ class Crop:
             )
 
     def plan(self, scene: Scene) -> ViewPlan:
-        """Cut out each region's rectangle."""
+        """Cut out each region's rectangle, moved as the scene's draw says."""
         images, regions = region_pairs(scene)
         rectangles = self._rectangles(scene)
+        if self.jitter:
+            assert scene.draw is not None, "it is drawn"
+            rectangles = self._moved(scene, rectangles, scene.draw)
         cuts = rectangles[images if len(rectangles) > 1 else 0, regions]
         sizes = self._sizes(scene, cuts, scales_of(scene.regions)[regions])
         return ViewPlan(scene, "nothing", images, regions, cuts, sizes)
 
     def blank(self, scene: Scene) -> Blank | None:
-        """Show each image all imputed, at every size that its regions are shown at."""
+        """Show each image all imputed, at every size that its regions are shown at.
+
+        With the size ``native`` and a jitter it is the size of a region that has not moved.
+        """
         if self.reference == "prior":
             return None
         n, height, width = len(scene.inputs[0]), *scene.inputs[0].shape[2:]
@@ -119,6 +136,28 @@ class Crop:
         around = ((last - first) * self.margin).round().long()
         frame = torch.tensor(scene.inputs[0].shape[2:])
         return torch.cat([(first - around).clamp_min(0), (last + around).minimum(frame)], dim=-1)
+
+    def _moved(self, scene: Scene, rectangles: Tensor, draw: int) -> Tensor:
+        """Move each edge of the rectangles (..., 4) at random; each keeps at least one pixel.
+
+        The moves depend on the seed, the draw and the rectangle alone. So an image has the same in
+        a batch as alone, and equal regions of several scales move together.
+        """
+        own = scene.regions.rectangles()
+        assert own is not None, "check() comes first"
+        distinct, which = own.reshape(-1, 4).unique(dim=0, return_inverse=True)
+        shares = np.stack(
+            [
+                np.random.default_rng((self.seed, draw, *edges)).uniform(-1, 1, 4)
+                for edges in distinct.tolist()
+            ]
+        )
+        sides = (distinct[:, 2:] - distinct[:, :2]).repeat(1, 2)
+        moves = (torch.from_numpy(shares) * self.jitter * sides).round().long()
+        first, last = (rectangles + moves[which].reshape(own.shape)).split(2, dim=-1)
+        frame = torch.tensor(scene.inputs[0].shape[2:])
+        first = first.clamp_min(0).minimum(frame - 1)
+        return torch.cat([first, last.minimum(frame).maximum(first + 1)], dim=-1)
 
     def _sizes(self, scene: Scene, cuts: Tensor, scales: Tensor) -> Tensor:
         """Return the new size, (..., 2), of each cut (..., 4), by the scale of its region."""

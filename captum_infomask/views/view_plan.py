@@ -27,12 +27,14 @@ class Scene:
         regions: The regions to score.
         stand_in: The imputer, made ready for these inputs.
         has_regions: Whether the regions were asked for; if not, they are the view's own.
+        draw: The number of the random draw that the views are of; None if nothing is drawn.
     """
 
     inputs: Tensors
     regions: Regions
     stand_in: StandIn
     has_regions: bool = True
+    draw: int | None = None
 
     @property
     def images(self) -> Tensor:
@@ -174,12 +176,14 @@ class Needs:
             can.
         lone_parts: Whether regions are shown without the rest of their picture. A network must have
             learned to read such parts.
+        draws: Whether the view itself draws what it shows, so that several draws are averaged.
     """
 
     engine: OwnEngine | None = None
     overlaps: tuple[str, ...] = OVERLAPS
     fixed_imputer: str = ""
     lone_parts: bool = False
+    draws: bool = False
 
 
 class View(Protocol):
