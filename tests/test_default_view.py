@@ -68,6 +68,7 @@ def test_regions_get_relay_as_it_is(net: nn.Module, own: dict[str, Any]) -> None
     [
         ({"crop_size": (8, 8)}, "crop"),
         ({"crop_margin": 0.1}, "crop"),
+        ({"crop_jitter": 0.1}, "crop"),
         ({"reference": "blank"}, "crop"),
         ({"imputer": Blur(2)}, "drop"),
         ({"engine": "batched"}, "drop"),

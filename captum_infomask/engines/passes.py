@@ -265,7 +265,8 @@ class RegionPasses:
         self, reader: Reader, table: Tensor | None, bar: Any, total: Reading, blank: Reading | None
     ) -> Reading:
         """Return the information of every region, (n, R, ...); NaN if an image does not have it."""
-        shown = self._read([*map(self.view.plan, self.scenes)], reader, table, bar)
+        plans = [self.plan, *map(self.view.plan, self.scenes[1:])]
+        shown = self._read(plans, reader, table, bar)
         return self.view.information(self.plan, shown, total, blank)
 
     def doubt_lone_parts(
