@@ -47,7 +47,8 @@ class RandomImputer(Imputer, Protocol):
 
     If it is used as a plain imputer, it is the first draw of seed 0. Its values depend on the seed,
     the index, the image and the hidden part. They do not depend on the other images of a batch or
-    on chunks.
+    on chunks. Standard errors rest on draws of different indices that are independent, or that take
+    each value of a list once.
     """
 
     def draw(self, seed: int, index: int) -> Imputer:
