@@ -10,6 +10,7 @@ import pytest
 import torch
 from refused import refused
 from small_net import SmallNet
+from tiny import Counting
 
 from captum_infomask import (
     FalseDiscoveries,
@@ -136,6 +137,17 @@ def test_differences_are_refused(view):
     for call in (infomap.e_values, infomap.p_values, infomap.discoveries):
         refused((f"view={view!r}", "differences", "view='crop'"), call)
     refused(("differences",), lambda: infomap.mask(FalseDiscoveries()))
+
+
+@pytest.mark.parametrize("options", [{}, {"view": "drop"}, {"view": "crop", "contrast": 2}])
+def test_the_rule_is_refused_before_any_work(options):
+    counting = Counting(SmallNet())
+    rule = FalseDiscoveries(0.2)
+    refused(
+        ("differences",),
+        lambda: InfoMask(counting).mask(pictures(), target=1, rule=rule, **options),
+    )
+    assert counting.calls == 0
 
 
 def test_a_contrast_and_raw_outputs_are_refused():

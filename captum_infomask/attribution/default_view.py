@@ -13,6 +13,9 @@ from captum_infomask._types import Tensors
 from captum_infomask.attribution.options import Options
 from captum_infomask.engines.engine_protocol import Passes
 from captum_infomask.engines.watched import UnfitError
+from captum_infomask.masks import FalseDiscoveries, Rule
+from captum_infomask.results.e_values import check_bets
+from captum_infomask.scores.score import Score
 from captum_infomask.views.choose_view import ViewName
 
 Prepare = partial[Passes]
@@ -50,6 +53,12 @@ def asked_view(options: Options, tensors: Tensors) -> ViewName | None:
         return "crop"
     has_places = len(tensors) == 1 and tensors[0].dim() >= 3
     return "drop" if options.says(*_OF_DROP) or not has_places else None
+
+
+def check_rule(rule: Rule | None, options: Options, tensors: Tensors, score: Score) -> None:
+    """Refuse a rule that needs e-values if the scores of the options have none."""
+    if isinstance(rule, FalseDiscoveries):
+        check_bets(asked_view(options, tensors) or FINEST, score, options.contrast)
 
 
 def _named_view(view: object) -> ViewName:

@@ -10,15 +10,17 @@ from torch import Tensor
 
 from captum_infomask._captum import PerturbationAttribution, logged
 from captum_infomask._categories import numbered
-from captum_infomask._checks import check_callable
+from captum_infomask._checks import check_callable, check_inputs
 from captum_infomask._keywords import told, unknown_name
 from captum_infomask._types import AdditionalForwardArgs, Baselines, Target, TensorOrTensors
 from captum_infomask.attribution.call import check_order
+from captum_infomask.attribution.default_view import check_rule
 from captum_infomask.attribution.options import (
     HABITS,
     HABITS_OF_CLASSES,
     HABITS_OF_NAMES,
     HABITS_OF_RULES,
+    Options,
     ScoreOptions,
 )
 from captum_infomask.attribution.questions import AboutClasses, AboutTarget, Asking
@@ -347,10 +349,10 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             additional_forward_args: Further arguments of the forward function.
             feature_mask: Regions.
             rule: A number between 0 and 1, a share of the maximum; or ``MaxFraction``,
-                ``TopFraction``, ``Otsu``, ``AtLeast``, or ``Hysteresis`` of two
-                of them. None keeps 20% of the maximum, as in the paper. For a density it keeps half
-                of the maximum. The default map is a density, and so are ``evidence`` and ``relay``
-                without regions.
+                ``TopFraction``, ``Otsu``, ``AtLeast``, or ``Hysteresis`` of two of them; or
+                ``FalseDiscoveries``, for views that count from the prior. None keeps 20% of the
+                maximum, as in the paper. For a density it keeps half of the maximum. The default
+                map is a density, and so are ``evidence`` and ``relay`` without regions.
             smooth: Radius in pixels of the disk whose median smooths the mask's outline.
             min_area: The area in pixels (int), or as a share of the picture (float). Smaller parts
                 and holes are removed.
@@ -379,6 +381,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         if rule is not None:
             rule = as_rule(rule)
         check_clean_up(smooth, min_area)
+        check_rule(rule, Options.among(options), check_inputs(inputs), self.score)
         given = (baselines, target, additional_forward_args, feature_mask)
         infomap = self.score_regions(inputs, *given, **options)
         found: SameAsGiven = infomap.mask(rule, smooth=smooth, min_area=min_area, invert=invert)
