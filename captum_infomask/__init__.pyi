@@ -17,6 +17,7 @@ from .engines.batched import Batched as Batched
 from .engines.dropout import keep_dropout as keep_dropout
 from .engines.incremental.incremental_engine import Incremental as Incremental
 from .engines.tokens.tokens_engine import Tokens as Tokens
+from .evaluation.bits_reliability import bits_reliability as bits_reliability
 from .evaluation.fill_disagreement import (
     FillDisagreement as FillDisagreement,
     fill_disagreement as fill_disagreement,
@@ -76,6 +77,7 @@ from .regions.windows import grid as grid, sliding_windows as sliding_windows
 from .results import ClassMaps as ClassMaps, Comparison as Comparison, InfoMap as InfoMap
 from .results.combine_evidence import combine_evidence as combine_evidence
 from .results.combined_evidence import CombinedEvidence as CombinedEvidence
+from .results.reliability_of_bits import BitsReliability as BitsReliability
 from .results.show import show as show
 from .scores.bounds import (
     Sandwich as Sandwich,

@@ -1,0 +1,143 @@
+# What bits say and what was observed: the numbers, the verdict, the figure.
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from captum_infomask.report.bits_figure import BitsCurve, bits_figure
+from captum_infomask.results.region_table import frame
+
+Numbers = npt.NDArray[np.float64]
+
+_SMALL = 0.05  # bits that no reader would miss
+
+
+@dataclass(frozen=True)
+class BitsEstimate:
+    """A mean in bits, with its interval if there are pictures enough.
+
+    Attributes:
+        mean: The mean.
+        low: Lower end of the interval; None for fewer than ten pictures.
+        high: Upper end of the interval.
+    """
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+
+    def __str__(self) -> str:
+        """The mean, and its interval if there is one."""
+        if self.low is None or self.high is None:
+            return f"{self.mean:.2f}"
+        return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class BitsReliability:
+    """What regions say about classes, and how much more often than the prior the classes occur.
+
+    Attributes:
+        said: What the regions, pictures and classes of each bin say, in bits, (B,), from the lowest
+            bin to the highest.
+        observed: log₂ of how often the class occurred over how often the prior expects it, in bits,
+            (B,); −inf if it never did.
+        lower: Lower ends of the intervals of ``observed``, (B,); NaN for fewer than ten pictures.
+        upper: Upper ends, (B,).
+        expected_count: How often the class occurs in each bin if the bits are true, (B,).
+        observed_count: How often it did, (B,). All regions of a picture count.
+        error: The mean over bins of |said − observed|, weighted by ``expected_count``, in bits,
+            with its interval. Chance alone makes it larger than 0.
+        excess: The same mean of said − observed: above 0, the network says too many bits. Chance
+            alone leaves it around 0.
+        pictures: N, the pictures that are drawn for intervals; with ``clusters``, their number.
+        view: The view.
+        prior: Where the prior of the labels comes from, in words.
+        name: What was read, in a few words, for legends.
+
+    Example:
+        >>> from captum_infomask import InfoMask, bits_reliability, grid
+        >>> from captum_infomask.datasets import GaussianPatches, IndependentPatches
+        >>> pictures = IndependentPatches(GaussianPatches.random(classes=4), rows=2, columns=2)
+        >>> images, labels = pictures.draw(2000, seed=0)
+        >>> too_sure = InfoMask(pictures.network(), temperature=0.5)
+        >>> found = bits_reliability(
+        ...     too_sure, images, labels, crop_size="native", regions=grid(images, 2, 2))
+        >>> found.name, found.verdict()[:46]
+        ('crop, 4×4, τ = 0.5', 'says 0.2 bits too much where it says 1.9; erro')
+    """
+
+    said: Numbers
+    observed: Numbers
+    lower: Numbers
+    upper: Numbers
+    expected_count: Numbers
+    observed_count: Numbers
+    error: BitsEstimate
+    excess: BitsEstimate
+    pictures: int
+    view: str
+    prior: str
+    name: str
+
+    @property
+    def gaps(self) -> Numbers:
+        """Said − observed of each bin, (B,), at least: if a class never occurred, said − upper."""
+        possible = np.minimum(self.upper, self.said)
+        return self.said - np.where(self.observed_count > 0, self.observed, possible)
+
+    def __repr__(self) -> str:
+        """Say in words where the bits are furthest from true."""
+        return f"BitsReliability({self.name}, {self.pictures} pictures: {self.verdict()})"
+
+    def verdict(self) -> str:
+        """Say how far the bits are from true, and where most, among bins that say above 0 bits."""
+        is_read = self.said > 0 if (self.said > 0).any() else np.full(len(self.said), True)
+        worst = int(np.argmax(np.abs(self.gaps) * self.expected_count * is_read))
+        gap, said = float(self.gaps[worst]), float(self.said[worst])
+        error = f"error {self.error} bits"
+        if abs(gap) < _SMALL or self.lower[worst] <= said <= self.upper[worst]:
+            return f"{error}, no more than chance where it is furthest off"
+        least = "" if self.observed_count[worst] > 0 else "at least "
+        much = "too much" if gap > 0 else "too little"
+        return f"says {least}{abs(gap):.1f} bits {much} where it says {said:.1f}; {error}"
+
+    def figure(
+        self, *others: BitsReliability, ax: Axes | None = None, title: str = ""
+    ) -> tuple[Figure, list[Axes]]:
+        """Draw what was observed against what was said, with intervals; true bits lie on the line.
+
+        Args:
+            *others: Further results: another view, another size of regions, after a fit.
+                ``dataclasses.replace(found, name="after")`` changes a name in the legend.
+            ax: The panel to draw the curves into, in a figure of your own. Then the panel of the
+                expected counts is left out.
+            title: Words above the panel.
+
+        Returns:
+            The figure, on an Agg canvas (no window, no pyplot state), and its panels: the curves
+            and, if ``ax`` is None, the share of the expected counts below.
+        """
+        curves = [
+            BitsCurve(one.name, one.said, one.observed, one.lower, one.upper, one.expected_count)
+            for one in (self, *others)
+        ]
+        return bits_figure(curves, ax=ax, title=title)
+
+    def to_pandas(self) -> Any:
+        """Return a pandas DataFrame with a row per bin."""
+        return frame(
+            {
+                "said": self.said,
+                "observed": self.observed,
+                "lower": self.lower,
+                "upper": self.upper,
+                "expected_count": self.expected_count,
+                "observed_count": self.observed_count,
+            }
+        )
