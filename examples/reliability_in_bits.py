@@ -1,4 +1,4 @@
-"""Are the bits true? Known truth, MNIST's two digits, and EfficientNet-Lite0 on labelled photographs.
+"""Are the bits true? Known truth, two digits, and EfficientNet-Lite0 on labelled photographs.
 
 Run from the repository's root, e.g.
 
@@ -44,7 +44,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--mnist", metavar="ROOT", help="MNIST's folder, not scikit-learn's digits")
     parser.add_argument("--target", type=int, default=0, choices=range(10))
     parser.add_argument("--photographs", type=Path, metavar="FOLDER")
-    parser.add_argument("--count", type=int, default=4000, help="test pictures")
+    parser.add_argument("--count", type=int, default=2000, help="test pictures")
     parser.add_argument("--train", type=int, default=16_000, help="two-digit training pictures")
     parser.add_argument("--steps", type=int, default=1000, help="of both fits, 64 pictures each")
     parser.add_argument("--copies", type=int, default=4, help="crops of each photograph")

@@ -4,7 +4,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import math
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,7 +85,7 @@ def two_digits_panels(
     tested_on: TwoDigits,
     *,
     steps: int,
-    sizes: Sequence[tuple[int, int]] = ((20, 4), (10, 2)),
+    sizes: Sequence[tuple[int, int]] = ((20, 4), (10, 6)),
 ) -> list[Panel]:
     """Views and windows of the two-digit network, before and after both fits.
 
@@ -103,7 +102,7 @@ def two_digits_panels(
         network,
         DataLoader(TensorDataset(trained_on.images), batch_size=64),
         views=("windows", "rest", "crops"),
-        window_shapes=[7, 10, 14, 20],
+        window_shapes=[10, 14, 20],
         crop_size="native",
         temperature=temperature,
         steps=steps,
@@ -142,11 +141,11 @@ def two_digits_panels(
 
 
 def photographs(folder: Path | None) -> tuple[list[npt.NDArray[np.uint8]], list[int]]:
-    """Labelled photographs: a folder's files ``*_LABEL.jpg``, or scikit-image's five."""
-    if folder is None:
+    """Labelled photographs: a folder's ``imagenet_*_LABEL.jpg``; else scikit-image's five."""
+    files = [] if folder is None else sorted(folder.glob("imagenet_*_*.jpg"))
+    if not files:
         return [sample_photo(name) for name in PHOTOS], list(PHOTOS.values())
-    files = sorted(folder.glob("imagenet_*.jpg"))
-    labels = [int(re.split(r"_", file.stem)[-1]) for file in files]
+    labels = [int(file.stem.rpartition("_")[2]) for file in files]
     pictures = []
     for file in files:
         with Image.open(file) as photo:
