@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from experiments.bits_reliability_experiment import (
     Panel,
-    efficientnet_panel,
+    efficientnet_panels,
     foolbox_folder,
     known_truth,
     photographs,
@@ -79,14 +79,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         panels = known_truth(options.count)
         with quiet("More than half of the regions"):  # the figure says it
             more, words = two_digit_part(options)
-            photos, labels = photographs(options.photographs or foolbox_folder())
-            title = f"EfficientNet-Lite0, {len(photos)} photographs"
-            last = efficientnet_panel(
-                efficientnet_lite0(), photos, labels, copies=options.copies, title=title
+            pictures, labels = photographs(options.photographs or foolbox_folder())
+            photos = efficientnet_panels(
+                efficientnet_lite0(), pictures, labels, copies=options.copies
             )
     except ArgumentError as error:
         sys.exit(f"error: {error}")
-    panels = [*panels, *more, last]
+    panels = [*panels, *photos, *more]
     seconds = f"{time.perf_counter() - start:.0f} s on {torch.get_num_threads()} threads."
     text = "\n\n".join([words, seconds, reliability_table(panels)])
     print(text)

@@ -24,13 +24,13 @@ class Sums(NamedTuple):
     """Sums over the triples (picture, region, class) of bins.
 
     Attributes:
-        triples: Their number.
+        regions: The number of regions that have a class in the bin.
         base: Σ π_c: how often the classes would occur if regions told nothing.
         expected: Σ π_c 2^b: how often they occur if the bits are true.
         occurred: Σ 1[Y = c]: how often they did.
     """
 
-    triples: Tensor
+    regions: Tensor
     base: Tensor
     expected: Tensor
     occurred: Tensor
@@ -62,10 +62,16 @@ def sums_of(bits: Tensor, classes: Tensor, labels: Tensor, prior: Tensor, edges:
     place = torch.bucketize(bits, edges) + bins * torch.arange(n)[:, None, None]
     weights = prior.expand_as(bits)
     own = (classes == labels[:, None])[:, None].expand_as(bits)
-    parts = (torch.ones_like(bits), weights, weights * bits.exp2(), own.double())
     where = place[is_there]
-    found = [torch.bincount(where, part[is_there], minlength=n * bins) for part in parts]
-    return torch.stack(found).reshape(4, n, bins).transpose(0, 1)
+    found = [
+        torch.bincount(where, part[is_there], minlength=n * bins)
+        for part in (weights, weights * bits.exp2(), own.double())
+    ]
+    # Each region once, however many classes it has in a bin.
+    of_region = place + n * bins * torch.arange(bits.shape[1])[:, None]
+    once = of_region[is_there].unique() % (n * bins)
+    regions = torch.bincount(once, minlength=n * bins).double()
+    return torch.stack([regions, *found]).reshape(4, n, bins).transpose(0, 1)
 
 
 def shown_bins(sums: Tensor, edges: Tensor) -> list[tuple[int, int]]:
@@ -162,11 +168,11 @@ def curve_of(
 def _rule_of_three(rows: Tensor, level: float) -> Tensor:
     """The count that a count of 0 leaves possible, (B,).
 
-    With independent events it is −ln((1 − level)/2). A picture's regions show the same class, so
-    the events here are pictures, and each counts as often as one has regions in the bin.
+    With independent events it is −ln((1 − level)/2). A picture's regions have the same label, so
+    the events are pictures here. Each counts as often as a picture has regions in the bin.
     """
-    triples = rows[:, 0]
-    per_picture = triples.sum(0) / (triples > 0).sum(0).clamp_min(1)
+    regions = rows[:, 0]
+    per_picture = regions.sum(0) / (regions > 0).sum(0).clamp_min(1)
     return -math.log((1 - level) / 2) * per_picture.clamp_min(1)
 
 

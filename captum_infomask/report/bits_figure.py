@@ -49,9 +49,9 @@ def bits_figure(
 ) -> tuple[Figure, list[Axes]]:
     """Draw curves over the diagonal, with intervals, and the expected counts below.
 
-    Whiskers are intervals. An arrow down from a bar is a bound: there the class never occurred. The
-    shaded side below the diagonal is where a network says too many bits. Bins that say less than −4
-    bits are not drawn.
+    Whiskers are intervals. An arrow down from a bar is a bound: there the class never occurred. In
+    the shaded side below the diagonal a network says too many bits. Bins that say less than −4 bits
+    are not drawn; a triangle at the bottom stands for less than what the axis shows.
 
     Args:
         curves: The curves; at least one.
@@ -116,9 +116,16 @@ def _draw_curves(axes: Axes, curves: Sequence[BitsCurve], limits: tuple[float, f
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(integer=high - low > 4))
     axes.set_ylabel("bits observed: log₂ (frequency / prior)", color=_INK)
-    axes.legend(loc="upper left", frameon=False, fontsize=8.5, handlelength=1.6)
-    words = "says too many bits"
-    axes.text(0.985, 0.02, words, transform=axes.transAxes, ha="right", fontsize=8.5, color=_GREY)
+    axes.legend(
+        loc="lower right",
+        bbox_to_anchor=(1, 0.05),
+        frameon=False,
+        fontsize=8.5,
+        handlelength=1,
+        title="below the line: too many bits",
+        title_fontsize=8.5,
+        alignment="left",
+    )
 
 
 def _draw_curve(axes: Axes, curve: BitsCurve, number: int, shift: float, low: float) -> None:
@@ -142,9 +149,13 @@ def _draw_curve(axes: Axes, curve: BitsCurve, number: int, shift: float, low: fl
     is_bound = shown & ~is_seen
     ends = np.fmax(np.fmax(curve.upper, curve.observed), low)
     for place, end in zip(places[is_bound], ends[is_bound], strict=True):
-        arrow = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0}
-        axes.annotate("", (place, low), (place, end), arrowprops=arrow)
-        axes.plot([place], [end], color=colour, marker="_", markersize=7, zorder=4)
+        is_below = end <= low
+        axes.plot(
+            place, end, color=colour, marker="v" if is_below else "_", zorder=4, clip_on=False
+        )
+        if not is_below:
+            arrow = {"arrowstyle": "-|>", "color": colour, "shrinkA": 0, "shrinkB": 0}
+            axes.annotate("", (place, low), (place, end), arrowprops=arrow)
 
 
 def _draw_counts(axes: Axes, curves: Sequence[BitsCurve], limits: tuple[float, float]) -> None:

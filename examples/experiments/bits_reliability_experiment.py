@@ -181,15 +181,14 @@ def resized_crops(
     return torch.cat(made)
 
 
-def efficientnet_panel(
+def efficientnet_panels(
     classifier: Classifier,
     photos: Sequence[npt.NDArray[np.uint8]],
     labels: Sequence[int],
     *,
     copies: int,
-    title: str,
-) -> Panel:
-    """Crops of several sizes and the features of EfficientNet-Lite0, with no fit."""
+) -> list[Panel]:
+    """Crops of three sizes, and small crops beside features, of EfficientNet-Lite0 as it is."""
     images = torch.cat(
         [resized_crops(photo, copies, classifier, seed) for seed, photo in enumerate(photos)]
     )
@@ -197,16 +196,20 @@ def efficientnet_panel(
     classes = torch.tensor(labels).repeat_interleave(copies)
     infomask = InfoMask(classifier)
     views: tuple[tuple[str, dict[str, Any]], ...] = (
-        ("crop, the whole picture", {"regions": grid(images, 1, 1)}),
+        ("the whole picture", {"regions": grid(images, 1, 1)}),
         ("crop, quarters", {"regions": grid(images, 2, 2)}),
         ("crop, 56 × 56 pixels", {"regions": grid(images, 4, 4)}),
         ("features, 56 × 56 pixels", {"view": "features", "regions": grid(images, 4, 4)}),
     )
-    found = tuple(
+    whole, quarters, small, features = (
         named(name, bits_reliability(infomask, images, classes, clusters=clusters, **options))
         for name, options in views
     )
-    return Panel(title, found)
+    title = f"EfficientNet-Lite0, {len(photos)} photographs"
+    return [
+        Panel(title, (whole, quarters)),
+        Panel(f"{title}, small regions", (small, features)),
+    ]
 
 
 def reliability_panels(panels: Sequence[Panel], columns: int = 4) -> Figure:

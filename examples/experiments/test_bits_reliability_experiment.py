@@ -8,7 +8,7 @@ import torch
 from experiments.bits_reliability_experiment import (
     PHOTOS,
     Panel,
-    efficientnet_panel,
+    efficientnet_panels,
     known_truth,
     photographs,
     reliability_panels,
@@ -87,10 +87,11 @@ def test_photographs_bring_their_labels(tmp_path):
 
 def test_crops_of_one_photograph_are_one_picture_of_the_intervals():
     photos = [np.full((230, 230, 3), shade, np.uint8) for shade in range(10, 250, 20)]
-    panel = efficientnet_panel(tiny(), photos, list(range(12)), copies=2, title="tiny")
-    assert [one.view for one in panel.found] == ["crop", "crop", "crop", "features"]
-    assert {one.pictures for one in panel.found} == {12}
-    assert panel.found[1].observed_count.sum() == 12 * 2 * 4
+    large, small = efficientnet_panels(tiny(), photos, list(range(12)), copies=2)
+    found = [*large.found, *small.found]
+    assert [one.view for one in found] == ["crop", "crop", "crop", "features"]
+    assert {one.pictures for one in found} == {12}
+    assert [one.observed_count.sum() for one in found] == [24, 24 * 4, 24 * 16, 24 * 16]
 
 
 def test_the_table_has_a_row_and_the_figure_a_panel_for_each():
