@@ -12,9 +12,10 @@ from refused import refused
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from captum_infomask import BitsReliability, InfoMask, Score, bits_reliability, grid
+from captum_infomask import BitsReliability, Constant, InfoMask, Score, bits_reliability, grid
 from captum_infomask.datasets import GaussianPatches, IndependentPatches
 from captum_infomask.evaluation.bit_bins import curve_of, fine_edges, shown_bins, sums_of
+from captum_infomask.results.reliability_of_bits import BitsEstimate
 
 # Pictures of one symbol, 0 or 1, in as many cells as there are regions. LIKELY[y] is p(symbol 1).
 LIKELY = (0.2, 0.8)
@@ -68,7 +69,7 @@ def test_a_calibrated_network_lies_on_the_diagonal():
     np.testing.assert_allclose(found.observed, found.said, atol=1e-6)
     assert found.observed_count.tolist() == [40, 160]
     assert found.error.mean < 1e-6
-    assert "no more than chance" in found.verdict()
+    assert "nowhere by more than chance" in found.verdict()
 
 
 def test_doubled_logits_lie_below_by_what_is_known_and_a_temperature_restores_them():
@@ -416,3 +417,40 @@ def test_curve_of_joins_what_nobody_expects():
     assert len(found.said) == 1
     assert found.said[0] == pytest.approx(math.log2(0.1))
     assert found.error.mean == 0  # the bound allows what was said
+
+
+def test_keep_is_read_from_the_prior_not_from_the_blank():
+    images = torch.rand(60, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    settings = {"view": "keep", "regions": grid(images, 2, 2), "imputer": Constant(1)}
+    found = bits_reliability(InfoMask(Linear()), images, torch.arange(60) % 3, **settings)
+    assert found.expected_count.sum() == pytest.approx(60 * 4)  # the probabilities sum to 1
+    counted = bits_reliability(
+        InfoMask(Linear()), images, torch.arange(60) % 3, reference="prior", **settings
+    )
+    np.testing.assert_array_equal(found.said, counted.said)
+
+
+def test_the_verdict_finds_the_bin_that_is_off_beside_a_heavy_one_that_is_not():
+    arrays = {
+        "said": [-2.0, 1.0, 3.0],
+        "observed": [-4.0, 2.5, 2.8],
+        "lower": [-4.1, 2.0, 2.5],
+        "upper": [-3.9, 3.0, 3.1],
+        "expected_count": [50.0, 10.0, 1000.0],
+        "observed_count": [12.0, 30.0, 900.0],
+    }
+    error = BitsEstimate(0.5, 0.4, 0.6)
+    found = BitsReliability(
+        **{name: np.array(values) for name, values in arrays.items()},
+        error=error,
+        excess=error,
+        pictures=100,
+        view="crop",
+        prior="given",
+        name="crop",
+    )
+    words = "says 1.5 bits too little where it says 1.0; error 0.50 [0.40, 0.60] bits"
+    assert found.verdict() == words
+    assert repr(found) == f"BitsReliability(crop, 100 pictures: {words})"
+    wide = dataclasses.replace(found, lower=np.array([-4.1, 1.2, 2.5]))
+    assert wide.verdict() == "error 0.50 [0.40, 0.60] bits, nowhere by more than chance"

@@ -17,6 +17,7 @@ _INK, _GREY, _PALE = "#1b1f24", "#69707a", "#d5d9de"
 # Okabe and Ito's colours: colour-blind readers can tell them apart. The marks differ too.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#1b1f24")
 _MARKS = "osD^vPX"
+_SHADE = "#f3f4f6"
 _LOWEST = -4.0  # bits: what lies below says "hardly", and would squeeze the rest
 _SHIFT = 0.008  # of the axis, between the whiskers of two curves
 
@@ -103,7 +104,7 @@ def _limits(curves: Sequence[BitsCurve]) -> tuple[float, float]:
 
 def _draw_curves(axes: Axes, curves: Sequence[BitsCurve], limits: tuple[float, float]) -> None:
     low, high = limits
-    axes.fill_between([low, high], [low, high], low, color="#f3f4f6", linewidth=0, zorder=0)
+    axes.fill_between([low, high], [low, high], low, color=_SHADE, linewidth=0, zorder=0)
     axes.axhline(0, color=_PALE, linewidth=0.8, zorder=1)
     axes.axvline(0, color=_PALE, linewidth=0.8, zorder=1)
     axes.plot([low, high], [low, high], color=_INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=2)
@@ -119,7 +120,8 @@ def _draw_curves(axes: Axes, curves: Sequence[BitsCurve], limits: tuple[float, f
     axes.legend(
         loc="lower right",
         bbox_to_anchor=(1, 0.05),
-        frameon=False,
+        facecolor=_SHADE,
+        edgecolor="none",
         fontsize=8.5,
         handlelength=1,
         title="below the line: too many bits",

@@ -15,6 +15,7 @@ from captum_infomask.results.region_table import frame
 Numbers = npt.NDArray[np.float64]
 
 _SMALL = 0.05  # bits that no reader would miss
+_BEYOND = 1.5  # intervals
 
 
 @dataclass(frozen=True)
@@ -96,16 +97,28 @@ class BitsReliability:
         return f"BitsReliability({self.name}, {self.pictures} pictures: {self.verdict()})"
 
     def verdict(self) -> str:
-        """Say how far the bits are from true, and where most, among bins that say above 0 bits."""
-        is_read = self.said > 0 if (self.said > 0).any() else np.full(len(self.said), True)
-        worst = int(np.argmax(np.abs(self.gaps) * self.expected_count * is_read))
-        gap, said = float(self.gaps[worst]), float(self.said[worst])
+        """Say how far the bits are from true, and where most, among bins that say above 0 bits.
+
+        A bin counts as off by more than chance from one and a half times its interval on: among
+        many true bins, one often lies outside its own interval.
+        """
         error = f"error {self.error} bits"
-        if abs(gap) < _SMALL or self.lower[worst] <= said <= self.upper[worst]:
-            return f"{error}, no more than chance where it is furthest off"
+        is_read = self.said > 0 if (self.said > 0).any() else np.full(len(self.said), True)
+        is_off = is_read & (np.abs(self.gaps) >= np.fmax(_BEYOND * self._reach, _SMALL))
+        if not is_off.any():
+            return f"{error}, nowhere by more than chance"
+        worst = int(np.argmax(np.abs(self.gaps) * self.expected_count * is_off))
+        gap, said = float(self.gaps[worst]), float(self.said[worst])
         least = "" if self.observed_count[worst] > 0 else "at least "
         much = "too much" if gap > 0 else "too little"
         return f"says {least}{abs(gap):.1f} bits {much} where it says {said:.1f}; {error}"
+
+    @property
+    def _reach(self) -> Numbers:
+        """How far the interval goes from what was observed towards what was said; NaN for none."""
+        end = np.where(self.gaps > 0, self.upper, self.lower)
+        start = np.where(self.observed_count > 0, self.observed, end)
+        return np.where(start == end, 0.0, np.abs(end - start))
 
     def figure(
         self, *others: BitsReliability, ax: Axes | None = None, title: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import math
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -208,7 +209,7 @@ def efficientnet_panels(
     title = f"EfficientNet-Lite0, {len(photos)} photographs"
     return [
         Panel(title, (whole, quarters)),
-        Panel(f"{title}, small regions", (small, features)),
+        Panel("EfficientNet-Lite0, small regions", (small, features)),
     ]
 
 
@@ -236,9 +237,9 @@ def reliability_table(panels: Sequence[Panel]) -> str:
     ]
     for panel in panels:
         for one in panel.found:
-            words = one.verdict().partition("; error")[0]
-            if words.startswith("error"):
-                words = "nowhere by more than chance"
+            # "says … where it says …; error …" or "error …, nowhere by more than chance"
+            parts = re.split(r"; |, nowhere", one.verdict())
+            words = "nowhere" + parts[1] if parts[0].startswith("error") else parts[0]
             lines.append(
                 f"| {panel.title} | {one.name} | {one.error} | {one.excess} | {one.pictures} | "
                 f"{words} |"
