@@ -155,7 +155,7 @@ def photographs(folder: Path | None) -> tuple[list[npt.NDArray[np.uint8]], list[
 
 
 def foolbox_folder() -> Path | None:
-    """The folder of 20 ImageNet validation pictures in the package foolbox, if it is installed."""
+    """The folder of 20 ImageNet pictures in the package foolbox, if it is installed."""
     found = importlib.util.find_spec("foolbox")
     return None if found is None or found.origin is None else Path(found.origin).parent / "data"
 
