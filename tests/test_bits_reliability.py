@@ -72,6 +72,14 @@ def test_a_calibrated_network_lies_on_the_diagonal():
     assert "nowhere by more than chance" in found.verdict()
 
 
+def test_balanced_is_a_known_prior():
+    x, labels = symbols((100, 100))
+    found = reliability(Lookup(), x, labels, known="balanced", prior="balanced")
+    want = reliability(Lookup(), x, labels, known=[0.5, 0.5])
+    np.testing.assert_array_equal(found.observed, want.observed)
+    assert found.prior == "given"
+
+
 def test_doubled_logits_lie_below_by_what_is_known_and_a_temperature_restores_them():
     sure = 0.64 / 0.68  # 0.8² against 0.2²
     doubled = reliability(Lookup(factor=2), *symbols((100, 100)))

@@ -26,7 +26,7 @@ from captum_infomask.evaluation.bit_bins import curve_of, fine_edges, sums_of
 from captum_infomask.results import ClassMaps
 from captum_infomask.results.reliability_of_bits import BitsReliability
 from captum_infomask.scores.heads import SOFTMAX_HEADS
-from captum_infomask.scores.score_settings import NATS_PER_UNIT, Prior, checked_prior
+from captum_infomask.scores.score_settings import NATS_PER_UNIT, Balanced, Prior, checked_prior
 
 VIEWS = ("crop", "keep", "features")  # those whose values count from the prior
 _ENOUGH = 50  # labels per class, on average, for an estimate of how often classes occur
@@ -75,7 +75,8 @@ def bits_reliability(
         view: ``crop``, ``keep`` or ``features``, whose values count from the prior. ``keep`` is
             read with ``reference="prior"``. Other views are differences of such values; no
             occurrence can check a difference.
-        prior: :math:`\pi_c`, how often each class occurs where the pictures come from. None
+        prior: :math:`\pi_c`, how often each class occurs where the pictures come from; ``balanced``
+            if they are known to be equally frequent. None
             estimates it from the labels if there are 50 per class on average; a loader is then read
             twice. With fewer labels None takes the prior of ``infomask``, and an error of that
             prior stays unseen.
@@ -153,13 +154,15 @@ def bits_reliability(
 class _Tally:
     """The sums of all pictures so far, and the prior by which they are weighted."""
 
-    def __init__(self, infomask: InfoMask, prior: Tensor | None, counts: Tensor) -> None:
+    def __init__(self, infomask: InfoMask, prior: Tensor | Balanced | None, counts: Tensor) -> None:
         self.rows: list[Tensor] = []
         self.edges = torch.empty(0)
         self.words: list[str] = []
         self.source = "given"
         self._score = infomask.score
-        self._prior, self._counts = prior, counts
+        self._is_balanced = isinstance(prior, str)
+        self._prior = prior if isinstance(prior, Tensor) else None
+        self._counts = counts
 
     def add(self, maps: ClassMaps, labels: Tensor) -> None:
         """Add the pictures of a batch."""
@@ -181,8 +184,11 @@ class _Tally:
 
     def _begin(self, maps: ClassMaps, classes: Tensor, own: Tensor) -> None:
         """Choose the prior and the bins, now that the number of classes is known."""
-        count = len(classes) if self._score.prior is None else len(self._score.prior)
-        if self._prior is None:
+        given = self._score.class_prior
+        count = len(classes) if given is None else len(given)
+        if self._is_balanced:
+            self._prior = torch.full((count,), 1 / count, dtype=torch.float64)
+        elif self._prior is None:
             n = int(self._counts.sum())
             if n >= _ENOUGH * count and len(self._counts) <= count:
                 smoothed = torch.ones(count, dtype=torch.float64)
