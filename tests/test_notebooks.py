@@ -22,6 +22,7 @@ TOUR = (
     "calibrated_bits",
     "dropped_tokens",
     "two_networks",
+    "find_what_a_data_set_leaks",
 )
 NOTEBOOKS = sorted(ROOT.glob("examples/*.ipynb"))
 DRAWS = re.compile(r"^(plt\.show\(\)|figure|show\(.*\))$", re.MULTILINE)
