@@ -109,5 +109,6 @@ def test_the_script_writes_its_tables_and_its_figure(tmp_path, capsys, monkeypat
     written = (tmp_path / "data_set_leaks.md").read_text(encoding="utf-8")
     assert written in capsys.readouterr().out
     assert "| 50.0% | 10 of 200 |" in written
+    assert "| 4% | " in written
     assert "Random labels: 0 of 2" in written
     assert (tmp_path / "data_set_leaks.png").stat().st_size > 20_000
