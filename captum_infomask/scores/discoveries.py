@@ -6,6 +6,10 @@ import math
 import torch
 from torch import Tensor
 
+# Values at a threshold count as above it: 1/π is the largest e-value of a class, and often just at
+# it. Bits in float32 are this exact.
+_ROUNDED = 1 - 1e-6
+
 
 def e_bh(log2_e: Tensor, rate: float, *, closed: bool = False) -> Tensor:
     r"""Choose hypotheses so that the expected share of false ones is at most a rate.
@@ -58,7 +62,8 @@ def e_bh(log2_e: Tensor, rate: float, *, closed: bool = False) -> Tensor:
 def _plain(ordered: Tensor, rate: float) -> int:
     """The number that e-BH takes of K values, the largest first."""
     ranks = torch.arange(1, len(ordered) + 1, dtype=torch.float64)
-    passed = (ordered >= (len(ordered) / (ranks * rate)).log2()).nonzero()[:, 0]
+    wanted = len(ordered) / (ranks * rate) * _ROUNDED
+    passed = (ordered >= wanted.log2()).nonzero()[:, 0]
     return int(passed[-1]) + 1 if len(passed) else 0
 
 
@@ -73,7 +78,7 @@ def _closed(ordered: Tensor, rate: float) -> int:
     # A value above K / rate satisfies alone every condition that it takes part in.
     e = ordered.clamp_max(math.log2(2 * max(total, 1) / rate)).exp2()
     sums = e.cumsum(0)
-    likely = (sums / torch.arange(1, total + 1) >= 1 / rate).nonzero()[:, 0]  # S = R
+    likely = (sums / torch.arange(1, total + 1) >= _ROUNDED / rate).nonzero()[:, 0]  # S = R
     rising = e.flip(0)
     below = torch.cat([rising.new_zeros(1), rising.cumsum(0)])
     for k in reversed([int(place) + 1 for place in likely]):
@@ -81,6 +86,6 @@ def _closed(ordered: Tensor, rate: float) -> int:
         least = (inside / (rate * k)).contiguous()
         others = torch.searchsorted(rising, least).clamp_max(total - k)
         smallest = below[total - k + 1 : total + 1] - below[total - k]
-        if bool((smallest + below[others] >= (inside + others) * least * (1 - 1e-12)).all()):
+        if bool((smallest + below[others] >= (inside + others) * least * _ROUNDED).all()):
             return k
     return 0
