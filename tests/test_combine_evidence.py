@@ -62,6 +62,21 @@ def test_class_maps_give_the_bets_of_every_class_and_place(batch):
     assert by_place.log2_e_values.numpy() == pytest.approx(log2_of_mean(want, 0), abs=1e-6)
 
 
+def test_a_place_counts_classes_that_do_not_occur():
+    """Else the number of e-values in its mean would depend on the labels so far."""
+    x, labels = marked(40)
+    labels = labels.clamp_max(1)
+    model = SmallNet(channels=1, classes=CLASSES)
+    q = torch.stack([model(part).softmax(1) for part in _crops(x)], 1).detach().numpy()
+    capital = AnyPrior(CLASSES, 4)
+    capital.add(labels.numpy(), np.broadcast_to(np.arange(3), q.shape), q)
+    want = log2_of_mean(capital.log2_e_values(), 0)
+    found = combine_evidence(maps_of(x, model), labels=labels)
+    assert found.log2_e_values.numpy() == pytest.approx(want, abs=1e-6)
+    both = combine_evidence(maps_of(x, model), "class and place", labels=labels)
+    assert both.classes.tolist() == [0, 1]
+
+
 def _crops(x):
     halves = [x[:, :, r : r + 4, c : c + 4] for r in (0, 4) for c in (0, 4)]
     resize = {"size": (8, 8), "mode": "bilinear", "antialias": True}

@@ -75,7 +75,10 @@ def assert_same(one: object, other: object) -> None:
     elif isinstance(one, float):
         assert repr(one) == repr(other)
     elif dataclasses.is_dataclass(one):
-        assert_same(vars(one), vars(other))
+        names = [field.name for field in dataclasses.fields(one)]  # what is cached is no field
+        assert_same(
+            [getattr(one, name) for name in names], [getattr(other, name) for name in names]
+        )
     else:
         assert one == other
 

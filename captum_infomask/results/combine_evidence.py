@@ -59,10 +59,10 @@ def combine_evidence(
 
     where :math:`\theta_i` is θ and :math:`q_i` is :math:`q(c \mid v)` for pictures of class c, and
     :math:`1 - \theta` and :math:`1 - q(c \mid v)` for all others. The e-value of a class is the
-    mean over its places, that of a place the mean over the classes that occur. They hold for labels
-    that were drawn from any distribution; and for any fixed labels, in any order, if every match of
-    them with the pictures was equally likely. The number of pictures is fixed beforehand; one class
-    and place may stop at any time, if labels were drawn.
+    mean over its places, that of a place the mean over all classes. They hold for labels that were
+    drawn from any distribution, and then at any stopping time; and for any fixed labels, in any
+    order, if every match of them with the pictures was equally likely. Discoveries are among the
+    classes that occur, so they are for a number of pictures that was fixed beforehand.
 
     λ goes over eight shares of the capital, 1/64 to 15/16, so one over-confident wrong view does
     not take all evidence. The network must not have learned from these pictures and labels, unless

@@ -109,7 +109,8 @@ class EvidenceSums:
         occur = np.flatnonzero(self._capital.counts)
         if not len(occur):
             raise ArgumentError("Expected at least one picture with scores; got none.")
-        log2_e = self._capital.log2_e_values()[occur]
+        every = self._capital.log2_e_values()
+        log2_e = every[occur]
         names = tuple(categories[k] for k in occur.tolist()) if categories else ()
         classes: Tensor | None = torch.from_numpy(occur)
         if by == "class and place":
@@ -119,7 +120,8 @@ class EvidenceSums:
             bits, pictures, errors = self._by_class.of(occur)
             sums = bits[:, 0], pictures[:, 0], errors[:, 0]
         else:
-            log2_e, classes, names = log2_of_mean(log2_e, 0), None, ()
+            # Over all classes, whose number does not depend on the pictures.
+            log2_e, classes, names = log2_of_mean(every, 0), None, ()
             sums = self._by_place.of(0)
         null = "labels do not depend on what the place shows, whatever their distribution"
         return CombinedEvidence(
