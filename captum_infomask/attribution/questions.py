@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -22,6 +22,8 @@ from captum_infomask.attribution.call import check_place, prepare
 from captum_infomask.attribution.default_view import CHEAPEST, FINEST, asked_view, of_view
 from captum_infomask.attribution.options import Options
 from captum_infomask.engines.engine_protocol import Passes
+from captum_infomask.engines.heard import HeardPasses
+from captum_infomask.engines.passes import RegionPasses
 from captum_infomask.results import ClassMaps, InfoMap
 from captum_infomask.scores.class_scores import (
     ClassScore,
@@ -30,6 +32,7 @@ from captum_infomask.scores.class_scores import (
     choose_classes,
 )
 from captum_infomask.scores.contrast import Against, checked_contrast
+from captum_infomask.scores.likely_classes import LikelyClasses
 from captum_infomask.scores.readings import Reader, Reading
 from captum_infomask.scores.score import Score
 from captum_infomask.scores.score_settings import NATS_PER_UNIT
@@ -235,6 +238,26 @@ class Asking:
         """
         prepared = partial(prepare, self.forward_func, self.tensors, *self.given)
         read = partial(self._answer, question, name)
+        return of_view(self.options, question.best_view, prepared, read)
+
+    def ask_with_likely(
+        self, question: RegionQuestion[_Answer_co], name: str
+    ) -> tuple[_Answer_co, LikelyClasses]:
+        """Answer, and say which classes each region's view makes likeliest, from the same passes.
+
+        Args:
+            question: The question; the view is one whose scores are bets.
+            name: The name of the method, for the progress bar.
+        """
+        prepared = partial(prepare, self.forward_func, self.tensors, *self.given)
+
+        def read(passes: Passes) -> tuple[_Answer_co, LikelyClasses]:
+            # Views whose scores are bets show regions, so they have such passes.
+            heard = HeardPasses.of(cast(RegionPasses, passes), ClassScore(question.score))
+            found = self._answer(question, name, heard.passes)
+            about_all, outputs = heard.reading().information, heard.passes.outputs
+            return found, LikelyClasses.of(about_all, question.score, outputs)
+
         return of_view(self.options, question.best_view, prepared, read)
 
     def _answer(

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from functools import cached_property
 from os import PathLike
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 import torch
 
-from captum_infomask._checks import describe, short_repr
+from captum_infomask._checks import describe, one_of, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask.dataset_run.data.data_pictures import DataPictures, find_pictures
 from captum_infomask.dataset_run.data.reading import Skipped
@@ -20,6 +20,8 @@ from captum_infomask.dataset_run.listing import Listing
 from captum_infomask.dataset_run.manifest import preprocess_of, read_manifest, template_hash
 from captum_infomask.dataset_run.page_pictures import Photo, kept_pictures, seen
 from captum_infomask.dataset_run.result_rows import FURTHER, infomap_of, picture_columns, schema
+from captum_infomask.dataset_run.run_evidence import COLUMNS, check_evidence, evidence_sums
+from captum_infomask.dataset_run.run_settings import LIKELY
 from captum_infomask.dataset_run.shards import (
     TEMPLATE,
     DamagedError,
@@ -29,6 +31,8 @@ from captum_infomask.dataset_run.shards import (
     shards_done,
 )
 from captum_infomask.results import InfoMap
+from captum_infomask.results.combined_evidence import By, CombinedEvidence
+from captum_infomask.results.evidence_sums import EvidenceSums
 from captum_infomask.results.region_table import frame
 
 _COMPARED = 10_000  # keys that are compared letter by letter; more take long
@@ -120,11 +124,16 @@ class DatasetRun(Mapping[str, InfoMap]):
 
     @cached_property
     def table(self) -> pa.Table:
-        """All existing rows, in the order of their keys."""
+        """All existing rows, in the order of their keys.
+
+        The files have two more columns if scores are bets, ``likely_classes`` and
+        ``likely_probabilities``, which :meth:`evidence` reads.
+        """
         run = self.manifest["run"]
         with self._named():
             tables = [
-                read_shard(self.folder, shard, run, keys) for shard, keys in self._shards.items()
+                read_shard(self.folder, shard, run, keys, without=LIKELY)
+                for shard, keys in self._shards.items()
             ]
         if not tables:
             template = self._template
@@ -175,6 +184,71 @@ class DatasetRun(Mapping[str, InfoMap]):
             ModuleNotFoundError: pandas is not installed; the message has the command.
         """
         return frame(picture_columns(self.table, self.categories))
+
+    def evidence(self, by: By = "class and place") -> CombinedEvidence:
+        r"""Add up the evidence of all good pictures that places say something about classes.
+
+        For class c, a place with the view v, and i pictures of which :math:`n_c` are of class c
+        before the next one, :math:`\tilde\pi = (n_c + 1)/(i + 2)`:
+
+        .. math::
+
+            E_{c,R} = \frac{1}{n + 1} \operatorname{mean}_\lambda \prod_i
+                \left(1 - \lambda + \lambda\, \frac{q_i}{\tilde\pi_i}\right),
+
+        where q/π̃ is :math:`q(c \mid v)/\tilde\pi` for pictures of class c, and :math:`(1 - q(c \mid
+        v))/(1 - \tilde\pi)` for all others. A view bets on its own eight likeliest classes, which
+        the rows hold. It holds for labels of any distribution, so it needs no prior. The network
+        must not have learned from these pictures and labels, unless the targets are its own
+        predictions.
+
+        The rows are read once, shard by shard, so memory does not grow with the pictures.
+
+        Args:
+            by: ``class and place``, ``place`` or ``class``.
+
+        Returns:
+            :class:`CombinedEvidence`, for the classes that occur.
+
+        Raises:
+            ArgumentError: The scores are differences (``drop``, ``chain``, ``evidence``, ``relay``,
+                a contrast), or of a head without a distribution; an earlier version wrote the run;
+                or no picture is good.
+
+        Example:
+            >>> import tempfile, torch
+            >>> from captum_infomask import grid, run_dataset
+            >>> pairs = []
+            >>> for k in range(200):
+            ...     x = torch.rand(1, 8, 8)
+            ...     x[:, :4, :4] = k % 2  # a mark that tells the label
+            ...     pairs.append((x, k % 2))
+            >>> class Mark(torch.nn.Module):
+            ...     def forward(self, x):
+            ...         mean = x.mean((1, 2, 3))
+            ...         return 9.0 * torch.stack([mean == 0, mean == 1], 1)
+            >>> run = run_dataset(
+            ...     pairs, Mark(), tempfile.mkdtemp(), target="label", view="crop",
+            ...     regions=grid(torch.zeros(1, 1, 8, 8), 2, 2))
+            >>> run.evidence().discoveries(rate=0.05)
+            tensor([[ True, False, False, False],
+                    [ True, False, False, False]])
+
+        Source: :func:`captum_infomask.combine_evidence`.
+        """
+        one_of("by", by, get_args(By))
+        return self._evidence.result(by, self.categories)
+
+    @cached_property
+    def _evidence(self) -> EvidenceSums:
+        check_evidence(self._template, self.folder)
+        run, columns = self.manifest["run"], COLUMNS
+        with self._named():
+            tables = (
+                read_shard(self.folder, shard, run, keys, columns)
+                for shard, keys in self._shards.items()
+            )
+            return evidence_sums(tables, self._template, len(self.categories), self.folder)
 
     def __contains__(self, key: object) -> bool:
         """Whether it is the key of a good picture."""

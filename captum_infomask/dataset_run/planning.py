@@ -130,6 +130,7 @@ def plan_run(
         scorer.check_groups(outputs[0])
         target = torch.tensor([scorer.some_target()], device=asked.device)
         asked = _with_view(asked, classifier, inputs[0], target)
+        asked.check_rule()
         scored = Scorer(classifier, asked).infomap(inputs[0], target)
     template = without_numbers(one_picture(scored, 0))
     settings = _settled(asked, inputs[0], template, before)

@@ -13,12 +13,15 @@ from torch import Tensor
 
 from captum_infomask._errors import ArgumentError
 from captum_infomask._run_length import decode
+from captum_infomask.dataset_run.run_settings import LIKELY
 from captum_infomask.results import InfoMap
 from captum_infomask.results.map_files import PER_IMAGE, PER_REGION
+from captum_infomask.scores.likely_classes import LikelyClasses
 
 # Parts of InfoMaps that have a column only if the InfoMaps have them.
 FURTHER = ("contrast", "explained", "residual", "superpixels")
 _PER_PICTURE = (*PER_REGION, *PER_IMAGE, "contrast")
+_LIKELY = dict(zip(LIKELY, (pa.int32(), pa.float32()), strict=True))
 _TYPES = {torch.float32: pa.float32(), torch.float64: pa.float64()}
 
 
@@ -33,6 +36,7 @@ class Row:
         target: The class that is scored.
         predicted: The class of the largest output.
         infomap: The InfoMap of this picture alone; None in a row with an error.
+        likely: The classes that each region's view makes likely, if scores are bets.
         mask: The mask in COCO's compressed run lengths.
         boxes: The mask's boxes, (K, 4): x0, y0, x1, y1, half-open.
         seconds: This picture's share of its batch's time.
@@ -44,6 +48,7 @@ class Row:
     target: int | None = None
     predicted: int | None = None
     infomap: InfoMap | None = None
+    likely: LikelyClasses | None = None
     mask: Mapping[str, Any] | None = None
     boxes: Sequence[Sequence[int]] | None = None
     seconds: float = 0.0
@@ -54,7 +59,7 @@ def schema(dtype: torch.dtype, further: Collection[str] = ()) -> pa.Schema:
 
     Args:
         dtype: The scores' type.
-        further: The columns of ``FURTHER`` that exist.
+        further: The columns of ``FURTHER`` and ``LIKELY`` that exist.
     """
     number = _TYPES[dtype]
     mask = pa.struct([("size", pa.list_(pa.int32())), ("counts", pa.string())])
@@ -68,6 +73,7 @@ def schema(dtype: torch.dtype, further: Collection[str] = ()) -> pa.Schema:
             ("total", number),
             *[(name, number) for name in ("explained", "residual") if name in further],
             *[(name, pa.list_(number)) for name in PER_REGION],
+            *[(name, pa.list_(_LIKELY[name])) for name in LIKELY if name in further],
             ("mask", mask),
             ("boxes", pa.list_(pa.list_(pa.int32()))),
             *[("superpixels", pa.binary())] * ("superpixels" in further),
@@ -112,6 +118,9 @@ def _plain(row: Row) -> dict[str, Any]:
         if row.infomap.superpixels is not None:
             labels = row.infomap.superpixels.numpy().astype("<i4")
             found["superpixels"] = zlib.compress(labels.tobytes())
+    if row.likely is not None:
+        both = (row.likely.classes, row.likely.probabilities)
+        found |= {name: part.flatten().numpy() for name, part in zip(LIKELY, both, strict=True)}
     return found
 
 

@@ -187,6 +187,7 @@ def run_dataset(
         shard_size=shard_size or 0,
         device=available_device("device", device),
     )
+    asked.check_rule()
     folder = checked_folder(out)
     pictures = find_pictures(data, target, folder)
     if isinstance(pictures, ParquetPictures):

@@ -19,11 +19,16 @@ from captum_infomask.attribution.infomask import InfoMask
 from captum_infomask.engines.choose_engine import EngineName
 from captum_infomask.engines.engine_protocol import Engine
 from captum_infomask.imputers.choose_imputer import as_imputer
-from captum_infomask.masks import Rule
+from captum_infomask.masks import FalseDiscoveries, Rule
 from captum_infomask.regions.region_protocol import Regions
+from captum_infomask.results.e_values import check_bets, why_no_bets
 from captum_infomask.scores.contrast import is_runner_up
+from captum_infomask.scores.likely_classes import MOST
 from captum_infomask.scores.score import Score
 from captum_infomask.views.choose_view import OF_FEATURES
+
+# The columns of each view's likeliest classes and their probabilities, (R, K) row by row.
+LIKELY = ("likely_classes", "likely_probabilities")
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +58,32 @@ class RunSettings:
         """The columns of rows that not every run has."""
         of_view = ["explained", "residual"] if self.options["view"] in OF_FEATURES else []
         told = [name for name in ("contrast", "sharpen") if self.options.get(name) is not None]
-        return of_view + [{"sharpen": "superpixels"}.get(name, name) for name in told]
+        likely = list(LIKELY) if self.are_bets else []
+        return [*of_view, *[{"sharpen": "superpixels"}.get(name, name) for name in told], *likely]
+
+    @property
+    def are_bets(self) -> bool:
+        """Whether scores are bets on the target at the odds of the prior, so 2^bits are e-values.
+
+        The rows then hold each view's likeliest classes, for the evidence about all classes.
+        """
+        return not why_no_bets(self.options["view"], self.score, self.options.get("contrast"))
+
+    def check_rule(self) -> None:
+        """Refuse a rule that needs e-values if there are none, or those of other pictures.
+
+        Raises:
+            ArgumentError: The rule does not suit the view, the score or a run.
+        """
+        if not isinstance(self.rule, FalseDiscoveries):
+            return
+        if self.rule.family != "image":
+            raise ArgumentError(
+                f"Expected `rule` to cut each picture's mask by its own e-values, with "
+                f"family='image', for a run, whose batches are no family; got {self.rule}."
+            )
+        if self.options["view"] is not None:
+            check_bets(self.options["view"], self.score, self.options.get("contrast"))
 
     def numbered(self, categories: Sequence[str]) -> RunSettings:
         """The settings with the number of the class that ``contrast`` names."""
@@ -67,7 +97,8 @@ class RunSettings:
         """The settings as JSON values; equal settings give equal values."""
         named = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         score, options = named.pop("score"), named.pop("options")
-        words = {**named, **score.named(), **options}
+        bets = {"likely_classes": MOST} if self.are_bets else {}
+        words = {**named, **score.named(), **options, **bets}
         return {name: in_words(name, value) for name, value in words.items()}
 
 

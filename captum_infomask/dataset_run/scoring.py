@@ -16,6 +16,7 @@ from captum_infomask._errors import ArgumentError, RunStopped
 from captum_infomask._process import quiet
 from captum_infomask._random import LibraryDraws, OwnGenerators
 from captum_infomask.attribution.infomask import InfoMask
+from captum_infomask.attribution.likely import score_with_likely
 from captum_infomask.dataset_run.data.own_input import PictureForm
 from captum_infomask.dataset_run.data.reading import in_one_line
 from captum_infomask.dataset_run.result_rows import Row, one_picture
@@ -29,6 +30,7 @@ from captum_infomask.models.classifier import Classifier
 from captum_infomask.results import InfoMap
 from captum_infomask.scores.class_scores import ClassScore, choose_classes
 from captum_infomask.scores.heads import rows_of
+from captum_infomask.scores.likely_classes import LikelyClasses
 
 _HEIGHT, _WIDTH = 480, 640
 _BLOCKS = (160, 32, 8, 1)  # sides of blocks of noise; some of them survive any preprocessing
@@ -228,7 +230,7 @@ class Scorer:
         filled[slots] = torch.arange(count)
         shown = pictures[filled].to(self._settings.device)
         with copies_kept(self._copies):
-            predicted, classes, infomap = self._read(
+            predicted, infomap, likely = self._read(
                 shown, None if targets is None else torch.tensor(targets)[filled]
             )
         made = self._masks(infomap, slots)
@@ -237,29 +239,39 @@ class Scorer:
             Row(
                 key,
                 sha256,
-                target=int(classes[slot]),
+                target=int(infomap.targets[slot]),  # type: ignore[index]
                 predicted=int(predicted[slot]),
                 infomap=one_picture(infomap, slot),
+                likely=None if likely is None else likely.of_picture(slot),
                 seconds=seconds,
                 **found,
             )
             for slot, (key, sha256), found in zip(slots, names, made, strict=True)
         ]
 
-    def _read(self, shown: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor, InfoMap]:
-        """The likeliest classes, the targets, and the InfoMap of the targets."""
+    def _read(
+        self, shown: Tensor, targets: Tensor | None
+    ) -> tuple[Tensor, InfoMap, LikelyClasses | None]:
+        """The likeliest classes, the InfoMap of the targets, and what bets may be placed on."""
+        options = self._settings.options
+        infomap: InfoMap
+        likely: LikelyClasses | None = None
+        if self._settings.are_bets:
+            infomap, likely = score_with_likely(self._infomask, shown, targets, options)
+        elif targets is None:
+            infomap = self._infomask.score_classes(shown, top_k=1, **options).rank(0)
+        else:
+            infomap = self.infomap(shown, targets)
         if targets is None:
-            maps = self._infomask.score_classes(shown, top_k=1, **self._settings.options)
-            predicted = maps.classes[:, 0]
-            return predicted, predicted, maps.rank(0)
+            assert infomap.targets is not None, "the likeliest classes"
+            return infomap.targets, infomap, likely
         score = self._infomask.score
         totals = ClassScore(score)(self.outputs(shown), None)
-        predicted = choose_classes(1, totals, score)[:, 0]
-        return predicted, targets, self.infomap(shown, targets)
+        return choose_classes(1, totals, score)[:, 0], infomap, likely
 
     def _masks(self, infomap: InfoMap, slots: Sequence[int]) -> list[dict[str, Any]]:
         """Mask and boxes of the pictures in these places."""
-        with quiet("The mask of example"):
+        with quiet("The mask of example", "No region of image"):
             # An empty mask is a result: nothing speaks for the target.
             masks = infomap.mask(self._settings.rule)[slots]
         boxes = bounding_boxes(masks, keep="all")

@@ -5,7 +5,7 @@ import errno
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -74,10 +74,28 @@ def check_sealed(path: Path, what: str) -> bytes:
     return content.obj  # type: ignore[return-value]
 
 
-def read_sealed(path: Path, what: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """The table of a file that ``write_sealed`` wrote under this name; or ``DamagedError``."""
-    content = check_sealed(path, what)
-    return pq.read_table(pa.BufferReader(content), columns=columns).replace_schema_metadata(None)
+def read_sealed(
+    path: Path,
+    what: str,
+    columns: Sequence[str] | None = None,
+    *,
+    without: Collection[str] = (),
+) -> pa.Table:
+    """The table of a file that ``write_sealed`` wrote under this name; or ``DamagedError``.
+
+    Args:
+        path: The path of the file.
+        what: The name.
+        columns: The columns to read; None for all.
+        without: Columns that are not read.
+    """
+    file = pq.ParquetFile(pa.BufferReader(check_sealed(path, what)))
+    wanted = [
+        name
+        for name in file.schema_arrow.names
+        if name not in without and (columns is None or name in columns)
+    ]
+    return file.read(wanted).replace_schema_metadata(None)
 
 
 def _seal(what: str) -> bytes:
@@ -130,6 +148,8 @@ def read_shard(
     run: str,
     keys: Sequence[str],
     columns: Sequence[str] | None = None,
+    *,
+    without: Collection[str] = (),
 ) -> pa.Table:
     """A shard's rows, if it is whole, belongs to this run, and holds these pictures.
 
@@ -137,7 +157,7 @@ def read_shard(
         DamagedError: Otherwise. The message names the file and begins a sentence.
     """
     path = shard_path(folder, shard)
-    table = read_sealed(path, _what(shard, run), columns)
+    table = read_sealed(path, _what(shard, run), columns, without=without)
     if table["key"].to_pylist() != list(keys):
         raise DamagedError(f"{path.name} holds other pictures than the run's")
     return table

@@ -329,10 +329,13 @@ class RegionPasses:
         self, plans: list[ViewPlan], reader: Reader, table: Tensor | None, bar: Any
     ) -> Reading:
         """Return the reading of the same views in every draw; without draws there is one plan."""
-        several: type[Account] = Samples if self._is_sampled else SinglePass
-        account = (Draws if self._is_drawn else several)(reader, len(plans[0]))
-        passes = plans * self._whole_passes
+        account, passes = self.account(reader, len(plans[0])), plans * self._whole_passes
         return read_views(self.engine, passes, reader, account, table, bar, self._looks.see)
+
+    def account(self, reader: Reader, views: int) -> Account:
+        """Return an account of so many views, which are shown with every draw and sample."""
+        several: type[Account] = Samples if self._is_sampled else SinglePass
+        return (Draws if self._is_drawn else several)(reader, views)
 
     @property
     def _is_drawn(self) -> bool:

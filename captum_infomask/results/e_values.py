@@ -33,19 +33,26 @@ def check_bets(
         ArgumentError: They are differences, those of a head without a distribution over classes, or
             about no single target.
     """
+    got = why_no_bets(view, score, contrast, targets)
+    if got:
+        raise ArgumentError(f"{_WANTED}; got {got}.")
+
+
+def why_no_bets(
+    view: str, score: Score | None, contrast: object = None, targets: object = True
+) -> str:
+    """Say what the scores are if they are no bets; empty if they are."""
     if contrast is not None:
-        got = "those of a contrast, which are differences. Leave out `contrast`"
-    elif view not in FROM_PRIOR:
-        got = f"view={view!r}, whose scores are differences. Pass view='crop', 'keep' or 'features'"
-    elif score is None:
-        got = "an InfoMap that does not say how outputs were read: an earlier version wrote it"
-    elif score.head not in SOFTMAX_HEADS:
-        got = _HEADS[score.head]
-    elif targets is None:
-        got = "scores about no single target"
-    else:
-        return
-    raise ArgumentError(f"{_WANTED}; got {got}.")
+        return "those of a contrast, which are differences. Leave out `contrast`"
+    if view not in FROM_PRIOR:
+        return (
+            f"view={view!r}, whose scores are differences. Pass view='crop', 'keep' or 'features'"
+        )
+    if score is None:
+        return "an InfoMap that does not say how outputs were read: an earlier version wrote it"
+    if score.head not in SOFTMAX_HEADS:
+        return _HEADS[score.head]
+    return "scores about no single target" if targets is None else ""
 
 
 def doubt_prior(score: Score | None) -> None:
