@@ -14,10 +14,12 @@ from captum_infomask.cli.option_values import score_of, view_of, windows_of
 from captum_infomask.cli.terminal import PROGRAM, check_outputs, complain, say
 from captum_infomask.dataset_run.loaded import load_run
 from captum_infomask.dataset_run.run import run_dataset
+from captum_infomask.dataset_run.summary.evidence_summary import RATE
 from captum_infomask.dataset_run.summary.summary_content import run_content
 from captum_infomask.masks import MaxFraction
 from captum_infomask.models.classifier import resolve_target
 from captum_infomask.report.page import run_html
+from captum_infomask.results.combined_evidence import CombinedEvidence
 from captum_infomask.scores.targets import group_names
 
 _SHOWN = 5  # bad pictures
@@ -73,8 +75,22 @@ def run_whole(options: argparse.Namespace) -> bool:
         names = printable(", ".join(run.skipped.first))
         files = "1 file" if run.skipped.count == 1 else f"{run.skipped.count} files"
         say(f"{files} skipped, not pictures: {names}{more}")
+    if run.has_evidence:
+        _say_strongest(run.evidence())
     say(f"summary: {shlex.join([PROGRAM, 'report', printable(str(options.out))])}")
     return not len(run)
+
+
+def _say_strongest(evidence: CombinedEvidence) -> None:
+    """Say which place says a class most clearly, if one is beyond chance."""
+    found = evidence.discoveries(RATE)
+    if bool(found.any()):
+        best = int(evidence.ranked()[0])
+        say(
+            f"evidence: {int(found.sum())} of {found.numel()} pairs of a class and a place beyond "
+            f"chance (rate {RATE}); strongest: {printable(evidence.describe(best))}, e-value "
+            f"2^{float(evidence.log2_e_values.max()):.1f}"
+        )
 
 
 def _pictures(count: int) -> str:

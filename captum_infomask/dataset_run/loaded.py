@@ -185,6 +185,11 @@ class DatasetRun(Mapping[str, InfoMap]):
         """
         return frame(picture_columns(self.table, self.categories))
 
+    @property
+    def has_evidence(self) -> bool:
+        """Whether the rows hold what :meth:`evidence` needs, and there is a good one."""
+        return "likely_classes" in self.manifest["settings"] and len(self) > 0
+
     def evidence(self, by: By = "class and place") -> CombinedEvidence:
         r"""Add up the evidence of all good pictures that places say something about classes.
 

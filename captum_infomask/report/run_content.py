@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.ticker import MaxNLocator
 
+from captum_infomask.report.evidence_content import EvidenceContent
 from captum_infomask.report.page_content import PictureContent
 
 Floats = npt.NDArray[np.float64]
@@ -130,6 +131,7 @@ class RunContent:
         provenance: Groups of pairs of a name and a value: settings, versions.
         model: The network's name, if it is known; it stands in the window's title.
         date: The day on which the run ended or began, as in 2026-11-28.
+        evidence: What places say about classes, if the run knows it.
 
     Example:
         >>> from captum_infomask.report.run_content import RunContent
@@ -156,6 +158,7 @@ class RunContent:
     provenance: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
     model: str = ""
     date: str = ""
+    evidence: EvidenceContent | None = None
 
     @property
     def missing(self) -> int:

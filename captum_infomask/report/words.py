@@ -70,11 +70,26 @@ def percent(share: float) -> str:
     return f"{share:.1%}" if math.isfinite(share) else "–"
 
 
+def tenths(value: float) -> str:
+    """Return a value with one decimal place and commas.
+
+    Example:
+        >>> from captum_infomask.report.words import tenths
+        >>> tenths(1234.56), tenths(-0.04), tenths(float("nan"))
+        ('1,234.6', '0.0', '–')
+    """
+    if not math.isfinite(value):
+        return "–"
+    text = f"{abs(value):,.1f}"
+    return f"{MINUS}{text}" if value < 0 and text != "0.0" else text
+
+
 # Jinja's own filters do not have these names.
 FILTERS = {
     "thousands": thousands,
     "plural": plural,
     "decimals": decimals,
+    "tenths": tenths,
     "significant": significant,
     "percent": percent,
 }

@@ -1,17 +1,25 @@
 # Evidence of many pictures that places say something about labels: the result.
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from captum_infomask._checks import finite_number
 from captum_infomask._errors import ArgumentError
 from captum_infomask.masks import FalseDiscoveries
 from captum_infomask.regions.region_protocol import Regions
+from captum_infomask.report.overlay import draw_outline
+from captum_infomask.report.page_content import BoolArray, FloatArray
+from captum_infomask.report.smoothing import resized_plane
+from captum_infomask.results.drawing import Drawing, photo_for
+from captum_infomask.results.map_pictures import plane_of, png_html
 from captum_infomask.results.region_table import frame, region_boxes
 from captum_infomask.scores.discoveries import e_bh
 
@@ -127,7 +135,7 @@ class CombinedEvidence:
         ``high`` of its interval, ``log2_e`` (log₂ of the e-value), and ``found`` at this false
         discovery rate.
         """
-        order = self._order()
+        order = self.ranked()
         low, high = self.interval()
         columns: dict[str, Any] = {}
         classes, places = self._entries(order)
@@ -144,12 +152,100 @@ class CombinedEvidence:
         columns |= {name: values.flatten()[order].numpy() for name, values in numbers.items()}
         return frame(columns)
 
+    def figure(
+        self, label: int | str | None = None, picture: Any = None, rate: float = 0.05
+    ) -> tuple[Figure, Axes]:
+        """Draw the mean bits of the places, and outline those that are beyond chance.
+
+        Args:
+            label: The class, its number or name; None takes that of the strongest evidence. For
+                ``place`` it must be None.
+            picture: A picture under the map, as for :func:`show`; None draws the map alone.
+            rate: The false discovery rate over all entries, not only those of the class.
+
+        Returns:
+            The figure, on an Agg canvas (no window, no pyplot state), and the map's axes.
+
+        Raises:
+            ArgumentError: The evidence has no places (``class``); the class did not occur; the
+                inputs were no pictures; and as :func:`show`.
+
+        Example:
+            >>> import torch
+            >>> from captum_infomask import InfoMask, combine_evidence, grid
+            >>> x = torch.rand(9, 1, 8, 8)
+            >>> infomask = InfoMask(lambda x: 9 * x.flatten(1)[:, :2], prior="balanced")
+            >>> maps = infomask.score_regions(x, target=0, view="crop", regions=grid(x, 2, 2))
+            >>> figure, axes = combine_evidence(maps).figure()
+            >>> axes.get_title("left")
+            'all classes'
+        """
+        row = self._row(label)
+        found = self.discoveries(rate)
+        plane, kept = self.plane(row), self.places_where(found, row)
+        values = self.log2_e_values if row is None else self.log2_e_values[row]
+        count = int((found if row is None else found[row]).sum())
+        title = "all classes" if row is None else self._class_name(row)
+        below = (
+            f"{count} of {len(self.regions)} places beyond chance at rate {rate:g}; strongest "
+            f"e-value 2^{float(values.max()):.1f}"
+        )
+        photo = photo_for("picture", picture, plane)
+        drawn = Drawing(contour=None).draw(plane, photo, "mean bits", (title, below))
+        if photo is not None:
+            kept = resized_plane(kept.astype(np.float32), photo.shape[:2], "nearest") > 0.5
+        draw_outline(drawn[1], kept, smooth=False)
+        return drawn
+
+    def plane(self, row: int | None = None) -> FloatArray:
+        """Return the mean bits painted over the picture, (H, W), of one of ``classes`` or of all.
+
+        Raises:
+            ArgumentError: The inputs were no pictures.
+        """
+        mean = (self.mean_bits if row is None else self.mean_bits[row])[None]
+        painted = self.regions.paint(mean.float(), "mean", 1.0)
+        return plane_of(painted, self.regions, "bits", 0)[0]
+
+    def places_where(self, chosen: Tensor, row: int | None = None) -> BoolArray:
+        """Return the pixels, (H, W), that some chosen entries cover, of one of ``classes``."""
+        own = (chosen if row is None else chosen[row])[None]
+        (painted,) = self.regions.paint(own.float(), "max", 1.0)
+        covered: BoolArray = (painted[0] > 0).any(0).cpu().numpy()
+        return covered
+
+    def _row(self, label: int | str | None) -> int | None:
+        """Return the row of a class; None if there are no classes."""
+        if self.by == "class":
+            raise ArgumentError(
+                "Expected evidence of places for a map; got by='class'. Pass by='class and place'."
+            )
+        if self.classes is None:
+            if label is not None:
+                raise ArgumentError(
+                    f"Expected no `label` for by='place', which is about all classes; got "
+                    f"{label!r}. Pass by='class and place'."
+                )
+            return None
+        if label is None:
+            return int(self.ranked()[0]) // len(self.regions)
+        known = dict(zip(self.classes.tolist(), range(len(self.classes)), strict=True))
+        names = dict(zip(self.labels, known.values(), strict=False))
+        row: int | None = names.get(label) if isinstance(label, str) else known.get(label)
+        if row is None:
+            given = f"{', '.join(map(repr, [*self.labels[:3], *known][:4]))}, …"
+            raise ArgumentError(
+                f"Expected `label` to be one of the {len(known)} classes that occur, its number or "
+                f"name ({given}); got {label!r}."
+            )
+        return row
+
     def __repr__(self) -> str:
         """Show the strongest entries."""
         found = self.discoveries()
-        order = self._order()[:_MOST]
+        order = self.ranked()[:_MOST]
         strongest = "; ".join(
-            f"{self._name(k)}: 2^{float(self.log2_e_values.flatten()[k]):.1f}"
+            f"{self.describe(k)}: 2^{float(self.log2_e_values.flatten()[k]):.1f}"
             for k in order.tolist()
         )
         return (
@@ -157,8 +253,14 @@ class CombinedEvidence:
             f"at rate 0.05; strongest e-values: {strongest})"
         )
 
-    def _order(self) -> Tensor:
-        """The entries, the strongest first."""
+    def _repr_html_(self) -> str | None:
+        """Return the map of the strongest class, if the inputs are pictures, and the words."""
+        if self.by == "class" or [len(shape) for shape in self.regions.shapes] != [3]:
+            return None
+        return f"{png_html(self.figure()[0], repr(self))}<pre>{html.escape(repr(self))}</pre>"
+
+    def ranked(self) -> Tensor:
+        """Return the numbers of the entries, flattened, the strongest evidence first."""
         return self.log2_e_values.flatten().argsort(descending=True, stable=True)
 
     def _entries(self, order: Tensor) -> tuple[Tensor, Tensor]:
@@ -168,11 +270,12 @@ class CombinedEvidence:
             return order, torch.zeros_like(order)
         return order // count, order % count
 
-    def _name(self, entry: int) -> str:
+    def describe(self, entry: int) -> str:
+        """Name an entry by its number: its class and its place."""
         (row,), (place,) = (part.tolist() for part in self._entries(torch.tensor([entry])))
         words = []
         if self.classes is not None:
-            words.append(self.labels[row] if self.labels else f"class {int(self.classes[row])}")
+            words.append(self._class_name(row))
         if self.by != "class":
             words.append(self._place(place))
         return " at ".join(words)
@@ -185,3 +288,7 @@ class CombinedEvidence:
             return f"place {place} {self.regions.describe(place)}"
         x0, y0, x1, y1 = box
         return f"place {place} (x {x0} to {x1}, y {y0} to {y1})"
+
+    def _class_name(self, row: int) -> str:
+        assert self.classes is not None, "by class"
+        return self.labels[row] if self.labels else f"class {int(self.classes[row])}"

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from captum_infomask.dataset_run.manifest import preprocess_of
 from captum_infomask.dataset_run.page_pictures import extremes
+from captum_infomask.dataset_run.summary.evidence_summary import evidence_content
 from captum_infomask.dataset_run.summary.manifest_words import (
     bound_of,
     has_labels,
@@ -218,6 +219,7 @@ def run_content(run: DatasetRun) -> RunContent:
         provenance=provenance(manifest),
         model=str(manifest["settings"].get("model") or ""),
         date=str(manifest.get("ended") or manifest.get("started") or "")[: len("2026-11-28")],
+        evidence=evidence_content(run, numbers),
     )
 
 
