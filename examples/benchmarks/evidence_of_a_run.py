@@ -255,7 +255,7 @@ def page(
 $ OMP_NUM_THREADS=1 python examples/benchmarks/evidence_of_a_run.py --write
 ```
 
-The machine: {machine()}. One thread.
+The machine: {machine()}.
 
 {scored}
 
