@@ -231,7 +231,7 @@ def test_the_command_line_says_the_strongest_place(tmp_path, capsys, monkeypatch
             best = float(run.evidence().log2_e_values.max())
             assert (
                 f"evidence: 3 of 48 pairs of a class and a place beyond chance (rate 0.05); "
-                f"strongest: bee at place 0 [0:3, 0:4, 0:4], e-value 2^{best:.1f}\n"
+                f"strongest: bee at place 0 (x 0 to 4, y 0 to 4), e-value 2^{best:.1f}\n"
             ) in said
 
 

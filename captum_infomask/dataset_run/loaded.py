@@ -193,19 +193,18 @@ class DatasetRun(Mapping[str, InfoMap]):
     def evidence(self, by: By = "class and place") -> CombinedEvidence:
         r"""Add up the evidence of all good pictures that places say something about classes.
 
-        For class c, a place with the view v, and i pictures of which :math:`n_c` are of class c
-        before the next one, :math:`\tilde\pi = (n_c + 1)/(i + 2)`:
+        For class c, which :math:`n_c` of n pictures have, and a place with the view v,
 
         .. math::
 
-            E_{c,R} = \frac{1}{n + 1} \operatorname{mean}_\lambda \prod_i
-                \left(1 - \lambda + \lambda\, \frac{q_i}{\tilde\pi_i}\right),
+            E_{c,R} = \binom{n}{n_c} \operatorname{mean}_{\lambda, \theta} \prod_i
+                \left((1 - \lambda)\, \theta_i + \lambda\, q_i\right),
 
-        where q/π̃ is :math:`q(c \mid v)/\tilde\pi` for pictures of class c, and :math:`(1 - q(c \mid
-        v))/(1 - \tilde\pi)` for all others. A view bets on its own eight likeliest classes, which
-        the rows hold. It holds for labels of any distribution, so it needs no prior. The network
-        must not have learned from these pictures and labels, unless the targets are its own
-        predictions.
+        where :math:`\theta_i` is θ and :math:`q_i` is :math:`q(c \mid v)` for pictures of class c,
+        and :math:`1 - \theta` and :math:`1 - q(c \mid v)` for all others. A view bets on its own
+        eight likeliest classes, which the rows hold. It holds for labels of any distribution, so it
+        needs no prior (:func:`combine_evidence`). The network must not have learned from these
+        pictures and labels, unless the targets are its own predictions.
 
         The rows are read once, shard by shard, so memory does not grow with the pictures.
 
