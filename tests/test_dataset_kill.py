@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from digit_pictures import save_two_digits
 from run_samples import as_if_killed
 
@@ -49,9 +50,9 @@ class Runs:
         self.errors.seek(0)
         return self.errors.read()[-2000:]
 
-    def run(self, data: Path, out: Path, **kill: Any) -> int:
+    def run(self, data: Path, out: Path, *further: str, **kill: Any) -> int:
         """Run, and return os.waitpid's status."""
-        words = ["run", "--data", str(data), "--out", str(out), *SETTINGS]
+        words = ["run", "--data", str(data), "--out", str(out), *SETTINGS, *further]
         return self.order(words, {"folder": str(out), **kill} if kill else None)
 
     def order(self, words: list[str], kill: dict[str, Any] | None = None) -> int:
@@ -145,3 +146,18 @@ def test_a_row_of_a_bad_picture_is_there_once(unbroken):
     wanted = table_of(unbroken[0])
     assert wanted["error"].null_count == COUNT - 1
     assert wanted["key"].to_pylist() == [f"{k:05d}.png" for k in range(COUNT)]
+
+
+def test_a_killed_run_has_the_evidence_of_an_unbroken_one_to_the_bit(runs, data, tmp_path):
+    whole, out, crop = tmp_path / "whole", tmp_path / "out", ("--view", "crop")
+    assert runs.run(data, whole, *crop) == 0
+    status = runs.run(data, out, *crop, shards=3, after=0.01, signal=signal.SIGKILL)
+    assert os.WIFSIGNALED(status)
+    assert 3 <= len(list(out.glob("part-*.parquet"))) < 8
+    part = load_run(out).evidence("place")
+    assert runs.run(data, out, *crop) == 0, runs.said()
+    for by in ("class and place", "place", "class"):
+        found, wanted = load_run(out).evidence(by), load_run(whole).evidence(by)
+        assert torch.equal(found.log2_e_values, wanted.log2_e_values)
+        assert torch.equal(found.bits, wanted.bits)
+    assert int(part.pictures.max()) < int(load_run(out).evidence("place").pictures.max()) == 63

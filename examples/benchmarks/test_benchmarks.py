@@ -8,6 +8,7 @@ from functools import partial
 
 import cams
 import ceilings
+import evidence_of_a_run
 import exactness
 import interleave
 import networks
@@ -303,3 +304,18 @@ def test_ceilings_count_what_boxes_and_whole_pictures_take(small):
 def test_ceilings_print_a_table(small, capsys):
     ceilings.main(["--models", "small", "--window", "8", "--stride", "8"])
     assert "| small |" in capsys.readouterr().out
+
+
+def test_the_evidence_of_a_run_is_that_of_a_killed_one(capsys, tmp_path):
+    page = tmp_path / "page.html"
+    words = ["--pictures", "1280", "--steps", "60", "--page", str(page)]
+    evidence_of_a_run.main(words)
+    said = capsys.readouterr().out
+    assert "of 10 shards were\nwritten" in said or "of 10 shards were written" in said
+    assert "to the bit" in said
+    assert len([line for line in said.splitlines() if line.startswith("| class ")]) == 7
+    assert "What places say about classes" in page.read_text(encoding="utf-8")
+    few, _ = evidence_of_a_run.pictures(7, seed=1)
+    more, labels = evidence_of_a_run.pictures(20, seed=1)
+    assert torch.equal(more[:7], few)
+    assert bool((more[labels == 3][:, :, 0, :6] == 1).all())
