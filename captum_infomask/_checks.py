@@ -102,6 +102,14 @@ def finite_number(
     return number
 
 
+def open_share(argument: str, given: object) -> float:
+    """Return ``given`` as a float above 0 and below 1."""
+    number = finite_number(argument, given, above=0)
+    if number >= 1:
+        raise ArgumentError(f"Expected `{argument}` below 1; got {number:g}.")
+    return number
+
+
 def available_device(argument: str, given: object) -> str:
     """Return the name of a device that PyTorch has here; None takes CUDA if it is available."""
     if given is None:

@@ -12,7 +12,7 @@ from captum_infomask._categories import numbered
 from captum_infomask._checks import (
     check_inputs,
     describe,
-    finite_number,
+    open_share,
     positive_int,
     random_seed,
     short_repr,
@@ -112,9 +112,7 @@ def bits_reliability(
     Vovk & Wang, arXiv 1912.06116.
     """
     _check_question(infomask, view, options)
-    level = finite_number("level", level, above=0)
-    if level >= 1:
-        raise ArgumentError(f"Expected `level` to be below 1; got {level:g}.")
+    level = open_share("level", level)
     n_resamples, seed = positive_int("n_resamples", n_resamples), random_seed(seed)
     known = checked_prior(prior, infomask.score.head)
     settings = {**options, "view": view, "seed": seed}

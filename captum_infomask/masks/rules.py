@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from captum_infomask._checks import describe, finite_number, one_of, plain
+from captum_infomask._checks import describe, finite_number, one_of, open_share, plain
 from captum_infomask._errors import ArgumentError
 
 Family = Literal["image", "batch"]
@@ -187,8 +187,7 @@ class FalseDiscoveries:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rate", plain(self.rate))
-        if finite_number("rate", self.rate, above=0) >= 1:
-            raise ArgumentError(f"Expected `rate` below 1; got {self.rate:g}.")
+        open_share("rate", self.rate)
         one_of("family", self.family, get_args(Family))
 
     def threshold(self, values: Tensor) -> float:

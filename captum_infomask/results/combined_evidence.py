@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from captum_infomask._checks import finite_number
+from captum_infomask._checks import open_share
 from captum_infomask._errors import ArgumentError
 from captum_infomask.masks import FalseDiscoveries
 from captum_infomask.regions.region_protocol import Regions
@@ -100,9 +100,7 @@ class CombinedEvidence:
         """
         from scipy.special import stdtrit
 
-        level = finite_number("level", level, above=0)
-        if level >= 1:
-            raise ArgumentError(f"Expected `level` below 1; got {level:g}.")
+        level = open_share("level", level)
         degrees = (self.pictures - 1).clamp_min(1).double().numpy()
         width = torch.from_numpy(np.asarray(stdtrit(degrees, (1 + level) / 2)))
         return self.mean_bits - width * self.standard_errors, (

@@ -13,7 +13,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from captum_infomask._captum import format_output
-from captum_infomask._checks import available_device, finite_number
+from captum_infomask._checks import available_device, open_share
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import check_input, check_output_file, damaged, read, write
 from captum_infomask._keywords import told, unknown_name
@@ -210,9 +210,7 @@ class InfoMap:
         """
         from scipy.special import stdtrit
 
-        level = finite_number("level", level, above=0)
-        if level >= 1:
-            raise ArgumentError(f"Expected `level` below 1; got {level:g}.")
+        level = open_share("level", level)
         if self.standard_errors is None or self.n_samples is None:
             raise ArgumentError(
                 f"Expected an InfoMap whose scores are means over something random: orders "
