@@ -52,8 +52,8 @@ class BitsReliability:
         upper: Upper ends, (B,).
         expected_count: How often the class occurs in each bin if the bits are true, (B,).
         observed_count: How often it did, (B,). All regions of a picture count.
-        error: The mean over bins of the magnitude of said − observed, weighted by ``expected_count``, in bits,
-            with its interval. Chance alone makes it larger than 0.
+        error: The mean over bins of the magnitude of said − observed, in bits, weighted by
+            ``expected_count``, with its interval. Chance alone makes it larger than 0.
         excess: The same mean of said − observed: above 0, the network says too many bits. Chance
             alone leaves it around 0.
         pictures: N, the pictures that are drawn for intervals; with ``clusters``, their number.
