@@ -26,6 +26,11 @@ from captum_infomask.comparison.compare_arguments import (
     shown_pictures,
     targets_among,
 )
+from captum_infomask.comparison.labelled_pictures import (
+    check_labels_among,
+    checked_labels,
+    reliability_of,
+)
 from captum_infomask.comparison.method_adapters import as_method
 from captum_infomask.comparison.method_protocol import Method
 from captum_infomask.comparison.methods import (
@@ -69,7 +74,7 @@ _OF_METHODS = (
     " Arguments of a method go with it: methods={'mine': (InfoMask(network), {'view': 'drop'})}."
 )
 _HABITS = {
-    **dict.fromkeys(("class_names", "classes", "labels", "names"), " Did you mean 'categories'?"),
+    **dict.fromkeys(("class_names", "classes", "names"), " Did you mean 'categories'?"),
     **dict.fromkeys(
         ("view", "regions", "imputer", "engine", "n_samples", "crop_size"), _OF_METHODS
     ),
@@ -92,6 +97,7 @@ def compare(
     strides: int | Shape | None = None,
     metrics: Metrics = None,
     ground_truth: GroundTruth | None = None,
+    labels: Sequence[int] | Sequence[str] | Tensor | None = None,
     baselines: Fill | None = None,
     rule: Rule | float | None = None,
     pictures: Pictures | None = None,
@@ -129,6 +135,12 @@ def compare(
             allows.
         ground_truth: The pixels that are known to be right: masks (N, H, W), boxes, or label maps,
             as :func:`ground_truth` takes them.
+        labels: The pictures' true classes, one per picture, by number, or by name if the categories
+            are known. The network was **not** trained on these pictures. Then
+            :func:`bits_reliability` checks whether the bits are true: those of each InfoMask that
+            reads ``crop``, ``keep`` or ``features``; if there is none, those of
+            ``view="crop"`` with the comparison's score and windows. All pictures are scored at once
+            for it.
         baselines: The values of hidden pixels, the same for all methods and metrics: a number, or a
             picture (1, C, H, W); 0 if None.
         rule: The rule that cuts attributions into masks, the same for all methods. None takes the
@@ -179,6 +191,7 @@ def compare(
     table = checked_target(target, len(images))
     if table is not None:
         score.check_target(torch.tensor(table)[:, None])
+    true_classes = checked_labels(labels, len(images), names, score)
     setting = checked_setting(
         network, images, layer, sliding_window_shapes, strides, baselines, score
     )
@@ -197,19 +210,17 @@ def compare(
     if ground_truth is not None and table is not None:
         truths = read_truth(ground_truth, images, table)
 
-    isolation = Isolation(alias)
-    own = isolation.copy(network)
-    if not isolation.is_whole:
-        own = network  # the methods run on the network itself, which is then restored
+    own, isolation = _copied(network)
     answered = network_answers(own, images, seed, score)
     answers = answered.log_probabilities
     targets = targets_among(table, answers, names)
+    check_labels_among(true_classes, answers.shape[1])
     score.check_target(torch.tensor(targets)[:, None])
     if ground_truth is not None and truths is None:
         truths = read_truth(ground_truth, images, targets)
     made = make_methods(setting, by_name)
     ran = (*given.values(), *(as_method(name, one) for name, one in made.items()))
-    if own is not network:
+    if isolation is not None:
         ran = tuple(method.isolated(isolation) for method in ran)
     against = _reference(ran, reference)
     has_density = any(method.is_density(images) for method in ran)
@@ -234,6 +245,7 @@ def compare(
         warn_of_mode(network, is_sampled=not getattr(network, "training", False))
         for k, (picture, label) in enumerate(zip(images.split(1), targets, strict=True)):
             found.append(run_methods(task, picture, label, k, truths[k] if truths else None, bar))
+    reliability, unchecked = reliability_of(task, setting, isolation, true_classes)
     outcomes = [
         outcome_of(method, [picture[m] for picture in found], chosen)
         for m, method in enumerate(ran)
@@ -252,7 +264,7 @@ def compare(
         reference=against,
         truth=None if truths is None else np.stack([truth.mask.numpy() for truth in truths]),
         agreement=agreement_of(outcomes),
-        troubles=troubles_of(ran, found),
+        troubles=(*troubles_of(ran, found), *unchecked),
         settings=setting_words(setting, made=bool(made)),
         seed=seed,
         versions=versions(),
@@ -266,6 +278,7 @@ def compare(
                 "strides": strides,
                 "metrics": metrics,
                 "ground_truth": ground_truth,
+                "labels": labels,
                 "baselines": baselines,
                 "rule": rule,
                 "pictures": pictures,
@@ -278,7 +291,18 @@ def compare(
         ),
         date=datetime.date.today().isoformat(),
         sources=sources,
+        reliability=reliability,
     )
+
+
+def _copied(network: Callable[..., Any]) -> tuple[Callable[..., Any], Isolation | None]:
+    """Return a copy of the network, and the isolation by which methods follow it.
+
+    If not all can be copied, the methods run on the network itself, which is then restored.
+    """
+    isolation = Isolation(alias)
+    own = isolation.copy(network)
+    return (own, isolation) if isolation.is_whole else (network, None)
 
 
 def likeliest(answers: Tensor, targets: Sequence[int], score: Score) -> npt.NDArray[np.int64]:

@@ -19,8 +19,9 @@ from captum_infomask.attribution.default_view import asked_view
 from captum_infomask.attribution.infomask import InfoMask
 from captum_infomask.attribution.options import Options
 from captum_infomask.comparison.costs import Count, counted, counted_attribution
-from captum_infomask.comparison.method_protocol import Answer, Method, Question
+from captum_infomask.comparison.method_protocol import Answer, Counted, Method, Question
 from captum_infomask.engines.isolation import Isolation
+from captum_infomask.evaluation.bits_reliability import check_question
 from captum_infomask.evaluation.method_calls import Attribute
 from captum_infomask.scores.score import Score
 from captum_infomask.views.choose_view import OF_FEATURES
@@ -117,6 +118,7 @@ class ForwardMethod:
     meaning: str = ""
 
     score: ClassVar[Score | None] = None
+    counted: ClassVar[Counted | None] = None
 
     @property
     def takes_users(self) -> bool:
@@ -152,6 +154,7 @@ class FunctionMethod:
     unit: ClassVar[str] = "a.u."
     meaning: ClassVar[str] = ""
     score: ClassVar[Score | None] = None
+    counted: ClassVar[Counted | None] = None
     takes_users: ClassVar[bool] = True
 
     def is_density(self, inputs: Tensor) -> bool:
@@ -181,6 +184,7 @@ class CaptumMethod:
 
     unit: ClassVar[str] = "a.u."
     score: ClassVar[Score | None] = None
+    counted: ClassVar[Counted | None] = None
 
     @property
     def meaning(self) -> str:
@@ -239,6 +243,19 @@ class InfoMaskMethod:
     def score(self) -> Score:
         """The score that reads the network's outputs."""
         return self.infomask.score
+
+    @property
+    def counted(self) -> Counted | None:
+        """The InfoMask itself, if its view and its head count from the prior."""
+        view = asked_view(Options.among(self.options), ())
+        options = {name: own for name, own in self.options.items() if name != "view"}
+        if view is None or options.pop("contrast", None) is not None:
+            return None
+        try:
+            check_question(self.infomask, view, options)
+        except ArgumentError:
+            return None
+        return Counted(self.infomask, view, options)
 
     def is_density(self, inputs: Tensor) -> bool:
         """Whether its view, given or chosen, is one of feature maps, without regions."""

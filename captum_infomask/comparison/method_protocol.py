@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from captum_infomask.attribution.infomask import InfoMask
 from captum_infomask.comparison.costs import Cost, Read, as_it_is
 from captum_infomask.engines.isolation import Isolation
 from captum_infomask.evaluation.metric_protocol import Measured
@@ -67,6 +68,21 @@ class Answer:
     error: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class Counted:
+    """An InfoMask whose values count from the prior, so that labels can check them.
+
+    Attributes:
+        infomask: The InfoMask.
+        view: The view.
+        options: Its further arguments.
+    """
+
+    infomask: InfoMask
+    view: str
+    options: Mapping[str, Any]
+
+
 class Method(Protocol):
     """An attribution method with the name and the arguments that it was given."""
 
@@ -85,6 +101,10 @@ class Method(Protocol):
     @property
     def score(self) -> Score | None:
         """The score that reads the network's outputs, if this is an InfoMask."""
+
+    @property
+    def counted(self) -> Counted | None:
+        """What labels can check: an InfoMask whose values count from the prior, if this is one."""
 
     @property
     def takes_users(self) -> bool:

@@ -64,6 +64,7 @@ INPUT_GRADIENT, INTEGRATED = "Input x gradient", "Integrated gradients"
 DEFAULT_METHODS = (INFO_MASK, DROP, GRAD_CAM, OCCLUSION, NOISE, BLOB)
 VIEWS: dict[str, ViewName | None] = {INFO_MASK: None}
 VIEWS |= {f"{INFO_MASK} {view}": view for view in get_args(ViewName)}
+CROP = f"{INFO_MASK} crop"
 METHOD_NAMES = (*VIEWS, GRAD_CAM, OCCLUSION, INPUT_GRADIENT, INTEGRATED, NOISE, BLOB)
 
 _FORMS = (

@@ -110,7 +110,7 @@ def _run(
     except Exception as failure:  # one method's failure must not lose the other methods' work
         size = (1, 1, *question.inputs.shape[2:])
         nothing = torch.full(size, torch.nan, dtype=torch.float32, device="cpu")
-        return Answer(nothing, cost=cost, error=_words(failure))
+        return Answer(nothing, cost=cost, error=failure_words(failure))
     measures, troubles = _measure(
         task, method, question, target, answer.attributions, plane, mask, truth
     )
@@ -166,7 +166,7 @@ def _measure(
                 # does.
                 found[name] = metric(replace(sample, forward=task.users) if foreign else sample)
         except Exception as failure:  # as with methods
-            troubles[name] = _words(failure)
+            troubles[name] = failure_words(failure)
     return found, troubles
 
 
@@ -177,7 +177,7 @@ def _mask(plane: Tensor, rule: Rule) -> Tensor:
     return mask[0, 0]
 
 
-def _words(failure: Exception) -> str:
+def failure_words(failure: Exception) -> str:
     """Return the words of an exception on one line."""
     kind = "" if isinstance(failure, ArgumentError) else f"{type(failure).__name__}: "
     return kind + " ".join(str(failure).split())

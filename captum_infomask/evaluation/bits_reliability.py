@@ -111,7 +111,7 @@ def bits_reliability(
     Source: after the reliability diagram of Guo et al., arXiv 1706.04599; that 2ᵇ is an e-value,
     Vovk & Wang, arXiv 1912.06116.
     """
-    _check_question(infomask, view, options)
+    check_question(infomask, view, options)
     level = open_share("level", level)
     n_resamples, seed = positive_int("n_resamples", n_resamples), random_seed(seed)
     known = checked_prior(prior, infomask.score.head)
@@ -120,7 +120,9 @@ def bits_reliability(
         settings["reference"] = "prior"
     together, counts = None, torch.zeros(0, dtype=torch.long)
     if isinstance(pictures, Tensor):
-        own = _labels_of(pictures, labels, infomask)
+        (images,) = check_inputs(pictures)
+        names, where = infomask.categories, "InfoMask(model, categories=names)"
+        own = picture_labels(labels, len(images), names, where)
         together = _numbers_of("clusters", clusters, len(own)) if clusters is not None else None
         counts = own.bincount()
         found: Iterable[tuple[Tensor, Tensor]] = [(pictures, own)]
@@ -208,8 +210,12 @@ class _Tally:
             self.words.append(f"τ = {self._score.temperature:.3g}")
 
 
-def _check_question(infomask: object, view: object, options: Mapping[str, Any]) -> None:
-    """Refuse all but a value that counts from the prior of classes that exclude each other."""
+def check_question(infomask: object, view: object, options: Mapping[str, Any]) -> None:
+    """Refuse all but a value that counts from the prior of classes that exclude each other.
+
+    Raises:
+        ArgumentError: The view, the reference or the head gives another value.
+    """
     if not isinstance(infomask, InfoMask):
         raise ArgumentError(f"Expected `infomask` to be an InfoMask; got {describe(infomask)}.")
     reference = options.get("reference")
@@ -249,13 +255,21 @@ def _numbers_of(argument: str, given: object, n: int) -> Tensor:
     return values.long().cpu()
 
 
-def _labels_of(pictures: Tensor, labels: Any, infomask: InfoMask) -> Tensor:
-    """One class per picture."""
-    (images,) = check_inputs(pictures)
-    given = numbered("labels", labels, infomask.categories, "InfoMask(model, categories=names)")
-    found = _numbers_of("labels", given, len(images))
-    if infomask.categories:
-        check_label_range(found, len(infomask.categories), "labels")
+def picture_labels(labels: object, n: int, categories: Sequence[str], where: str) -> Tensor:
+    """The classes of n pictures by number, long (n,), on the CPU.
+
+    Args:
+        labels: Numbers, or names if the categories are known.
+        n: The number of pictures.
+        categories: The classes' names; empty if they are not known.
+        where: The call that takes the names, for messages.
+
+    Raises:
+        ArgumentError: They are more or fewer, or no classes.
+    """
+    found = _numbers_of("labels", numbered("labels", labels, categories, where), n)
+    if categories:
+        check_label_range(found, len(categories), "labels")
     return found
 
 

@@ -1,48 +1,44 @@
 # The figure that says whether bits are true: what was observed against what was said.
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from captum_infomask.report.colours import base64_text
 from captum_infomask.report.drawn_figure import DrawnFigure
+from captum_infomask.report.page_content import BitsCurve
 
-_INK, _GREY, _PALE = "#1b1f24", "#69707a", "#d5d9de"
 # Okabe and Ito's colours: colour-blind readers can tell them apart. The marks differ too.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#1b1f24")
+_ON_BLACK = ("#56b4e9", "#ff9a52", "#2ed6a1", "#eb9ccf", "#e5cf3a", "#b3a1ff", "#f2f5f7")
 _MARKS = "osD^vPX"
-_SHADE = "#f3f4f6"
+_OF_PAGE = (4.1, 4.52)  # inches: as wide as a narrow screen, so that letters keep their size there
+_DPI = 220
 _LOWEST = -4.0  # bits: what lies below says "hardly", and would squeeze the rest
 _SHIFT = 0.008  # of the axis, between the whiskers of two curves
 
-Numbers = npt.NDArray[np.float64]
+
+class _Paper(NamedTuple):
+    """The colours of a figure."""
+
+    ink: str
+    grey: str
+    pale: str
+    shade: str
+    colours: tuple[str, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class BitsCurve:
-    """One curve: bins from the lowest bits to the highest.
-
-    Args:
-        name: Its words in the legend.
-        said: (B,), in bits.
-        observed: (B,); −inf if the class never occurred.
-        lower: Lower ends of the intervals, (B,); NaN if there are none.
-        upper: Upper ends, (B,).
-        expected: Expected counts, (B,).
-    """
-
-    name: str
-    said: Numbers
-    observed: Numbers
-    lower: Numbers
-    upper: Numbers
-    expected: Numbers
+_WHITE = _Paper("#1b1f24", "#69707a", "#d5d9de", "#f3f4f6", _COLOURS)
+_PAGE = _WHITE._replace(shade="#eceef1")
+_BLACK = _Paper("#e8ecef", "#9aa5b1", "#3a444e", "#1c2228", _ON_BLACK)
 
 
 def bits_figure(
@@ -64,7 +60,8 @@ def bits_figure(
 
     Example:
         >>> import numpy as np
-        >>> from captum_infomask.report.bits_figure import BitsCurve, bits_figure
+        >>> from captum_infomask.report.page_content import BitsCurve
+        >>> from captum_infomask.report.bits_figure import bits_figure
         >>> said = np.array([-1.0, 2.0])
         >>> curve = BitsCurve("crop", said, said, said - 0.1, said + 0.1, np.array([20.0, 80.0]))
         >>> figure, panels = bits_figure([curve])
@@ -74,23 +71,65 @@ def bits_figure(
     Source: after Guo et al., "On Calibration of Modern Neural Networks", arXiv 1706.04599, Figure
     1, in bits.
     """
-    low, high = _limits(curves)
-    if ax is None:
-        own = DrawnFigure((4.9, 5.4), "constrained")
-        panel, counts = own.subplots(2, 1, sharex=True, height_ratios=(5, 1))
-        panels = [panel, counts]
-        _draw_counts(counts, curves, (low, high))
-        counts.set_xlabel("bits that regions say", color=_INK)
-        figure: Figure = own
-    else:
+    if ax is not None:
+        _draw(curves, [ax], _WHITE)
         panels, figure = [ax], ax.get_figure(root=True) or Figure()
-        ax.set_xlabel("bits that regions say", color=_INK)
-    _draw_curves(panels[0], curves, (low, high))
-    panels[0].set_title(title, fontsize=11, color=_INK, loc="left")
+    else:
+        figure, panels = _whole(curves, (4.9, 5.4), _WHITE)
+    panels[0].set_title(title, fontsize=11, color=_WHITE.ink, loc="left")
+    return figure, panels
+
+
+def bits_pictures(curves: Sequence[BitsCurve]) -> tuple[str, str]:
+    """Draw curves for a light page and for a dark one, as PNG data URIs without a ground.
+
+    Args:
+        curves: The curves; at least one.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_infomask.report.page_content import BitsCurve
+        >>> from captum_infomask.report.bits_figure import bits_pictures
+        >>> said = np.array([-1.0, 2.0])
+        >>> curve = BitsCurve("crop", said, said, said - 0.1, said + 0.1, np.array([20.0, 80.0]))
+        >>> light, dark = bits_pictures([curve])
+        >>> light[:22], light == dark
+        ('data:image/png;base64,', False)
+    """
+    light, dark = (_png(curves, paper) for paper in (_PAGE, _BLACK))
+    return light, dark
+
+
+def _png(curves: Sequence[BitsCurve], paper: _Paper) -> str:
+    figure, panels = _whole(curves, _OF_PAGE, paper, _DPI)
+    for patch in (figure.patch, *(panel.patch for panel in panels)):
+        patch.set_alpha(0)
+    file = io.BytesIO()
+    # The user's own settings, which savefig would heed, may cut the margins.
+    FigureCanvasAgg(figure).print_png(file)  # type: ignore[no-untyped-call]
+    return f"data:image/png;base64,{base64_text(file.getvalue())}"
+
+
+def _whole(
+    curves: Sequence[BitsCurve], size: tuple[float, float], paper: _Paper, dpi: float | None = None
+) -> tuple[Figure, list[Axes]]:
+    """Draw the curves, and the expected counts below."""
+    figure = DrawnFigure(size, "constrained", dpi)
+    panels = list(figure.subplots(2, 1, sharex=True, height_ratios=(5, 1)))
+    _draw(curves, panels, paper)
+    return figure, panels
+
+
+def _draw(curves: Sequence[BitsCurve], panels: Sequence[Axes], paper: _Paper) -> None:
+    limits = _limits(curves)
+    for counts in panels[1:]:
+        _draw_counts(counts, curves, limits, paper)
+    _draw_curves(panels[0], curves, limits, paper)
+    panels[-1].set_xlabel("bits that regions say", color=paper.ink)
     for one in panels:
         one.spines[["top", "right"]].set_visible(False)
-        one.tick_params(length=2, color=_GREY, labelcolor=_INK, labelsize=8.5)
-    return figure, panels
+        one.spines[["bottom", "left"]].set_color(paper.ink)
+        one.tick_params(length=2, color=paper.grey, labelcolor=paper.ink, labelsize=8.5)
 
 
 def _limits(curves: Sequence[BitsCurve]) -> tuple[float, float]:
@@ -102,37 +141,44 @@ def _limits(curves: Sequence[BitsCurve]) -> tuple[float, float]:
     return low, max(float(ends.max()), 0.5) * 1.04 + 0.15
 
 
-def _draw_curves(axes: Axes, curves: Sequence[BitsCurve], limits: tuple[float, float]) -> None:
+def _draw_curves(
+    axes: Axes, curves: Sequence[BitsCurve], limits: tuple[float, float], paper: _Paper
+) -> None:
     low, high = limits
-    axes.fill_between([low, high], [low, high], low, color=_SHADE, linewidth=0, zorder=0)
-    axes.axhline(0, color=_PALE, linewidth=0.8, zorder=1)
-    axes.axvline(0, color=_PALE, linewidth=0.8, zorder=1)
-    axes.plot([low, high], [low, high], color=_INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=2)
+    axes.fill_between([low, high], [low, high], low, color=paper.shade, linewidth=0, zorder=0)
+    axes.axhline(0, color=paper.pale, linewidth=0.8, zorder=1)
+    axes.axvline(0, color=paper.pale, linewidth=0.8, zorder=1)
+    axes.plot(
+        [low, high], [low, high], color=paper.ink, linewidth=0.9, linestyle=(0, (4, 3)), zorder=2
+    )
     for number, curve in enumerate(curves):
         shift = (number - (len(curves) - 1) / 2) * _SHIFT * (high - low)
-        _draw_curve(axes, curve, number, shift, low)
+        colour = paper.colours[number % len(paper.colours)]
+        _draw_curve(axes, curve, colour, _MARKS[number % len(_MARKS)], shift, low)
     axes.set_xlim(low, high)
     axes.set_ylim(low, high)
     axes.set_box_aspect(1)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(integer=high - low > 4))
-    axes.set_ylabel("bits observed: log₂ (frequency / prior)", color=_INK)
+    axes.set_ylabel("bits observed: log₂ (frequency / prior)", color=paper.ink)
     axes.legend(
         loc="lower right",
         bbox_to_anchor=(1, 0.05),
-        facecolor=_SHADE,
+        facecolor=paper.shade,
+        labelcolor=paper.ink,
         edgecolor="none",
         fontsize=8.5,
         handlelength=1,
         title="below the line: too many bits",
         title_fontsize=8.5,
         alignment="left",
-    )
+    ).get_title().set_color(paper.ink)
 
 
-def _draw_curve(axes: Axes, curve: BitsCurve, number: int, shift: float, low: float) -> None:
+def _draw_curve(
+    axes: Axes, curve: BitsCurve, colour: str, mark: str, shift: float, low: float
+) -> None:
     """Draw marks and whiskers; the whiskers of several curves stand beside each other."""
-    colour, mark = _COLOURS[number % len(_COLOURS)], _MARKS[number % len(_MARKS)]
     shown = curve.said >= low
     is_seen = shown & np.isfinite(curve.observed) & (curve.observed >= low)
     places = curve.said + shift
@@ -160,15 +206,19 @@ def _draw_curve(axes: Axes, curve: BitsCurve, number: int, shift: float, low: fl
             axes.annotate("", (place, low), (place, end), arrowprops=arrow)
 
 
-def _draw_counts(axes: Axes, curves: Sequence[BitsCurve], limits: tuple[float, float]) -> None:
+def _draw_counts(
+    axes: Axes, curves: Sequence[BitsCurve], limits: tuple[float, float], paper: _Paper
+) -> None:
     """Draw the share of the expected counts in each bin."""
     width = 0.012 * (limits[1] - limits[0])
     for number, curve in enumerate(curves):
         shift = (number - (len(curves) - 1) / 2) * width
         share = curve.expected / curve.expected.sum()
         axes.bar(
-            curve.said + shift, share, width, color=_COLOURS[number % len(_COLOURS)], linewidth=0
+            *(curve.said + shift, share, width),
+            color=paper.colours[number % len(paper.colours)],
+            linewidth=0,
         )
     axes.set_box_aspect(0.18)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.set_ylabel("expected", color=_INK)
+    axes.set_ylabel("expected", color=paper.ink)

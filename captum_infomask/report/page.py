@@ -14,6 +14,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from captum_infomask.report import words
+from captum_infomask.report.bits_figure import bits_pictures
 from captum_infomask.report.colour_planes import (
     SHARE,
     largest_value,
@@ -128,7 +129,7 @@ def page_html(content: PageContent) -> str:
         >>> "<h1>&lt;b&gt;</h1>" in page
         True
     """
-    payload = page_payload(content)
+    payload, check = page_payload(content), content.reliability
     # The package's own files, and JSON without any <, > or &.
     return (
         environment()
@@ -138,9 +139,10 @@ def page_html(content: PageContent) -> str:
             title=content.title,
             window_title=" · ".join([content.title, *content.origin]),
             summary=" · ".join([*content.origin, _summary(content)]),
-            style=Markup(viewer_style()),
+            style=Markup(viewer_style() + (_text("bits.css") if check else "")),
             script=Markup(viewer_script() + _START),
             payload=Markup(script_json(payload)),
+            diagrams=bits_pictures(check.curves) if check else (),
         )
     )
 

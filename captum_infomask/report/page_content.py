@@ -228,6 +228,42 @@ class Agreement:
 
 
 @dataclass(frozen=True, eq=False)
+class BitsCurve:
+    """One curve: bins from the lowest bits to the highest.
+
+    Args:
+        name: Its words in the legend.
+        said: (B,), in bits.
+        observed: (B,); −inf if the class never occurred.
+        lower: Lower ends of the intervals, (B,); NaN if there are none.
+        upper: Upper ends, (B,).
+        expected: Expected counts, (B,).
+    """
+
+    name: str
+    said: npt.NDArray[np.float64]
+    observed: npt.NDArray[np.float64]
+    lower: npt.NDArray[np.float64]
+    upper: npt.NDArray[np.float64]
+    expected: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class BitsCheck:
+    """What the pictures' labels say about bits: curves of what was observed against what was said.
+
+    Args:
+        curves: The curves, which have names.
+        verdicts: A sentence for each curve.
+        notes: Paragraphs under the diagram.
+    """
+
+    curves: tuple[BitsCurve, ...]
+    verdicts: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
 class PageContent:
     """The content of a report.
 
@@ -245,6 +281,7 @@ class PageContent:
         provenance: Pairs of a name and a value: versions, seed, settings.
         origin: What the content was made from, and when, in a few words each: the model, the files,
             the date. They stand under the heading and in the window's title.
+        reliability: What labels say about the bits, for a report; None if there are no labels.
 
     Example:
         >>> from captum_infomask.report.page_content import PageContent, PictureContent
@@ -263,3 +300,4 @@ class PageContent:
     call: str = ""
     provenance: tuple[tuple[str, str], ...] = ()
     origin: tuple[str, ...] = ()
+    reliability: BitsCheck | None = None

@@ -42,6 +42,7 @@ from captum_infomask.results.comparison_files import (
     load_comparison,
     method_facts,
     outcome_columns,
+    reliability_facts,
     save_comparison,
     write_arrays,
     write_csv,
@@ -60,6 +61,7 @@ from captum_infomask.results.outcome_tables import (
     table_rows,
 )
 from captum_infomask.results.region_table import frame
+from captum_infomask.results.reliability_of_bits import BitsReliability, bits_check
 
 _SHOWN = 8  # most pictures whose targets are listed in a terminal
 _NAMED = 3  # most files that a heading names
@@ -94,6 +96,8 @@ class Comparison:
         call: Python code that makes the comparison again.
         date: The day on which it was made, as in 2026-11-28; empty if it is not known.
         sources: The names of the pictures' files, as many as pictures; none if they are not known.
+        reliability: Whether the bits are true, by the pictures' labels: a result per InfoMask whose
+            values count from the prior; none if no labels were given.
 
     Example:
         >>> import torch
@@ -125,6 +129,7 @@ class Comparison:
     call: str = ""
     date: str = ""
     sources: tuple[str, ...] = ()
+    reliability: tuple[BitsReliability, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -176,6 +181,8 @@ class Comparison:
         lines = [*map(printable, facts), "", costs_text(self.outcomes)]
         if self.metrics:
             lines += ["", metrics_text(self.outcomes, self.metrics, self.reference)]
+        checked = [f"{one.name}: {one.verdict()}" for one in self.reliability]
+        lines += ["", "Are the bits true?", *map(printable, checked)] if checked else []
         return "\n".join([*lines, *remarks(self.outcomes, self.troubles)])
 
     def _targets(self) -> list[str]:
@@ -269,6 +276,7 @@ class Comparison:
                 *self.versions.items(),
             ),
             origin=self._origin(),
+            reliability=bits_check(self.reliability, self.names),
         )
 
     def _origin(self) -> tuple[str, ...]:
@@ -409,6 +417,8 @@ class Comparison:
             "agreement": [agreement_facts(square) for square in self.agreement],
             "troubles": list(self.troubles),
         }
+        if self.reliability:
+            facts["reliability"] = [reliability_facts(one) for one in self.reliability]
         write_json(facts, path)
 
     def save_arrays(self, path: str | PathLike[str]) -> None:

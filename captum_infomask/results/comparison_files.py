@@ -33,6 +33,11 @@ from captum_infomask.report.payload import json_number
 from captum_infomask.results.info_map import InfoMap
 from captum_infomask.results.map_files import fields_of, state_of
 from captum_infomask.results.method_outcome import Difference, MethodOutcome, Numbers
+from captum_infomask.results.reliability_of_bits import (
+    BitsReliability,
+    parts_of,
+    reliability_from,
+)
 
 _FORMAT = "captum_infomask.Comparison 1"
 _RULES: dict[str, Any] = {
@@ -155,6 +160,13 @@ def agreement_facts(square: Agreement) -> dict[str, Any]:
     }
 
 
+def reliability_facts(found: BitsReliability) -> dict[str, Any]:
+    """Return what labels said about bits, in types that JSON has."""
+    curve, words = parts_of(found)
+    bins = {name: _numbers(values) for name, values in curve.items()}
+    return {**words, "verdict": found.verdict(), "bins": bins}
+
+
 def _numbers(values: Numbers) -> list[float | None]:
     return [json_number(value) for value in values]
 
@@ -205,6 +217,11 @@ def save_comparison(fields: Mapping[str, Any], path: str | PathLike[str]) -> Non
                 "maps": maps,
             }
         )
+    facts["reliability"] = []
+    for k, one in enumerate(fields["reliability"]):
+        curve, words = parts_of(one)
+        arrays |= {f"reliability.{k}.{name}": values for name, values in curve.items()}
+        facts["reliability"].append(words)
     tensors |= {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
     write("path", file, _FORMAT, tensors, facts)
 
@@ -243,6 +260,12 @@ def _comparison_fields(tensors: dict[str, Tensor], facts: Mapping[str, Any]) -> 
     fields["outcomes"] = tuple(
         _outcome(one, part(tensors, f"method.{m}."), n) for m, one in enumerate(facts["outcomes"])
     )
+    fields["reliability"] = tuple(
+        reliability_from(
+            {name: own.numpy() for name, own in part(tensors, f"reliability.{k}.").items()}, one
+        )
+        for k, one in enumerate(facts.get("reliability", ()))  # earlier versions wrote none
+    )
     known = [fields[name] for name in _ARRAYS if fields[name] is not None]
     of_methods = [getattr(one, name) for one in fields["outcomes"] for name in _OF_METHOD]
     held = [one.errors for one in fields["outcomes"]]
@@ -259,7 +282,7 @@ def _check_arrays(arrays: Mapping[str, Any], n: int) -> None:
     known |= dict.fromkeys(("truth", "masks"), ("b", plane))
     known |= dict.fromkeys(("targets", "predictions"), ("i", (n,)))
     for name, own in arrays.items():
-        if ".curve." in name or name.startswith("agreement."):
+        if ".curve." in name or name.startswith(("agreement.", "reliability.")):
             kind, shape = "f", own.shape
         else:
             kind, shape = known.get(name.rpartition(".")[2], ("f", (n,)))

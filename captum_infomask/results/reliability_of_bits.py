@@ -1,6 +1,7 @@
 # What bits say and what was observed: the numbers, the verdict, the figure.
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +10,14 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from captum_infomask.report.bits_figure import BitsCurve, bits_figure
+from captum_infomask.report.bits_figure import bits_figure
+from captum_infomask.report.page_content import BitsCheck, BitsCurve
 from captum_infomask.results.region_table import frame
 
 Numbers = npt.NDArray[np.float64]
 
+_ARRAYS = ("said", "observed", "lower", "upper", "expected_count", "observed_count")
+_ESTIMATES = ("error", "excess")
 _SMALL = 0.05  # bits that no reader would miss
 _BEYOND = 1.5  # intervals
 
@@ -136,21 +140,60 @@ class BitsReliability:
             The figure, on an Agg canvas (no window, no pyplot state), and its panels: the curves
             and, if ``ax`` is None, the share of the expected counts below.
         """
-        curves = [
-            BitsCurve(one.name, one.said, one.observed, one.lower, one.upper, one.expected_count)
-            for one in (self, *others)
-        ]
-        return bits_figure(curves, ax=ax, title=title)
+        return bits_figure([_curve(one) for one in (self, *others)], ax=ax, title=title)
 
     def to_pandas(self) -> Any:
         """Return a pandas DataFrame with a row per bin."""
-        return frame(
-            {
-                "said": self.said,
-                "observed": self.observed,
-                "lower": self.lower,
-                "upper": self.upper,
-                "expected_count": self.expected_count,
-                "observed_count": self.observed_count,
-            }
+        return frame({name: getattr(self, name) for name in _ARRAYS})
+
+
+def _curve(found: BitsReliability) -> BitsCurve:
+    return BitsCurve(
+        *(found.name, found.said, found.observed, found.lower, found.upper, found.expected_count)
+    )
+
+
+def bits_check(found: Sequence[BitsReliability], methods: Sequence[str]) -> BitsCheck | None:
+    """Return a report's section about bits; None if there are no results.
+
+    Args:
+        found: The results.
+        methods: The names of the report's methods.
+    """
+    if not found:
+        return None
+    pictures = found[0].pictures
+    labelled = f"{pictures} labelled picture{'s' * (pictures != 1)}"
+    sources = "; ".join(dict.fromkeys(one.prior for one in found))
+    notes = [f"Counted on {labelled}. The prior of the labels: {sources}."]
+    if any(one.error.low is None for one in found):
+        notes.append(
+            "So few pictures can show little: below ten there are no intervals, and a difference "
+            "may be chance."
         )
+    if not any(one.name.startswith(f"{name}, ") for one in found for name in methods):
+        notes.append(
+            f"No method here counts bits from the prior, and no occurrence can check a difference. "
+            f"So the diagram is of view={found[0].view!r}, read from the same network."
+        )
+    return BitsCheck(tuple(map(_curve, found)), tuple(one.verdict() for one in found), tuple(notes))
+
+
+def parts_of(found: BitsReliability) -> tuple[dict[str, Numbers], dict[str, Any]]:
+    """Return the arrays and the words of a result, for a file."""
+    parts = vars(found)
+    words = {name: own for name, own in parts.items() if name not in _ARRAYS}
+    words |= {name: vars(words[name]) for name in _ESTIMATES}
+    return {name: parts[name] for name in _ARRAYS}, words
+
+
+def reliability_from(arrays: Mapping[str, Numbers], words: Mapping[str, Any]) -> BitsReliability:
+    """Return the result of :func:`parts_of`.
+
+    Raises:
+        ValueError: Its arrays have other shapes.
+    """
+    if any(arrays[name].shape != (len(arrays["said"]),) for name in _ARRAYS):
+        raise ValueError(f"the bins of {words['name']} are of several numbers")
+    estimates = {name: BitsEstimate(**words[name]) for name in _ESTIMATES}
+    return BitsReliability(**{**words, **estimates, **{name: arrays[name] for name in _ARRAYS}})
