@@ -20,7 +20,8 @@ from captum_infomask.report.page_content import BitsCurve
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#1b1f24")
 _ON_BLACK = ("#56b4e9", "#ff9a52", "#2ed6a1", "#eb9ccf", "#e5cf3a", "#b3a1ff", "#f2f5f7")
 _MARKS = "osD^vPX"
-_OF_PAGE = (4.1, 4.52)  # inches: as wide as a narrow screen, so that letters keep their size there
+_OF_PAGE = (4.1, 5.0)  # inches: as wide as a narrow screen, so that letters keep their size there
+_LINE = 0.2  # inches, of a legend above the panel
 _DPI = 220
 _LOWEST = -4.0  # bits: what lies below says "hardly", and would squeeze the rest
 _SHIFT = 0.008  # of the axis, between the whiskers of two curves
@@ -101,9 +102,19 @@ def bits_pictures(curves: Sequence[BitsCurve]) -> tuple[str, str]:
 
 
 def _png(curves: Sequence[BitsCurve], paper: _Paper) -> str:
-    figure, panels = _whole(curves, _OF_PAGE, paper, _DPI)
+    width, height = _OF_PAGE
+    figure, panels = _whole(curves, (width, height + _LINE * len(curves)), paper, _DPI)
     for patch in (figure.patch, *(panel.patch for panel in panels)):
         patch.set_alpha(0)
+    # Above the panel it covers no whisker; the page says what lies below the line.
+    panels[0].legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        frameon=False,
+        fontsize=8.5,
+        handlelength=1,
+        labelcolor=paper.ink,
+    )
     file = io.BytesIO()
     # The user's own settings, which savefig would heed, may cut the margins.
     FigureCanvasAgg(figure).print_png(file)  # type: ignore[no-untyped-call]
