@@ -255,7 +255,15 @@ class BitsCheck:
     Args:
         curves: The curves, which have names.
         verdicts: A sentence for each curve.
-        notes: Paragraphs under the diagram.
+        notes: Paragraphs beside the diagram.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_infomask.report.page_content import BitsCheck, BitsCurve
+        >>> said = np.array([-1.0, 2.0])
+        >>> curve = BitsCurve("crop", said, said, said - 0.1, said + 0.1, np.array([20.0, 80.0]))
+        >>> BitsCheck((curve,), ("error 0.00 bits, nowhere by more than chance",)).notes
+        ()
     """
 
     curves: tuple[BitsCurve, ...]
