@@ -270,6 +270,7 @@ def test_few_pictures_have_no_intervals():
     assert np.isnan(found.lower).all()
     assert np.isnan(found.upper).all()
     assert (found.error.low, found.excess.high) == (None, None)
+    assert found.verdict().endswith("bits; too few pictures to tell it from chance")
     assert "[" not in found.verdict()
 
 

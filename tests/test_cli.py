@@ -162,6 +162,15 @@ def test_what_is_right_is_framed_as_the_picture_is(folder, capsys):
     assert iou == pytest.approx(want, abs=0.01)
 
 
+def test_labels_say_whether_bits_are_true(folder, capsys):
+    quick = ["--methods", "centred blob (control)", "--metrics", "none", "--out", "a.html"]
+    assert main([*COMPARE, *quick]) == 0
+    assert "Are the bits true?" not in (folder / "a.html").read_text()
+    assert main([*COMPARE, *quick, "--label", "cat"]) == 0
+    assert "Are the bits true?" in (folder / "a.html").read_text()
+    assert "too few pictures to tell it from chance" in capsys.readouterr().out
+
+
 def test_the_report_is_opened_if_asked_for(folder, monkeypatch, capsys):
     opened = []
     monkeypatch.setattr("webbrowser.open", lambda address: bool(opened.append(address)))
@@ -231,6 +240,8 @@ def test_bad_pictures(folder, capsys):
         ([*COMPARE, "--metrics", "iou"], "`ground_truth`"),
         ([*COMPARE, "--target", "0", "--target", "1"], "`--target` once per picture, 1 times"),
         ([*COMPARE, "--target", "cart"], "Nearest: cat"),
+        ([*COMPARE, "--label", "0", "--label", "1"], "`--label` once per picture"),
+        ([*COMPARE, "--label", "cart"], "Nearest: cat"),
         ([*COMPARE, "--truth", "photo.jpg", "--truth", "photo.jpg"], "`--truth`"),
         ([*COMPARE, "--truth", "missing.png"], "missing.png"),
         ([*COMPARE, "--layer", "5"], "`layer`"),

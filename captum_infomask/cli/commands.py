@@ -92,6 +92,7 @@ def run_compare(options: argparse.Namespace) -> bool:
     images = [read_picture(path) for path in options.pictures]
     _check_count("--target", options.target, len(images), or_one=True)
     _check_count("--truth", options.truth, len(images))
+    _check_count("--label", options.label, len(images))
     masks = None if options.truth is None else [read_picture(path) for path in options.truth]
     classifier = classifier_of(options)
     classifier.network.to(device)
@@ -101,6 +102,7 @@ def run_compare(options: argparse.Namespace) -> bool:
         options,
         sources=options.pictures,
         target=options.target,
+        label=options.label,
         methods=None if options.methods is None else names_in(options.methods),
         metrics=_metrics(options.metrics),
         ground_truth=None if masks is None else _truth(masks, images, classifier.preprocess),
@@ -128,12 +130,16 @@ def _compare(
     *,
     sources: Sequence[str],
     target: list[str] | None = None,
+    label: list[str] | None = None,
     **settings: Any,
 ) -> Comparison:
     """Compare methods on pictures of one network."""
     score = score_of(options)
     names = group_names(classifier.categories, score.groups)
-    targets = None if target is None else [resolve_target(t, names) for t in target]
+    targets, labels = (
+        None if given is None else [resolve_target(one, names) for one in given]
+        for given in (target, label)
+    )
     inputs = _inputs(classifier, images)
     found = compare(
         classifier.network,
@@ -145,6 +151,7 @@ def _compare(
         show_progress=not options.quiet,
         **windows_of(options, inputs),
         score=score,
+        labels=labels,
         **settings,
     )
     named = [

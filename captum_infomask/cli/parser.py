@@ -179,6 +179,12 @@ def _compare(command: argparse.ArgumentParser) -> None:
         metavar="MASK.png",
         help="the right pixels, white on black, once per picture",
     )
+    command.add_argument(
+        "--label",
+        action="append",
+        metavar="CLASS",
+        help="the true class, once per picture: the report then says whether bits are true",
+    )
     add_windows(command)
     command.add_argument(
         "--out",

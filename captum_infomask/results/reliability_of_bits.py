@@ -104,9 +104,11 @@ class BitsReliability:
         """Say how far the bits are from true, and where most, among bins that say above 0 bits.
 
         A bin counts as off by more than chance from one and a half times its interval on: among
-        many true bins, one often lies outside its own interval.
+        many true bins, one often lies outside its own interval. Without intervals nothing is said.
         """
         error = f"error {self.error} bits"
+        if self.error.low is None:
+            return f"{error}; too few pictures to tell it from chance"
         is_read = self.said > 0 if (self.said > 0).any() else np.full(len(self.said), True)
         is_off = is_read & (np.abs(self.gaps) >= np.fmax(_BEYOND * self._reach, _SMALL))
         if not is_off.any():
