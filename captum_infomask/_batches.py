@@ -90,6 +90,34 @@ def checked_labels(labels: object, name: str, number: int, count: int | None = N
     return values.long()
 
 
+def whole_numbers(argument: str, given: object, n: int | None = None) -> Tensor:
+    """Integers of at least 0, one per picture, long (n,), on the CPU: a user's own argument.
+
+    Args:
+        argument: The argument's name, for messages.
+        given: A tensor, an array, a list or a tuple.
+        n: The number of pictures, if it is known.
+    """
+    try:
+        values = torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError):
+        values = torch.empty(0)
+    if (
+        values.dim() != 1
+        or (n is not None and len(values) != n)
+        or values.is_floating_point()
+        or values.is_complex()
+        or values.dtype == torch.bool
+        or bool((values < 0).any())
+    ):
+        count = "" if n is None else f"{n} "
+        raise ArgumentError(
+            f"Expected `{argument}` to hold {count}integers of at least 0, one per picture; got "
+            f"{describe(given)}."
+        )
+    return values.long().cpu()
+
+
 def check_label_range(labels: Tensor, classes: int, name: str = "loader") -> None:
     """Refuse labels that the network's output has no class for."""
     if int(labels.max()) >= classes:

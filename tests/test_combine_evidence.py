@@ -13,6 +13,7 @@ from captum_infomask import CombinedEvidence, InfoMask, combine_evidence, from_f
 from captum_infomask.scores.betting import AnyPrior, KnownPrior, log2_of_mean
 
 CLASSES = 3
+NAMES = ["ant", "bee", "cat"]
 
 
 def marked(n=300, share=1.0, seed=0):
@@ -75,6 +76,59 @@ def test_a_place_counts_classes_that_do_not_occur():
     assert found.log2_e_values.numpy() == pytest.approx(want, abs=1e-6)
     both = combine_evidence(maps_of(x, model), "class and place", labels=labels)
     assert both.classes.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda labels: [NAMES[k] for k in labels],
+        lambda labels: tuple(NAMES[k] for k in labels),
+        lambda labels: np.array([NAMES[k] for k in labels]),
+        lambda labels: labels.numpy(),
+        lambda labels: labels.numpy().astype(np.int32),
+        lambda labels: labels.to(torch.uint8),
+        lambda labels: list(labels.numpy()),
+    ],
+)
+def test_labels_come_as_names_arrays_and_other_integers(form):
+    x, labels = marked(12)
+    maps = maps_of(x, categories=NAMES)
+    want = combine_evidence(maps, "class and place", labels=labels)
+    found = combine_evidence(maps, "class and place", labels=form(labels))
+    assert torch.equal(found.log2_e_values, want.log2_e_values)
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (["ant", "cow"] * 6, ("`labels`", "cow")),
+        (["ant"] * 11 + [0.5], ("`labels`", "integers")),
+        (torch.zeros(12), ("`labels`", "integers of at least 0", "float32")),
+        (torch.zeros(12, 1).long(), ("`labels`", "(12, 1)")),
+        ([-1] * 12, ("`labels`", "at least 0")),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused_in_plain_words(labels, words):
+    maps = maps_of(marked(12)[0], categories=NAMES)
+    error = refused(words, lambda: combine_evidence(maps, labels=labels))
+    assert "batch" not in str(error)
+
+
+@pytest.mark.parametrize("labels", ["predictions", [0] * 12])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model": lambda x: torch.nn.functional.pad(network(x), (0, 1))},
+        {"prior": [0.5, 0, 0.5]},
+        {"categories": ["a", "b", "c"]},
+    ],
+    ids=["more classes", "fewer classes", "other names"],
+)
+def test_maps_of_other_classes_are_refused(settings, labels):
+    """Pictures of another number of classes were left out without a word."""
+    x = marked(6)[0]
+    maps = iter([maps_of(x, categories=NAMES), maps_of(x, **settings)])
+    refused(("`maps`", "same classes"), lambda: combine_evidence(maps, labels=labels))
 
 
 def _crops(x):

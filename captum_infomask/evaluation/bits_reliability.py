@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_infomask._batches import check_label_range, labelled_batches
+from captum_infomask._batches import check_label_range, labelled_batches, whole_numbers
 from captum_infomask._categories import numbered
 from captum_infomask._checks import (
     check_inputs,
@@ -123,7 +123,7 @@ def bits_reliability(
         (images,) = check_inputs(pictures)
         names, where = infomask.categories, "InfoMask(model, categories=names)"
         own = picture_labels(labels, len(images), names, where)
-        together = _numbers_of("clusters", clusters, len(own)) if clusters is not None else None
+        together = whole_numbers("clusters", clusters, len(own)) if clusters is not None else None
         counts = own.bincount()
         found: Iterable[tuple[Tensor, Tensor]] = [(pictures, own)]
         settings["show_progress"] = show_progress
@@ -235,26 +235,6 @@ def check_question(infomask: object, view: object, options: Mapping[str, Any]) -
         )
 
 
-def _numbers_of(argument: str, given: object, n: int) -> Tensor:
-    """Whole numbers of at least 0, one per picture, long (n,), on the CPU."""
-    try:
-        values = torch.as_tensor(given)
-    except (TypeError, ValueError, RuntimeError):
-        values = torch.empty(0)
-    if (
-        values.shape != (n,)
-        or values.is_floating_point()
-        or values.is_complex()
-        or values.dtype == torch.bool
-        or bool((values < 0).any())
-    ):
-        raise ArgumentError(
-            f"Expected `{argument}` to hold {n} integers of at least 0, one per picture; got "
-            f"{describe(given)}."
-        )
-    return values.long().cpu()
-
-
 def picture_labels(labels: object, n: int, categories: Sequence[str], where: str) -> Tensor:
     """The classes of n pictures by number, long (n,), on the CPU.
 
@@ -267,7 +247,7 @@ def picture_labels(labels: object, n: int, categories: Sequence[str], where: str
     Raises:
         ArgumentError: They are more or fewer, or no classes.
     """
-    found = _numbers_of("labels", numbered("labels", labels, categories, where), n)
+    found = whole_numbers("labels", numbered("labels", labels, categories, where), n)
     if categories:
         check_label_range(found, len(categories), "labels")
     return found

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captum_infomask._batches import checked_labels
-from captum_infomask._checks import describe, one_of
+from captum_infomask._batches import whole_numbers
+from captum_infomask._categories import numbered
+from captum_infomask._checks import describe, one_of, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask.results.class_maps import ClassMaps
 from captum_infomask.results.combined_evidence import By, CombinedEvidence
@@ -35,7 +36,7 @@ def combine_evidence(
     maps: InfoMap | ClassMaps | Iterable[InfoMap] | Iterable[ClassMaps] | HasEvidence,
     by: By = "place",
     *,
-    labels: Tensor | Sequence[int] | Literal["predictions"] | None = None,
+    labels: Tensor | Sequence[int] | Sequence[str] | Literal["predictions"] | None = None,
 ) -> CombinedEvidence:
     r"""Add up the evidence of many pictures that places say something about labels.
 
@@ -71,15 +72,16 @@ def combine_evidence(
     Args:
         maps: InfoMaps or ClassMaps of one or more pictures, all with the same places; or a run.
         by: ``place``, ``class`` or ``class and place``.
-        labels: For ClassMaps: the labels of all pictures, (N,); or ``predictions``, the likeliest
-            class of each whole picture.
+        labels: For ClassMaps: the labels of all pictures, (N,), or their names if the categories
+            are known; or ``predictions``, the likeliest class of each whole picture.
 
     Returns:
         :class:`CombinedEvidence`.
 
     Raises:
         ArgumentError: Scores are differences or of a head without a distribution; InfoMaps are
-            asked for classes; places differ between pictures; ClassMaps lack classes.
+            asked for classes; places differ between pictures; ClassMaps lack classes, or have other
+            classes than the first.
 
     Warns:
         UserWarning: InfoMaps were scored without a prior.
@@ -172,23 +174,24 @@ def _of_classes(
         raise ArgumentError(
             "Expected `labels` for ClassMaps, the pictures' classes or 'predictions'; got None."
         )
+    _check_all_classes(first)
     is_predicted = isinstance(labels, str)
     if is_predicted:
         one_of("labels", labels, ("predictions",))
         known = torch.empty(0, dtype=torch.long)
     else:
-        known = checked_labels(labels, "labels", 0).cpu()
-    _check_all_classes(first)
-    count = first.classes.shape[1]
+        where = "InfoMask(model, categories=names)"
+        known = whole_numbers("labels", numbered("labels", labels, first.categories, where))
     sums = EvidenceSums(int(first.classes.max()) + 1, first.stacked.regions)
     places, done = SamePlaces(first.stacked.regions), 0
     for one in maps:
         _check_all_classes(one)
+        _check_same_classes(one, first)
         places.check(one.stacked.regions, len(one.classes))
         n = len(one.classes)
         own = one.likeliest() if is_predicted else known[done : done + n]
         done += n
-        if len(own) < n or one.classes.shape[1] != count:
+        if len(own) < n:
             break
         _check_among(own, one.classes)
         bits, q = one.bits_and_posteriors()
@@ -198,7 +201,8 @@ def _of_classes(
         sums.add(own.numpy(), told.numpy(), classes.numpy(), q.numpy())
     if not is_predicted and done != len(known):
         raise ArgumentError(
-            f"Expected one of `labels` for each picture of `maps`; got {len(known)} for {done}."
+            f"Expected one of `labels` for each picture of `maps`; got {len(known)} for "
+            f"{done}{' or more' * (done > len(known))}."
         )
     return sums.result(by, first.categories)
 
@@ -212,6 +216,16 @@ def _check_all_classes(maps: ClassMaps) -> None:
             f"`top_k` and groups); got {maps!r}. Classes that the whole picture chose would be no "
             f"fair bets."
         )
+
+
+def _check_same_classes(maps: ClassMaps, first: ClassMaps) -> None:
+    """Refuse maps of other classes than the first, by their numbers or their names."""
+    same = torch.equal(maps.classes[0].sort().values, first.classes[0].sort().values)
+    if not same or maps.categories != first.categories:
+        got = f"{first!r} and {maps!r}"
+        if same:
+            got = f"{short_repr(first.categories)} and {short_repr(maps.categories)}"
+        raise ArgumentError(f"Expected `maps` of the same classes; got {got}.")
 
 
 def _check_among(labels: Tensor, classes: Tensor) -> None:
