@@ -307,6 +307,14 @@ def test_bad_settings():
     refused(("one kind",), lambda: combine_evidence(mixed, labels=labels))
 
 
+def test_a_later_map_without_a_prior_is_doubted_once():
+    x, labels = marked(4)
+    known, unknown = target_maps(x, labels), target_maps(x, labels, prior=None)
+    with pytest.warns(UserWarning, match="estimate_prior") as caught:
+        combine_evidence(iter([known, unknown, unknown]))
+    assert [one.filename for one in caught] == [__file__]
+
+
 def test_places_must_be_common():
     x, labels = marked(4)
     infomask = InfoMask(network, prior="balanced")

@@ -205,6 +205,8 @@ def test_a_figure_outlines_the_places_that_are_found(tmp_path):
     assert by_class._repr_html_() is None
     refused(("by='class and place'",), by_class.figure)
     refused(("`label`", "3 classes", "'dog'"), lambda: evidence.figure("dog"))
+    for wrong in ([1], True, 1.0, {}):
+        refused(("`label`", "3 classes", repr(wrong)), lambda label=wrong: evidence.figure(label))
     refused(("no `label`", "by='place'"), lambda: by_place.figure("bee"))
 
 

@@ -342,10 +342,13 @@ def test_the_mean_of_one_pictures_evidence_under_an_estimated_prior():
         (LABELS, {"score": Score()}, ("score", "of='predictions'")),
         (draws(4, 3), {"of": "predictions"}, ("forward_func",)),
         (draws(4, 3), {"of": "predictions", "forward_func": torch.sum}, ("(N, M)",)),
-        (
-            draws(4, 3),
-            {"of": "predictions", "forward_func": torch.clone, "classes": 2},
-            ("classes",),
+        *(
+            (
+                torch.eye(3)[[0, 1]],
+                {"of": "predictions", "forward_func": torch.clone, "classes": classes},
+                ("`classes`", "3", f"got {classes}"),
+            )
+            for classes in (2, 5)
         ),
         (
             draws(4, 3),

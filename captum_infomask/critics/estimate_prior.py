@@ -53,10 +53,10 @@ def estimate_prior(
     a class without labels has a probability above 0, so its information is defined. With α = 0 the
     result is the labels' frequencies.
 
-    With α = 1 the bits of **one** other picture are still evidence: for any network, the mean of
-    2^bits over labels that do not depend on what was shown is at most (n + M)/(n + 1). Sums over N
-    pictures can be off by more, if N is not far below n. :func:`combine_evidence` of ClassMaps or
-    of a run needs no prior (docs/bits_as_evidence.md).
+    With α = 1 the bits of **one** other picture are still evidence: for any network that has not
+    learned from these n labels, the mean of 2^bits over labels that do not depend on what was shown
+    is at most (n + M)/(n + 1). Sums over N pictures can be off by more, if N is not far below n.
+    :func:`combine_evidence` of ClassMaps or of a run needs no prior (docs/bits_as_evidence.md).
 
     Args:
         labels_or_loader: Integers (n,) as a tensor, array, list or tuple; or a loader that yields
@@ -67,9 +67,9 @@ def estimate_prior(
         forward_func: For predictions: the model (in eval mode), or any function that returns (N,
             M).
         score: For predictions: how outputs are read, if not as logits of a softmax.
-        classes: M. If None, the largest label + 1, or for predictions the output's M. The largest
-            label is too small if the last classes are not among the labels, so give M for a network
-            with rare classes.
+        classes: M. If None, the largest label + 1; predictions need none, as M is the output's. The
+            largest label is too small if the last classes are not among the labels, so give M for a
+            network with rare classes.
         smoothing: α ≥ 0.
         show_progress: Show a progress bar on stderr, for a loader.
 
@@ -78,7 +78,8 @@ def estimate_prior(
 
     Raises:
         ArgumentError: There are no labels, labels are not integers from 0 to ``classes`` − 1,
-            ``smoothing`` is negative, or predictions lack a ``forward_func``.
+            ``smoothing`` is negative, predictions lack a ``forward_func``, or ``classes`` is not
+            the M of its output.
 
     Example:
         >>> from captum_infomask import estimate_prior
@@ -193,6 +194,11 @@ def _predictions_count(
                 output = forward_func(inputs.to(device_of(forward_func, inputs)))
             totals = _information(output, len(inputs), score)
             doubt.see(output)
+            if classes is not None and classes != totals.shape[1]:
+                raise ArgumentError(
+                    f"Expected `classes` to be {totals.shape[1]}, the M of `forward_func`'s output "
+                    f"(N, M), or None; got {classes}."
+                )
             if not len(counts):
                 classes = totals.shape[1]
                 counts = torch.zeros(classes, dtype=torch.long)

@@ -151,12 +151,14 @@ def _of_targets(
         raise ArgumentError(
             "Expected no `labels` for InfoMaps, whose targets are the labels; got some."
         )
-    doubt_prior(first.score)
     capital = KnownPrior(len(first.regions))
     sums = BitSums(1, len(first.regions))
     places = SamePlaces(first.regions)
+    is_doubted = False
     for one in maps:
         check_bets(one.view, one.score, one.contrast, one.targets)
+        if not is_doubted:
+            is_doubted = doubt_prior(one.score)
         places.check(one.regions, len(one))
         bits = one.from_prior().double().cpu() * (NATS_PER_UNIT[one.unit] / math.log(2))
         capital.add(bits.numpy())

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from captum_infomask._checks import open_share
+from captum_infomask._checks import open_share, plain, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask.masks import FalseDiscoveries
 from captum_infomask.regions.region_protocol import Regions
@@ -229,12 +229,17 @@ class CombinedEvidence:
             return int(self.ranked()[0]) // len(self.regions)
         known = dict(zip(self.classes.tolist(), range(len(self.classes)), strict=True))
         names = dict(zip(self.labels, known.values(), strict=False))
-        row: int | None = names.get(label) if isinstance(label, str) else known.get(label)
+        given = plain(label)
+        row: int | None = None
+        if isinstance(given, str):
+            row = names.get(given)
+        elif isinstance(given, int) and not isinstance(given, bool):
+            row = known.get(given)
         if row is None:
-            given = f"{', '.join(map(repr, [*self.labels[:3], *known][:4]))}, …"
+            some = f"{', '.join(map(repr, [*self.labels[:3], *known][:4]))}, …"
             raise ArgumentError(
                 f"Expected `label` to be one of the {len(known)} classes that occur, its number or "
-                f"name ({given}); got {label!r}."
+                f"name ({some}); got {short_repr(label)}."
             )
         return row
 

@@ -55,15 +55,17 @@ def why_no_bets(
     return "scores about no single target" if targets is None else ""
 
 
-def doubt_prior(score: Score | None) -> None:
-    """Warn if the prior is not known to be that of the labels."""
-    if score is not None and score.prior is None:
+def doubt_prior(score: Score | None) -> bool:
+    """Warn if the prior is not known to be that of the labels; say whether it warned."""
+    is_unknown = score is not None and score.prior is None
+    if is_unknown:
         warn(
             "E-values hold if `prior` is the distribution of the labels. None was given, so it is "
             "uniform. Pass prior=estimate_prior(labels) to InfoMask (of='predictions' if the "
             "targets are the network's own answers), or prior='balanced' if labels are known to be "
             "equally likely."
         )
+    return is_unknown
 
 
 def discovered(log2_e: Tensor, found: Tensor, regions: Regions) -> Tensors:
