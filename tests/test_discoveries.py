@@ -93,3 +93,19 @@ def test_closed_finds_at_least_as_much_where_values_tie(seed):
     for rate in (0.05, 0.1, 0.2, 0.5):
         plain, closed = (e_bh(e_values.log2(), rate, closed=closed) for closed in (False, True))
         assert bool((plain <= closed).all())
+
+
+def test_closed_e_bh_of_many_values_looks_at_few_sets_of_most_numbers(monkeypatch):
+    """The classes times the places of a data set are hundreds of thousands."""
+    looked = 0
+    whole = torch.searchsorted
+
+    def counted(values, wanted):
+        nonlocal looked
+        looked += len(wanted)
+        return whole(values, wanted)
+
+    monkeypatch.setattr(torch, "searchsorted", counted)
+    log2_e = 3 * torch.randn(5000, generator=torch.Generator().manual_seed(0)) + 1
+    assert not e_bh(log2_e, 0.1, closed=True).any()
+    assert 0 < looked <= 64 * 5000

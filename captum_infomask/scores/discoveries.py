@@ -10,6 +10,8 @@ from torch import Tensor
 # it. Bits in float32 are this exact.
 _ROUNDED = 1 - 1e-6
 
+_FEW = 64  # sets that are looked at first
+
 
 def e_bh(log2_e: Tensor, rate: float, *, closed: bool = False) -> Tensor:
     r"""Choose hypotheses so that the expected share of false ones is at most a rate.
@@ -81,11 +83,17 @@ def _closed(ordered: Tensor, rate: float) -> int:
     likely = (sums / torch.arange(1, total + 1) >= _ROUNDED / rate).nonzero()[:, 0]  # S = R
     rising = e.flip(0)
     below = torch.cat([rising.new_zeros(1), rising.cumsum(0)])
-    for k in reversed([int(place) + 1 for place in likely]):
-        inside = torch.arange(1, k + 1, dtype=torch.float64)
-        least = (inside / (rate * k)).contiguous()
+
+    def holds(k: int, inside: Tensor) -> bool:
+        """Whether the condition holds for every S with these numbers of members of R."""
+        least = inside / (rate * k)
         others = torch.searchsorted(rising, least).clamp_max(total - k)
-        smallest = below[total - k + 1 : total + 1] - below[total - k]
-        if bool((smallest + below[others] >= (inside + others) * least * _ROUNDED).all()):
+        smallest = below[total - k + inside.long()] - below[total - k]
+        return bool((smallest + below[others] >= (inside + others) * least * _ROUNDED).all())
+
+    for k in reversed([int(place) + 1 for place in likely]):
+        # A few sets refuse most k, so all are looked at for few.
+        few = torch.linspace(1, k, _FEW, dtype=torch.float64).floor()
+        if holds(k, few) and holds(k, torch.arange(1, k + 1, dtype=torch.float64)):
             return k
     return 0
