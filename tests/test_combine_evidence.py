@@ -307,6 +307,14 @@ def test_bad_settings():
     refused(("one kind",), lambda: combine_evidence(mixed, labels=labels))
 
 
+def test_a_name_of_several_classes_is_refused():
+    x, labels = marked(6)
+    maps = maps_of(x, categories=["crane", "crane", "cup"])
+    found = combine_evidence(maps, "class and place", labels=labels)
+    refused(("`label`", "several", "'crane'"), lambda: found.figure("crane"))
+    assert found.figure(1)[1].get_title("left") == found.figure(0)[1].get_title("left") == "crane"
+
+
 def test_a_later_map_without_a_prior_is_doubted_once():
     x, labels = marked(4)
     known, unknown = target_maps(x, labels), target_maps(x, labels, prior=None)

@@ -232,6 +232,11 @@ class CombinedEvidence:
         given = plain(label)
         row: int | None = None
         if isinstance(given, str):
+            if self.labels.count(given) > 1:
+                raise ArgumentError(
+                    f"Expected `label` to name one class; several are called {short_repr(given)}. "
+                    f"Give a number."
+                )
             row = names.get(given)
         elif isinstance(given, int) and not isinstance(given, bool):
             row = known.get(given)
