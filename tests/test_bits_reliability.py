@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from captum_infomask import BitsReliability, Constant, InfoMask, Score, bits_reliability, grid
 from captum_infomask.datasets import GaussianPatches, IndependentPatches
 from captum_infomask.evaluation.bit_bins import curve_of, fine_edges, shown_bins, sums_of
+from captum_infomask.report.bits_figure import BitsCurve, bits_figure
 from captum_infomask.results.reliability_of_bits import BitsEstimate
 
 # Pictures of one symbol, 0 or 1, in as many cells as there are regions. LIKELY[y] is p(symbol 1).
@@ -463,3 +464,13 @@ def test_the_verdict_finds_the_bin_that_is_off_beside_a_heavy_one_that_is_not():
     assert repr(found) == f"BitsReliability(crop, 100 pictures: {words})"
     wide = dataclasses.replace(found, lower=np.array([-4.1, 1.2, 2.5]))
     assert wide.verdict() == "error 0.50 [0.40, 0.60] bits, nowhere by more than chance"
+
+
+@pytest.mark.parametrize("title", ["", "says 0.7 bits too much where it says 1.9"])
+def test_both_panels_of_the_figure_have_the_same_places_for_the_same_bits(title: str) -> None:
+    said = np.array([-1.0, 2.0])
+    curve = BitsCurve("crop", said, said, said - 0.1, said + 0.1, np.array([20.0, 80.0]))
+    figure, (panel, counts) = bits_figure([curve], title=title)
+    figure.canvas.draw()
+    above, below = panel.get_window_extent(), counts.get_window_extent()
+    np.testing.assert_allclose([above.x0, above.x1], [below.x0, below.x1], atol=0.5)

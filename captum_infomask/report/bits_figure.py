@@ -76,7 +76,7 @@ def bits_figure(
         _draw(curves, [ax], _WHITE)
         panels, figure = [ax], ax.get_figure(root=True) or Figure()
     else:
-        figure, panels = _whole(curves, (4.9, 5.4), _WHITE)
+        figure, panels = _whole(curves, (4.9, 6.1), _WHITE)  # so tall that the width limits both
     panels[0].set_title(title, fontsize=11, color=_WHITE.ink, loc="left")
     return figure, panels
 
