@@ -131,7 +131,9 @@ class CombinedEvidence:
         Columns: ``class`` and ``label`` if there are classes; ``place`` and its box ``x0``, ``y0``,
         ``x1``, ``y1`` if there are places; ``pictures``, ``mean_bits`` and the ends ``low`` and
         ``high`` of its interval, ``log2_e`` (log₂ of the e-value), and ``found`` at this false
-        discovery rate.
+        discovery rate. For classes, ``mean_bits`` is over the pictures of the class, and the bets
+        are on all pictures. So strong evidence may go with a mean below 0: the place tells which
+        pictures are of other classes, or a few pictures of the class with many bits.
         """
         order = self.ranked()
         low, high = self.interval()
