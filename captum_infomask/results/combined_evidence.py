@@ -132,8 +132,8 @@ class CombinedEvidence:
         ``x1``, ``y1`` if there are places; ``pictures``, ``mean_bits`` and the ends ``low`` and
         ``high`` of its interval, ``log2_e`` (log₂ of the e-value), and ``found`` at this false
         discovery rate. For classes, ``mean_bits`` is over the pictures of the class, and the bets
-        are on all pictures. So strong evidence may go with a mean below 0: the place tells which
-        pictures are of other classes, or a few pictures of the class with many bits.
+        are on all pictures. So strong evidence may go with a mean below 0: a few pictures
+        with very low bits pull the mean down, while a bet risks only a share.
         """
         order = self.ranked()
         low, high = self.interval()
