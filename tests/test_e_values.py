@@ -6,6 +6,7 @@ import math
 import warnings
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from refused import refused
@@ -18,12 +19,14 @@ from captum_infomask import (
     InfoMask,
     LocalMean,
     Score,
+    compare,
     from_feature_mask,
     grid,
     keep_dropout,
     superpixels,
     threshold_mask,
 )
+from captum_infomask.report.overlay import draw_outline
 
 BALANCED = {"prior": "balanced"}
 SKEWED = [0.4, 0.3, 0.2, 0.1]
@@ -195,6 +198,10 @@ def test_bad_families_and_places_of_the_rule():
     refused(
         ("InfoMap", "FalseDiscoveries"), lambda: threshold_mask(attributions, FalseDiscoveries())
     )
+    refused(
+        ("`rule`", "InfoMap"),
+        lambda: compare(SmallNet(), pictures(), 1, rule=FalseDiscoveries(), methods=["InfoMask"]),
+    )
     refused(("prior",), lambda: Score(prior="uniform"))
     refused(("prior",), lambda: Score(prior="balanced", head="sigmoid"))
 
@@ -296,6 +303,32 @@ def test_the_rate_holds_and_the_true_region_is_found(closed):
         power += chance * row[0]
     assert 0 < false_share <= rate
     assert power == pytest.approx(1)
+
+
+def test_a_rate_that_no_region_can_reach_is_doubted():
+    with pytest.warns(UserWarning, match=r"at rate 0.1. One label .* at most 1/π = 4,") as caught:
+        found = scored().discoveries(0.1)
+    assert len(caught) == 1
+    assert not found.any()
+
+
+def test_a_figure_outlines_the_discoveries():
+    infomap = found_map([[1, 2, 0, 4]])
+    photo = np.full((80, 80, 3), 90, np.uint8)
+    outlined = _pixels(infomap.figure(photo, contour=FalseDiscoveries(0.1)))
+    plain = _pixels(infomap.figure(photo, contour=None))
+    assert (outlined != plain).any()
+    mask = infomap.mask(FalseDiscoveries(0.1))[:, 0]
+    by_hand, axes = infomap.figure(photo, contour=None)
+    draw_outline(axes, mask[0].numpy().repeat(10, 0).repeat(10, 1), smooth=False)
+    assert (_pixels((by_hand, axes)) == outlined).all()
+    refused(("differences",), lambda: scored("drop").figure(contour=FalseDiscoveries(0.1)))
+
+
+def _pixels(drawn):
+    figure, _ = drawn
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba()).copy()
 
 
 def test_superpixels_have_masks_too():

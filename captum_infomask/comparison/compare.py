@@ -20,6 +20,7 @@ from captum_infomask._types import Shape, Target
 from captum_infomask.comparison.compare_arguments import (
     Fill,
     checked_images,
+    checked_rule,
     checked_target,
     fill_picture,
     network_answers,
@@ -60,7 +61,7 @@ from captum_infomask.engines.isolation import Isolation, alias
 from captum_infomask.engines.untouched import modes_kept
 from captum_infomask.evaluation.choose_metrics import Metrics, choose_metrics
 from captum_infomask.evaluation.given_truth import GroundTruth, ground_truth as read_truth
-from captum_infomask.masks import MaxFraction, Rule, as_rule
+from captum_infomask.masks import MaxFraction, Rule
 from captum_infomask.results.comparison import Comparison
 from captum_infomask.results.map_pictures import Pictures
 from captum_infomask.scores.score import Score
@@ -198,8 +199,7 @@ def compare(
     by_name, given = read_methods(methods)
     _check_groups(given, score)
     chosen = choose_metrics(metrics, has_truth=ground_truth is not None)
-    if rule is not None:
-        rule = as_rule(rule)
+    rule = checked_rule(rule)
     boolean("show_progress", show_progress)
     seed = random_seed(seed)
     shown, sources = shown_pictures(pictures, images)

@@ -16,11 +16,25 @@ from captum_infomask._types import Target
 from captum_infomask.engines.outputs import explained, tensor_within
 from captum_infomask.evaluation.model_as_it_was import as_it_was
 from captum_infomask.imputers.constant import Constant
+from captum_infomask.masks import FalseDiscoveries, Rule, as_rule
 from captum_infomask.report.page_content import PhotoArray
 from captum_infomask.results.map_pictures import checked_pictures
 from captum_infomask.scores.heads import Doubt, rows_of
 from captum_infomask.scores.score import Score
 from captum_infomask.scores.targets import ONE_LOGIT, target_table
+
+
+def checked_rule(rule: Rule | float | None) -> Rule | None:
+    """Return the rule that cuts the attributions of every method, if one is given."""
+    if rule is None:
+        return None
+    checked = as_rule(rule)
+    if isinstance(checked, FalseDiscoveries):
+        raise ArgumentError(
+            f"Expected `rule` to cut the attributions of every method; got {rule}, which needs the "
+            f"e-values of an InfoMap. Write InfoMask(model).score_regions(...).mask(rule)."
+        )
+    return checked
 
 
 def checked_images(model: object, inputs: object) -> Tensor:

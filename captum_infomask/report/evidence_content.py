@@ -76,8 +76,8 @@ class ClassEvidence:
 
     @property
     def largest(self) -> float:
-        """The largest mean of a pixel, in bits."""
-        finite = self.plane[np.isfinite(self.plane)]
+        """The largest mean of a pixel of the found places, in bits."""
+        finite = self.plane[self.places & np.isfinite(self.plane)]
         return float(finite.max(initial=-np.inf)) if len(finite) else float("nan")
 
 

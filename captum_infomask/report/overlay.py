@@ -111,6 +111,14 @@ def draw_outline(axes: Axes, mask: BoolArray, *, smooth: bool = True, weight: fl
             axes.contour(field, [0.5], colors=colour, linewidths=weight * width, alpha=alpha)
 
 
+def draw_places(axes: Axes, places: BoolArray, photo: PhotoArray | None) -> None:
+    """Draw the outline of places, (H, W) of the map, over the map's photograph, if there is one."""
+    shown = places
+    if photo is not None:
+        shown = resized_plane(places.astype(np.float32), photo.shape[:2], "nearest") > 0.5
+    draw_outline(axes, shown, smooth=False)
+
+
 def draw_bar(
     axes: Axes,
     plane: FloatArray,

@@ -15,9 +15,8 @@ from captum_infomask._checks import open_share, plain, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask.masks import FalseDiscoveries
 from captum_infomask.regions.region_protocol import Regions
-from captum_infomask.report.overlay import draw_outline
+from captum_infomask.report.overlay import draw_places
 from captum_infomask.report.page_content import BoolArray, FloatArray
-from captum_infomask.report.smoothing import resized_plane
 from captum_infomask.results.drawing import Drawing, photo_for
 from captum_infomask.results.map_pictures import plane_of, png_html
 from captum_infomask.results.region_table import frame, region_boxes
@@ -192,9 +191,7 @@ class CombinedEvidence:
         )
         photo = photo_for("picture", picture, plane)
         drawn = Drawing(contour=None).draw(plane, photo, "mean bits", (title, below))
-        if photo is not None:
-            kept = resized_plane(kept.astype(np.float32), photo.shape[:2], "nearest") > 0.5
-        draw_outline(drawn[1], kept, smooth=False)
+        draw_places(drawn[1], kept, photo)
         return drawn
 
     def plane(self, row: int | None = None) -> FloatArray:

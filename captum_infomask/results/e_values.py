@@ -111,9 +111,23 @@ def _say_why(
         f"e-value is {largest:.3g}, and those that are found have a mean of at least "
         f"{1 / rule.rate:g}."
     )
-    if most is not None and float(most[k]) * (1 + 1e-4) < 1 / rule.rate:
-        words += (
-            f" One label of this class is worth at most 1/π = {float(most[k]):.3g}, so no region "
-            f"of one picture can be found; combine_evidence adds up pictures."
-        )
+    if most is not None and _is_beyond(rule, most[k]):
+        words += f" {_at_most(most[k])}"
     warn(words)
+
+
+def doubt_rate(rule: FalseDiscoveries, most: Tensor | None) -> None:
+    """Warn if no e-value of any image can be a discovery at the rate."""
+    if most is not None and _is_beyond(rule, most.max()):
+        warn(f"No region can be beyond chance at rate {rule.rate:g}. {_at_most(most.max())}")
+
+
+def _is_beyond(rule: FalseDiscoveries, most: Tensor) -> bool:
+    return float(most) * (1 + 1e-4) < 1 / rule.rate
+
+
+def _at_most(most: Tensor) -> str:
+    return (
+        f"One label of this class is worth at most 1/π = {float(most):.3g}, so no region of one "
+        f"picture can be found; combine_evidence adds up pictures."
+    )

@@ -23,6 +23,7 @@ from captum_infomask.masks.rules import Family
 from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.regions.scales import Scales
 from captum_infomask.regions.sharpening import averaged
+from captum_infomask.report.overlay import draw_places
 from captum_infomask.report.page_content import (
     FloatArray,
     MapContent,
@@ -301,7 +302,9 @@ class InfoMap:
         Source: :func:`captum_infomask.scores.discoveries.e_bh`.
         """
         rule = FalseDiscoveries(rate, closed, family)
-        return self._discovered(rule, self._log2_e_values())
+        log2_e = self._log2_e_values()
+        e_values.doubt_rate(rule, self._most())
+        return self._discovered(rule, log2_e)
 
     def _discovered(self, rule: FalseDiscoveries, log2_e: Tensor) -> Tensor:
         if rule.family == "batch":
@@ -424,13 +427,17 @@ class InfoMap:
     def _mask_of_discoveries(
         self, rule: FalseDiscoveries, *, smooth: int, min_area: float
     ) -> Tensors:
-        log2_e, most = self._log2_e_values(), None
+        log2_e = self._log2_e_values()
         painted = e_values.discovered(log2_e, self._discovered(rule, log2_e), self.regions)
-        if self.probability is not None:
-            most = (self.total.double() * NATS_PER_UNIT[self.unit]).exp() / self.probability
         return e_values.discovered_mask(
-            painted, log2_e, most, rule, smooth=smooth, min_area=min_area
+            painted, log2_e, self._most(), rule, smooth=smooth, min_area=min_area
         )
+
+    def _most(self) -> Tensor | None:
+        """Return 1/π of each image's target, the largest possible e-value, if it is known."""
+        if self.probability is None:
+            return None
+        return (self.total.double() * NATS_PER_UNIT[self.unit]).exp() / self.probability
 
     def boxes(
         self,
@@ -456,7 +463,7 @@ class InfoMap:
             picture: As for :func:`show`; None draws the map alone.
             k: The number of the image.
             **settings: ``ax``, ``cmap``, ``alpha``, ``smooth``, ``contour`` and ``title``, as for
-                :func:`show`.
+                :func:`show`. ``contour`` may be ``FalseDiscoveries`` too.
 
         Returns:
             The figure, on an Agg canvas (no window, no pyplot state), and the map's axes.
@@ -471,7 +478,15 @@ class InfoMap:
         place = map_pictures.checked_place(k, len(self.scores))
         plane, unit = map_pictures.plane_of(self.attributions(), self.regions, self.unit, place)
         heads = self._head(place), self._sums(plane, unit, place)
-        return drawing.draw(plane, photo_for("picture", picture, plane), unit, heads)
+        photo = photo_for("picture", picture, plane)
+        if not isinstance(drawing.contour, FalseDiscoveries):
+            return drawing.draw(plane, photo, unit, heads)
+        (kept,) = e_values.discovered(
+            self.scores, self._discovered(drawing.contour, self._log2_e_values()), self.regions
+        )
+        drawn = replace(drawing, contour=None).draw(plane, photo, unit, heads)
+        draw_places(drawn[1], (kept[place] > 0).any(0).cpu().numpy(), photo)
+        return drawn
 
     def _head(self, k: int) -> str:
         """Say in words what image k's map is about: its target and p(y | x), or the question."""

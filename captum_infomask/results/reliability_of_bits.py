@@ -98,7 +98,8 @@ class BitsReliability:
 
     def __repr__(self) -> str:
         """Say in words where the bits are furthest from true."""
-        return f"BitsReliability({self.name}, {self.pictures} pictures: {self.verdict()})"
+        count = f"{self.pictures} picture{'s' * (self.pictures != 1)}"
+        return f"BitsReliability({self.name}, {count}: {self.verdict()})"
 
     def verdict(self) -> str:
         """Say how far the bits are from true, and where most, among bins that say above 0 bits.
