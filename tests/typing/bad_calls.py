@@ -4,7 +4,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from captum_infomask import InfoMap, InfoMask, MaxFraction, Score, compare, grid, threshold_mask
+from captum_infomask import (
+    InfoMap,
+    InfoMask,
+    MaxFraction,
+    Score,
+    combine_evidence,
+    compare,
+    grid,
+    threshold_mask,
+)
 
 network: nn.Module = nn.Sequential(nn.Flatten(), nn.Linear(192, 5))
 x: Tensor = torch.rand(2, 3, 8, 8)
@@ -26,3 +35,6 @@ grid(x, rows="2", columns=2)  # wrong
 Score(head="softmax")  # wrong
 compare(network, x, 1, layer=4)  # wrong
 mask: InfoMap = InfoMask(network).mask(x, target=1)  # wrong
+infomap.discoveries(0.1, family="all")  # wrong
+Score(prior="uniform")  # wrong
+combine_evidence(infomap, by="places")  # wrong

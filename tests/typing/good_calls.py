@@ -1,4 +1,4 @@
-# Twenty calls that users type: `mypy --strict` accepts each. Checked by tests/test_user_calls.py.
+# Calls that users type: `mypy --strict` accepts each. Checked by tests/test_user_calls.py.
 from __future__ import annotations
 
 import torch
@@ -7,15 +7,21 @@ from torch import Tensor, nn
 
 from captum_infomask import (
     AtLeast,
+    BitsReliability,
     Blur,
     ClassMaps,
+    CombinedEvidence,
     Comparison,
     DatasetRun,
+    FalseDiscoveries,
     InfoMap,
     InfoMask,
     Score,
+    bits_reliability,
     bounding_boxes,
+    combine_evidence,
     compare,
+    estimate_prior,
     fit_temperature,
     grid,
     information,
@@ -54,3 +60,14 @@ prior: Score = Score(prior=[0.2] * 5, temperature=fit_temperature(network, [(x, 
 again: tuple[InfoMap, Comparison] = (InfoMap.load("a"), Comparison.load("b"))
 told: Tensor = information(network(x), target=1, score=prior)
 count: int = len(load_run("out")) + len(named)
+beyond: Tensor = InfoMask(network, prior="balanced").mask(
+    x, target=1, view="crop", rule=FalseDiscoveries(rate=0.1)
+)
+e_values: Tensor = named.e_values() * named.discoveries(0.1, closed=True, family="batch")
+outlined: Figure = named.figure(contour=FalseDiscoveries(0.1))[0]
+shares: Tensor = estimate_prior(x, of="predictions", forward_func=network)
+evidence: CombinedEvidence = combine_evidence([maps, maps], "class and place", labels=["cup"] * 8)
+leaks: CombinedEvidence = combine_evidence(run, by="place")
+true: BitsReliability = bits_reliability(InfoMask(network), x, [0, 1], view="keep")
+jittered: InfoMap = InfoMask(network).score_regions(x, target=1, view="crop", crop_jitter=0.1)
+labelled: Comparison = compare(network, x, 1, labels=[0, 1])
