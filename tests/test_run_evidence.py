@@ -244,6 +244,26 @@ def test_bad_pictures_do_not_count(tmp_path):
     assert run.evidence().pictures.sum() == 8 * 4
 
 
+class Masked(nn.Module):
+    """Class 1 has the logit −inf in every picture."""
+
+    def forward(self, x):
+        scores = x.flatten(1)[:, :5].clone()
+        scores[:, 1] = -torch.inf
+        return scores
+
+
+def test_pictures_that_are_left_out_because_of_their_label_are_told(tmp_path):
+    """Their label is what leaves them out, so the rest is no fair sample of bets."""
+    run = made(tmp_path / "masked", Masked())
+    assert len(run.errors) == 2  # the pictures of class 1, of five classes
+    with pytest.warns(UserWarning, match="label of 2 pictures is impossible"):
+        run.evidence()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made(tmp_path / "none", Masked(), labels=[0, 2, 3, 4, 0] * 2).evidence()
+
+
 def test_a_resumed_run_has_the_same_bits(tmp_path):
     whole = made(tmp_path, Dozen()).evidence()
     files = {path.name: path for path in tmp_path.glob("part-*.parquet")}

@@ -219,6 +219,10 @@ class DatasetRun(Mapping[str, InfoMap]):
                 a contrast), or of a head without a distribution; an earlier version wrote the run;
                 or no picture is good.
 
+        Warns:
+            UserWarning: Pictures were left out because the network says that their label is
+                impossible: a logit of −inf.
+
         Example:
             >>> import tempfile, torch
             >>> from captum_infomask import grid, run_dataset

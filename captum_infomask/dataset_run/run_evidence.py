@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from captum_infomask._errors import ArgumentError
+from captum_infomask._messages import warn
 from captum_infomask.dataset_run.run_settings import LIKELY
 from captum_infomask.results import InfoMap
 from captum_infomask.results.e_values import check_bets
@@ -18,6 +20,7 @@ from captum_infomask.scores.score_settings import NATS_PER_UNIT
 # The columns that evidence is made of.
 COLUMNS = ("key", "target", "scores", "blank", *LIKELY, "error")
 
+_IMPOSSIBLE = "got information of -inf for"  # in the error of a label with a logit of -inf
 _TOGETHER = 256  # pictures that are added up together
 
 
@@ -46,10 +49,14 @@ def evidence_sums(
 
     Raises:
         ArgumentError: An earlier version wrote the rows, without the classes of each view.
+
+    Warns:
+        UserWarning: Pictures were left out because the network says that their label is impossible.
     """
     places = len(template.regions)
     sums = EvidenceSums(classes, template.regions)
     per_bit = NATS_PER_UNIT[template.unit] / NATS_PER_UNIT["bits"]
+    impossible = 0
     for table in tables:
         if not set(LIKELY) <= set(table.column_names):
             raise ArgumentError(
@@ -58,6 +65,7 @@ def evidence_sums(
                 f"with a new `out`."
             )
         good = table.filter(table["error"].is_null())
+        impossible += pc.sum(pc.match_substring(table["error"], _IMPOSSIBLE)).as_py() or 0
         for start in range(0, len(good), _TOGETHER):
             rows = good.slice(start, _TOGETHER)
             shape = (len(rows), places)
@@ -69,6 +77,12 @@ def evidence_sums(
             sums.add(
                 labels, bits.astype(np.float64) * per_bit, chosen.astype(np.int64), q.astype(float)
             )
+    if impossible:
+        warn(
+            f"The network says that the label of {impossible} pictures is impossible (a logit of "
+            f"-inf), so they have no scores. They are left out because of their label, and the "
+            f"evidence may be too large. Give such logits a large negative number instead."
+        )
     return sums
 
 

@@ -125,7 +125,7 @@ def curve_of(
     """Merge fine bins, and draw pictures with repetition for the intervals.
 
     Args:
-        sums: Of each picture, (N, 4, B). Pictures that belong together are one row.
+        sums: Each picture's sums, (N, 4, B). Pictures that belong together are one row.
         edges: As in :func:`sums_of`.
         level: The intervals' coverage, between 0 and 1.
         n_resamples: The number of times that N pictures are drawn.

@@ -24,11 +24,11 @@ from captum_infomask._random import OwnGenerators
 from captum_infomask.attribution.infomask import InfoMask
 from captum_infomask.evaluation.bit_bins import curve_of, fine_edges, sums_of
 from captum_infomask.results import ClassMaps
+from captum_infomask.results.e_values import FROM_PRIOR
 from captum_infomask.results.reliability_of_bits import BitsReliability
 from captum_infomask.scores.heads import SOFTMAX_HEADS
 from captum_infomask.scores.score_settings import NATS_PER_UNIT, Balanced, Prior, checked_prior
 
-VIEWS = ("crop", "keep", "features")  # those whose values count from the prior
 _ENOUGH = 50  # labels per class, on average, for an estimate of how often classes occur
 
 
@@ -219,8 +219,10 @@ def check_question(infomask: object, view: object, options: Mapping[str, Any]) -
     if not isinstance(infomask, InfoMask):
         raise ArgumentError(f"Expected `infomask` to be an InfoMask; got {describe(infomask)}.")
     reference = options.get("reference")
-    if view not in VIEWS or reference == "blank":
-        got = f"{short_repr(view)} with reference='blank'" if view in VIEWS else short_repr(view)
+    if view not in FROM_PRIOR or reference == "blank":
+        got = (
+            f"{short_repr(view)} with reference='blank'" if view in FROM_PRIOR else short_repr(view)
+        )
         raise ArgumentError(
             f"Expected `view` 'crop', 'keep' or 'features', counted from the prior: only such bits "
             f"say how often a class occurs; got {got}, a difference of two such values. Pass "

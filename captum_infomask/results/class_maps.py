@@ -23,6 +23,7 @@ from captum_infomask.report.page_content import (
 )
 from captum_infomask.results import map_pictures
 from captum_infomask.results.comparison_files import write_html
+from captum_infomask.results.e_values import FROM_PRIOR
 from captum_infomask.results.info_map import InfoMap
 from captum_infomask.results.map_files import PER_IMAGE, PER_REGION
 from captum_infomask.results.region_table import column_of, region_table
@@ -141,7 +142,7 @@ class ClassMaps:
         Scores must be those of all classes, from the prior; the blank's value is added again.
         """
         assert self.log_priors is not None, "as checked"
-        nats = self.stacked.from_prior().double().cpu() * NATS_PER_UNIT[self.unit]
+        nats = self.stacked.from_prior().detach().double().cpu() * NATS_PER_UNIT[self.unit]
         return nats / NATS_PER_UNIT["bits"], (nats + self.log_priors[:, None]).exp()
 
     def to_pandas(self) -> Any:
@@ -354,7 +355,7 @@ class ClassMaps:
 
         believed, total = belief(self.total, log_prior)
         parts: dict[str, Any] = dict.fromkeys(PER_REGION)
-        if stacked.blank is None and stacked.view in ("crop", "keep", "features"):
+        if stacked.blank is None and stacked.view in FROM_PRIOR:
             parts["scores"] = belief(self.scores, log_prior[:, None])[1]
         else:
             for name in PER_REGION:

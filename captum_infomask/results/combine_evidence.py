@@ -160,7 +160,7 @@ def _of_targets(
         if not is_doubted:
             is_doubted = doubt_prior(one.score)
         places.check(one.regions, len(one))
-        bits = one.from_prior().double().cpu() * (NATS_PER_UNIT[one.unit] / math.log(2))
+        bits = one.from_prior().detach().double().cpu() * (NATS_PER_UNIT[one.unit] / math.log(2))
         capital.add(bits.numpy())
         sums.add(np.zeros(len(bits), np.int64), bits.numpy())
     null = "labels are drawn from the prior, and do not depend on what the place shows"

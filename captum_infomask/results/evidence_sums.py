@@ -88,7 +88,7 @@ class EvidenceSums:
         self._by_both = BitSums(classes, len(regions))
 
     def add(self, labels: Counts, bits: Floats, classes: Counts, posteriors: Floats) -> None:
-        """Add n pictures, in their order.
+        """Add n pictures.
 
         Args:
             labels: Their labels, (n,).

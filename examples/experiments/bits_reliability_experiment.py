@@ -95,7 +95,7 @@ def two_digits_panels(
         trained_on: Its training pictures, for the critic; their labels are not used.
         held_out: For the temperature.
         tested_on: For the curves.
-        steps: Of fit_critic.
+        steps: The steps of fit_critic.
         sizes: Windows' sides and strides, in pixels.
     """
     temperature = fit_temperature(network, [(held_out.images, held_out.labels)])

@@ -154,8 +154,8 @@ class Setting:
         classes: M, equally likely.
         regions: R, 9 or 49.
         rate: The false discovery rate that is asked for.
-        dependence: Of the false regions: ``independent``; ``windows``, blocks of 3 × 3 that show
-            one object and share half of the noise's variance; or ``identical``.
+        dependence: How the false regions depend: ``independent``; ``windows``, blocks of 3 × 3
+            that show one object and share half of the noise's variance; or ``identical``.
         true: The share of regions that show the label's object.
         critic: A name of ``CRITICS``.
         pictures: Pictures that share the rate.

@@ -27,7 +27,7 @@ def noisy_digits(digits: Digits, count: int, generator: torch.Generator) -> Digi
     Args:
         digits: Pictures (M, 28, 28) with a margin of 4, in [0, 1], and their labels.
         count: The number of pictures, N.
-        generator: Of all draws.
+        generator: The generator of all draws.
 
     Returns:
         Pictures (N, 1, 40, 40) in [0, 1], and labels (N,).

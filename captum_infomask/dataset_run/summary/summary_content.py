@@ -43,6 +43,7 @@ from captum_infomask.report.run_content import (
     Speed,
 )
 from captum_infomask.report.words import decimals, percent, significant, thousands
+from captum_infomask.results.e_values import FROM_PRIOR
 
 if TYPE_CHECKING:
     from captum_infomask.dataset_run.loaded import DatasetRun
@@ -139,9 +140,6 @@ def _filled(kind: Sequence[str], own: Sequence[str]) -> str:
     return "".join(chain.from_iterable(zip_longest(kind, own, fillvalue="")))
 
 
-_WITHIN_BOUND = ("crop", "keep", "features")  # views whose scores are i(y; v) of the shown part
-
-
 def run_content(run: DatasetRun) -> RunContent:
     """The content of a run's summary.
 
@@ -231,8 +229,8 @@ def _errors(table: pa.Table) -> list[tuple[str, str]]:
 
 def _regions_are_bounded(run: DatasetRun) -> bool:
     """Whether a region's score is i(y; v) itself; then the bound of i(y; x) holds for it."""
-    view = run.manifest["settings"].get("view") or _WITHIN_BOUND[0]
-    return view in _WITHIN_BOUND and run.table["blank"].null_count == len(run.table)
+    view = run.manifest["settings"].get("view") or FROM_PRIOR[0]
+    return view in FROM_PRIOR and run.table["blank"].null_count == len(run.table)
 
 
 def _one(
