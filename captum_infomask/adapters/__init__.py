@@ -1,0 +1,3 @@
+# Networks of other forms → networks that map pictures to logits. To add one: a file, a line here,
+# a row in the tests, a block in docs/your_model.md.
+__all__: list[str] = []
