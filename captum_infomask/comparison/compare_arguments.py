@@ -12,8 +12,9 @@ from torch import Tensor
 from captum_infomask._categories import check_count
 from captum_infomask._checks import check_callable, check_inputs, describe, plain
 from captum_infomask._errors import ArgumentError
+from captum_infomask._outputs import read_logits
 from captum_infomask._types import Target
-from captum_infomask.engines.outputs import explained, tensor_within
+from captum_infomask.engines.outputs import explained
 from captum_infomask.evaluation.model_as_it_was import as_it_was
 from captum_infomask.imputers.constant import Constant
 from captum_infomask.masks import FalseDiscoveries, Rule, as_rule
@@ -165,7 +166,7 @@ def network_answers(model: Callable[..., Any], inputs: Tensor, seed: int, score:
             as_it_was(model, seed=seed),
             torch.no_grad(),
         ):
-            output = model(picture.detach().clone())
+            output = read_logits(model(picture.detach().clone()), "model")
         _check_answer(output, score)
         has_classes = output.dim() > 1
         rows = rows_of(output.detach())
@@ -181,20 +182,17 @@ def network_answers(model: Callable[..., Any], inputs: Tensor, seed: int, score:
     return Answers(torch.stack(found), has_classes, rows.shape[1])
 
 
-def _check_answer(output: object, score: Score) -> None:
+def _check_answer(output: Tensor, score: Score) -> None:
     """Refuse all but a row of numbers: two classes for a softmax, one or more for a sigmoid."""
-    shape = tuple(output.shape) if isinstance(output, Tensor) else ()
+    shape = tuple(output.shape)
     if score.head == "sigmoid":
         least, form = 1, "logits (N, M), or (N,) for one logit each,"
         shape = (*shape, 1) if len(shape) == 1 else shape
     else:
         least, form = 2, f"{score.head} (N, M) of at least two classes"
     if len(shape) != 2 or shape[0] != 1 or shape[1] < least:
-        given, hint = type(output).__name__, tensor_within(output)
-        if isinstance(output, Tensor):
-            given = describe(output)
-            one = shape in ((1,), (1, 1))
-            hint = " For one logit per picture pass head='sigmoid'." if one else ""
+        one = shape in ((1,), (1, 1))
+        hint = " For one logit per picture pass head='sigmoid'." if one else ""
         raise ArgumentError(
-            f"Expected `model` to return {form}; got {given} for one picture.{hint}"
+            f"Expected `model` to return {form}; got {describe(output)} for one picture.{hint}"
         )

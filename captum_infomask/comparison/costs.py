@@ -15,6 +15,7 @@ import torch
 from captum.attr import Attribution
 from torch import Tensor, nn
 
+from captum_infomask._outputs import logits_of
 from captum_infomask.attribution.infomask import InfoMask
 
 Read: TypeAlias = Callable[[Any], Any]
@@ -40,7 +41,7 @@ def as_it_is(output: Any) -> Any:
 
 
 class CountedFunction:
-    """A forward function that counts the pictures sent through it."""
+    """A forward function that counts the pictures sent through it, and returns logits."""
 
     def __init__(self, function: Callable[..., Any], count: Count, read: Read = as_it_is) -> None:
         self.function, self.count, self._read = function, count, read
@@ -48,13 +49,14 @@ class CountedFunction:
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Count the batch and run it."""
         self.count.pictures += _batch(inputs)
-        return self._read(self.function(*inputs, **options))
+        return self._read(logits_of(self.function(*inputs, **options)))
 
 
 class CountedModule(nn.Module):
     """A network that wraps another network and counts the pictures sent through it.
 
-    It is a wrapper, not a hook, so the network is left as it is. It has the network's attributes.
+    If the network returns logits in an object, it returns these, as Captum's methods need them. It
+    is a wrapper, not a hook, so the network is left as it is. It has the network's attributes.
     """
 
     def __init__(self, network: nn.Module, count: Count, read: Read = as_it_is) -> None:
@@ -72,7 +74,7 @@ class CountedModule(nn.Module):
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """Count the batch and run it."""
         self.count.pictures += _batch(inputs)
-        return self._read(self.network(*inputs, **options))
+        return self._read(logits_of(self.network(*inputs, **options)))
 
 
 def counted(

@@ -20,6 +20,7 @@ from captum_infomask._checks import (
     short_repr,
 )
 from captum_infomask._errors import ArgumentError
+from captum_infomask._outputs import read_logits
 from captum_infomask._random import OwnGenerators
 from captum_infomask.engines.dropout import warn_of_mode
 from captum_infomask.engines.outputs import explained
@@ -191,7 +192,7 @@ def _predictions_count(
             inputs = batch[0] if isinstance(batch, tuple | list) and batch else batch
             inputs = checked_batch(inputs, _NAME, number)
             with explained(forward_func, (inputs,)):
-                output = forward_func(inputs.to(device_of(forward_func, inputs)))
+                output = read_logits(forward_func(inputs.to(device_of(forward_func, inputs))))
             totals = _information(output, len(inputs), score)
             doubt.see(output)
             if classes is not None and classes != totals.shape[1]:
@@ -207,9 +208,9 @@ def _predictions_count(
     return counts
 
 
-def _information(output: object, count: int, score: Score) -> Tensor:
+def _information(output: Tensor, count: int, score: Score) -> Tensor:
     """The information of a batch about each class, (B, M), on the CPU."""
-    if not isinstance(output, Tensor) or output.dim() != 2 or len(output) != count:
+    if output.dim() != 2 or len(output) != count:
         raise ArgumentError(
             f"Expected `forward_func` to return (N, M) for {count} inputs; got {describe(output)}."
         )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from captum_infomask._checks import boolean, finite_number, positive_int, random_seed
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import check_output_file
+from captum_infomask._outputs import read_logits
 from captum_infomask._random import OwnGenerators
 from captum_infomask._types import Baselines
 from captum_infomask.critics.fit_loaders import LoaderPictures, fit_and_held_out
@@ -173,7 +174,6 @@ def _doubt(network: nn.Module, images: Tensor) -> None:
     """Warn if a network ends in a softmax, because the fit takes logits."""
     doubt = Doubt("logits")
     with torch.no_grad():
-        output = network.eval()(images[:2])
-    if isinstance(output, Tensor):
-        doubt.see(output)
-        doubt.say("Fit a network that returns logits, or their logarithms.")
+        output = read_logits(network.eval()(images[:2]), "model")
+    doubt.see(output)
+    doubt.say("Fit a network that returns logits, or their logarithms.")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from captum_infomask._checks import check_initialised, describe, finite_number, positive_int
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import check_input, check_output_file, damaged, read, write
+from captum_infomask._outputs import read_logits
 from captum_infomask.critics.fit_loaders import LoaderPictures, seed_of
 from captum_infomask.critics.random_views import RandomViews
 from captum_infomask.engines.batched import Batched
@@ -171,17 +172,15 @@ def hold_out(images: Tensor, network: nn.Module, views: RandomViews, seed: int) 
 @torch.no_grad()
 def critic_log_posterior(network: nn.Module, images: Tensor) -> Tensor:
     """The log posterior log p(y | x) of whole pictures, (n, M), in float32 at least."""
-    output = network(images)
+    output = read_logits(network(images), "model")
     if (
-        not isinstance(output, Tensor)
-        or output.dim() != 2
+        output.dim() != 2
         or len(output) != len(images)
         or (output.shape[1] < 2 or not output.dtype.is_floating_point)
     ):
-        given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ArgumentError(
             f"Expected `model` to return logits (N, M) of M ≥ 2 classes, N = {len(images)}; got "
-            f"{given}."
+            f"{tuple(output.shape)}."
         )
     if not bool(output.isfinite().all()):
         raise ArgumentError(
@@ -224,7 +223,7 @@ class FittedCritic(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits (N, M) of views (N, C, H, W)."""
-        return self.network(inputs) / self.temperature  # type: ignore[no-any-return]
+        return read_logits(self.network(inputs)) / self.temperature
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write weights and report to one safetensors file.

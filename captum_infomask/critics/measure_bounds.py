@@ -12,6 +12,7 @@ from captum_infomask._checks import check_initialised, describe, positive_int, r
 from captum_infomask._errors import ArgumentError
 from captum_infomask._keywords import told
 from captum_infomask._messages import warn
+from captum_infomask._outputs import read_logits
 from captum_infomask.engines.dropout import warn_of_mode
 from captum_infomask.engines.outputs import explained
 from captum_infomask.engines.untouched import untouched
@@ -86,7 +87,7 @@ def measure_bounds(
             loader, description="Measuring bounds", show_progress=show_progress
         ):
             place = device_of(forward_func, inputs)
-            outputs = (forward_func(inputs.to(place)) for _ in range(n_samples))
+            outputs = (read_logits(forward_func(inputs.to(place))) for _ in range(n_samples))
             checked = (_checked(output, labels, score, len(parts), doubt) for output in outputs)
             with explained(forward_func, (inputs,)):
                 parts.append(sandwich_rows(score, checked, labels.cpu()[:, None]))
@@ -100,9 +101,9 @@ def measure_bounds(
     return sandwich
 
 
-def _checked(output: Any, labels: Tensor, score: Score, number: int, doubt: Doubt) -> Tensor:
+def _checked(output: Tensor, labels: Tensor, score: Score, number: int, doubt: Doubt) -> Tensor:
     """Return a batch's output; refuse it if it does not fit the labels or the settings."""
-    if not isinstance(output, Tensor) or output.dim() != 2 or len(output) != len(labels):
+    if output.dim() != 2 or len(output) != len(labels):
         raise ArgumentError(
             f"Expected `forward_func` to return ({len(labels)}, M), a value per class for each "
             f"example of batch {number}; got {describe(output)}."

@@ -17,6 +17,7 @@ from captum_infomask._checks import check_callable, check_initialised, describe,
 from captum_infomask._errors import ArgumentError
 from captum_infomask._keywords import told
 from captum_infomask._messages import warn
+from captum_infomask._outputs import read_logits
 from captum_infomask.engines.dropout import warn_of_mode
 from captum_infomask.engines.outputs import explained
 from captum_infomask.engines.untouched import untouched
@@ -221,7 +222,7 @@ def _collect(
         found = labelled_batches(loader, description="Temperature", show_progress=show_progress)
         for number, (inputs, classes) in enumerate(found):
             with explained(forward_func, (inputs,)):
-                output = forward_func(inputs.to(device_of(forward_func, inputs)))
+                output = read_logits(forward_func(inputs.to(device_of(forward_func, inputs))))
             values = _class_logits(output, len(inputs), score, number)
             check_label_range(classes, values.shape[1])
             doubt.see(output)
@@ -236,13 +237,12 @@ def _collect(
         return torch.cat(logits), torch.cat(labels)
 
 
-def _class_logits(output: object, count: int, score: Score, number: int) -> Tensor:
+def _class_logits(output: Tensor, count: int, score: Score, number: int) -> Tensor:
     """A batch's logits (B, M); one logit f becomes the two classes' (0, f)."""
     single = score.head == "sigmoid"
     form = "one logit per example, (N,) or (N, 1)," if single else "(N, M)"
     if (
-        not isinstance(output, Tensor)
-        or output.dim() == 0
+        output.dim() == 0
         or len(output) != count
         or (output.numel() != count if single else output.dim() != 2)
     ):

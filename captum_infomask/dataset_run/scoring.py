@@ -13,6 +13,7 @@ from torch import Tensor
 
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError, RunStopped
+from captum_infomask._outputs import read_logits
 from captum_infomask._process import quiet
 from captum_infomask._random import LibraryDraws, OwnGenerators
 from captum_infomask.attribution.infomask import InfoMask
@@ -169,10 +170,12 @@ class Scorer:
         """The network's outputs for pictures, (N, M), M = 1 for one number; draws use the seed."""
         seed = self._settings.options["seed"]
         with buffers_kept(self._network), OwnGenerators(seed) as generators:
-            output = LibraryDraws(seed, generators).run(lambda: self._network(pictures.clone()))
-        if not isinstance(output, Tensor) or output.dim() not in (1, 2):
-            given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            raise ArgumentError(f"Expected `model` to return outputs (N, M); got {given}.")
+            made = LibraryDraws(seed, generators).run(lambda: self._network(pictures.clone()))
+        output = read_logits(made, "model")
+        if output.dim() not in (1, 2):
+            raise ArgumentError(
+                f"Expected `model` to return outputs (N, M); got {tuple(output.shape)}."
+            )
         return rows_of(output)
 
     def rows(

@@ -178,10 +178,11 @@ class RunningBatched:
         self._check_guess(plan, rows, checked)
         return checked
 
-    def _forward(self, shown: Tensors, arguments: tuple[Any, ...]) -> Any:
+    def _forward(self, shown: Tensors, arguments: tuple[Any, ...]) -> Tensor:
         if self._copy is not None:
             try:
-                return self._copy(*shown, *arguments)
+                made: Tensor = self._copy(*shown, *arguments)
+                return made
             except Exception as error:
                 if is_out_of_memory(error):
                     raise
@@ -227,7 +228,7 @@ class RunningBatched:
         places = torch.tensor([draws.choice((images == image).nonzero()[:, 0]) for image in new])
         try:
             with self._call.drawing_nothing():
-                own = self._call.forward_func(
+                own = self._call.forward(
                     *draw(plan, rows[places]), *self._arguments(plan, rows[places])
                 )
             check_agreement(output[places.to(output.device)], own)
@@ -256,6 +257,6 @@ class RunningBatched:
         self._checked = True
         shown, arguments = draw(plan, rows[:1]), self._arguments(plan, rows[:1])
         with OwnGenerators(0):
-            alone = self._call.libraries.run(lambda: self._call.forward_func(*shown, *arguments))
-        if isinstance(alone, Tensor) and alone.shape[1:] != output.shape[1:]:
+            alone = self._call.libraries.run(lambda: self._call.forward(*shown, *arguments))
+        if alone.shape[1:] != output.shape[1:]:
             raise changed_classes(alone.shape[1:], output.shape[1:], self._call)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict, runtime_checkable
 
 from torch import Tensor
 
+from captum_infomask._outputs import read_logits
 from captum_infomask._process import libraries_state
 from captum_infomask._random import LibraryDraws, OwnGenerators
 from captum_infomask.engines.traced import traced
@@ -52,10 +53,18 @@ class Call:
         """The generators from which a network draws that draws by itself."""
         return self.libraries.generators
 
-    def run(self, *inputs: Any) -> Any:
-        """Run the user's function."""
+    def forward(self, *inputs: Any) -> Tensor:
+        """Run the user's function, and read its output.
+
+        Raises:
+            ArgumentError: It returns no tensor, and nothing whose logits are (N, M).
+        """
+        return read_logits(self.forward_func(*inputs))
+
+    def run(self, *inputs: Any) -> Tensor:
+        """Do the same; the function's own draws are the call's."""
         with self.generators:
-            return self.forward_func(*inputs)
+            return self.forward(*inputs)
 
     @contextmanager
     def drawing_nothing(self) -> Iterator[None]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 import contextlib
 import inspect
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FunctionType
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -169,35 +168,11 @@ def changed_classes(first: Sequence[int], other: Sequence[int], call: Call) -> A
     )
 
 
-def check_output(output: object, views: int) -> Tensor:
+def check_output(output: Tensor, views: int) -> Tensor:
     """Return an output that has one row per view."""
-    if not isinstance(output, Tensor):
-        raise ArgumentError(
-            f"Expected `forward_func` to return a tensor; got {type(output).__name__}."
-            f"{tensor_within(output)}"
-        )
     if output.dim() == 0 or len(output) != views:
         raise ArgumentError(
             f"Expected `forward_func` to return one row per example, {views} in all; got shape "
             f"{tuple(output.shape)}."
         )
     return output
-
-
-def tensor_within(output: object) -> str:
-    """Say how to get a tensor from a network's output, as a sentence; empty if it has none."""
-    part = ""
-    if isinstance(getattr(output, "logits", None), Tensor):
-        part = ".logits"
-    elif isinstance(output, Mapping):
-        tensors = [key for key, value in output.items() if isinstance(value, Tensor)]
-        first = "logits" if "logits" in tensors else next(iter(tensors), None)
-        part = "" if first is None else f"[{first!r}]"
-    elif isinstance(output, tuple | list):
-        tensors = [place for place, value in enumerate(output) if isinstance(value, Tensor)]
-        part = f"[{tensors[0]}]" if tensors else ""
-    if part:
-        return f" Wrap the model, e.g. lambda x: model(x){part}."
-    if isinstance(output, np.ndarray):
-        return " Leave out .numpy(), or pass lambda x: torch.from_numpy(model(x))."
-    return " Does it end in a return of its logits?" if output is None else ""

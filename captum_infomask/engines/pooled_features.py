@@ -201,7 +201,7 @@ class RunningFeatures:
     def _watched(self, *inputs: Tensor) -> Any:
         self._seen = LastPooling()
         with explained(self.call.forward_func, inputs), Watching(self._seen.see):
-            return self.call.forward_func(*inputs)
+            return self.call.forward(*inputs)
 
     def _check_uncut(self, plan: ViewPlan, row: Tensor) -> None:
         """Refuse a network that pools a part of its features: the part's cells lie elsewhere."""

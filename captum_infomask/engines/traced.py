@@ -15,6 +15,7 @@ from torch.nn.modules import module as _modules
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from captum_infomask._messages import warn
+from captum_infomask._outputs import logits_of
 from captum_infomask.engines.isolation import Isolation, compiled_network, same_weight
 from captum_infomask.engines.reached import Sealed, is_plain, shared_state, unchanged
 from captum_infomask.engines.traced_network import (
@@ -68,7 +69,7 @@ def traced(
     del isolation  # it refers to the values of the copy
     try:
         with _recording(own, recorder, closed), sealed, unchanged(shared):
-            recorder.graph.output(recorder.create_arg(own(*recorder.stand_ins(given))))
+            recorder.end(logits_of(own(*recorder.stand_ins(given))))
     except Exception as error:
         first = str(error).strip().splitlines()[:1]
         raise StandsAside(f"torch.fx cannot trace it: {''.join(first)[:120]}") from error
@@ -157,6 +158,10 @@ class _Recorder(GraphAppendingTracer):
         name = self.names.setdefault(id(a), f"constant_{len(self.names)}")
         self.attributes[name] = a
         return self.create_node("get_attr", name, (), {})
+
+    def end(self, output: Any) -> None:
+        """Note the network's output, and keep no stand-in of it."""
+        self.graph.output(self.create_arg(output))
 
     def nodes(self) -> list[Node]:
         """Return the recorded nodes; the graph, which refers to itself, is taken apart."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
+from captum_infomask._outputs import read_logits
 from captum_infomask._random import OwnGenerators
 from captum_infomask.engines.engine_protocol import Call
 from captum_infomask.engines.feature_maps import FeatureMap, feature_map
@@ -51,7 +52,7 @@ class Watched:
         self._call, self._function, self._layers = call, function, layers
         self._passes: list[Pass] = []
 
-    def __call__(self, *inputs: Any) -> Any:
+    def __call__(self, *inputs: Any) -> Tensor:
         """Run the network."""
         current = Pass(self._layers, self._call.generators)
         with explained(self._call.forward_func, inputs[:1]), self._call.generators.paused():
@@ -83,7 +84,7 @@ class Pass:
         self._layers, self._generators = layers, generators
         self._noted: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {}
 
-    def run(self, function: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
+    def run(self, function: Callable[..., Any], inputs: tuple[Any, ...]) -> Tensor:
         """Run the network with gradients: without them it may take other ways, which have none.
 
         Some networks cannot run with gradients, and run without.
@@ -94,7 +95,7 @@ class Pass:
             if is_out_of_memory(error):
                 raise
             self._run(function, inputs, with_gradients=False)
-        return self.output.detach() if isinstance(self.output, Tensor) else self.output
+        return self.output.detach()
 
     def _run(
         self, function: Callable[..., Any], inputs: tuple[Any, ...], *, with_gradients: bool
@@ -109,7 +110,7 @@ class Pass:
             self.shown: Tensor = inputs[0].detach().clone()  # an inference tensor has no gradients
             self.inputs = self.shown.clone().requires_grad_(with_gradients).clone()
             with self.recording:
-                self.output = function(self.inputs, *inputs[1:])
+                self.output = read_logits(function(self.inputs, *inputs[1:]))
 
     def maps(
         self, by_default: Callable[[Recording, Tensor, Tensor], list[FeatureMap]]

@@ -217,7 +217,7 @@ class _Network(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Return the reading of the outputs, (N, M)."""
-        output = self._sample.forward(pictures.to(self._sample.inputs))
+        output = self._sample.outputs(pictures.to(self._sample.inputs))
         return self._read(self._sample.score, output)
 
 

@@ -3,10 +3,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from captum_infomask._outputs import read_logits
 from captum_infomask.report.page_content import Better
 from captum_infomask.scores.score import Score
 
@@ -16,7 +17,7 @@ class Sample:
     """One method's map of one picture, with everything that a metric may need.
 
     Args:
-        forward: The network: (n, C, H, W) → its outputs, (n, M), or (n,) for one logit each.
+        forward: The network: (n, C, H, W) → what it returns; :meth:`outputs` reads its logits.
         inputs: The picture, (1, C, H, W).
         target: Index of the class.
         attributions: The method's attributions, (1, C', H, W) with C' = C or 1.
@@ -30,7 +31,7 @@ class Sample:
         score: The reader of outputs.
     """
 
-    forward: Callable[[Tensor], Tensor]
+    forward: Callable[[Tensor], Any]
     inputs: Tensor
     target: int
     attributions: Tensor
@@ -43,13 +44,17 @@ class Sample:
     seed: int = 0
     score: Score = field(default_factory=Score)
 
+    def outputs(self, pictures: Tensor) -> Tensor:
+        """The network's outputs for pictures (n, C, H, W): (n, M), or (n,) for one logit each."""
+        return read_logits(self.forward(pictures), "model")
+
     def probability(self, pictures: Tensor) -> Tensor:
         """p(target) of pictures (n, C, H, W), read by the score: (n,), float64."""
-        return self.score.probabilities(self.forward(pictures).double())[:, self.target]
+        return self.score.probabilities(self.outputs(pictures).double())[:, self.target]
 
     def log_probability(self, pictures: Tensor) -> Tensor:
         """Its logarithm, in nats, in the network's own precision: (n,)."""
-        return self.score.log_probabilities(self.forward(pictures))[:, self.target]
+        return self.score.log_probabilities(self.outputs(pictures))[:, self.target]
 
 
 @dataclass(frozen=True, eq=False)

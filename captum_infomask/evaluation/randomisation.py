@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from captum_infomask._checks import check_initialised, check_inputs, describe, plain, random_seed
 from captum_infomask._errors import ArgumentError
 from captum_infomask._messages import progress_bar
+from captum_infomask._outputs import logits_of, read_logits
 from captum_infomask.engines.isolation import Isolation, check_no_script, own_weight
 from captum_infomask.engines.reached import named_layer
 from captum_infomask.evaluation.method_calls import (
@@ -155,8 +156,11 @@ def randomisation_check(
     explain = _default_methods(inputs) if methods is None else _checked_methods(methods)
     pictures = inputs.detach()
     with as_it_was(network, seed=seed), torch.no_grad():
-        target = _checked_target(target, network(pictures))
+        output = network(pictures)
+        target = _checked_target(target, read_logits(output, "model"))
         order = layers_in_order(network, pictures)
+    if logits_of(output) is not output:  # let the copy return what methods of Captum take
+        network.register_forward_hook(lambda module, given, output: logits_of(output))
     stages = even_stages(order, MOST_STAGES) if layers is None else _named(network, layers)
     if not stages:
         raise ArgumentError("Expected `model` with parameters; got one without.")

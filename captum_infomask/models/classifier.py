@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from captum_infomask._categories import resolve_target
 from captum_infomask._errors import ArgumentError
+from captum_infomask._outputs import read_logits
 from captum_infomask.models.preprocessing import Preprocess
 
 __all__ = ["Classifier", "evaluated", "log_probabilities", "read_categories", "resolve_target"]
@@ -127,9 +128,9 @@ def log_probabilities(classifier: Classifier, inputs: Tensor) -> Tensor:
         1.0
     """
     with evaluated(classifier.network):
-        logits = classifier.network(inputs)
+        logits = read_logits(classifier.network(inputs), "network")
     expected = (len(inputs), len(classifier.categories))
-    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    shape = tuple(logits.shape)
     if shape != expected:
         raise ArgumentError(
             f"Expected the network to return logits of shape {expected}, one per category name; "

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
+from captum_infomask._outputs import read_logits
 from captum_infomask.models.checkpoints import fit_state_dict, read_state_dict
 from captum_infomask.models.classifier import Classifier, evaluated
 from captum_infomask.models.imagenet import default_categories, efficientnet_lite0
@@ -267,15 +268,17 @@ def _count_classes(network: nn.Module, spec: str, size: tuple[int, ...], hint: s
     shape = (1, *size)
     try:
         with evaluated(network):
-            logits = network(torch.zeros(shape, device=_device_of(network)))
+            output = network(torch.zeros(shape, device=_device_of(network)))
     except Exception as error:
         raise ArgumentError(
             f"Expected `model` {spec} to take inputs of shape {shape}; it raised "
             f"{type(error).__name__}: {error}.{hint}"
         ) from error
-    if not isinstance(logits, Tensor) or logits.ndim not in (1, 2) or logits.shape[0] != 1:
-        given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ArgumentError(f"Expected `model` {spec} to return logits (1, M); got {given}.")
+    logits = read_logits(output, "model")
+    if logits.ndim not in (1, 2) or logits.shape[0] != 1:
+        raise ArgumentError(
+            f"Expected `model` {spec} to return logits (1, M); got {tuple(logits.shape)}."
+        )
     return int(logits.shape[1]) if logits.ndim == 2 else 1
 
 

@@ -162,7 +162,7 @@ class RunningIncremental:
         try:
             for row in torch.from_numpy(drawn).split(1):
                 with self._call.drawing_nothing():
-                    own = self._call.forward_func(*draw(plan, row))
+                    own = self._call.forward(*draw(plan, row))
                 check_agreement(work.answer(row, base), own)
         except StandsAside as reason:
             self._disagrees = f"{reason}, for image {image}"
