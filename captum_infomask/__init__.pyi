@@ -88,6 +88,7 @@ from .scores.information import information as information
 from .scores.pc_softmax import pc_cross_entropy as pc_cross_entropy
 from .scores.score import Score as Score
 from .scores.torchmetrics_metric import ConditionalMutualInformation as ConditionalMutualInformation
+from .scores.value_heads import Gaussian as Gaussian, Laplace as Laplace, Normal as Normal
 from .views.evidence import HalfCrops as HalfCrops
 
 __version__: str

@@ -53,6 +53,18 @@ def information(
     return (log_probability(output, y, head, temperature) - math.log(pi[y])) / scale
 
 
+def value_information(prediction, value, *, head, scale, mean, std, unit="bits"):
+    """log p(y | v) / p(y) of one value y: the ratio of two densities, number by number."""
+    error = float(value) - float(prediction)
+    if head == "gaussian":
+        density = math.exp(-(error**2) / (2 * scale**2)) / math.sqrt(2 * math.pi * scale**2)
+    else:
+        density = math.exp(-abs(error) / scale) / (2 * scale)
+    away = float(value) - mean
+    prior = math.exp(-(away**2) / (2 * std**2)) / math.sqrt(2 * math.pi * std**2)
+    return math.log(density / prior) / (math.log(2) if unit == "bits" else 1.0)
+
+
 def contrast(output, y, other, **settings):
     """i(y; v) - i(y'; v): log p(y | v) / p(y' | v) - log pi_y / pi_y', class by class."""
     return information(output, y, **settings) - information(output, other, **settings)

@@ -58,7 +58,8 @@ def asked_view(options: Options, tensors: Tensors) -> ViewName | None:
 def check_rule(rule: Rule | None, options: Options, tensors: Tensors, score: Score) -> None:
     """Refuse a rule that needs e-values if the scores of the options have none."""
     if isinstance(rule, FalseDiscoveries):
-        check_bets(asked_view(options, tensors) or FINEST, score, options.contrast)
+        bet_on = True if score.has_classes else options.value
+        check_bets(asked_view(options, tensors) or FINEST, score, options.contrast, bet_on)
 
 
 def _named_view(view: object) -> ViewName:

@@ -13,6 +13,7 @@ from captum_infomask._categories import numbered
 from captum_infomask._checks import check_callable, check_inputs
 from captum_infomask._keywords import told, unknown_name
 from captum_infomask._types import AdditionalForwardArgs, Baselines, Target, TensorOrTensors
+from captum_infomask.attribution.about_value import AboutValue
 from captum_infomask.attribution.call import check_order
 from captum_infomask.attribution.default_view import check_rule
 from captum_infomask.attribution.options import (
@@ -38,6 +39,7 @@ from captum_infomask.scores.contrast import Contrast, is_runner_up
 from captum_infomask.scores.score import Score, score_from
 from captum_infomask.scores.score_settings import ScoreSettings
 from captum_infomask.scores.targets import Named, network_and_names
+from captum_infomask.scores.values import Values
 from captum_infomask.views.choose_view import CropSizes, Reference, ViewName
 from captum_infomask.views.evidence import InputSizes, Layers
 
@@ -134,6 +136,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         *,
         view: ViewName | None = None,
         contrast: Contrast = None,
+        value: Values = None,
         sliding_window_shapes: tuple[Any, ...] | None = None,
         strides: int | tuple[Any, ...] | None = None,
         regions: AnyRegions = None,
@@ -201,7 +204,8 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
                 the reference picture, which is zero if None.
             target: The class, in any form that Captum accepts, or by its name if the categories are
                 known (:class:`InfoMask`). It may be a place of a map of classes, as (class, row,
-                column), for all views but ``crop``: they leave the picture in place.
+                column), for all views but ``crop``: they leave the picture in place. For a head of
+                values (:class:`Gaussian`), it is the column of the output.
             additional_forward_args: Further arguments of the forward function. Tensors with one
                 entry per example follow their example (``args_per_example``). All other arguments
                 are passed as they are.
@@ -217,6 +221,9 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
                 example; a class's name; or ``runner_up``, the likeliest class of the whole picture
                 (by p(y | x), with the prior) other than the target. If the target has a place, the
                 contrast has the same place. It cannot be used with ``overlap="mixture"``.
+            value: For a head of values, the value y that bits are about, in the unit of the output:
+                a number, or a list or 1-D tensor with one per example. None takes what the network
+                predicts for the whole example.
             sliding_window_shapes: Regions as Occlusion's windows, without the batch dimension,
                 channel first. If no regions are given at all, ``evidence`` and ``relay`` share the
                 information out among the cells of feature maps. Other views give images windows of
@@ -426,7 +433,8 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         target, options = self._numbered("target", target), self._by_number(options)
         asking = Asking.checked(self.forward_func, inputs, given, options, self.categories)
         check_order(asking.tensors, baselines, target, asking.options.view)
-        question = AboutTarget.checked(self.score, target, asking.options, asking.n)
+        kind = AboutTarget if self.score.has_classes else AboutValue
+        question = kind.checked(self.score, target, asking.options, asking.n)
         return asking.ask(question, self.get_name())
 
     @modes_kept()

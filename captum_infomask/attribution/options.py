@@ -13,6 +13,7 @@ from captum_infomask.imputers.imputer_protocol import Imputer
 from captum_infomask.regions.choose_regions import AnyRegions
 from captum_infomask.regions.sharpening import Sharpen
 from captum_infomask.scores.contrast import Contrast
+from captum_infomask.scores.values import Values
 from captum_infomask.views.choose_view import CropSizes, Reference, ViewName
 from captum_infomask.views.evidence import InputSizes, Layers
 
@@ -22,6 +23,7 @@ class ScoreOptions(TypedDict, total=False):
 
     view: ViewName | None
     contrast: Contrast
+    value: Values
     sliding_window_shapes: tuple[Any, ...] | None
     strides: int | tuple[Any, ...] | None
     regions: AnyRegions
@@ -48,6 +50,7 @@ class Options:
 
     view: ViewName | None = None
     contrast: Contrast = None
+    value: Values = None
     sliding_window_shapes: tuple[Any, ...] | None = None
     strides: int | tuple[Any, ...] | None = None
     regions: AnyRegions = None

@@ -37,6 +37,7 @@ from captum_infomask.scores.readings import Reader, Reading
 from captum_infomask.scores.score import Score
 from captum_infomask.scores.score_settings import NATS_PER_UNIT
 from captum_infomask.scores.targets import target_table
+from captum_infomask.scores.values import check_no_value
 from captum_infomask.views.choose_view import ViewName
 
 _Answer_co = TypeVar("_Answer_co", covariant=True)
@@ -110,6 +111,7 @@ class AboutTarget:
     @classmethod
     def checked(cls, score: Score, target: Target, options: Options, n: int) -> AboutTarget:
         """Check the target of each of n images; raise ``ArgumentError`` if it is wrong."""
+        check_no_value(options.value, score)
         table = target_table(target, n)
         score.check_target(table)
         check_place(table, options.view)
@@ -137,7 +139,7 @@ class AboutTarget:
             return infomap
         targets = begun.classes[:, 0]
         found = infomap.about(targets, names.categories)
-        if begun.contrast is not None or self.score.head == "raw":
+        if begun.contrast is not None or not self.score.has_probabilities:
             return found
         nats = found.total.double() * NATS_PER_UNIT[found.unit]
         log_p = nats + self.score.log_priors(targets, names.outputs).to(nats)
@@ -164,6 +166,7 @@ class AboutClasses:
         cls, score: Score, classes: object, top_k: object, options: Options, n: int
     ) -> AboutClasses:
         """Check the classes of n images; raise ``ArgumentError`` if they are wrong."""
+        check_no_value(options.value, score.with_classes("score_classes asks about classes"))
         asked = checked_classes(classes, top_k, n)
         if isinstance(asked, Tensor):
             for column in asked.T:

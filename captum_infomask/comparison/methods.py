@@ -151,9 +151,9 @@ def default_methods(
 def score_in_bits(score: Score | None, settings: Mapping[str, Any]) -> Score:
     """Return the score of a comparison: in bits, by a head that gives probabilities."""
     with_probabilities = [name for name in HEADS if name != "raw"]
-    if score is None:
+    if score is None and isinstance(settings.get("head", "logits"), str):
         one_of("head", settings.get("head", "logits"), with_probabilities)
-    found = score_from(score, settings)
+    found = score_from(score, settings).with_classes("compare reads p(y | x) of classes")
     one_of("head", found.head, with_probabilities)
     return replace(found, unit="bits")
 

@@ -1,10 +1,10 @@
-# Estimates the prior of the classes, from labels or from a network's predictions.
+# Estimates the prior of the classes, from labels or predictions, or that of a regression's values.
 from __future__ import annotations
 
 import math
 import numbers
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 import torch
@@ -28,14 +28,37 @@ from captum_infomask.engines.untouched import untouched
 from captum_infomask.scores.class_scores import ClassScore, choose_classes
 from captum_infomask.scores.heads import Doubt
 from captum_infomask.scores.score import Score
+from captum_infomask.scores.value_heads import Normal, normal_of
 
-Of = Literal["labels", "predictions"]
+Of = Literal["labels", "predictions", "values"]
 
 _NAME = "labels_or_loader"
 
 
+@overload
 def estimate_prior(
     labels_or_loader: Tensor | Sequence[int] | Iterable[Any],
+    *,
+    of: Literal["labels", "predictions"] = "labels",
+    forward_func: Callable[..., Any] | None = None,
+    score: Score | None = None,
+    classes: int | None = None,
+    smoothing: float = 1.0,
+    show_progress: bool = False,
+) -> Tensor: ...
+
+
+@overload
+def estimate_prior(
+    labels_or_loader: Tensor | Sequence[float] | Iterable[Any],
+    *,
+    of: Literal["values"],
+    show_progress: bool = False,
+) -> Normal: ...
+
+
+def estimate_prior(
+    labels_or_loader: Any,
     *,
     of: Of = "labels",
     forward_func: Callable[..., Any] | None = None,
@@ -43,8 +66,8 @@ def estimate_prior(
     classes: int | None = None,
     smoothing: float = 1.0,
     show_progress: bool = False,
-) -> Tensor:
-    r"""Estimate the prior of the classes from labels or from a network's predictions.
+) -> Tensor | Normal:
+    r"""Estimate the prior of the classes from labels or predictions, or that of values.
 
     .. math::
 
@@ -59,12 +82,17 @@ def estimate_prior(
     is at most (n + M)/(n + 1). Sums over N pictures can be off by more, if N is not far below n.
     :func:`combine_evidence` of ClassMaps or of a run needs no prior (docs/bits_as_evidence.md).
 
+    For a regression network, ``of="values"`` gives the :class:`Normal` distribution with the mean
+    and the standard deviation of the values, for the heads :class:`Gaussian` and :class:`Laplace`.
+
     Args:
         labels_or_loader: Integers (n,) as a tensor, array, list or tuple; or a loader that yields
             (inputs, labels), whose inputs are not read. For predictions: inputs, or a loader that
-            yields inputs or (inputs, labels), whose labels are not read.
+            yields inputs or (inputs, labels), whose labels are not read. For values: numbers (n,),
+            or (n, D) for D columns of the output, or a loader that yields (inputs, values).
         of: ``labels``, or ``predictions``: the likeliest class of each input. The bits of a
-            network's own predictions are evidence only with this prior.
+            network's own predictions are evidence only with this prior. Or ``values``, of a
+            regression; the last five arguments are not for these, except ``show_progress``.
         forward_func: For predictions: the model (in eval mode), or any function that returns (N,
             M).
         score: For predictions: how outputs are read, if not as logits of a softmax.
@@ -75,12 +103,13 @@ def estimate_prior(
         show_progress: Show a progress bar on stderr, for a loader.
 
     Returns:
-        Tensor of shape (M,), float64, which sums to 1: InfoMask's ``prior``.
+        Tensor of shape (M,), float64, which sums to 1: InfoMask's ``prior``. For values, a
+        :class:`Normal`.
 
     Raises:
         ArgumentError: There are no labels, labels are not integers from 0 to ``classes`` − 1,
             ``smoothing`` is negative, predictions lack a ``forward_func``, or ``classes`` is not
-            the M of its output.
+            the M of its output. Values are not finite, or do not differ.
 
     Example:
         >>> from captum_infomask import estimate_prior
@@ -89,6 +118,8 @@ def estimate_prior(
         >>> import torch
         >>> estimate_prior(torch.eye(3)[[0, 0, 2]], of="predictions", forward_func=lambda x: x)
         tensor([0.5000, 0.1667, 0.3333], dtype=torch.float64)
+        >>> estimate_prior([31.0, 45.0, 38.0], of="values")
+        Normal(mean=38.0, std=7.0)
 
     Source: Laplace's rule of succession.
     """
@@ -104,10 +135,14 @@ def estimate_prior(
             f"{short_repr(smoothing)}."
         )
     one_of("of", of, get_args(Of))
+    if of == "values":
+        counting = {"classes": classes, "smoothing": None if smoothing == 1 else smoothing}
+        _check_not_given("values", forward_func=forward_func, score=score, **counting)
+        return normal_of(_values(labels_or_loader, show_progress), _NAME)
     if of == "predictions":
         counts = _predictions_count(labels_or_loader, forward_func, score, classes, show_progress)
     else:
-        _check_not_given(forward_func=forward_func, score=score)
+        _check_not_given("labels", forward_func=forward_func, score=score)
         counts = _labels_count(labels_or_loader, classes, show_progress)
     if int(counts.sum()) == 0:
         raise ArgumentError(f"Expected `{_NAME}` to hold at least one label; got none.")
@@ -115,13 +150,42 @@ def estimate_prior(
     return weights / weights.sum()
 
 
-def _check_not_given(**arguments: object) -> None:
+def _check_not_given(of: Of, **arguments: object) -> None:
     for name, given in arguments.items():
         if given is not None:
             raise ArgumentError(
-                f"Expected no `{name}` for of='labels', which are counted as they are; got "
+                f"Expected no `{name}` for of={of!r}, which are taken as they are; got "
                 f"{describe(given)}. Did you mean of='predictions'?"
             )
+
+
+def _values(given: Any, show_progress: bool) -> Any:
+    """Values as they are given, or those of all batches of a loader, (n,) or (n, D)."""
+    is_numbers = isinstance(given, list | tuple) and bool(given) and _is_row(given[0])
+    if isinstance(given, Tensor | np.ndarray) or is_numbers:
+        return given
+    parts = []
+    with OwnGenerators(None):  # a DataLoader draws from the global generator
+        for batch in batches(
+            given, name=_NAME, description="Reading values", show_progress=show_progress
+        ):
+            if not isinstance(batch, tuple | list) or len(batch) != 2:
+                raise ArgumentError(
+                    f"Expected `{_NAME}` to hold numbers (n,) or (n, D), or to yield (inputs, "
+                    f"values); it yielded {describe(batch)}."
+                )
+            parts.append(torch.as_tensor(batch[1]).detach().double().cpu())
+    if len({part.shape[1:] for part in parts}) > 1 or not parts[0].dim():
+        raise ArgumentError(
+            f"Expected `{_NAME}` to yield values (B,) or (B, D); got {describe(batch[1])}."
+        )
+    return torch.cat(parts)
+
+
+def _is_row(entry: object) -> bool:
+    """Whether this is a number, or a list of numbers."""
+    first = entry[0] if isinstance(entry, list | tuple) and entry else entry
+    return isinstance(first, numbers.Number)
 
 
 def _more(counts: Tensor, labels: Tensor, classes: int | None) -> Tensor:
@@ -176,7 +240,7 @@ def _predictions_count(
     check_callable("forward_func", forward_func)
     assert forward_func is not None, "as checked"
     check_initialised("forward_func", forward_func)
-    score = score or Score()
+    score = (score or Score()).with_classes("predictions are the likeliest classes")
     if score.groups is not None or score.head == "raw":
         raise ArgumentError(
             f"Expected `score` with probabilities of classes, without groups; got {score}."

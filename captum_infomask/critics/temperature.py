@@ -186,6 +186,7 @@ def fit_temperature(
     bins = positive_int("bins", bins)
     is_value = score is not None
     score = score_from(score, settings)
+    score.with_classes("fit_temperature fits p(y | x) of classes")
     if score.head == "raw":
         raise ArgumentError(
             "Expected `head` to give probabilities; got 'raw', which is not normalised."

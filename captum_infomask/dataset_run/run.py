@@ -180,7 +180,7 @@ def run_dataset(
         rule = as_rule(rule)
     asked = RunSettings(
         target=target,
-        score=score_from(score, settings),
+        score=score_from(score, settings).with_classes("a run scores the classes of pictures"),
         rule=rule,
         options=score_options(options, view_engine),
         batch_size=batch_size or 0,

@@ -104,7 +104,7 @@ class RunSettings:
 
 # The arguments of score_regions that a run sets itself, or cannot set for every picture.
 _TAKEN = (
-    *("self", "inputs", "target", "additional_forward_args", "args_per_example"),
+    *("self", "inputs", "target", "value", "additional_forward_args", "args_per_example"),
     *("engine", "show_progress"),
 )
 

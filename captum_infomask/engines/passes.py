@@ -19,7 +19,7 @@ from captum_infomask.engines.outputs import changed_classes
 from captum_infomask.engines.pixels import draw
 from captum_infomask.engines.untouched import buffers_kept
 from captum_infomask.results.info_map import InfoMap
-from captum_infomask.scores.heads import Doubt
+from captum_infomask.scores.heads import AnyHead, Doubt
 from captum_infomask.scores.readings import Account, Draws, Reader, Reading, Samples, SinglePass
 from captum_infomask.scores.score import Score
 from captum_infomask.scores.score_settings import NATS_PER_UNIT
@@ -36,7 +36,7 @@ def read_views(
     account: Account,
     table: Tensor | None,
     bar: Any,
-    seen: Callable[[Tensor, str], None],
+    seen: Callable[[Tensor, AnyHead], None],
 ) -> Reading:
     """Return i(y; v) of every view of a plan, (V, ...).
 
@@ -118,14 +118,18 @@ class Looks:
 
     Args:
         call: The call that the engine runs.
+
+    Attributes:
+        wholes: How often the whole pictures were read.
     """
 
     def __init__(self, call: Call) -> None:
         self._call = call
+        self.wholes = 0
         self._shapes: set[tuple[int, ...]] = set()
-        self._doubts: dict[str, Doubt] = {}
+        self._doubts: dict[AnyHead, Doubt] = {}
 
-    def see(self, output: Tensor, head: str) -> None:
+    def see(self, output: Tensor, head: AnyHead) -> None:
         """Refuse other classes than those of earlier outputs; doubt that outputs are logits."""
         shape = tuple(output.shape[1:])
         for before in self._shapes - {shape}:
@@ -239,7 +243,10 @@ class RegionPasses:
     @property
     def shown(self) -> int:
         """The number of pictures shown, whole or in part; pooled features count whole ones."""
-        return len(self.whole) if self.plan.hidden == "features" else self.count
+        again = (self._looks.wholes - 1) * len(self.whole)
+        if self.plan.hidden == "features":
+            return again + len(self.whole)
+        return again * self._whole_passes + self.count
 
     def read_whole(
         self, reader: Reader, table: Tensor | None, bar: Any, *, as_regions: bool = False
@@ -249,6 +256,7 @@ class RegionPasses:
         With ``as_regions``, the same reader and table will read the regions.
         """
         kind: type[Account] = Samples if self._is_sampled else SinglePass
+        self._looks.wholes += 1
         account, passes = kind(reader, len(self.whole)), [self.whole] * self._whole_passes
         return read_views(self.engine, passes, reader, account, table, bar, self._looks.see)
 
@@ -285,7 +293,7 @@ class RegionPasses:
             total: i(y; x), (n, K), or (n,) for one class.
             found: Each region's reading, (n, R, K), or (n, R).
         """
-        if not self.view.needs.lone_parts or score.head == "raw" or score.groups:
+        if not self.view.needs.lone_parts or not score.has_probabilities or score.groups:
             return
         shape = self._looks.shape
         nats = NATS_PER_UNIT[score.unit]

@@ -185,7 +185,8 @@ def fill_disagreement(
     one_of("view", view, ("drop", "keep", "chain"))
     if not isinstance(infomask, InfoMask):
         raise ArgumentError(f"Expected `infomask` to be an InfoMask; got {describe(infomask)}.")
-    one_of("head", infomask.score.head, SOFTMAX_HEADS)
+    score = infomask.score.with_classes("fills disagree about classes")
+    one_of("head", score.head, SOFTMAX_HEADS)
     chosen = _IMPUTERS if imputers is None else imputers
     if not isinstance(chosen, Mapping) or len(chosen) < 2:
         raise ArgumentError(

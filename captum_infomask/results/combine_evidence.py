@@ -156,7 +156,7 @@ def _of_targets(
     places = SamePlaces(first.regions)
     is_doubted = False
     for one in maps:
-        check_bets(one.view, one.score, one.contrast, one.targets)
+        check_bets(one.view, one.score, one.contrast, one.bet_on)
         if not is_doubted:
             is_doubted = doubt_prior(one.score)
         places.check(one.regions, len(one))

@@ -30,8 +30,8 @@ def check_bets(
     """Refuse scores that are no bets on a target at the odds of a prior.
 
     Raises:
-        ArgumentError: They are differences, those of a head without a distribution over classes, or
-            about no single target.
+        ArgumentError: They are differences, those of a head without a distribution over classes,
+            about no single target, or about values that the network predicts.
     """
     got = why_no_bets(view, score, contrast, targets)
     if got:
@@ -50,8 +50,11 @@ def why_no_bets(
         )
     if score is None:
         return "an InfoMap that does not say how outputs were read: an earlier version wrote it"
+    if not score.has_classes:
+        own = "values that the network predicts itself. Pass the true ones as `value`"
+        return own if targets is None else ""
     if score.head not in SOFTMAX_HEADS:
-        return _HEADS[score.head]
+        return _HEADS[str(score.head)]
     return "scores about no single target" if targets is None else ""
 
 

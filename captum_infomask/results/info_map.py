@@ -93,6 +93,9 @@ class InfoMap:
         probability: p(y | x) of the targets, (N,); for a sampled network the geometric mean over
             its samples. None with a contrast, for the head ``raw``, and if there is no target.
         score: How outputs were read; None in files of versions that did not keep it.
+        values: For a head of values, the value of each image that the information is about, (N,),
+            float64; else None.
+        are_predictions: Whether ``values`` are what the network predicts for the whole images.
 
     Example:
         >>> import torch
@@ -127,13 +130,16 @@ class InfoMap:
     labels: tuple[str, ...] | None = None
     probability: Tensor | None = None
     score: Score | None = None
+    values: Tensor | None = None
+    are_predictions: bool = False
 
     def __repr__(self) -> str:
         """Show sizes and settings, not tensors, for notebooks and prompts."""
         n, count = self.scores.shape
         total = ", ".join(f"{value:.2f}" for value in self.total[:3].tolist())
         more = ", …" * (n > 3)
-        asked = [self._question(k) for k in range(min(n, 3))]
+        words = self._question if self.values is None else self._value_in_words
+        asked = [words(k) for k in range(min(n, 3))]
         parts = [f"view={self.view!r}", "; ".join(filter(None, asked)) + more * any(asked)]
         return (
             f"InfoMap({n} image{'s' * (n != 1)} × {count} regions, "
@@ -236,15 +242,18 @@ class InfoMap:
         of e is :math:`\sum_y \pi_y\, q(y \mid v) / \pi_y = 1`, whatever the network. So large
         values are rare: :math:`P(e \ge 1/\alpha) \le \alpha`. The target must be the picture's
         label, or the network's own answer with the prior of its answers
-        (docs/bits_as_evidence.md). Values of ``keep`` that count from the blank get the blank's
-        value added again.
+        (docs/bits_as_evidence.md). For a head of values, the same holds for the true ``value``, if
+        values have the density of the prior. Scores of ``keep`` that count from the blank get the
+        blank's value added again.
 
         Returns:
-            (N, R), at most 1/π_y; NaN if an image does not have the region.
+            (N, R), at most 1/π_y (values have no such limit); NaN if an image does not have the
+            region.
 
         Raises:
             ArgumentError: The scores are differences (``drop``, ``chain``, ``evidence``, ``relay``,
-                a contrast), or those of the heads ``raw`` and ``sigmoid``.
+                a contrast), or those of the heads ``raw`` and ``sigmoid``; or they are about values
+                that the network predicts.
 
         Warns:
             UserWarning: No prior was given, so it is not known to be that of the labels.
@@ -313,9 +322,16 @@ class InfoMap:
 
     def _log2_e_values(self) -> Tensor:
         """Return i(y; v) of each region in bits, checked; ``keep`` gets the blank's value again."""
-        e_values.check_bets(self.view, self.score, self.contrast, self.targets)
+        e_values.check_bets(self.view, self.score, self.contrast, self.bet_on)
         e_values.doubt_prior(self.score)
         return self.from_prior() * (NATS_PER_UNIT[self.unit] / NATS_PER_UNIT["bits"])
+
+    @property
+    def bet_on(self) -> Tensor | None:
+        """What scores can be bets on: targets, or values that the network did not choose."""
+        if self.values is None:
+            return self.targets
+        return None if self.are_predictions else self.values
 
     def from_prior(self) -> Tensor:
         """Return i(y; v) of each region, (N, R): scores, with the blank's value added again."""
@@ -490,12 +506,22 @@ class InfoMap:
 
     def _head(self, k: int) -> str:
         """Say in words what image k's map is about: its target and p(y | x), or the question."""
+        if self.values is not None:
+            return self._value_in_words(k)
         if self.contrast is not None or self.targets is None:
             return self._question(k) or f"InfoMask {self.view}"
         about = f"class {int(self.targets[k])}" if self.labels is None else self.labels[k]
         return (
             about if self.probability is None else f"{about}, p = {float(self.probability[k]):.2f}"
         )
+
+    def _value_in_words(self, k: int) -> str:
+        """Say in words which value image k's map is about."""
+        assert self.values is not None, "asked for values only"
+        of = "" if self.targets is None else f" of output {int(self.targets[k])}"
+        of = of if self.labels is None else f" of {self.labels[k]}"
+        kind = "prediction" if self.are_predictions else "value"
+        return f"{kind} {float(self.values[k]):.4g}{of}"
 
     def _sums(self, plane: FloatArray, unit: str, k: int) -> str:
         """Say in words what image k's map and the whole picture say."""

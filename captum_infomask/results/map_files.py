@@ -19,11 +19,12 @@ from captum_infomask.regions.region_protocol import OVERLAPS, Regions
 from captum_infomask.regions.scales import Scales
 from captum_infomask.scores.score import Score
 from captum_infomask.scores.score_settings import NATS_PER_UNIT
+from captum_infomask.scores.value_heads import as_plain, from_plain
 
 FORMAT = "captum_infomask.InfoMap 1"
 PER_REGION = ("scores", "blank", "lower", "upper", "spread", "standard_errors")
 PER_IMAGE = ("total", "explained", "residual", "probability")
-TENSORS = (*PER_REGION, *PER_IMAGE, "contrast", "superpixels", "targets")
+TENSORS = (*PER_REGION, *PER_IMAGE, "contrast", "superpixels", "targets", "values")
 _SETTINGS = ("unit", "view", "overlap", "engine", "is_tuple", "n_samples", "views")
 
 # Elements of an example. A few boxes say nothing about the size of their image, so the size of a
@@ -52,6 +53,16 @@ class Stored(Protocol):
         """How outputs were read."""
         ...
 
+    @property
+    def values(self) -> Tensor | None:
+        """The values that the information is about."""
+        ...
+
+    @property
+    def are_predictions(self) -> bool:
+        """Whether they are the network's own."""
+        ...
+
 
 def state_of(infomap: Stored) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return an InfoMap's tensors and settings."""
@@ -61,7 +72,9 @@ def state_of(infomap: Stored) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if infomap.labels is not None:
         settings["labels"] = list(infomap.labels)
     if infomap.score is not None:
-        settings["score"] = infomap.score.named()
+        settings["score"] = as_plain(infomap.score.named())
+    if infomap.values is not None:
+        settings["are_predictions"] = infomap.are_predictions
     return tensors, settings
 
 
@@ -77,6 +90,7 @@ def fields_of(tensors: dict[str, Tensor], settings: Mapping[str, Any]) -> dict[s
     scores = check_numbers(found, PER_REGION, PER_IMAGE, regions)
     check_superpixels(found["superpixels"], len(scores), regions)
     labels = _checked_labels(settings.get("labels"), found["targets"], len(scores))
+    _check_values(found["values"], len(scores))
     read = {"labels": labels, "score": _score_of(settings)}
     return {"regions": regions, **found, **settings, **read}
 
@@ -195,7 +209,7 @@ def check_settings(settings: Mapping[str, Any], inputs: int) -> None:
         ValueError: A setting is missing, unknown or not valid; the message says which.
     """
     missing = [name for name in _NEEDED if name not in settings]
-    unknown = set(settings) - {*_SETTINGS, "labels", "score"}
+    unknown = set(settings) - {*_SETTINGS, "labels", "score", "are_predictions"}
     if missing or unknown:
         names = f"lack {missing[0]!r}" if missing else f"hold {short_repr(min(unknown))}"
         raise ValueError(f"its settings {names}")
@@ -204,6 +218,8 @@ def check_settings(settings: Mapping[str, Any], inputs: int) -> None:
     wrong += [name for name in ("engine",) if not isinstance(settings[name], str)]
     is_tuple = settings.get("is_tuple", False)
     wrong += ["is_tuple"] * (not isinstance(is_tuple, bool) or (inputs > 1 and not is_tuple))
+    is_known = isinstance(settings.get("are_predictions", False), bool)
+    wrong += ["are_predictions"] * (not is_known)
     for name in _COUNTS:
         value = settings.get(name)
         is_count = isinstance(value, int) and not isinstance(value, bool) and value > 0
@@ -263,13 +279,19 @@ def _checked_labels(labels: object, targets: Tensor | None, n: int) -> tuple[str
     return tuple(labels)
 
 
+def _check_values(values: Tensor | None, n: int) -> None:
+    """Refuse values that the information of n images is not about."""
+    if values is not None and (values.shape != (n,) or not values.is_floating_point()):
+        raise ValueError(f"values, of shape {(n,)}, is {describe(values)}")
+
+
 def _score_of(settings: Mapping[str, Any]) -> Score | None:
     """Return how outputs were read; files of the first versions do not say it."""
     told = settings.get("score")
     if told is None:
         return None
     try:
-        score = Score(**told)
+        score = Score(**from_plain(told))
     except (TypeError, ValueError) as error:
         raise ValueError(f"its score is {short_repr(told)}") from error
     if score.unit != settings["unit"]:

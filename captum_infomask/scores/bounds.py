@@ -131,7 +131,7 @@ def sandwich_rows(score: Score, outputs: Iterable[Tensor], table: Tensor) -> Ten
 
 def with_softmax(score: Score) -> Score:
     """Return the score; refuse it if its critic lacks values of some classes."""
-    one_of("head", score.head, SOFTMAX_HEADS)
+    one_of("head", score.with_classes("bounds are about classes").head, SOFTMAX_HEADS)
     return score
 
 

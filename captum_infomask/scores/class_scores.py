@@ -8,7 +8,7 @@ from torch import Tensor
 
 from captum_infomask._checks import describe, positive_int
 from captum_infomask._errors import ArgumentError
-from captum_infomask.scores.heads import SOFTMAX_HEADS, rows_of
+from captum_infomask.scores.heads import SOFTMAX_HEADS, AnyHead, rows_of
 from captum_infomask.scores.score import Score
 from captum_infomask.scores.targets import check_range
 
@@ -27,7 +27,7 @@ class ClassScore:
     at_place: bool = False
 
     @property
-    def head(self) -> str:
+    def head(self) -> AnyHead:
         """The kind of output."""
         return self.score.head
 

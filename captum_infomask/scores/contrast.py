@@ -11,6 +11,7 @@ from torch import Tensor
 from captum_infomask._checks import describe, folded, named_like
 from captum_infomask._errors import ArgumentError
 from captum_infomask.scores.class_scores import ClassScore
+from captum_infomask.scores.heads import AnyHead
 from captum_infomask.scores.readings import Reading
 from captum_infomask.scores.score import Score
 from captum_infomask.scores.targets import check_range, target_table
@@ -48,7 +49,7 @@ class ContrastScore:
     reader: Score | ClassScore
 
     @property
-    def head(self) -> str:
+    def head(self) -> AnyHead:
         """What the output holds."""
         return self.reader.head
 

@@ -1,7 +1,7 @@
 # Heads turn a network's output into log p(y | v). Dimension 1 holds the classes.
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -9,9 +9,11 @@ from torch.nn import functional as F
 
 from captum_infomask._errors import ArgumentError
 from captum_infomask._messages import warn
+from captum_infomask.scores.value_heads import ValueHead
 
 Head = Literal["logits", "log_probs", "probs", "sigmoid", "raw"]
 HEADS: tuple[str, ...] = get_args(Head)
+AnyHead: TypeAlias = str | ValueHead
 SOFTMAX_HEADS = ("logits", "log_probs", "probs")
 
 _PASS_PROBS = 'Pass head="probs".'
@@ -37,7 +39,7 @@ def probability_floor(dtype: torch.dtype) -> float:
     return max(own.smallest_normal * own.eps, torch.finfo(wide).smallest_normal)
 
 
-def scaled_logits(output: Tensor, head: str, temperature: float) -> Tensor:
+def scaled_logits(output: Tensor, head: AnyHead, temperature: float) -> Tensor:
     """Logits over the temperature; for probabilities, their logarithms over the temperature."""
     values = widen(output)
     if head == "log_probs":
@@ -48,7 +50,7 @@ def scaled_logits(output: Tensor, head: str, temperature: float) -> Tensor:
     return values / temperature
 
 
-def log_partition(scaled: Tensor, head: str) -> Tensor:
+def log_partition(scaled: Tensor, head: AnyHead) -> Tensor:
     """The logarithm of the normalisation of scaled logits; broadcasts to their shape."""
     if head == "sigmoid":
         return F.softplus(scaled)
@@ -57,7 +59,7 @@ def log_partition(scaled: Tensor, head: str) -> Tensor:
     return torch.logsumexp(scaled, dim=1, keepdim=True)
 
 
-def log_posterior(output: Tensor, head: str, temperature: float) -> Tensor:
+def log_posterior(output: Tensor, head: AnyHead, temperature: float) -> Tensor:
     """Return log p(y | v) of every class, or T itself for ``raw``, shaped like ``output``."""
     scaled = scaled_logits(output, head, temperature)
     if head == "sigmoid":
@@ -72,7 +74,7 @@ def rows_of(output: Tensor) -> Tensor:
     return output[:, None] if output.dim() == 1 else output
 
 
-def check_head_output(output: Tensor, head: str, argument: str = "forward_func") -> None:
+def check_head_output(output: Tensor, head: AnyHead, argument: str = "forward_func") -> None:
     """Refuse outputs that contradict ``head``."""
     shape = tuple(output.shape)
     if output.dtype.is_complex or (not output.dtype.is_floating_point and head != "raw"):
@@ -105,7 +107,7 @@ def check_head_output(output: Tensor, head: str, argument: str = "forward_func")
         )
 
 
-def _meant(wide: Tensor, head: str) -> str:
+def _meant(wide: Tensor, head: AnyHead) -> str:
     """The more likely kind of outputs that do not fit a head."""
     low, high = float(wide.min()), float(wide.max())
     if head == "probs" and low >= 0 and high <= 1:
@@ -144,7 +146,7 @@ class Doubt:
     sides of 1/2. If there are only zeros and ones, they may be votes.
     """
 
-    def __init__(self, head: str) -> None:
+    def __init__(self, head: AnyHead) -> None:
         self._head, self._count, self._labels = head, 0, 1
         self._sums, self._fits = head == "logits", head in ("logits", "sigmoid")
         self._is_between = False

@@ -1,4 +1,4 @@
-# A function for the pointwise mutual information of a network's outputs and a class.
+# A function for the pointwise mutual information of a network's outputs and a class or a value.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from captum_infomask.scores.heads import Doubt
 from captum_infomask.scores.score import Score, score_from
 from captum_infomask.scores.score_settings import ScoreSettings
 from captum_infomask.scores.targets import target_table
+from captum_infomask.scores.values import Values, check_no_value, information_of_values
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -23,10 +24,11 @@ def information(
     output: Tensor,
     target: Target = None,
     *,
+    value: Values = None,
     score: Score | None = None,
     **settings: Unpack[ScoreSettings],
 ) -> Tensor:
-    r"""Pointwise mutual information between views and a class, from a network's output.
+    r"""Pointwise mutual information between views and a class or a value, from a network's output.
 
     .. math::
 
@@ -44,7 +46,10 @@ def information(
         output: The network's output (B, M, ...), classes in dimension 1; (B,) or (B, 1) for
             ``sigmoid`` and ``raw``. Half precision is computed in float32. A probability of 0
             counts as the smallest one that the output's type can hold.
-        target: The class, in any form that Captum accepts; one value per example.
+        target: The class, in any form that Captum accepts; one value per example. For a head of
+            values, the column of the output.
+        value: For a head of values (:class:`Gaussian`), the value y: a number, or one per example.
+            None takes the outputs themselves.
         score: How the output is read.
         **settings: The settings of :class:`Score` by name, instead of ``score``.
 
@@ -72,6 +77,9 @@ def information(
         )
     score = score_from(score, settings)
     table = target_table(target, len(output))
+    if not score.has_classes:
+        return information_of_values(score, output, table, value)
+    check_no_value(value, score)
     score.check_target(table)
     score.check(output, table)
     doubt = Doubt(score.head)

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from captum_infomask.scores.heads import widen
+from captum_infomask.scores.heads import AnyHead, widen
 from captum_infomask.scores.score_settings import NATS_PER_UNIT
 
 
@@ -102,7 +102,7 @@ class Reader(Protocol):
     """Reads outputs, for one class per example or for several."""
 
     @property
-    def head(self) -> str:
+    def head(self) -> AnyHead:
         """The kind of output."""
         ...
 

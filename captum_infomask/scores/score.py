@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from captum_infomask._checks import describe, one_of
 from captum_infomask._errors import ArgumentError
 from captum_infomask.scores.heads import (
-    HEADS,
+    AnyHead,
     Head,
     check_head_output,
     log_partition,
@@ -30,6 +30,8 @@ from captum_infomask.scores.score_settings import (
     TrainedWith,
     Unit,
     as_argument,
+    checked_density,
+    checked_head,
     checked_prior,
     checked_temperature,
 )
@@ -43,6 +45,7 @@ from captum_infomask.scores.targets import (
     merged_classes,
     select,
 )
+from captum_infomask.scores.value_heads import Normal, ValueHead
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -60,10 +63,10 @@ class Score:
     Args:
         head: The kind of output: ``logits``, ``log_probs``, ``probs``, ``sigmoid`` (logits of
             independent labels, or one logit) or ``raw`` (any number per example; the paper's
-            un-normalised critic).
+            un-normalised critic). For a regression network, :class:`Gaussian` or :class:`Laplace`.
         prior: p(y), one probability per class; uniform if None (1/2 for ``sigmoid``).
             ``balanced`` is uniform too, and says that the labels are known to be so; e-values
-            (:meth:`InfoMap.e_values`) ask for this.
+            (:meth:`InfoMap.e_values`) ask for this. For a head of values, :class:`Normal`.
         trained_with: ``cross_entropy``, or ``pc_softmax`` for prior-corrected softmax.
         temperature: τ > 0, by which logits are divided: a number, or what :func:`fit_temperature`
             returns. A softmax of base ψ is τ = 1/ln ψ.
@@ -75,7 +78,7 @@ class Score:
 
     Attributes:
         prior: float64 (M,), or () for one number, on the CPU; ``balanced`` or None for the uniform
-            one.
+            one; a :class:`Normal` for a head of values.
         groups: Tuples of class numbers; None if each class counts alone.
 
     Raises:
@@ -93,8 +96,8 @@ class Score:
     arXiv 1911.10688.
     """
 
-    head: str
-    prior: Tensor | Balanced | None
+    head: AnyHead
+    prior: Tensor | Balanced | Normal | None
     trained_with: str
     temperature: float
     unit: str
@@ -103,32 +106,36 @@ class Score:
     def __init__(
         self,
         *,
-        head: Head = "logits",
+        head: Head | ValueHead = "logits",
         prior: Prior = None,
         trained_with: TrainedWith = "cross_entropy",
         temperature: SupportsFloat = 1.0,
         unit: Unit = "bits",
         groups: Groups = None,
     ) -> None:
-        name = one_of("head", head, HEADS)
+        name = checked_head(head)
         training = one_of("trained_with", trained_with, ("cross_entropy", "pc_softmax"))
         if training == "pc_softmax" and name != "logits":
             raise ArgumentError(
                 f"Expected head='logits' for trained_with='pc_softmax', whose critic is the "
                 f"logits; got head={name!r}."
             )
-        values = checked_prior(prior, name)
+        values: Tensor | Balanced | Normal | None
+        if isinstance(name, ValueHead):
+            values = checked_density(prior, name)
+        else:
+            values = checked_prior(prior, name)
         vars(self).update(
             head=name,
             prior=values,
             trained_with=training,
-            temperature=checked_temperature(temperature),
+            temperature=checked_temperature(temperature, name),
             unit=one_of("unit", unit, tuple(NATS_PER_UNIT)),
             groups=checked_groups(groups, name, values if isinstance(values, Tensor) else None),
         )
 
     def named(self) -> dict[str, Any]:
-        """The settings by name, as plain numbers and words."""
+        """The settings by name: plain numbers and words, heads of values and their priors."""
         prior = self.prior.tolist() if isinstance(self.prior, Tensor) else self.prior
         return {field.name: getattr(self, field.name) for field in fields(self)} | {"prior": prior}
 
@@ -163,11 +170,35 @@ class Score:
 
     def all_words(self) -> str:
         """The settings as arguments, defaults too: head, prior, temperature, unit."""
-        usual = {"sigmoid": {"prior": "1/2"}, "raw": {}}.get(self.head, {"prior": "uniform"})
+        usual = {"prior": "1/2" if self.head == "sigmoid" else "uniform"}
+        usual = {} if self.head == "raw" else usual
         told = {"head": repr(self.head), **usual, "temperature": f"{self.temperature:g}"}
         told["unit"] = repr(self.unit)
         changed = {name: as_argument(name, value) for name, value in self.changed().items()}
         return ", ".join(f"{name}={value}" for name, value in {**told, **changed}.items())
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether targets are classes; if not, they are values."""
+        return not isinstance(self.head, ValueHead)
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether outputs are read as probabilities of classes."""
+        return self.has_classes and self.head != "raw"
+
+    def with_classes(self, asked: str) -> Score:
+        """Return this score; refuse a head of values for what needs classes.
+
+        Args:
+            asked: What needs them, as the subject of a sentence.
+        """
+        if self.has_classes:
+            return self
+        raise ArgumentError(
+            f"Expected `head` to be one with classes: {asked}; got head={self.head!r}. "
+            f"score_regions, attribute and mask read values."
+        )
 
     @property
     def class_prior(self) -> Tensor | None:

@@ -15,7 +15,7 @@ from captum_infomask._categories import checked_categories
 from captum_infomask._checks import describe, plain, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Target
-from captum_infomask.scores.heads import SOFTMAX_HEADS
+from captum_infomask.scores.heads import SOFTMAX_HEADS, AnyHead
 
 _FORMS = {
     "target": "an int, a tuple of ints, a one-element tensor, a list of ints or 1-D tensor with "
@@ -168,7 +168,7 @@ def check_possible(
         )
 
 
-def checked_groups(groups: object, head: str, prior: Tensor | None) -> CheckedGroups | None:
+def checked_groups(groups: object, head: AnyHead, prior: Tensor | None) -> CheckedGroups | None:
     """Return groups as tuples of class numbers.
 
     Raises:
@@ -178,7 +178,8 @@ def checked_groups(groups: object, head: str, prior: Tensor | None) -> CheckedGr
     if groups is None:
         return None
     if head not in SOFTMAX_HEADS:
-        why = "labels are independent" if head == "sigmoid" else "outputs are no probabilities"
+        why = "outputs are no probabilities of classes"
+        why = "labels are independent" if head == "sigmoid" else why
         raise ArgumentError(
             f"Expected no `groups` for head={head!r}, whose {why} and do not add up; got "
             f"{short_repr(groups)}."
