@@ -112,8 +112,8 @@ def test_without_a_value_bits_are_about_the_prediction(view: Any) -> None:
     predicted = network(x)[:, 0].detach()
     found = infomask.score_regions(x, view=view)
     given = infomask.score_regions(x, view=view, value=predicted)
-    torch.testing.assert_close(found.values, predicted)
-    assert (found.are_predictions, given.are_predictions) == (True, False)
+    torch.testing.assert_close(found.value, predicted)
+    assert (found.is_prediction, given.is_prediction) == (True, False)
     torch.testing.assert_close(found.scores, given.scores, rtol=0, atol=1e-9)
     # A prediction is its own mode: log std/σ, and more the farther it is from the prior's mean.
     best = math.log2(2.0 / 0.1) + (predicted - 1.5) ** 2 / (2 * 4) / LN2
@@ -258,7 +258,7 @@ def test_target_is_the_column_with_its_own_scale_and_prior() -> None:
         alone = one.score_regions(x[image : image + 1], value=value, view="drop", regions=regions)
         torch.testing.assert_close(several.scores[image], alone.scores[0])
     named = infomask.score_regions(x, target="bmi", view="drop", regions=regions)
-    torch.testing.assert_close(named.values, network(x)[:, 1].detach())
+    torch.testing.assert_close(named.value, network(x)[:, 1].detach())
 
 
 @pytest.mark.parametrize("shape", [(), (1,)])
@@ -277,7 +277,7 @@ def test_a_place_of_a_dense_regression_is_a_target() -> None:
     x = torch.rand(2, 1, 4, 4, dtype=torch.float64)
     infomask = InfoMask(lambda x: 2 * x, head=Gaussian(0.1), prior=Normal(1.0, 0.5))
     infomap = infomask.score_regions(x, target=(0, 3, 1), view="drop", regions=grid(x, 2, 2))
-    torch.testing.assert_close(infomap.values, 2 * x[:, 0, 3, 1])
+    torch.testing.assert_close(infomap.value, 2 * x[:, 0, 3, 1])
     assert (infomap.scores[:, [0, 1, 3]] == 0).all()
     assert (infomap.scores[:, 2] > 0).all()
 
@@ -306,10 +306,10 @@ def test_it_is_saved_sliced_tabled_and_drawn(tmp_path: Path) -> None:
     infomap.save(tmp_path / "map.safetensors")
     loaded = InfoMap.load(tmp_path / "map.safetensors")
     assert loaded.score == score
-    assert torch.equal(loaded.values, infomap.values)
-    assert (loaded.are_predictions, repr(loaded)) == (False, repr(infomap))
+    assert torch.equal(loaded.value, infomap.value)
+    assert (loaded.is_prediction, repr(loaded)) == (False, repr(infomap))
     assert "value 0.25 of output 1; value 0.5 of output 1" in repr(infomap)
-    assert infomap[1].values.tolist() == [0.5]
+    assert infomap[1].value.tolist() == [0.5]
     table = infomap.to_pandas()
     assert table["output"].tolist() == [1] * 8
     assert table["value"].tolist() == [0.25] * 4 + [0.5] * 4

@@ -72,7 +72,7 @@ class AboutValue:
     def answer(self, begun: Begun, infomap: InfoMap, names: Names) -> InfoMap:
         """The map of the value."""
         assert begun.table is not None, "it holds the values"
-        found = replace(infomap, values=begun.table[:, -1], are_predictions=self.values is None)
+        found = replace(infomap, value=begun.table[:, -1], is_prediction=self.values is None)
         if self.places is None:
             return found
         return found.about(begun.classes[:, 0], names.categories)

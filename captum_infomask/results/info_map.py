@@ -93,9 +93,9 @@ class InfoMap:
         probability: p(y | x) of the targets, (N,); for a sampled network the geometric mean over
             its samples. None with a contrast, for the head ``raw``, and if there is no target.
         score: How outputs were read; None in files of versions that did not keep it.
-        values: For a head of values, the value of each image that the information is about, (N,),
+        value: For a head of values, the value of each image that the information is about, (N,),
             float64; else None.
-        are_predictions: Whether ``values`` are what the network predicts for the whole images.
+        is_prediction: Whether ``value`` is what the network predicts for the whole image.
 
     Example:
         >>> import torch
@@ -130,15 +130,15 @@ class InfoMap:
     labels: tuple[str, ...] | None = None
     probability: Tensor | None = None
     score: Score | None = None
-    values: Tensor | None = None
-    are_predictions: bool = False
+    value: Tensor | None = None
+    is_prediction: bool = False
 
     def __repr__(self) -> str:
         """Show sizes and settings, not tensors, for notebooks and prompts."""
         n, count = self.scores.shape
         total = ", ".join(f"{value:.2f}" for value in self.total[:3].tolist())
         more = ", …" * (n > 3)
-        words = self._question if self.values is None else self._value_in_words
+        words = self._question if self.value is None else self._value_in_words
         asked = [words(k) for k in range(min(n, 3))]
         parts = [f"view={self.view!r}", "; ".join(filter(None, asked)) + more * any(asked)]
         return (
@@ -329,9 +329,9 @@ class InfoMap:
     @property
     def bet_on(self) -> Tensor | None:
         """What scores can be bets on: targets, or values that the network did not choose."""
-        if self.values is None:
+        if self.value is None:
             return self.targets
-        return None if self.are_predictions else self.values
+        return None if self.is_prediction else self.value
 
     def from_prior(self) -> Tensor:
         """Return i(y; v) of each region, (N, R): scores, with the blank's value added again."""
@@ -506,7 +506,7 @@ class InfoMap:
 
     def _head(self, k: int) -> str:
         """Say in words what image k's map is about: its target and p(y | x), or the question."""
-        if self.values is not None:
+        if self.value is not None:
             return self._value_in_words(k)
         if self.contrast is not None or self.targets is None:
             return self._question(k) or f"InfoMask {self.view}"
@@ -517,11 +517,11 @@ class InfoMap:
 
     def _value_in_words(self, k: int) -> str:
         """Say in words which value image k's map is about."""
-        assert self.values is not None, "asked for values only"
+        assert self.value is not None, "asked for values only"
         of = "" if self.targets is None else f" of output {int(self.targets[k])}"
         of = of if self.labels is None else f" of {self.labels[k]}"
-        kind = "prediction" if self.are_predictions else "value"
-        return f"{kind} {float(self.values[k]):.4g}{of}"
+        kind = "prediction" if self.is_prediction else "value"
+        return f"{kind} {float(self.value[k]):.4g}{of}"
 
     def _sums(self, plane: FloatArray, unit: str, k: int) -> str:
         """Say in words what image k's map and the whole picture say."""

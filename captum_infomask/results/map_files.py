@@ -24,7 +24,7 @@ from captum_infomask.scores.value_heads import as_plain, from_plain
 FORMAT = "captum_infomask.InfoMap 1"
 PER_REGION = ("scores", "blank", "lower", "upper", "spread", "standard_errors")
 PER_IMAGE = ("total", "explained", "residual", "probability")
-TENSORS = (*PER_REGION, *PER_IMAGE, "contrast", "superpixels", "targets", "values")
+TENSORS = (*PER_REGION, *PER_IMAGE, "contrast", "superpixels", "targets", "value")
 _SETTINGS = ("unit", "view", "overlap", "engine", "is_tuple", "n_samples", "views")
 
 # Elements of an example. A few boxes say nothing about the size of their image, so the size of a
@@ -54,12 +54,12 @@ class Stored(Protocol):
         ...
 
     @property
-    def values(self) -> Tensor | None:
+    def value(self) -> Tensor | None:
         """The values that the information is about."""
         ...
 
     @property
-    def are_predictions(self) -> bool:
+    def is_prediction(self) -> bool:
         """Whether they are the network's own."""
         ...
 
@@ -73,8 +73,8 @@ def state_of(infomap: Stored) -> tuple[dict[str, Tensor], dict[str, Any]]:
         settings["labels"] = list(infomap.labels)
     if infomap.score is not None:
         settings["score"] = as_plain(infomap.score.named())
-    if infomap.values is not None:
-        settings["are_predictions"] = infomap.are_predictions
+    if infomap.value is not None:
+        settings["is_prediction"] = infomap.is_prediction
     return tensors, settings
 
 
@@ -90,7 +90,7 @@ def fields_of(tensors: dict[str, Tensor], settings: Mapping[str, Any]) -> dict[s
     scores = check_numbers(found, PER_REGION, PER_IMAGE, regions)
     check_superpixels(found["superpixels"], len(scores), regions)
     labels = _checked_labels(settings.get("labels"), found["targets"], len(scores))
-    _check_values(found["values"], len(scores))
+    _check_values(found["value"], len(scores))
     read = {"labels": labels, "score": _score_of(settings)}
     return {"regions": regions, **found, **settings, **read}
 
@@ -209,7 +209,7 @@ def check_settings(settings: Mapping[str, Any], inputs: int) -> None:
         ValueError: A setting is missing, unknown or not valid; the message says which.
     """
     missing = [name for name in _NEEDED if name not in settings]
-    unknown = set(settings) - {*_SETTINGS, "labels", "score", "are_predictions"}
+    unknown = set(settings) - {*_SETTINGS, "labels", "score", "is_prediction"}
     if missing or unknown:
         names = f"lack {missing[0]!r}" if missing else f"hold {short_repr(min(unknown))}"
         raise ValueError(f"its settings {names}")
@@ -218,8 +218,8 @@ def check_settings(settings: Mapping[str, Any], inputs: int) -> None:
     wrong += [name for name in ("engine",) if not isinstance(settings[name], str)]
     is_tuple = settings.get("is_tuple", False)
     wrong += ["is_tuple"] * (not isinstance(is_tuple, bool) or (inputs > 1 and not is_tuple))
-    is_known = isinstance(settings.get("are_predictions", False), bool)
-    wrong += ["are_predictions"] * (not is_known)
+    is_known = isinstance(settings.get("is_prediction", False), bool)
+    wrong += ["is_prediction"] * (not is_known)
     for name in _COUNTS:
         value = settings.get(name)
         is_count = isinstance(value, int) and not isinstance(value, bool) and value > 0
@@ -282,7 +282,7 @@ def _checked_labels(labels: object, targets: Tensor | None, n: int) -> tuple[str
 def _check_values(values: Tensor | None, n: int) -> None:
     """Refuse values that the information of n images is not about."""
     if values is not None and (values.shape != (n,) or not values.is_floating_point()):
-        raise ValueError(f"values, of shape {(n,)}, is {describe(values)}")
+        raise ValueError(f"value, of shape {(n,)}, is {describe(values)}")
 
 
 def _score_of(settings: Mapping[str, Any]) -> Score | None:

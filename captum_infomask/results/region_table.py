@@ -77,9 +77,9 @@ def column_of(infomap: Any) -> dict[str, Any]:
     Args:
         infomap: The InfoMap of one class.
     """
-    about = "class" if infomap.values is None else "output"
+    about = "class" if infomap.value is None else "output"
     found: dict[str, Any] = {about: infomap.targets, "label": infomap.labels}
-    found["value"] = infomap.values
+    found["value"] = infomap.value
     found["contrast"] = None if infomap.contrast is None else infomap.contrast[:, 1]
     found[infomap.unit] = infomap.scores
     return found | {shown: getattr(infomap, name) for name, shown in _COLUMNS.items()}

@@ -62,11 +62,13 @@ class Gaussian:
         ArgumentError: ``sigma`` is not above 0.
 
     Example:
+        >>> import torch
         >>> from captum_infomask import Gaussian, InfoMask, Normal
-        >>> network = lambda x: x.flatten(1).mean(1)
-        >>> InfoMask(network, head=Gaussian(0.5), prior=Normal(mean=2.0, std=4.0))
-        InfoMask(<lambda>, head=Gaussian(sigma=0.5), prior=Normal(mean=2.0, std=4.0), \
-temperature=1, unit='bits')
+        >>> network = lambda x: x.mean((1, 2, 3))
+        >>> infomask = InfoMask(network, head=Gaussian(0.5), prior=Normal(mean=0.0, std=4.0))
+        >>> infomap = infomask.score_regions(torch.zeros(1, 1, 8, 8), value=1.0, view="drop")
+        >>> print(f"{infomap.total.item():.3f} bits")  # log2(4 / 0.5), less the error's cost
+        0.160 bits
 
     Source: the pointwise mutual information of arXiv 1910.02629, with densities in place of
     probabilities; Bishop, "Pattern Recognition and Machine Learning" (2006), Eq. 1.60.

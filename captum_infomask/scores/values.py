@@ -72,8 +72,8 @@ class ValueScore:
 
     def check_places(self, places: Tensor | None) -> None:
         """Refuse targets, long (n, k), that head or prior already show to be out of range."""
-        for name, density in zip(("head", "prior"), self._densities, strict=True):
-            count = density.columns or 0
+        head, prior = self._densities
+        for name, count in (("head", head.columns or 0), ("prior", prior.columns or 0)):
             wrong = count > 1 if places is None else bool((places[:, 0] >= count).any())
             if count and wrong:
                 got = None if places is None else int(places[:, 0].max())
