@@ -77,7 +77,9 @@ def test_what_views_cost():
     costs = model.per_view(lengths)
     assert (costs < model.whole).all()
     assert (model.per_view(np.minimum(lengths + 1, model.sizes)) > costs).all()
-    assert model.chunk(lengths) == pytest.approx(chunks_cost(model, lengths, [np.arange(20)]))
-    assert model.chunk(lengths) > model.fixed + costs.sum()
+    assert model.chunks(lengths, np.array([0])) == pytest.approx(
+        chunks_cost(model, lengths, [np.arange(20)])
+    )
+    assert model.chunks(lengths, np.array([0])) > model.fixed + costs.sum()
     rows, columns = lengths.max(0).T
     assert model.elements(lengths) == max(rows * columns * model.channels)

@@ -1,5 +1,6 @@
 # The incremental engine's parts against loops: what changes, boxes, windows of them, pools.
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from captum_infomask.engines.incremental.boxes import (
     Frame,
     Shape,
     frame,
+    padded,
+    sizes,
     through_window,
     union,
     window_of,
@@ -85,11 +88,11 @@ def test_what_is_read_beyond_a_map(before, after):
 
 
 def test_points():
-    assert Shape((1, 1), (1, 1)).is_point
-    assert not Shape((1, 1), (1, 2)).is_point
-    assert not Shape((1, 1), (1, 1), (0, 1)).is_point
-    assert not Shape((1, 2), (1, 1)).is_point
-    assert Shape((1, 1), (1, 1), dilation=(3, 3)).is_point
+    assert Shape.of(2, 1).is_point
+    assert not Shape.of(2, 1, (1, 2)).is_point
+    assert not Shape.of(2, 1, 1, (0, 1)).is_point
+    assert not Shape.of(2, (1, 2), 1).is_point
+    assert Shape.of(2, 1, 1, dilation=3).is_point
 
 
 spans_of_a_map = st.lists(
@@ -211,28 +214,32 @@ def test_what_views_show_becomes_their_bases(made, whole):
     assert not torch.equal(before, wanted)
 
 
-@pytest.mark.parametrize("kernel", [(1, 1), (2, 2), (3, 3), (3, 2)])
-@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (3, 1)])
-@pytest.mark.parametrize("padded", [False, True])
+POOLS = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("kernel", [1, 2, 3, (3, 2, 3)])
+@pytest.mark.parametrize("stride", [1, 2, (3, 1, 2)])
+@pytest.mark.parametrize("is_padded", [False, True])
 @pytest.mark.parametrize("ceil_mode", [False, True])
 @pytest.mark.parametrize("include", [False, True])
 @pytest.mark.parametrize("divisor", [None, 5])
-def test_average_pools_by_position(kernel, stride, padded, ceil_mode, include, divisor):
-    shape = Shape(kernel, stride, (kernel[0] // 2, kernel[1] // 2) if padded else (0, 0))
-
-    def whole(maps):
-        return F.avg_pool2d(maps, kernel, stride, shape.padding, ceil_mode, include, divisor)
-
-    maps = torch.rand(2, 3, 8, 9, dtype=torch.float64)
-    wanted = whole(maps)
+def test_average_pools_by_position(dims, kernel, stride, is_padded, ceil_mode, include, divisor):
+    kernel, stride = sizes(3, kernel)[:dims], sizes(3, stride)[:dims]
+    padding = tuple(k // 2 for k in kernel) if is_padded else 0
+    settings = (ceil_mode, include) if dims == 1 else (ceil_mode, include, divisor)
+    shape = Shape.of(dims, kernel, stride, padding)
+    maps = torch.rand(2, 3, *(8, 9, 7)[:dims], dtype=torch.float64)
+    wanted = POOLS[dims](maps, kernel, stride, padding, *settings)
     after = tuple(wanted.shape[2:])
-    pool = average_pool(shape, whole, maps[:1])
-    (top, left), (bottom, right) = shape.padding, shape.beyond((8, 9), after)
-    found = pool.apply(F.pad(maps, (left, right, top, bottom)), stride)
-    found = found[:, :, : after[0], : after[1]]
+    pool = average_pool(shape, settings, maps[:1])
+    assert torch.equal(pool.whole(maps), wanted)
+    beyond = shape.beyond(tuple(maps.shape[2:]), after)
+    found = pool.apply(padded(maps, shape.padding, beyond, 0.0), stride)
+    found = found[(slice(None), slice(None), *map(slice, after))]
     if pool.factors is not None:
         assert pool.factors.size == after
         found = found * pool.factors.map
-    elif divisor:
-        assert divisor == kernel[0] * kernel[1]
+    elif divisor and dims > 1:
+        assert divisor == math.prod(kernel)
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-14)

@@ -80,13 +80,13 @@ WIDE = torch.ones(128, 128, 3, 3)
 @pytest.mark.parametrize(
     ("weight", "shape", "groups", "made"),
     [
-        (WIDE, Shape((3, 3), (1, 1), (1, 1)), 1, True),
-        (WIDE, Shape((3, 3), (1, 1), (0, 2)), 1, True),
-        (WIDE, Shape((3, 3), (2, 1), (1, 1)), 1, False),
-        (WIDE, Shape((3, 3), (1, 1), (1, 1), (2, 2)), 1, False),
-        (WIDE[:, :64], Shape((3, 3), (1, 1), (1, 1)), 2, False),
-        (torch.ones(128, 128, 3, 1), Shape((3, 1), (1, 1), (1, 0)), 1, False),
-        (torch.ones(128, 128, 5, 5), Shape((5, 5), (1, 1), (2, 2)), 1, False),
+        (WIDE, Shape.of(2, 3, 1, 1), 1, True),
+        (WIDE, Shape.of(2, 3, 1, (0, 2)), 1, True),
+        (WIDE, Shape.of(2, 3, (2, 1), 1), 1, False),
+        (WIDE, Shape.of(2, 3, 1, 1, 2), 1, False),
+        (WIDE[:, :64], Shape.of(2, 3, 1, 1), 2, False),
+        (torch.ones(128, 128, 3, 1), Shape.of(2, (3, 1), 1, (1, 0)), 1, False),
+        (torch.ones(128, 128, 5, 5), Shape.of(2, 5, 1, 2), 1, False),
     ],
 )
 def test_which_convolutions_have_it(weight, shape, groups, made):
@@ -101,7 +101,7 @@ def test_whole_maps_and_windows_of_them(padding):
     maps = torch.randn(4, 128, 12, 13)
     pair = padding if isinstance(padding, tuple) else (padding, padding)
     made = Convolution.of(
-        conv.weight.data, conv.bias.data, Shape((3, 3), (1, 1), pair), 1, winograd=True
+        conv.weight.data, conv.bias.data, Shape.of(2, 3, 1, pair), 1, winograd=True
     )
     calls = []
     object.__setattr__(made, "winograd", _counting(made.winograd, calls))
@@ -154,7 +154,7 @@ def test_the_engine_with_it_and_without(monkeypatch):
 
 def test_small_maps_are_convolved_plainly():
     weight = torch.randn(128, 128, 3, 3)
-    made = Convolution.of(weight, None, Shape((3, 3), (1, 1)), 1, winograd=True)
+    made = Convolution.of(weight, None, Shape.of(2, 3, 1), 1, winograd=True)
     assert made.weight is weight
     small = torch.randn(1, 128, 5, 5)
     assert torch.equal(made.apply(small, (1, 1)), F.conv2d(small, weight))

@@ -211,12 +211,21 @@ def _is_leaf(module: nn.Module) -> bool:
     return of_torch and not isinstance(module, nn.Sequential)
 
 
-# Tensors in channels_last have no such views.
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def channels_last(values: Tensor) -> Tensor:
+    """Return the same values (N, C, ...), stored with channels last."""
+    return values.movedim(1, -1).contiguous().movedim(-1, 1)
+
+
+# Tensors with channels last have no such views.
 _RESHAPES = {"view": "reshape", "view_as": "reshape_as"}
 
 
 def folded(network: TracedNetwork) -> TracedNetwork:
-    """Return the network with batch norms folded into convolutions, and weights in channels_last.
+    """Return the network with batch norms folded into convolutions, and channels last in weights.
 
     Copies replace the convolutions; the original modules do not change.
     """
@@ -231,7 +240,7 @@ def folded(network: TracedNetwork) -> TracedNetwork:
         if node.op == "call_method":
             target = _RESHAPES.get(target, target)
         conv = modules.get(target) if node.op == "call_module" else None
-        if type(conv) is nn.Conv2d:
+        if _is_convolution(conv):
             user = reader[node] if network.readers[node] == 1 else None
             norm = modules.get(user.target) if user and user.op == "call_module" else None
             if user is not None and user.args == (node,) and _folds(norm):
@@ -240,10 +249,8 @@ def folded(network: TracedNetwork) -> TracedNetwork:
             else:
                 layer = copy.copy(conv)
                 layer._parameters = dict(conv._parameters)
-            layer.weight = nn.Parameter(
-                layer.weight.detach().contiguous(memory_format=torch.channels_last),
-                requires_grad=False,
-            )
+            weight = channels_last(layer.weight.detach())
+            layer.weight = nn.Parameter(weight, requires_grad=False)
             target = f"folded_{len(made)}"
             modules[target] = layer
         made[node] = node.on(made.__getitem__, target=target)
@@ -251,8 +258,12 @@ def folded(network: TracedNetwork) -> TracedNetwork:
     return TracedNetwork(tuple(kept), modules, network.attributes)
 
 
-def _folds(norm: nn.Module | None) -> TypeGuard[nn.BatchNorm2d]:
-    return type(norm) is nn.BatchNorm2d and norm.running_mean is not None
+def _is_convolution(module: Any) -> TypeGuard[nn.Conv2d]:
+    return type(module) in CONVOLUTIONS
+
+
+def _folds(norm: Any) -> TypeGuard[nn.BatchNorm2d]:
+    return type(norm) in BATCH_NORMS and norm.running_mean is not None
 
 
 def plain_module(forward_func: object) -> nn.Module:

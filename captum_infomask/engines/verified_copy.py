@@ -20,7 +20,7 @@ from captum_infomask.engines.memory import (
     MOST_VIEWS_ON_CPU,
     MeasuredMemory,
 )
-from captum_infomask.engines.traced import folded
+from captum_infomask.engines.traced import BATCH_NORMS, CONVOLUTIONS, channels_last, folded
 from captum_infomask.engines.traced_network import Node, StandsAside, TracedNetwork, check_writes
 
 # The most that outputs may differ from the network's own, besides roundings, as a share of the
@@ -197,8 +197,8 @@ def _made(call: Call, shown: Tensors, arguments: tuple[Any, ...]) -> tuple[FastC
 
 
 def _channels_last(value: Any) -> Any:
-    if isinstance(value, Tensor) and value.dim() == 4:
-        return value.contiguous(memory_format=torch.channels_last)
+    if isinstance(value, Tensor) and value.dim() in (4, 5):
+        return channels_last(value)
     return value
 
 
@@ -222,4 +222,4 @@ def _write_in_place(network: TracedNetwork) -> TracedNetwork:
 
 def _is_layer(node: Node, modules: Mapping[str, nn.Module]) -> bool:
     made_by = modules.get(node.target) if node.op == "call_module" else None
-    return isinstance(made_by, nn.Conv2d | nn.BatchNorm2d)
+    return isinstance(made_by, (*CONVOLUTIONS, *BATCH_NORMS))

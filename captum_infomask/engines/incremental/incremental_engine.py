@@ -30,6 +30,8 @@ _log = logging.getLogger("captum_infomask")
 _MANY, _MOST_COMPARED = 64, 4
 # If views show fewer numbers than this, a gain does not pay for tracing the network.
 _LEAST_NUMBERS = 8 * PICTURE
+# Signals (N, C, T), pictures (N, C, H, W) and volumes (N, C, D, H, W).
+_DIMS = (3, 4, 5)
 
 
 @dataclass(frozen=True)
@@ -193,8 +195,8 @@ def _check(plan: ViewPlan, call: Call) -> None:
     inputs = plan.scene.inputs
     if plan.cuts is not None:
         raise StandsAside("view='crop' shows regions by themselves")
-    if len(inputs) != 1 or inputs[0].dim() != 4:
-        raise StandsAside("the inputs are not images alone")
+    if len(inputs) != 1 or inputs[0].dim() not in _DIMS:
+        raise StandsAside("the inputs are not signals, images or volumes alone")
     if call.additional_forward_args:
         raise StandsAside("there are additional_forward_args")
     if inputs[0].dtype not in TOLERANCE:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_infomask.engines.incremental.boxes import Box, Spans
-from captum_infomask.engines.incremental.node_calls import TO_FIRST, TO_LAST, FoundOperation, Known
+from captum_infomask.engines.incremental.node_calls import FoundOperation, Known
 from captum_infomask.engines.incremental.operations import (
     Base,
     Border,
@@ -18,6 +18,7 @@ from captum_infomask.engines.incremental.operations import (
     tables_of,
 )
 from captum_infomask.engines.incremental.recognise import recognise
+from captum_infomask.engines.traced import channels_last
 from captum_infomask.engines.traced_network import Node, StandsAside, TracedNetwork, check_writes
 
 
@@ -52,10 +53,8 @@ class Graph:
         return self._network.call(node, value)
 
     def values(self, picture: Tensor) -> dict[Node, Any]:
-        """Return every value that depends on the picture, (1, C, H, W)."""
-        values: dict[Node, Any] = {
-            self.input: picture.contiguous(memory_format=torch.channels_last)
-        }
+        """Return every value that depends on the picture, (1, C, ...)."""
+        values: dict[Node, Any] = {self.input: channels_last(picture)}
         for node in self.changing:
             values[node] = self.call(
                 node,
@@ -120,7 +119,12 @@ class BoxNetwork:
         }
         self._maps = {self._graph.input: False}
         self.known = Known(
-            self._graph.modules, self._graph.constants, samples, self._maps, winograd
+            picture.dim() - 2,
+            self._graph.modules,
+            self._graph.constants,
+            samples,
+            self._maps,
+            winograd,
         )
         self.steps = tuple(self._steps())
         self.borders = self._borders()
@@ -137,19 +141,19 @@ class BoxNetwork:
         return sum(sample.numel() * sample.element_size() for sample in samples)
 
     def base(self, picture: Tensor) -> Base:
-        """Return the base that views read of a picture, (1, C, H, W)."""
+        """Return the base that views read of a picture, (1, C, ...)."""
         values = self._graph.values(picture)
         tables = {}
         for node in list(values):
             value = values.pop(node)
             if node in self.borders:
-                maps = value.permute(TO_FIRST) if self._maps[node] else value
+                maps = value.movedim(-1, 1) if self._maps[node] else value
                 tables[node] = tables_of(maps, self.borders[node])
         return Base(tables)
 
-    def spans(self, rectangles: Spans) -> dict[Node, Spans]:
-        """Return the changes in every map if rectangles (V, 4) of the picture change."""
-        spans = {self.input: rectangles}
+    def spans(self, changed: Spans) -> dict[Node, Spans]:
+        """Return the changes in every map if boxes (V, 2 n) of the picture change."""
+        spans = {self.input: changed}
         for step in self.steps:
             if step.found is not None:
                 found, place = step.found
@@ -206,7 +210,7 @@ class BoxNetwork:
         if not isinstance(value, Box):
             return value
         maps = base.whole(node, value)
-        return maps.permute(TO_LAST) if self._maps[node] else maps
+        return maps.movedim(1, -1) if self._maps[node] else maps
 
     def _steps(self) -> Iterator[NetworkStep]:
         nodes = self._graph.changing
@@ -227,7 +231,7 @@ class BoxNetwork:
 
     def _place(self, node: Node, found: FoundOperation) -> Place:
         before = self.known.size(found.inputs[0])
-        after = self.known.size(node) if node in self._maps else (1, 1)
+        after = self.known.size(node) if node in self._maps else ()
         alone = tuple(self._graph.readers[each] == 1 for each in found.inputs)
         return Place(found.inputs, alone, before, after)
 

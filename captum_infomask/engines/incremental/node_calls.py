@@ -9,14 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from captum_infomask.engines.incremental.boxes import Pair
+from captum_infomask.engines.incremental.boxes import Size
 from captum_infomask.engines.incremental.operations import GlobalMean, Operation, Pointwise
 from captum_infomask.engines.traced_network import Node, with_nodes
+
+_OfModule = Callable[[Any], tuple[Any, tuple[Any, ...]]]
 
 _METHODS = {
     "relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "exp": torch.exp,
     "abs": torch.abs, "square": torch.square, "clamp": torch.clamp, "neg": torch.neg,
     "add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div, "mean": torch.mean,
+    "transpose": torch.transpose,
 }  # fmt: skip
 
 
@@ -65,9 +68,12 @@ def _of_module(m: Any, args: Any, options: Any) -> FunctionCall | None:
     return None if function is None else FunctionCall(function, (*args, *settings), {})
 
 
-def _conv2d(m: nn.Conv2d) -> tuple[Any, tuple[Any, ...]]:
-    settings = (m.weight, m.bias, m.stride, m.padding, m.dilation, m.groups)
-    return (F.conv2d if m.padding_mode == "zeros" else None), settings
+def _conv(function: Any) -> _OfModule:
+    def of(m: Any) -> tuple[Any, tuple[Any, ...]]:
+        settings = (m.weight, m.bias, m.stride, m.padding, m.dilation, m.groups)
+        return (function if m.padding_mode == "zeros" else None), settings
+
+    return of
 
 
 def _batch_norm(m: nn.BatchNorm2d) -> tuple[Any, tuple[Any, ...]]:
@@ -75,28 +81,45 @@ def _batch_norm(m: nn.BatchNorm2d) -> tuple[Any, tuple[Any, ...]]:
     return F.batch_norm, (*own, False, 0.0, m.eps)
 
 
-def _max_pool2d(m: nn.MaxPool2d) -> tuple[Any, tuple[Any, ...]]:
-    settings = (m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode, m.return_indices)
-    return F.max_pool2d, settings
+def _max_pool(function: Any) -> _OfModule:
+    def of(m: Any) -> tuple[Any, tuple[Any, ...]]:
+        settings = (m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode, m.return_indices)
+        return function, settings
+
+    return of
 
 
-def _avg_pool2d(m: nn.AvgPool2d) -> tuple[Any, tuple[Any, ...]]:
-    window = (m.kernel_size, m.stride, m.padding)
-    return F.avg_pool2d, (*window, m.ceil_mode, m.count_include_pad, m.divisor_override)
+def _average_pool(function: Any) -> _OfModule:
+    def of(m: Any) -> tuple[Any, tuple[Any, ...]]:
+        window = (m.kernel_size, m.stride, m.padding, m.ceil_mode, m.count_include_pad)
+        return function, (*window, getattr(m, "divisor_override", None))  # nn.AvgPool1d has none
+
+    return of
 
 
-_MODULES: dict[type, Callable[[Any], tuple[Any, tuple[Any, ...]]]] = {
-    nn.Conv2d: _conv2d,
+def _adaptive_pool(function: Any) -> _OfModule:
+    return lambda m: (function, (m.output_size,))
+
+
+_MODULES: dict[type, _OfModule] = {
+    nn.Conv1d: _conv(F.conv1d),
+    nn.Conv2d: _conv(F.conv2d),
+    nn.Conv3d: _conv(F.conv3d),
     nn.Linear: lambda m: (F.linear, (m.weight, m.bias)),
+    nn.BatchNorm1d: _batch_norm,
     nn.BatchNorm2d: _batch_norm,
+    nn.BatchNorm3d: _batch_norm,
     nn.LayerNorm: lambda m: (F.layer_norm, (m.normalized_shape, m.weight, m.bias, m.eps)),
-    nn.MaxPool2d: _max_pool2d,
-    nn.AvgPool2d: _avg_pool2d,
-    nn.AdaptiveAvgPool2d: lambda m: (F.adaptive_avg_pool2d, (m.output_size,)),
+    nn.MaxPool1d: _max_pool(F.max_pool1d),
+    nn.MaxPool2d: _max_pool(F.max_pool2d),
+    nn.MaxPool3d: _max_pool(F.max_pool3d),
+    nn.AvgPool1d: _average_pool(F.avg_pool1d),
+    nn.AvgPool2d: _average_pool(F.avg_pool2d),
+    nn.AvgPool3d: _average_pool(F.avg_pool3d),
+    nn.AdaptiveAvgPool1d: _adaptive_pool(F.adaptive_avg_pool1d),
+    nn.AdaptiveAvgPool2d: _adaptive_pool(F.adaptive_avg_pool2d),
+    nn.AdaptiveAvgPool3d: _adaptive_pool(F.adaptive_avg_pool3d),
 }
-
-
-TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 # The time of an exponential or an error function, in multiplications, measured with one CPU thread.
 EXPONENTIAL = 50.0
@@ -107,6 +130,7 @@ class Known:
     """The known facts about a network before its nodes are recognised.
 
     Attributes:
+        dims: The number of dimensions of places in maps.
         modules: The modules by name.
         constants: Values that do not depend on the picture, by node.
         samples: For each node, a tensor with the shape, device and precision that one picture
@@ -115,6 +139,7 @@ class Known:
         winograd: Whether convolutions may take Winograd's form.
     """
 
+    dims: int
     modules: Mapping[str, nn.Module]
     constants: Mapping[Node, Any]
     samples: Mapping[Node, Tensor]
@@ -131,20 +156,20 @@ class Known:
         kinds = {(self.maps[node], self.size(node)) for node in nodes}
         return nodes if len(nodes) == len(values) and len(kinds) == 1 else None
 
-    def size(self, node: Node) -> Pair:
-        """Return the height and width of a map."""
+    def size(self, node: Node) -> Size:
+        """Return the lengths of a map."""
         shape = self.samples[node].shape
-        return (shape[1], shape[2]) if self.maps[node] else (shape[2], shape[3])
+        return tuple(shape[1:-1] if self.maps[node] else shape[2:])
 
     def channels(self, node: Node) -> int:
         """Return the number of channels of a map."""
-        return self.samples[node].shape[3 if self.maps[node] else 1]
+        return self.samples[node].shape[-1 if self.maps[node] else 1]
 
     def in_layout(self, node: Node, function: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
-        """Return a function of a map in the network's layout as one of (V, C, h, w)."""
+        """Return a function of a map in the network's layout as one of (V, C, ...)."""
         if not self.maps[node]:
             return function
-        return lambda values: function(values.permute(TO_LAST)).permute(TO_FIRST)
+        return lambda values: function(values.movedim(1, -1)).movedim(-1, 1)
 
 
 @dataclass(frozen=True, eq=False)

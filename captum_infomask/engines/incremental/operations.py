@@ -1,22 +1,25 @@
 # Operations on maps in which only boxes change, and the base picture around the boxes.
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from captum_infomask.engines.incremental.boxes import (
     Box,
     BoxTable,
     Frame,
-    Pair,
     Points,
+    Size,
     Spans,
     frame,
+    ones,
+    padded,
     union,
     window_of,
 )
@@ -25,12 +28,16 @@ from captum_infomask.engines.traced_network import Node
 
 @dataclass(frozen=True)
 class Border:
-    """The border that an operation reads around a map: rows, columns and the value there."""
+    """The border that an operation reads around a map.
 
-    top: int = 0
-    bottom: int = 0
-    left: int = 0
-    right: int = 0
+    Attributes:
+        before: The elements before the map, in each dimension of places; () for none.
+        beyond: The elements behind the map, in each dimension of places; () for none.
+        value: The value there; None if there is no border.
+    """
+
+    before: Size = ()
+    beyond: Size = ()
     value: float | None = None
 
 
@@ -51,34 +58,32 @@ class Base:
         found = self.tables[node]
         return next(iter(found.values())) if value is None else found[value]
 
-    def window(
-        self, node: Node, box: Box, value: float | None, frame: Frame, step: Pair = (1, 1)
-    ) -> Tensor:
-        """Return windows of a node's map as the views show it, (V, C, h, w)."""
+    def window(self, node: Node, box: Box, value: float | None, frame: Frame, step: Size) -> Tensor:
+        """Return windows of a node's map as the views show it, (V, C, ...)."""
         table = self.table(node, value)
         return window_of(box, table, self.bases, frame.origin, frame.size, step)
 
     def map(self, node: Node) -> Tensor:
-        """Return the base's own map of a node, (B, C, H, W)."""
+        """Return the base's own map of a node, (B, C, ...)."""
         return self.table(node).map
 
     def within(self, node: Node, frame: Frame) -> Tensor:
-        """Return the base's own values in each view's frame, (V, C, h, w)."""
-        window = self.table(node).window(self.bases, frame.origin, frame.size, (1, 1))
-        return window.permute(0, 3, 1, 2)
+        """Return the base's own values in each view's frame, (V, C, ...)."""
+        window = self.table(node).window(self.bases, frame.origin, frame.size, ones(frame.size))
+        return window.movedim(-1, 1)
 
     def whole(self, node: Node, box: Box) -> Tensor:
-        """Return whole maps as the views show them, (V, C, H, W)."""
+        """Return whole maps as the views show them, (V, C, ...)."""
         if box.frame is None:
             return box.values
-        table = self.table(node)
-        return window_of(box, table, self.bases, np.zeros_like(box.frame.origin), table.size)
+        table, origin = self.table(node), np.zeros_like(box.frame.origin)
+        return window_of(box, table, self.bases, origin, table.size, ones(table.size))
 
     def repeated(self, count: int) -> Base:
         """Repeat the same base several times; each copy can change by itself."""
         tables = {
             node: {
-                value: replace(table, values=table.values.repeat(count, 1, 1, 1))
+                value: replace(table, values=torch.cat([table.values] * count))
                 for value, table in found.items()
             }
             for node, found in self.tables.items()
@@ -93,9 +98,9 @@ class Base:
 
 
 def tables_of(values: Tensor, borders: Iterable[Border]) -> dict[float | None, BoxTable]:
-    """Return tables of maps (B, C, H, W) that serve every border that is read."""
-    size = (values.shape[2], values.shape[3])
-    channels_last = values.permute(0, 2, 3, 1)
+    """Return tables of maps (B, C, ...) that serve every border that is read."""
+    size = tuple(values.shape[2:])
+    channels_last = values.movedim(1, -1)
     by_value: dict[float | None, list[Border]] = {}
     for border in borders:
         by_value.setdefault(border.value, []).append(border)
@@ -103,13 +108,17 @@ def tables_of(values: Tensor, borders: Iterable[Border]) -> dict[float | None, B
         by_value.pop(None, None)
     tables = {}
     for value, same in by_value.items():
-        top, bottom = max(b.top for b in same), max(b.bottom for b in same)
-        left, right = max(b.left for b in same), max(b.right for b in same)
-        made = channels_last
+        made, before = channels_last, (0,) * len(size)
         if value is not None:
-            made = F.pad(channels_last, (0, 0, left, right, top, bottom), value=value)
-        tables[value] = BoxTable(made.contiguous(), (top, left), size)
+            before = _largest(border.before for border in same)
+            beyond = _largest(border.beyond for border in same)
+            made = padded(channels_last, (*before, 0), (*beyond, 0), value)
+        tables[value] = BoxTable(made.contiguous(), before, size)
     return tables
+
+
+def _largest(sizes: Iterable[Size]) -> Size:
+    return tuple(map(max, zip(*sizes, strict=True)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,14 +128,14 @@ class Place:
     Attributes:
         inputs: The nodes whose maps it takes.
         alone: For each input, whether nothing else reads it, so it may be overwritten.
-        before: Height and width of the maps it takes.
-        after: Height and width of the map it makes.
+        before: The lengths of the maps it takes.
+        after: The lengths of the map it makes; () if it makes none.
     """
 
     inputs: tuple[Node, ...]
     alone: tuple[bool, ...]
-    before: Pair
-    after: Pair
+    before: Size
+    after: Size
 
 
 class Operation(Protocol):
@@ -155,7 +164,7 @@ class Pointwise:
     """Operations on each position by itself: activations, fixed normalisation, scaling.
 
     Attributes:
-        apply: A function from (V, C, h, w) to the same shape, perhaps with other channels.
+        apply: A function from (V, C, ...) to the same shape, perhaps with other channels.
         over: The same function, which overwrites its input; None if there is no such function.
         cost: The number of multiplications per element.
     """
@@ -187,7 +196,7 @@ class Join:
     """Join maps of one size, position by position: sums, products, concatenation.
 
     Attributes:
-        combine: A function of the maps' values, (V, C, h, w) each.
+        combine: A function of the maps' values, (V, C, ...) each.
         over: If there are two maps and they commute, the same function, which overwrites the first;
             else None.
         cost: The number of multiplications per element.
@@ -217,7 +226,7 @@ class Join:
             elif chosen is None:
                 values.append(base.whole(node, box))
             else:
-                values.append(base.window(node, box, None, chosen))
+                values.append(base.window(node, box, None, chosen, ones(chosen.size)))
         if self.over is not None and any(owned) and values[0] is not values[1]:
             first = owned.index(True)
             return Box(self.over(values[first], values[1 - first]), chosen)
@@ -244,7 +253,7 @@ class GlobalMean:
     """The mean over all positions, from the base's mean and the changes. It is no longer a map.
 
     Attributes:
-        apply: A function from whole maps (V, C, H, W) to any shape.
+        apply: A function from whole maps (V, C, ...) to any shape.
     """
 
     apply: Callable[[Tensor], Tensor]
@@ -259,8 +268,7 @@ class GlobalMean:
         (node,) = place.inputs
         if box.frame is None or base.bases is not None:
             return self.apply(base.whole(node, box))
-        height, width = place.before
         changed = box.values - base.within(node, box.frame)
         before = self.apply(base.map(node))
-        means = changed.sum((2, 3)).div_(height * width)
+        means = changed.sum(tuple(range(2, changed.dim()))).div_(math.prod(place.before))
         return before + means.view(-1, *before.shape[1:])

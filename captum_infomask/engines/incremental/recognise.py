@@ -12,11 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from captum_infomask.engines.incremental.boxes import Pair, Shape
+from captum_infomask.engines.incremental.boxes import Shape, sizes
 from captum_infomask.engines.incremental.node_calls import (
     EXPONENTIAL,
-    TO_FIRST,
-    TO_LAST,
     FoundOperation,
     FunctionCall,
     Known,
@@ -35,84 +33,76 @@ from captum_infomask.engines.traced_network import Node, nodes_in
 Handler = Callable[..., FoundOperation | None]
 
 
-def _conv2d(
-    known: Known, input: Node, weight: Any, bias: Any = None, stride: Any = 1,
+def _conv(
+    dims: int, known: Known, input: Node, weight: Any, bias: Any = None, stride: Any = 1,
     padding: Any = 0, dilation: Any = 1, groups: int = 1,
 ) -> FoundOperation | None:  # fmt: skip
-    if known.maps[input] or not isinstance(weight, Tensor) or isinstance(bias, Node):
+    constant = isinstance(weight, Tensor) and not isinstance(bias, Node)
+    if not _takes(known, input, dims) or not constant:
         return None
     if isinstance(padding, str):
-        around = [d * (k - 1) for d, k in zip(_pair(dilation), weight.shape[2:], strict=True)]
+        around = [d * (k - 1) for d, k in zip(sizes(dims, dilation), weight.shape[2:], strict=True)]
         if padding == "same" and any(total % 2 for total in around):
             return None
         padding = 0 if padding == "valid" else tuple(total // 2 for total in around)
-    kernel = (weight.shape[2], weight.shape[3])
-    shape = Shape(kernel, _pair(stride), _pair(padding), _pair(dilation))
+    shape = Shape.of(dims, tuple(weight.shape[2:]), stride, padding, dilation)
     made = Convolution.of(weight, bias, shape, groups, winograd=known.winograd)
     return FoundOperation(Window(shape, 0.0, made.apply, made.whole, made.cost), (input,), False)
 
 
-def _max_pool2d(
-    known: Known, input: Node, kernel_size: Any, stride: Any = None, padding: Any = 0,
+def _max_pool(
+    dims: int, known: Known, input: Node, kernel_size: Any, stride: Any = None, padding: Any = 0,
     dilation: Any = 1, ceil_mode: bool = False, return_indices: bool = False,
 ) -> FoundOperation | None:  # fmt: skip
-    if known.maps[input] or return_indices:
+    if not _takes(known, input, dims) or return_indices:
         return None
-    shape = Shape(_pair(kernel_size), _pair(stride or kernel_size), _pair(padding), _pair(dilation))
-
-    def whole(maps: Tensor) -> Tensor:
-        return F.max_pool2d(
-            maps, shape.kernel, shape.stride, shape.padding, shape.dilation, ceil_mode
-        )
-
-    return FoundOperation(max_pool(shape, whole), (input,), False)
+    shape = Shape.of(dims, kernel_size, stride, padding, dilation)
+    return FoundOperation(max_pool(shape, ceil_mode=ceil_mode), (input,), False)
 
 
-def _avg_pool2d(
-    known: Known, input: Node, kernel_size: Any, stride: Any = None, padding: Any = 0,
+def _average_pool(
+    dims: int, known: Known, input: Node, kernel_size: Any, stride: Any = None, padding: Any = 0,
     ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None,
 ) -> FoundOperation | None:  # fmt: skip
-    if known.maps[input]:
+    if not _takes(known, input, dims):
         return None
-    shape = Shape(_pair(kernel_size), _pair(stride or kernel_size), _pair(padding))
-
-    def whole(maps: Tensor) -> Tensor:
-        return F.avg_pool2d(
-            maps, shape.kernel, shape.stride, shape.padding, ceil_mode, count_include_pad,
-            divisor_override,
-        )  # fmt: skip
-
-    return FoundOperation(average_pool(shape, whole, known.samples[input]), (input,), False)
+    divisor = () if divisor_override is None else (divisor_override,)
+    settings = (ceil_mode, count_include_pad, *divisor)
+    shape = Shape.of(dims, kernel_size, stride, padding)
+    return FoundOperation(average_pool(shape, settings, known.samples[input]), (input,), False)
 
 
-def _adaptive_avg_pool2d(known: Known, input: Node, output_size: Any) -> FoundOperation | None:
-    if known.maps[input]:
+def _adaptive_pool(dims: int, known: Known, input: Node, output_size: Any) -> FoundOperation | None:
+    if not _takes(known, input, dims):
         return None
     before = known.size(input)
-    asked = output_size if isinstance(output_size, Sequence) else (output_size, output_size)
+    asked = output_size if isinstance(output_size, Sequence) else (output_size,)
+    asked = tuple(asked) * (dims // len(asked))
     after = tuple(size if want is None else want for want, size in zip(asked, before, strict=True))
     if after == before:
         return pointwise(known, input, lambda maps: maps)
-    if after == (1, 1):
+    if set(after) == {1}:
+        places = tuple(range(2, dims + 2))
         return FoundOperation(
-            GlobalMean(lambda maps: maps.mean((2, 3), keepdim=True)), (input,), False
+            GlobalMean(lambda maps: maps.mean(places, keepdim=True)), (input,), False
         )
     if any(size % want for want, size in zip(after, before, strict=True)):
         return None
-    kernel = (before[0] // after[0], before[1] // after[1])
-    return _avg_pool2d(known, input, kernel)
+    kernel = tuple(size // want for want, size in zip(after, before, strict=True))
+    return _average_pool(dims, known, input, kernel)
 
 
 def _mean(
     known: Known, input: Node, dim: Any = None, keepdim: bool = False, **more: Any
 ) -> FoundOperation | None:
     dims = dim if isinstance(dim, Sequence) else (dim,)
-    spatial = (1, 2) if known.maps[input] else (2, 3)
-    if more or None in dims or tuple(sorted(d % 4 for d in dims)) != spatial:
+    last, total = known.maps[input], known.dims + 2
+    spatial = tuple(range(1, total - 1) if last else range(2, total))
+    if more or None in dims or tuple(sorted(d % total for d in dims)) != spatial:
         return None
     apply = known.in_layout(input, lambda maps: maps.mean(spatial, keepdim=True))
     if keepdim:
-        return None if known.maps[input] else FoundOperation(GlobalMean(apply), (input,), False)
+        return None if last else FoundOperation(GlobalMean(apply), (input,), False)
     return FoundOperation(GlobalMean(lambda maps: apply(maps).flatten(1)), (input,), False)
 
 
@@ -150,10 +140,17 @@ def _stochastic_depth(
 
 
 def _permute(known: Known, input: Node, dims: Sequence[int]) -> FoundOperation | None:
-    wanted = TO_FIRST if known.maps[input] else TO_LAST
-    if tuple(d % 4 for d in dims) != wanted:
+    total, last = known.dims + 2, known.maps[input]
+    wanted = [0, total - 1, *range(1, total - 1)] if last else [0, *range(2, total), 1]
+    if [d % total for d in dims] != wanted:
         return None
-    return FoundOperation(Pointwise(lambda maps: maps), (input,), not known.maps[input])
+    return FoundOperation(Pointwise(lambda maps: maps), (input,), not last)
+
+
+def _transpose(known: Known, input: Node, dim0: int, dim1: int) -> FoundOperation | None:
+    dims = list(range(known.dims + 2))
+    dims[dim0], dims[dim1] = dims[dim1], dims[dim0]
+    return _permute(known, input, dims)
 
 
 def _cat(known: Known, tensors: Sequence[object], dim: int = 0) -> FoundOperation | None:
@@ -161,7 +158,7 @@ def _cat(known: Known, tensors: Sequence[object], dim: int = 0) -> FoundOperatio
     if nodes is None:
         return None
     last = known.maps[nodes[0]]
-    if dim % 4 != (3 if last else 1):
+    if dim % (known.dims + 2) != (known.dims + 1 if last else 1):
         return None
     return FoundOperation(Join(lambda *maps: torch.cat(maps, 1)), nodes, last)
 
@@ -209,10 +206,9 @@ def _dropout(
     return None if training else pointwise(known, input, lambda maps: maps)
 
 
-def _pair(value: Any) -> Pair:
-    if isinstance(value, Sequence):
-        return (int(value[0]), int(value[-1]))
-    return (int(value), int(value))
+def _takes(known: Known, input: Node, dims: int) -> bool:
+    """Whether a function of maps with so many dimensions of places takes a map as it is."""
+    return known.dims == dims and not known.maps[input]
 
 
 def _has_nodes(values: Sequence[object]) -> bool:
@@ -222,9 +218,10 @@ def _has_nodes(values: Sequence[object]) -> bool:
 def _is_the_same_everywhere(value: object, known: Known, x: Node) -> bool:
     if not isinstance(value, Tensor):
         return isinstance(value, int | float)
-    shape = (1,) * (4 - value.dim()) + tuple(value.shape)
-    spatial = shape[1:3] if known.maps[x] else shape[2:]
-    return len(shape) == 4 and shape[0] == 1 and spatial == (1, 1)
+    total = known.dims + 2
+    shape = (1,) * (total - value.dim()) + tuple(value.shape)
+    spatial = shape[1:-1] if known.maps[x] else shape[2:]
+    return len(shape) == total and shape[0] == 1 and set(spatial) == {1}
 
 
 _EXPONENTIALS = {
@@ -232,19 +229,32 @@ _EXPONENTIALS = {
     torch.tanh, torch.exp,
 }  # fmt: skip
 
+
+def _by_dims(
+    handler: Callable[..., FoundOperation | None], *functions: object
+) -> dict[object, Handler]:
+    """Return the handler of each function; the first is of signals, then of pictures, volumes."""
+    return {function: partial(handler, dims) for dims, function in enumerate(functions, start=1)}
+
+
 _HANDLERS: dict[object, Handler] = {
-    F.conv2d: _conv2d,
-    F.max_pool2d: _max_pool2d,
-    torch.max_pool2d: _max_pool2d,
-    F.avg_pool2d: _avg_pool2d,
-    F.adaptive_avg_pool2d: _adaptive_avg_pool2d,
+    **_by_dims(_conv, F.conv1d, F.conv2d, F.conv3d),
+    **_by_dims(_max_pool, F.max_pool1d, F.max_pool2d, F.max_pool3d),
+    **_by_dims(_max_pool, torch.max_pool1d, torch.max_pool2d, torch.max_pool3d),
+    **_by_dims(_average_pool, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d),
+    **_by_dims(
+        _adaptive_pool, F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d
+    ),
     torch.mean: _mean,
     F.batch_norm: _batch_norm,
     F.layer_norm: _layer_norm,
     F.linear: _linear,
     F.dropout: _dropout,
+    F.dropout1d: _dropout,
     F.dropout2d: _dropout,
+    F.dropout3d: _dropout,
     torch.permute: _permute,
+    torch.transpose: _transpose,
     torch.cat: _cat,
     **dict.fromkeys((operator.add, torch.add), partial(_pair_of, torch.add, Tensor.add_)),
     **dict.fromkeys((operator.mul, torch.mul), partial(_pair_of, torch.mul, Tensor.mul_)),
@@ -284,8 +294,8 @@ _IN_PLACE = (
     nn.Hardsigmoid, nn.Hardtanh,
 )  # fmt: skip
 _OTHERS = (
-    nn.GELU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Identity, nn.Dropout, nn.Dropout2d,
-    nn.AlphaDropout, nn.FeatureAlphaDropout,
+    nn.GELU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Identity, nn.Dropout, nn.Dropout1d,
+    nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout,
 )  # fmt: skip
 _EXPONENTIAL_MODULES = (
     nn.ELU, nn.SELU, nn.CELU, nn.SiLU, nn.Mish, nn.GELU, nn.Sigmoid, nn.Tanh, nn.Softplus,

@@ -7,13 +7,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captum_infomask.engines.incremental.boxes import Box, BoxTable, Frame, Pair, Spans, frame
+from captum_infomask.engines.incremental.boxes import (
+    Box,
+    BoxTable,
+    Frame,
+    Size,
+    Spans,
+    frame,
+    ones,
+    starts_and_stops,
+)
 from captum_infomask.engines.pixels import draw
+from captum_infomask.engines.traced import channels_last
 from captum_infomask.engines.traced_network import StandsAside
 from captum_infomask.imputers.imputer_protocol import Pictures
 from captum_infomask.views.view_plan import ViewPlan
 
-_MASKS_AT_ONCE = 64
+_MASKS_AT_ONCE, _PLACES_AT_ONCE = 64, 2**24
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,11 +32,11 @@ class Contents:
 
     Attributes:
         plan: The views.
-        bases: The base pictures, (B, C, H, W), one per image or one for all.
+        bases: The base pictures, (B, C, ...), one per image or one for all.
         source: The pixels of the views' regions, as a table with an entry per image or one for all;
             None if they depend on the view.
-        spans: The smallest rectangle around each view's region, (V, 4).
-        are_full: Whether the regions fill those rectangles.
+        spans: The smallest box around each view's region, (V, 2 n).
+        are_full: Whether the regions fill those boxes.
     """
 
     plan: ViewPlan
@@ -59,9 +69,9 @@ class Contents:
         return cls(plan, bases, table, spans, rectangles is not None)
 
     @property
-    def size(self) -> Pair:
-        """The height and width of the picture."""
-        return (self.bases.shape[2], self.bases.shape[3])
+    def size(self) -> Size:
+        """The lengths of the picture."""
+        return tuple(self.bases.shape[2:])
 
     def box(self, rows: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> Box:
         """Return the boxes that some views show."""
@@ -71,37 +81,36 @@ class Contents:
             (pictures,) = draw(self.plan, torch.from_numpy(rows))
             return _cropped(pictures, chosen)
         images = None if len(self.source.values) == 1 else self.plan.images.numpy()[rows]
-        values = self.source.window(images, chosen.origin, chosen.size, (1, 1))
-        return Box(values.permute(0, 3, 1, 2), chosen)
+        values = self.source.window(images, chosen.origin, chosen.size, ones(chosen.size))
+        return Box(values.movedim(-1, 1), chosen)
 
     def differences(self, rows: Tensor) -> tuple[Box, Spans]:
-        """Return whole views of one base picture as boxes, and the rectangles that differ."""
+        """Return whole views of one base picture as boxes, and the spans that differ."""
         (pictures,) = draw(self.plan, rows)
         image = int(self.plan.images[rows[0]]) if len(self.bases) > 1 else 0
-        differ = (pictures != self.bases[image]).any(1).cpu()
-        differ[:, 0, 0] |= ~differ.flatten(1).any(1)  # a box holds at least one pixel
-        rows_of, columns_of = _ends(differ.any(2)), _ends(differ.any(1))
-        edges = [rows_of[0], columns_of[0], rows_of[1], columns_of[1]]
-        spans: Spans = torch.stack(edges, dim=1).numpy()
+        differ = (pictures != self.bases[image]).any(1)
+        same = ~differ.flatten(1).any(1)
+        differ.movedim(0, -1)[(0,) * len(self.size)] |= same  # a box holds at least one pixel
+        spans = _spans(differ)
         return _cropped(pictures, frame(spans, self.size)), spans
 
     def _fill(self, chosen: Frame, spans: Spans) -> bool:
         """Whether every region fills its box."""
-        lengths = spans[:, 2:] - spans[:, :2]
-        return self.are_full and bool((lengths == np.array(chosen.size)).all())
+        starts, stops = starts_and_stops(spans)
+        return self.are_full and bool((stops - starts == np.array(chosen.size)).all())
 
 
 def _cropped(pictures: Tensor, chosen: Frame | None) -> Box:
     if chosen is None:
-        return Box(pictures.contiguous(memory_format=torch.channels_last), None)
+        return Box(channels_last(pictures), None)
     table = _table(pictures)
-    values = table.window(np.arange(len(pictures)), chosen.origin, chosen.size, (1, 1))
-    return Box(values.permute(0, 3, 1, 2), chosen)
+    values = table.window(np.arange(len(pictures)), chosen.origin, chosen.size, ones(chosen.size))
+    return Box(values.movedim(-1, 1), chosen)
 
 
 def _table(pictures: Tensor) -> BoxTable:
-    size = (pictures.shape[2], pictures.shape[3])
-    return BoxTable(pictures.permute(0, 2, 3, 1).contiguous(), (0, 0), size)
+    size = tuple(pictures.shape[2:])
+    return BoxTable(pictures.movedim(1, -1).contiguous(), (0,) * len(size), size)
 
 
 def _rectangles(plan: ViewPlan, rectangles: Tensor) -> Spans:
@@ -112,21 +121,26 @@ def _rectangles(plan: ViewPlan, rectangles: Tensor) -> Spans:
 
 
 def _around(plan: ViewPlan) -> Spans:
-    """Return the smallest rectangle around each view's region."""
+    """Return the smallest box around each view's region."""
     assert plan.regions is not None, "as planned"
     device = plan.scene.inputs[0].device
     found = []
-    for rows in torch.arange(len(plan)).split(_MASKS_AT_ONCE):
+    shape = plan.scene.inputs[0].shape[1:]
+    at_once = max(1, min(_MASKS_AT_ONCE, _PLACES_AT_ONCE // shape.numel()))
+    for rows in torch.arange(len(plan)).split(at_once):
         (mask,) = plan.scene.regions.masks(plan.images[rows], plan.regions[rows], device)
         assert mask is not None, "every view has a region"
-        mask = mask.expand(len(rows), *plan.scene.inputs[0].shape[1:]).any(1)
-        edges = [_ends(mask.any(2)), _ends(mask.any(1))]
-        found.append(torch.stack([edges[0][0], edges[1][0], edges[0][1], edges[1][1]], dim=1))
-    spans: Spans = torch.cat(found).cpu().numpy()
+        found.append(_spans(mask.expand(len(rows), *shape).any(1)))
+    return np.concatenate(found)
+
+
+def _spans(marked: Tensor) -> Spans:
+    """Return the smallest box around each row's marked places: bool (V, ...) → (V, 2 n)."""
+    starts, stops = [], []
+    for dim in range(1, marked.dim()):
+        lines = marked.movedim(dim, 1)
+        found = lines.reshape(*lines.shape[:2], -1).any(2).long()
+        starts.append(found.argmax(1))
+        stops.append(found.shape[1] - found.flip(1).argmax(1))
+    spans: Spans = torch.stack([*starts, *stops], dim=1).cpu().numpy()
     return spans
-
-
-def _ends(marked: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each row's first marked place, and the place after the last: (V, L) → (V,), (V,)."""
-    places = marked.long()
-    return places.argmax(1), marked.shape[1] - places.flip(1).argmax(1)

@@ -1,6 +1,7 @@
 # Run the views of a plan on a network in chunks, and predict their costs.
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,14 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from captum_infomask.engines.incremental.boxes import NEARLY_ALL, Spans
+from captum_infomask.engines.incremental.boxes import NEARLY_ALL, Spans, starts_and_stops
 from captum_infomask.engines.incremental.incremental_network import BoxNetwork
 from captum_infomask.engines.incremental.operations import Base
 from captum_infomask.engines.incremental.view_boxes import Contents
 from captum_infomask.engines.traced_network import Node
 from captum_infomask.views.view_plan import Orders
 
-Lengths = NDArray[np.int64]  # (..., S, 2): height and width of the changes at each of S steps
+Rows = NDArray[np.int64]
+Lengths = NDArray[np.int64]  # (..., S, n): the lengths of the changes at each of S steps
 
 # The time to write and read an element, to read a weight and to call an operation, in
 # multiplications, measured with one CPU thread (docs/results/speed.md).
@@ -30,7 +32,7 @@ class CostModel:
 
     Attributes:
         nodes: The S nodes whose maps change in boxes.
-        sizes: Height and width of their maps, (S, 2).
+        sizes: The lengths of their maps, (S, n).
         channels: The number of channels of their maps, (S,).
         per_position: The cost of each position of their maps, (S,).
         rest: The cost of a view's other steps.
@@ -70,20 +72,26 @@ class CostModel:
         return float((self.per_position * self.sizes.prod(1)).sum()) + self.rest
 
     def lengths(self, spans: Mapping[Node, Spans]) -> Lengths:
-        """Return the height and width of the changes in every view at every step, (V, S, 2)."""
-        lengths: Lengths = np.stack(
-            [spans[node][:, 2:] - spans[node][:, :2] for node in self.nodes], axis=1
-        )
+        """Return the lengths of the changes in every view at every step, (V, S, n)."""
+        ends = [starts_and_stops(spans[node]) for node in self.nodes]
+        lengths: Lengths = np.stack([stops - starts for starts, stops in ends], axis=1)
         return lengths
 
     def per_view(self, lengths: Lengths) -> NDArray[np.float64]:
-        """Return a view's cost in a chunk whose boxes have these sizes: (..., S, 2) → (...)."""
+        """Return a view's cost in a chunk whose boxes have these sizes: (..., S, n) → (...)."""
         costs: NDArray[np.float64] = (self._areas(lengths) * self.per_position).sum(-1)
         return costs + self.rest
 
-    def chunk(self, lengths: Lengths) -> float:
-        """Return the cost of views (V, S, 2) that run together, in boxes that suit all of them."""
-        return self.fixed + len(lengths) * float(self.per_view(lengths.max(axis=0)))
+    def chunks(self, lengths: Lengths, starts: Rows) -> float:
+        """Return the cost of views (V, S, n) in chunks, in boxes that suit all of a chunk's views.
+
+        Args:
+            lengths: The lengths of the changes, chunk after chunk.
+            starts: The first view of each chunk.
+        """
+        counts = np.diff(starts, append=len(lengths))
+        largest = np.maximum.reduceat(lengths, starts, axis=0)
+        return len(starts) * self.fixed + float((counts * self.per_view(largest)).sum())
 
     def elements(self, lengths: Lengths) -> int:
         """Return the number of elements of the largest map that any view makes."""
@@ -102,8 +110,6 @@ def _weights(node: Node, modules: Mapping[str, nn.Module]) -> int:
     return sum(weight.numel() for weight in modules[str(node.target)].parameters())
 
 
-Rows = NDArray[np.int64]
-
 _MOST_CLASSES = 12
 
 
@@ -111,35 +117,47 @@ def chunks_of(model: CostModel, lengths: Lengths, most: int) -> list[Rows]:
     """Cut the views into chunks of small cost.
 
     In a chunk all boxes of a map have one size, the largest that any of its views needs. Therefore
-    views are put into classes by the heights of their changes, and by the widths. A chunk has one
-    class of each. The cost decides the number of classes: few chunks or tight boxes.
+    views are put into classes by the lengths of their changes, in each dimension of places. A chunk
+    has one class of each. The cost decides the number of classes: few chunks or tight boxes.
 
     Args:
         model: The costs of the network's steps.
-        lengths: Height and width of the changes in every view at every step, (V, S, 2).
+        lengths: The lengths of the changes in every view at every step, (V, S, n).
         most: The most views in a chunk.
     """
-    by_height = list(_classes(model, lengths[:, :, 0]))
-    by_width = list(_classes(model, lengths[:, :, 1]))
+    dims = range(lengths.shape[2])
+    by_dim = [list(_classes(model, lengths[:, :, dim])) for dim in dims]
     best: tuple[float, list[Rows]] = (np.inf, [])
-    for rows, heights in enumerate(by_height):
-        for widths in by_width[max(0, rows - 1) : rows + 2]:
-            chunks = list(_cells(heights, widths, most))
-            cost = sum(model.chunk(lengths[chunk]) for chunk in chunks)
-            best = min(best, (cost, chunks), key=lambda each: each[0])
+    for numbers in itertools.product(*(range(len(classes)) for classes in by_dim)):
+        if max(numbers) - min(numbers) > 1:
+            continue
+        of_views = [classes[number] for classes, number in zip(by_dim, numbers, strict=True)]
+        order, starts = _cells(of_views, most)
+        cost = model.chunks(lengths[order], starts)
+        if cost < best[0]:
+            best = cost, np.split(order, starts[1:])
     return best[1]
 
 
-def _cells(heights: Rows, widths: Rows, most: int) -> Iterator[Rows]:
-    """Yield the views of each pair of classes, in chunks of about one size."""
-    pairs = heights * (widths.max() + 1) + widths
-    for pair in np.unique(pairs):
-        rows = (pairs == pair).nonzero()[0]
-        yield from np.array_split(rows, -(-len(rows) // most))
+def _cells(of_views: list[Rows], most: int) -> tuple[Rows, Rows]:
+    """Put views with the same class in every dimension into chunks of about one size.
+
+    Returns:
+        The views, chunk after chunk, and the first place of each chunk among them.
+    """
+    shape = [int(classes.max()) + 1 for classes in of_views]
+    cells = np.ravel_multi_index(of_views, shape)
+    order = cells.argsort(kind="stable")
+    _, firsts, counts = np.unique(cells[order], return_index=True, return_counts=True)
+    starts = [
+        first + np.cumsum([0, *map(len, np.array_split(np.arange(count), -(-count // most)))])[:-1]
+        for first, count in zip(firsts.tolist(), counts.tolist(), strict=True)
+    ]
+    return order, np.concatenate(starts)
 
 
 def _classes(model: CostModel, lengths: Rows) -> Iterator[Rows]:
-    r"""Yield views (V, S) in 1, 2, … classes of least cost along one axis.
+    r"""Yield views (V, S) in 1, 2, … classes of least cost in one dimension of places.
 
     The distinct views are sorted by their cost, and cut by dynamic programming:
 
@@ -149,7 +167,8 @@ def _classes(model: CostModel, lengths: Rows) -> Iterator[Rows]:
 
     with :math:`n_{ij}` the views from i to j and c the cost of boxes as long as s.
     """
-    weights = model.per_position * np.sqrt(model.sizes.prod(1))
+    dims = model.sizes.shape[1]
+    weights = model.per_position * model.sizes.prod(1) ** (1 - 1 / dims)
     distinct, which, counts = np.unique(lengths, axis=0, return_inverse=True, return_counts=True)
     order = (distinct @ weights).argsort(kind="stable")
     distinct, counts = distinct[order], counts[order]
@@ -215,10 +234,7 @@ class Work:
     def gain(self) -> float:
         """Return the factor by which operations are fewer than for whole views."""
         model = self._model
-        cost = sum(
-            model.whole + sum(model.chunk(self._lengths[rows]) for rows in group.chunks)
-            for group in self.groups
-        )
+        cost = sum(model.whole + self._cost_of(group.chunks) for group in self.groups)
         return len(self.contents.plan) * model.whole / cost
 
     def run(self, check: Callable[[int, Base], None]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -249,6 +265,10 @@ class Work:
         """Return the outputs for some views of a base, each by itself."""
         box, spans = self.contents.differences(rows)
         return self.network.run(base, box, self.network.spans(spans))
+
+    def _cost_of(self, chunks: list[Rows]) -> float:
+        starts = np.cumsum([0, *map(len, chunks[:-1])])
+        return self._model.chunks(self._lengths[np.concatenate(chunks)], starts)
 
     @cached_property
     def groups(self) -> list[Group]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +15,12 @@ from captum_infomask.engines.incremental.boxes import (
     Box,
     BoxTable,
     Frame,
-    Pair,
     Shape,
+    Size,
     Spans,
     frame,
+    ones,
+    padded,
     through_window,
 )
 from captum_infomask.engines.incremental.operations import Base, Border, Place
@@ -38,19 +41,17 @@ class Window:
 
     shape: Shape
     around: float
-    apply: Callable[[Tensor, Pair], Tensor]
+    apply: Callable[[Tensor, Size], Tensor]
     whole: Callable[[Tensor], Tensor]
     cost: float
     factors: BoxTable | None = None
 
     def border(self, place: Place) -> Border | None:
         """Return a border as wide as the last windows reach."""
-        shape = self.shape
         if self._is_point:
             return None
-        top, left = shape.padding
-        bottom, right = shape.beyond(place.before, place.after)
-        return Border(top, bottom, left, right, self.around)
+        beyond = self.shape.beyond(place.before, place.after)
+        return Border(self.shape.padding, beyond, self.around)
 
     def spread(self, spans: Sequence[Spans], place: Place) -> Spans:
         """Return every window that reads a change."""
@@ -62,7 +63,7 @@ class Window:
         if box.frame is None:
             return Box(self.whole(box.values), None)
         if self._is_point:
-            return Box(self.apply(box.values, (1, 1)), box.frame)
+            return Box(self.apply(box.values, self.shape.stride), box.frame)
         chosen = frame(spans, place.after)
         if chosen is None:
             return Box(self.whole(base.whole(place.inputs[0], box)), None)
@@ -75,18 +76,18 @@ class Window:
 
     def _boxes(self, box: Box, base: Base, place: Place, chosen: Frame) -> Tensor:
         """Cut the windows of each view's frame."""
-        stride, reach = self.shape.stride, self.shape.reach
-        step = (1, 1)
+        stride, reach, every = self.shape.stride, self.shape.reach, ones(chosen.size)
+        step = every
         size = tuple((n - 1) * s + r for n, s, r in zip(chosen.size, stride, reach, strict=True))
-        if reach == (1, 1):
-            size, stride, step = chosen.size, (1, 1), stride
+        if reach == every:
+            size, stride, step = chosen.size, every, stride
         origin = chosen.origin * np.array(self.shape.stride) - np.array(self.shape.padding)
-        read = Frame(origin, (size[0], size[1]))
+        read = Frame(origin, size)
         values = self.apply(base.window(place.inputs[0], box, self.around, read, step), stride)
         if self.factors is None:
             return values
-        factors = self.factors.window(None, chosen.origin, chosen.size, (1, 1))
-        return values.mul_(factors.permute(0, 3, 1, 2))
+        factors = self.factors.window(None, chosen.origin, chosen.size, every)
+        return values.mul_(factors.movedim(-1, 1))
 
 
 # The algorithm of the points 0, ±1, ±2 and ∞ (Lavin & Gray, arXiv 1509.09308).
@@ -185,7 +186,7 @@ class Convolution:
     """Fixed weights, and Winograd's form of them if that is faster.
 
     Attributes:
-        weight: (C_out, C_in / groups, k, k).
+        weight: (C_out, C_in / groups, ...), with a kernel of 1, 2 or 3 dimensions.
         bias: (C_out,), or None.
         shape: The moves of its window.
         groups: The number of groups of channels.
@@ -216,63 +217,79 @@ class Convolution:
         """The number of multiplications per element that it makes."""
         return float(self.weight[0].numel())
 
-    def apply(self, maps: Tensor, stride: Pair) -> Tensor:
+    def apply(self, maps: Tensor, stride: Size) -> Tensor:
         """Convolve maps that are padded already."""
-        fast = self._winograd_for(len(maps), maps.shape[2] - 2, maps.shape[3] - 2)
+        fast = self._winograd_for(maps, ones(stride))
         if fast is not None:
             return fast(maps)
-        dilation = self.shape.dilation
-        return F.conv2d(maps, self.weight, self.bias, stride, 0, dilation, self.groups)
+        return self._plain(maps, stride, 0)
 
     def whole(self, maps: Tensor) -> Tensor:
         """Convolve whole maps."""
-        top, left = self.shape.padding
-        height, width = (
-            n + 2 * p - 2 for n, p in zip(maps.shape[2:], self.shape.padding, strict=True)
-        )
-        fast = self._winograd_for(len(maps), height, width)
+        padding = self.shape.padding
+        fast = self._winograd_for(maps, tuple(1 - p for p in padding))
         if fast is not None:
-            return fast(F.pad(maps, (left, left, top, top)))
-        shape = self.shape
-        return F.conv2d(
-            maps, self.weight, self.bias, shape.stride, shape.padding, shape.dilation, self.groups
-        )
+            return fast(padded(maps, padding, padding, 0.0))
+        return self._plain(maps, self.shape.stride, padding)
 
-    def _winograd_for(self, views: int, height: int, width: int) -> Winograd | None:
-        return self.winograd if self.may_winograd and wins(views, height, width) else None
+    def _plain(self, maps: Tensor, stride: Size, padding: Size | int) -> Tensor:
+        convolve = _CONVOLVE[maps.dim() - 2]
+        weight, dilation = self.weight, self.shape.dilation
+        return convolve(maps, weight, self.bias, stride, padding, dilation, self.groups)
+
+    def _winograd_for(self, maps: Tensor, lost: Size) -> Winograd | None:
+        """Return Winograd's form if it wins; results are smaller by ``lost`` at each side."""
+        if not self.may_winograd:
+            return None
+        height, width = (n - 2 * less for n, less in zip(maps.shape[2:], lost, strict=True))
+        return self.winograd if wins(len(maps), height, width) else None
 
 
-def max_pool(shape: Shape, whole: Callable[[Tensor], Tensor]) -> Window:
+_CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_MAX_POOL = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+_AVERAGE_POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+
+
+def max_pool(shape: Shape, *, ceil_mode: bool) -> Window:
     """Return the largest element of each window; elements around the map are never the largest."""
+    pool = _MAX_POOL[len(shape.kernel)]
 
-    def apply(maps: Tensor, stride: Pair) -> Tensor:
-        return F.max_pool2d(maps, shape.kernel, stride, 0, shape.dilation)
+    def apply(maps: Tensor, stride: Size) -> Tensor:
+        return pool(maps, shape.kernel, stride, 0, shape.dilation)
+
+    def whole(maps: Tensor) -> Tensor:
+        return pool(maps, shape.kernel, shape.stride, shape.padding, shape.dilation, ceil_mode)
 
     return Window(shape, float("-inf"), apply, whole, shape.area)
 
 
-def average_pool(shape: Shape, whole: Callable[[Tensor], Tensor], like: Tensor) -> Window:
+def average_pool(shape: Shape, settings: tuple[Any, ...], like: Tensor) -> Window:
     """Return the mean of each window, for any divisor.
 
     Zeros around the map and the full window's divisor make the mean wrong at the border, by a
-    factor that depends only on the position. ``whole`` of a map of ones gives the factor.
+    factor that depends only on the position. The pool of a whole map of ones gives the factor.
 
     Args:
         shape: The moves of the window.
-        whole: The pool of whole maps.
-        like: A map (1, C, H, W) of the kind that it takes.
+        settings: PyTorch's further arguments of the pool: ``ceil_mode``, ``count_include_pad`` and
+            perhaps ``divisor_override``.
+        like: A map (1, C, ...) of the kind that it takes.
     """
+    pool = _AVERAGE_POOL[len(shape.kernel)]
 
-    def apply(maps: Tensor, stride: Pair) -> Tensor:
-        return F.avg_pool2d(maps, shape.kernel, stride)
+    def apply(maps: Tensor, stride: Size) -> Tensor:
+        return pool(maps, shape.kernel, stride)
 
-    ones = torch.ones_like(like[:1, :1])
-    wanted = whole(ones)
-    after = (wanted.shape[2], wanted.shape[3])
-    bottom, right = shape.beyond((like.shape[2], like.shape[3]), after)
-    top, left = shape.padding
-    plain = apply(F.pad(ones, (left, right, top, bottom)), shape.stride)
-    factors = (wanted / plain[:, :, : after[0], : after[1]]).permute(0, 2, 3, 1)
-    table = BoxTable(factors.contiguous(), (0, 0), after)
+    def whole(maps: Tensor) -> Tensor:
+        return pool(maps, shape.kernel, shape.stride, shape.padding, *settings)
+
+    ones_like = torch.ones_like(like[:1, :1])
+    wanted = whole(ones_like)
+    after = tuple(wanted.shape[2:])
+    beyond = shape.beyond(tuple(like.shape[2:]), after)
+    plain = apply(padded(ones_like, shape.padding, beyond, 0.0), shape.stride)
+    used = (slice(None), slice(None), *map(slice, after))
+    factors = (wanted / plain[used]).movedim(1, -1)
+    table = BoxTable(factors.contiguous(), (0,) * len(after), after)
     is_plain = bool((factors == 1).all())
     return Window(shape, 0.0, apply, whole, shape.area, None if is_plain else table)
