@@ -16,7 +16,7 @@ from captum_infomask import ArgumentError, AtLeast, InfoMask, MaxFraction, grid,
 from captum_infomask.report.colours import Shades
 from captum_infomask.report.overlay import outlined, overlay_figure, suited_contour
 from captum_infomask.report.smoothing import limit_of, shown_mask, smooth_plane
-from captum_infomask.results.drawing import photo_of
+from captum_infomask.results.shown_inputs import photo_of
 
 SIDE = 32
 

@@ -47,11 +47,27 @@ def split_plane(plane: FloatArray) -> tuple[Starts, Starts, FloatArray]:
         >>> rows.tolist(), columns.tolist(), values.tolist()
         ([0, 1], [0, 4], [[1.0, 0.0], [0.0, 1.0]])
     """
-    bits = np.ascontiguousarray(plane, dtype=np.float32).view(np.uint32)
-    rows = np.flatnonzero((bits[1:] != bits[:-1]).any(1)) + 1
-    columns = np.flatnonzero((bits[:, 1:] != bits[:, :-1]).any(0)) + 1
-    rows, columns = np.concatenate([[0], rows]), np.concatenate([[0], columns])
-    return rows, columns, bits[rows][:, columns].view(np.float32)
+    rows, columns = cell_starts(plane)
+    return rows, columns, np.ascontiguousarray(plane, np.float32)[rows][:, columns]
+
+
+def cell_starts(values: FloatArray) -> tuple[Starts, ...]:
+    """Return, for each axis, 0 and the places at which any value differs from the one before.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_infomask.report.colour_planes import cell_starts
+        >>> [starts.tolist() for starts in cell_starts(np.eye(2).repeat(4, axis=1)[None])]
+        [[0], [0, 1], [0, 4]]
+    """
+    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    starts = []
+    for axis in range(bits.ndim):
+        along = np.moveaxis(bits, axis, 0)
+        others = tuple(range(1, bits.ndim))
+        changes = np.flatnonzero((along[1:] != along[:-1]).any(others)) + 1
+        starts.append(np.concatenate([[0], changes]))
+    return tuple(starts)
 
 
 def run_lengths(plane: npt.NDArray[Any]) -> dict[str, list[int]]:
@@ -142,17 +158,19 @@ def _magnitudes(made: MapContent) -> list[float]:
     return [_magnitude(plane) for plane in (made.plane, *(each.plane for each in made.classes))]
 
 
-def picture_size(picture: PictureContent) -> tuple[int, int]:
-    """Return the height and width of a picture and all its maps; (0, 0) if there are none."""
-    shapes = [
-        (name, part.shape[:2])
-        for name, part in (
-            ("pixels", picture.pixels),
-            ("truth", picture.truth),
-            *((f"the plane of {made.name!r}", made.plane) for made in picture.maps),
-        )
-        if part is not None
-    ]
+def picture_size(picture: PictureContent) -> tuple[int, ...]:
+    """Return the height and width of a picture and all its maps; (0, 0) if there are none.
+
+    A volume's are depth, height and width.
+    """
+    named = {f"the plane of {made.name!r}": made.plane for made in picture.maps}
+    known = {name: plane.shape for name, plane in named.items() if plane is not None}
+    if picture.truth is not None:
+        known["truth"] = picture.truth.shape
+    # Pixels may have colours beyond their places.
+    dims = max(map(len, known.values()), default=2)
+    pixels = {} if picture.pixels is None else {"pixels": picture.pixels.shape[:dims]}
+    shapes = list((pixels | known).items())
     if not shapes:
         return 0, 0
     for name, shape in shapes:
@@ -161,8 +179,7 @@ def picture_size(picture: PictureContent) -> tuple[int, int]:
                 f"Expected a picture and its maps to have one size; got {shapes[0][0]} of "
                 f"{shapes[0][1]} and {name} of {shape}."
             )
-    height, width = shapes[0][1]
-    return height, width
+    return shapes[0][1]
 
 
 def unit_threshold(threshold: Threshold, unit: str) -> Threshold:

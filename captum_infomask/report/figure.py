@@ -39,9 +39,8 @@ from captum_infomask.report.page_content import (
     PhotoArray,
     PictureContent,
 )
+from captum_infomask.report.panel_figure import GREY, INK, PAPER
 from captum_infomask.report.smoothing import shown_mask
-
-INK, GREY, PAPER = "#1b1f24", "#69707a", "#e9ebee"
 
 _BETWEEN = 0.14  # inches between rows
 _NOTE_LINES = 4
@@ -92,7 +91,8 @@ def comparison_figure(
     """
     sizes = [picture_size(picture) for picture in pictures]
     count = 1 + len(pictures[0].maps)
-    sheet = make_sheet(sizes[0], count, layout, width)
+    height, across = sizes[0]
+    sheet = make_sheet((height, across), count, layout, width)
     ranges = iter(colour_ranges([made for picture in pictures for made in picture.maps], scale))
     rows = []
     for place, (picture, size) in enumerate(zip(pictures, sizes, strict=True)):

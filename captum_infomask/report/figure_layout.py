@@ -156,10 +156,10 @@ class ColourRange(NamedTuple):
     @property
     def words(self) -> tuple[str, str]:
         """Both ends in words."""
-        return _number(self.low), _number(self.high)
+        return short_number(self.low), short_number(self.high)
 
 
-def _number(value: float) -> str:
+def short_number(value: float) -> str:
     """Write a limit with two digits that count."""
     words = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2g}"
     return words.replace("-", MINUS)

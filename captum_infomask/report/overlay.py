@@ -1,9 +1,6 @@
 # A map over its photograph: colours, an outline of the mask, and a colour bar.
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -18,10 +15,17 @@ from captum_infomask.report.colour_planes import largest_value
 from captum_infomask.report.colours import RGB, Shades
 from captum_infomask.report.drawn_figure import DrawnFigure
 from captum_infomask.report.page_content import BoolArray, FloatArray, PhotoArray
+from captum_infomask.report.panel_figure import (
+    HEAD_LINES,
+    HEAD_POINTS,
+    MARGIN,
+    heads_height,
+    wrapped_heads,
+)
 from captum_infomask.report.smoothing import (
     finite_plane,
     limit_of,
-    resized_plane,
+    resized,
     shown_mask,
     smooth_plane,
 )
@@ -30,10 +34,8 @@ GROUND = 0.96  # the brightness of a ground without a photograph
 DIMMED = 0.7  # the brightness of the photograph outside of the mask
 OUTLINE = ((2.4, "black", 0.4), (1.2, "white", 1.0))  # widths, colours, opacities
 BAR_GROUND = 0.75
-# A map in a figure of its own: inches, and dots per inch. The heads: points, inches of a line, and
-# letters in an inch.
-_WIDTH, _MARGIN, _BAR_ROOM, _DPI = 4.2, 0.1, 0.95, 200
-_SIZES, _LINES, _LETTERS = (11, 8.5), (0.19, 0.15), (11, 17)
+# A map in a figure of its own: inches, and dots per inch.
+_WIDTH, BAR_ROOM, _DPI = 4.2, 0.95, 200
 
 
 def suited_contour(plane: FloatArray, bits: float | None) -> Rule | None:
@@ -52,10 +54,16 @@ def suited_contour(plane: FloatArray, bits: float | None) -> Rule | None:
     return AtLeast(bits) if bits is not None and bits <= largest else MaxFraction(0.5)
 
 
-def outlined(plane: FloatArray, rule: Rule) -> tuple[BoolArray, float]:
-    """Return the pixels that a rule keeps, (H, W), and the value from which it keeps them."""
+def outlined(plane: FloatArray, rule: Rule | float) -> tuple[BoolArray, float]:
+    """Return the pixels that a rule keeps, (H, W), and the value from which it keeps them.
+
+    A number is the value itself.
+    """
+    if isinstance(rule, float):
+        kept: BoolArray = (plane >= np.float32(rule)) & (plane > 0)
+        return kept, rule
     values = torch.from_numpy(finite_plane(plane, limit_of(plane)))
-    kept: BoolArray = threshold_mask(values[None, None], rule)[0, 0].numpy()
+    kept = threshold_mask(values[None, None], rule)[0, 0].numpy()
     return kept, float(rule.threshold(values.flatten()))
 
 
@@ -66,7 +74,7 @@ def draw_map(
     shades: Shades,
     *,
     smooth: bool = True,
-    contour: Rule | None = None,
+    contour: Rule | float | None = None,
 ) -> float | None:
     """Draw a map over its photograph, without a frame; the rest of the photograph is dimmed.
 
@@ -76,19 +84,21 @@ def draw_map(
         photo: (H, W, 3), uint8; None for a pale ground.
         shades: The map's colours.
         smooth: Whether colours and outline are smoothed for the eye.
-        contour: The rule of the mask to outline; None for no outline.
+        contour: The rule of the mask to outline, or the smallest value of the mask of which this
+            plane is a part; None for no outline.
 
     Returns:
         The value from which the mask keeps pixels, in the map's unit; None without an outline.
     """
     shown = smooth_plane(plane) if smooth else plane
     if photo is not None and photo.shape[:2] != plane.shape:
-        shown = resized_plane(shown, photo.shape[:2], "bilinear" if smooth else "nearest")
+        shown = resized(shown, photo.shape[:2], "bilinear" if smooth else "nearest")
     ground: RGB = np.full((*plane.shape, 3), GROUND) if photo is None else photo / 255.0
     mask, threshold = (None, None) if contour is None else outlined(shown, contour)
     if mask is not None:
         mask = shown_mask(mask) if smooth else mask
-        if photo is not None and mask.any():
+        # A slice without a part of the mask lies outside of it; a map without a mask does not.
+        if photo is not None and (mask.any() or isinstance(contour, float)):
             ground = np.where(mask[..., None], ground, DIMMED * ground)
     axes.imshow(
         np.clip(shades.over(shown, ground), 0, 1), interpolation="antialiased", origin="upper"
@@ -115,7 +125,7 @@ def draw_places(axes: Axes, places: BoolArray, photo: PhotoArray | None) -> None
     """Draw the outline of places, (H, W) of the map, over the map's photograph, if there is one."""
     shown = places
     if photo is not None:
-        shown = resized_plane(places.astype(np.float32), photo.shape[:2], "nearest") > 0.5
+        shown = resized(places.astype(np.float32), photo.shape[:2], "nearest") > 0.5
     draw_outline(axes, shown, smooth=False)
 
 
@@ -153,7 +163,7 @@ def draw_bar(
     bar.set_label(printable(words), parse_math=False)
     bar.outline.set_visible(False)
     bar.ax.yaxis.set_major_locator(MaxNLocator(5))
-    bar.ax.tick_params(labelsize=_SIZES[1], length=3)
+    bar.ax.tick_params(labelsize=HEAD_POINTS[1], length=3)
     if threshold is not None and low < threshold < high:
         for width, colour, alpha in OUTLINE:
             bar.ax.axhline(threshold, color=colour, linewidth=width, alpha=alpha)
@@ -194,48 +204,36 @@ def overlay_figure(
         >>> figure.axes[1].get_ylabel()
         'bits'
     """
-    inches = (
-        _WIDTH + _BAR_ROOM if axes is None else axes.get_window_extent().width / axes.figure.dpi
-    )
-    title, below = (
-        "\n".join(
-            map(
-                printable,
-                textwrap.wrap(words, max(12, int(inches * letters)), max_lines=3, placeholder=" …"),
-            )
-        )
-        for words, letters in zip(heads, _LETTERS, strict=True)
-    )
-    lines = [part.count("\n") + 1 if part else 0 for part in (title, below)]
+    inches = _WIDTH + BAR_ROOM if axes is None else axes.get_window_extent().width / axes.figure.dpi
+    title, below = wrapped_heads(heads, inches)
     bar = None
     if axes is None:
-        axes, bar = _own_axes(plane.shape, lines)
+        axes, bar = _own_axes(plane.shape, heads_height((title, below)))
     threshold = draw_map(axes, plane, photo, shades, smooth=smooth, contour=contour)
     draw_bar(axes, plane, unit, shades, threshold=threshold, own=bar)
-    above = lines[1] * _LINES[1] * 72 + 4
-    axes.set_title(title, loc="left", fontsize=_SIZES[0], pad=above, parse_math=False)
+    above = (below.count("\n") + 1 if below else 0) * HEAD_LINES[1] * 72 + 4
+    axes.set_title(title, loc="left", fontsize=HEAD_POINTS[0], pad=above, parse_math=False)
     axes.annotate(
         below,
         (0, 1),
         (0, 4),
         xycoords="axes fraction",
         textcoords="offset points",
-        fontsize=_SIZES[1],
+        fontsize=HEAD_POINTS[1],
         alpha=0.75,
         parse_math=False,
     )
     return axes.figure.figure, axes
 
 
-def _own_axes(size: tuple[int, ...], lines: Sequence[int]) -> tuple[Axes, Axes]:
-    """Make a figure for a map of some height and width and so many lines, and a bar beside it."""
+def _own_axes(size: tuple[int, ...], head: float) -> tuple[Axes, Axes]:
+    """Make a figure for a map of some height and width below a head, and a bar beside it."""
     height = min(max(_WIDTH * size[0] / size[1], 1.0), 3 * _WIDTH)
-    head = sum(a * b for a, b in zip(lines, _LINES, strict=True)) + 0.1
-    width, whole = _WIDTH + 2 * _MARGIN + _BAR_ROOM, height + head + 2 * _MARGIN
+    width, whole = _WIDTH + 2 * MARGIN + BAR_ROOM, height + head + 2 * MARGIN
     figure = DrawnFigure((width, whole), dpi=_DPI)
 
     def placed(left: float, across: float) -> Axes:
-        box = (left / width, _MARGIN / whole, across / width, height / whole)
+        box = (left / width, MARGIN / whole, across / width, height / whole)
         return figure.add_axes(box)
 
-    return placed(_MARGIN, _WIDTH), placed(_MARGIN + _WIDTH + 0.08, 0.14)
+    return placed(MARGIN, _WIDTH), placed(MARGIN + _WIDTH + 0.08, 0.14)

@@ -150,7 +150,10 @@ def page_html(content: PageContent) -> str:
 def _summary(content: PageContent) -> str:
     """Return the numbers of methods and pictures, in words."""
     methods = len({made.name for picture in content.pictures for made in picture.maps})
-    return f"{_count(methods, 'method')} on {_count(len(content.pictures), 'picture')}"
+    first = content.pictures[0]
+    is_volume = len(picture_size(first)) == 3
+    noun = "video" if first.is_video else "volume" if is_volume else "picture"
+    return f"{_count(methods, 'method')} on {_count(len(content.pictures), noun)}"
 
 
 def _count(number: int, what: str) -> str:
@@ -223,8 +226,7 @@ def _photo(picture: PictureContent) -> str:
 
 
 def _maps(picture: PictureContent, content: PageContent) -> list[_Shown]:
-    height, width = picture_size(picture)
-    ground: RGB = np.full((height, width, 3), 0.9)
+    ground: RGB = np.full((*picture_size(picture), 3), 0.9)
     if picture.pixels is not None:
         ground = picture.pixels / 255.0
     return [

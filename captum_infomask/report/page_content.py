@@ -1,6 +1,7 @@
 # The content of a page, a widget or a figure, in plain arrays and words: no model, no result.
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -20,8 +21,13 @@ def density(unit: str) -> str:
     return f"{unit}{_PER_PIXEL}"
 
 
-def as_shown(plane: FloatArray, unit: str) -> tuple[FloatArray, str]:
+def as_shown(plane: FloatArray, unit: str, dims: int = 2) -> tuple[FloatArray, str]:
     """Return a map as pictures and tables show it: a density is given per 1% of the picture.
+
+    Args:
+        plane: (..., H, W), the density of each pixel.
+        unit: Its unit.
+        dims: The number of dimensions of the picture; 1 for a signal, 3 for a volume.
 
     Example:
         >>> import numpy as np
@@ -32,7 +38,7 @@ def as_shown(plane: FloatArray, unit: str) -> tuple[FloatArray, str]:
     """
     if not unit.endswith(_PER_PIXEL):
         return plane, unit
-    scale = np.float32(plane.shape[-2] * plane.shape[-1] / 100)
+    scale = np.float32(math.prod(plane.shape[-dims:]) / 100)
     return plane * scale, unit.removesuffix(_PER_PIXEL) + _PER_PERCENT
 
 
@@ -46,7 +52,8 @@ class RegionScores:
     Args:
         scores: (R,), in the map's unit; NaN for a region that the picture does not have.
         boxes: (R, 4): y0, x0, y1, x1 in pixels, half-open; None if regions are not rectangles.
-        labels: (H, W): the region of each pixel, −1 for none; None if regions overlap.
+            Those of a volume are (R, 6): the three starts, and the three stops.
+        labels: (H, W) or (D, H, W): the region of each pixel, −1 for none; None if regions overlap.
         errors: (R,), the scores' standard errors, if they are means over something random.
 
     Example:
@@ -95,7 +102,8 @@ class MapContent:
         name: The method's name.
         unit: The unit of its values. The colours of maps of one unit can be compared, where they
             share a scale.
-        plane: (H, W), the attribution of each pixel; None if the method failed.
+        plane: (H, W), the attribution of each pixel; (D, H, W) of a volume; None if the method
+            failed.
         meaning: The meaning of its values, in a few words.
         regions: The regions and their scores, if the method scores regions.
         error: The reason why it failed; empty if it did not.
@@ -145,7 +153,8 @@ class PictureContent:
     """One picture with the maps of all methods.
 
     Args:
-        pixels: (H, W, 3), uint8, the picture that the network saw; None if nobody gave it.
+        pixels: (H, W, 3), uint8, the picture that the network saw; None if nobody gave it. A volume
+            is (D, H, W), or (D, H, W, 3) in colour.
         title: The target's name. It may be any text: it is escaped wherever it is shown.
         facts: Pairs of a number with its unit, and its description.
         maps: One per method, in the same order for all pictures.
@@ -153,6 +162,7 @@ class PictureContent:
         group: The name of the picture's group, if pictures are sorted into groups. The pictures of
             one group follow each other.
         source: The name of the picture's file, if it is known.
+        is_video: Whether a volume's first axis is time.
 
     Example:
         >>> from captum_infomask.report.page_content import PictureContent
@@ -167,6 +177,7 @@ class PictureContent:
     truth: BoolArray | None = None
     group: str = ""
     source: str = ""
+    is_video: bool = False
 
 
 @dataclass(frozen=True)

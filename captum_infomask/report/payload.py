@@ -27,7 +27,7 @@ from captum_infomask.report.page_content import (
     RegionScores,
     TableRow,
 )
-from captum_infomask.report.smoothing import smoothed_note, window_steps
+from captum_infomask.report.smoothing import peak_of, smoothed_note, window_steps
 
 
 def page_payload(content: PageContent) -> dict[str, Any]:
@@ -115,17 +115,35 @@ def script_json(payload: dict[str, Any]) -> str:
 
 
 def _picture(picture: PictureContent, limits: list[float]) -> dict[str, Any]:
-    height, width = picture_size(picture)
+    *depth, height, width = picture_size(picture)
     return {
         "title": picture.title,
         "group": picture.group,
         "source": picture.source,
         "height": height,
         "width": width,
-        "photo": None if picture.pixels is None else picture_uri(picture.pixels),
+        "volume": _volume(picture) if depth else None,
+        "photo": None if picture.pixels is None or depth else picture_uri(picture.pixels),
         "facts": [list(fact) for fact in picture.facts],
         "truth": None if picture.truth is None else run_lengths(picture.truth),
         "maps": [_map(made, limit) for made, limit in zip(picture.maps, limits, strict=True)],
+    }
+
+
+def _volume(picture: PictureContent) -> dict[str, Any]:
+    """Return what a volume has beyond a picture: depth, grey values or colours, and the peak.
+
+    The values are in the order of the volume, and packed like those of planes.
+    """
+    depth, height, width = picture_size(picture)
+    values, pixels = picture.maps[0].plane, picture.pixels
+    assert values is not None, "a volume has a map"
+    return {
+        "depth": depth,
+        "isVideo": picture.is_video,
+        "peak": list(peak_of(values)),
+        "channels": 0 if pixels is None else pixels.size // (depth * height * width),
+        "values": None if pixels is None else base64_text(_deflated(pixels)),
     }
 
 
@@ -168,12 +186,14 @@ _ROUNDED = (
 def packed_plane(plane: FloatArray) -> dict[str, Any]:
     """Return a plane in few bytes: exact to the bit, or rounded if it is large.
 
+    A volume's slices are packed as one plane, each below the one before it.
+
     Maps of windows and superpixels have few cells or few values, and stay exact. A larger plane
     of finite values is rounded to 32,767 steps either side of 0. The error is at most half a step;
     0 stays 0, and the largest magnitude stays as it is.
 
     Args:
-        plane: (H, W), float32.
+        plane: (H, W), float32, or a volume (D, H, W).
 
     Returns:
         The starts of the cells' ``rows`` and ``columns``; ``step``, None if the values are exact;
@@ -190,7 +210,7 @@ def packed_plane(plane: FloatArray) -> dict[str, Any]:
         >>> packed_plane(noise)["step"] == float(np.abs(noise).max()) / 32_767
         True
     """
-    rows, columns, values = split_plane(plane)
+    rows, columns, values = split_plane(plane.reshape(-1, plane.shape[-1]))
     starts = {"rows": rows.tolist(), "columns": columns.tolist()}
     exact = _deflated(np.ascontiguousarray(values).view(np.uint32))
     if len(exact) <= EXACT_UP_TO or not np.isfinite(values).all():

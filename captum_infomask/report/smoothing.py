@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from captum_infomask.report.colour_planes import Starts, split_plane
+from captum_infomask.report.colour_planes import Starts, cell_starts
 from captum_infomask.report.page_content import BoolArray, FloatArray
 
 SMOOTHED = "smoothed between window centres"
@@ -15,17 +15,17 @@ _SMALLEST = 0.005  # of the picture: a shown mask has no smaller part, and no sm
 _ROUNDING = 60  # parts of the shorter side: half the width of the box that rounds a shown mask
 
 
-def window_steps(plane: FloatArray) -> tuple[int, int]:
+def window_steps(plane: FloatArray) -> tuple[int, ...]:
     """Return the distance between a plane's windows, down and across; 1 if it is not of windows.
 
     Windows and grids paint cells whose edges are multiples of one step, or equal parts of the side.
     Most such edges show. The outlines of superpixels and masks do not fit this.
 
     Args:
-        plane: (H, W), float32.
+        plane: (H, W), float32, or a volume (D, H, W).
 
     Returns:
-        Steps in pixels, both above 1, or (1, 1).
+        A step for each axis in pixels, all of them above 1; or 1 for all.
 
     Example:
         >>> import numpy as np
@@ -34,12 +34,13 @@ def window_steps(plane: FloatArray) -> tuple[int, int]:
         >>> window_steps(windows.repeat(8, 0).repeat(4, 1)), window_steps(windows)
         ((8, 4), (1, 1))
     """
+    none = (1,) * plane.ndim
     if not np.isfinite(plane).all():
-        return 1, 1
-    rows, columns, _ = split_plane(plane)
-    down, across = (_step(*each) for each in zip((rows, columns), plane.shape, strict=True))
-    is_flat = len(rows) == len(columns) == 1
-    return (down, across) if min(down, across) > 1 and not is_flat else (1, 1)
+        return none
+    starts = cell_starts(plane)
+    steps = tuple(_step(*each) for each in zip(starts, plane.shape, strict=True))
+    is_flat = all(len(each) == 1 for each in starts)
+    return steps if min(steps) > 1 and not is_flat else none
 
 
 def _step(starts: Starts, size: int) -> int:
@@ -92,7 +93,7 @@ def shown_plane(plane: FloatArray) -> FloatArray:
 def smoothed_note(planes: Iterable[FloatArray | None]) -> str:
     """Return a note for pictures if ``shown_plane`` changes some of their planes; else nothing."""
     steps = [window_steps(plane) for plane in planes if plane is not None]
-    if all(step == (1, 1) for step in steps):
+    if all(max(step) == 1 for step in steps):
         return ""
     return f"Colours are {SMOOTHED}; masks and numbers are not."
 
@@ -125,6 +126,21 @@ def smooth_plane(plane: FloatArray) -> FloatArray:
     known = shown_plane(finite_plane(plane, limit_of(plane)))
     soft: FloatArray = gaussian_filter(known, min(plane.shape) / 110, mode="nearest", truncate=3)
     return soft
+
+
+def peak_of(values: FloatArray) -> tuple[int, ...]:
+    """Return the place of the largest magnitude; of several, that nearest to their middle.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_infomask.report.smoothing import peak_of
+        >>> peak_of(np.array([[0, 2, -2, 2, 1]], np.float32))
+        (0, 2)
+    """
+    magnitudes = np.abs(finite_plane(values, limit_of(values)))
+    places = np.argwhere(magnitudes == magnitudes.max())
+    nearest = int(((places - places.mean(0)) ** 2).sum(1).argmin())
+    return tuple(int(place) for place in places[nearest])
 
 
 def finite_plane(values: FloatArray, limit: float) -> FloatArray:
@@ -171,8 +187,8 @@ def shown_mask(mask: BoolArray) -> BoolArray:
     return whole if whole.any() else mask
 
 
-def resized_plane(plane: FloatArray, size: tuple[int, ...], mode: str) -> FloatArray:
-    """Return a plane in another size, (height, width)."""
+def resized(plane: FloatArray | BoolArray, size: tuple[int, ...], mode: str) -> FloatArray:
+    """Return a plane or a volume in another size, float32."""
     values = torch.from_numpy(np.ascontiguousarray(plane, np.float32))[None, None]
     made: FloatArray = torch.nn.functional.interpolate(values, size, mode=mode)[0, 0].numpy()
     return made

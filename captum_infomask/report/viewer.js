@@ -105,6 +105,40 @@ export function decodeRuns({ values, lengths }, size) {
   return flat;
 }
 
+/** A volume's slice across one of its axes, row by row; `channels` numbers for each voxel. */
+export function slicePlane(values, [depth, height, width], axis, index, channels = 1) {
+  const steps = [height * width, width, 1];
+  const [down, across] = [0, 1, 2].filter((k) => k !== axis);
+  const sizes = [depth, height, width];
+  const made = new values.constructor(sizes[down] * sizes[across] * channels);
+  let to = 0;
+  for (let y = 0; y < sizes[down]; y += 1) {
+    for (let x = 0; x < sizes[across]; x += 1) {
+      const from = channels * (index * steps[axis] + y * steps[down] + x * steps[across]);
+      for (let k = 0; k < channels; k += 1, to += 1) made[to] = values[from + k];
+    }
+  }
+  return made;
+}
+
+/** The regions that a slice cuts, nearest in depth first: of equally near ones, they are found. */
+export function sliceRegions(regions, sizes, axis, index) {
+  const { scores, errors, labels } = regions;
+  if (labels) return { scores, errors, labels: slicePlane(labels, sizes, axis, index) };
+  const [down, across] = [0, 1, 2].filter((k) => k !== axis);
+  const far = (box) => Math.abs((box[axis] + box[axis + 3] - 1) / 2 - index);
+  const cut = regions.boxes
+    .map((box, region) => ({ box, region }))
+    .filter(({ box }) => box[axis] <= index && index < box[axis + 3])
+    .sort((a, b) => far(a.box) - far(b.box));
+  return {
+    scores: cut.map(({ region }) => scores[region]),
+    errors: errors && cut.map(({ region }) => errors[region]),
+    boxes: cut.map(({ box }) => [box[down], box[across], box[down + 3], box[across + 3]]),
+    labels: null,
+  };
+}
+
 // ---- Masks: the same as in Python, to the pixel -------------------------------------------------
 
 /** The largest value, NaN aside. */
@@ -263,6 +297,13 @@ function join(one, other) {
   const [x0, y0, x1, y1] = child.box;
   const [u0, v0, u1, v1] = root.box;
   root.box = [Math.min(x0, u0), Math.min(y0, v0), Math.max(x1, u1), Math.max(y1, v1)];
+}
+
+/** The share of pixels that a mask keeps. */
+function shareOf(mask) {
+  let kept = 0;
+  for (const pixel of mask) kept += pixel;
+  return kept / mask.length;
 }
 
 /** Intersection over union; two empty masks agree. */
@@ -552,11 +593,11 @@ class Card {
     this.planes = planes;
     this.picture = picture;
     const { height, width } = picture;
-    this.regions = map.regions && {
+    this.allRegions = map.regions && {
       scores: map.regions.scores,
       errors: map.regions.errors,
       boxes: map.regions.boxes,
-      labels: map.regions.labels && decodeRuns(map.regions.labels, height * width),
+      labels: map.regions.labels && decodeRuns(map.regions.labels, picture.cuts.size),
     };
     this.changed = () => {};
     this.classes = map.classes.length ? new ClassControl(map, () => this.changed()) : null;
@@ -582,21 +623,30 @@ class Card {
   /** Take the values of the class that is asked about, less those of the other class, if any. */
   takeClass() {
     const { map, planes, classes } = this;
-    const { height, width } = this.picture;
     const [one, other] = classes ? classes.chosen : [0, null];
     const difference = (a, b) => (a === null || b === null ? null : a - b);
-    this.values =
+    this.whole =
       other === null ? planes[one] : planes[one].map((value, i) => value - planes[other][i]);
-    this.shown = shownPlane(this.values, height, width, map.steps);
-    this.maximum = largest(this.values);
-    this.own = magnitude(this.values);
+    this.maximum = largest(this.whole);
+    this.minimum = smallest(this.whole);
+    this.own = magnitude(this.whole);
     this.limit = this.own;
     this.places = placesFor(this.own);
-    if (!classes || !this.regions) return;
-    const [scores, others] = [one, other].map((k) => (k === null ? null : map.classes[k].scores));
-    this.regions.scores = others ? scores.map((s, i) => difference(s, others[i])) : scores;
-    // How the errors of two classes go together is not known.
-    this.regions.errors = others ? undefined : map.classes[one].errors;
+    if (classes && this.allRegions) {
+      const [scores, others] = [one, other].map((k) => (k === null ? null : map.classes[k].scores));
+      this.allRegions.scores = others ? scores.map((s, i) => difference(s, others[i])) : scores;
+      // How the errors of two classes go together is not known.
+      this.allRegions.errors = others ? undefined : map.classes[one].errors;
+    }
+    this.takeSlice();
+  }
+
+  /** Take the values of the slice that is shown; a picture is one slice. */
+  takeSlice() {
+    const { height, width, cuts } = this.picture;
+    this.values = cuts.plane(this.whole);
+    this.shown = shownPlane(this.values, height, width, cuts.steps(this.map.steps));
+    this.regions = this.allRegions && cuts.regions(this.allRegions);
   }
 
   addAttribution(height, width) {
@@ -624,6 +674,7 @@ class Card {
   addMask(height, width) {
     this.panels.mask = new Panel("mask", height, width, `Mask by ${this.map.name}`);
     this.share = make("b", { class: "cim-share" });
+    this.partly = make("span", { class: "cim-soft cim-slice-share" });
     this.iou = make("span", { class: "cim-iou" });
     this.rule = make("span", { class: "cim-soft cim-own-rule" });
     this.element.append(
@@ -633,6 +684,7 @@ class Card {
         { class: "cim-readout cim-mask-words" },
         soft("mask "),
         this.share,
+        this.partly,
         " ",
         this.iou,
         this.rule,
@@ -664,19 +716,19 @@ class Card {
 
   /** Cut again: the mask, what it keeps, and all that is said of it. */
   drawMask(threshold, showBox) {
-    const { height, width, photoData, truthMask } = this.picture;
+    const { height, width, photoData, truthMask, cuts } = this.picture;
     const { rule, amount } = ruleFor(this.map.unit, threshold);
     this.rule.textContent =
       rule === threshold.rule ? "" : `at ${percent(amount)} of its maximum`;
     const cut = smallestKept(this.maximum, rule, amount);
-    const mask = keptPixels(this.values, cut);
+    const whole = keptPixels(this.whole, cut);
+    const mask = cuts.plane(whole);
     const shown = shownMask(mask, height, width);
     paintMask(this.panels.mask.context, shown, null);
     if (this.panels.kept) paintMask(this.panels.kept.context, shown, photoData);
-    let kept = 0;
-    for (const pixel of mask) kept += pixel;
-    this.share.textContent = percent(kept / mask.length);
-    this.iou.textContent = truthMask ? `IoU ${maskIou(mask, truthMask).toFixed(3)}` : "";
+    this.share.textContent = percent(shareOf(whole));
+    this.partly.textContent = cuts.shareWords(shareOf(mask));
+    this.iou.textContent = truthMask ? `IoU ${maskIou(whole, truthMask).toFixed(3)}` : "";
     const box = largestBox(mask, height, width);
     if (this.box)
       this.box.textContent = box ? `${box[0]}, ${box[1]} – ${box[2]}, ${box[3]}\u00a0px` : "none";
@@ -692,7 +744,7 @@ class Card {
     const value = at ? this.values[at.y * width + at.x] : this.maximum;
     this.value.textContent = `${write(value, this.places)} ${unit}`;
     this.most.textContent = at ? "" : " largest";
-    this.region.textContent = at ? "" : `${write(smallest(this.values), this.places)} smallest`;
+    this.region.textContent = at ? "" : `${write(this.minimum, this.places)} smallest`;
     const region = at && this.regions ? regionAt(this.regions, at.x, at.y, width) : null;
     let outline = "";
     if (region !== null) {
@@ -1271,6 +1323,186 @@ function hasSharedUnit({ pictures }) {
   return new Set(units).size < units.length || maps.some((map) => map.classes.length > 1);
 }
 
+// ---- Slices of a volume -------------------------------------------------------------------------
+
+/** A picture is shown whole. */
+class WholePicture {
+  constructor({ height, width }) {
+    this.height = height;
+    this.width = width;
+    this.size = height * width;
+    this.keyWords = "";
+  }
+
+  get sizeWords() {
+    return `${this.width} × ${this.height} pixels`;
+  }
+
+  plane(values) {
+    return values;
+  }
+
+  photo({ data }) {
+    return data;
+  }
+
+  steps(steps) {
+    return steps;
+  }
+
+  regions(regions) {
+    return regions;
+  }
+
+  placeWords({ x, y }) {
+    return `x ${x}, y ${y}`;
+  }
+
+  shareWords() {
+    return "";
+  }
+
+  pressed() {
+    return false;
+  }
+}
+
+/** A volume is shown slice by slice, across one of its axes: a slider, and the axis to choose. */
+class Slices {
+  constructor({ height, width, volume }) {
+    this.sizes = [volume.depth, height, width];
+    this.size = volume.depth * height * width;
+    this.channels = volume.channels;
+    this.peak = volume.peak;
+    this.names = [volume.isVideo ? "t" : "d", "h", "w"];
+    this.one = volume.isVideo ? "frame" : "slice";
+    this.whole = volume.isVideo ? "video" : "volume";
+    this.axis = 0;
+    this.index = this.peak[0];
+    this.turned = () => {};
+    this.sided = () => {};
+    this.keyWords = "Page Up and Page Down turn slices; ";
+    this.slider = make("input", {
+      type: "range",
+      min: 0,
+      step: 1,
+      class: "cim-slice",
+      "aria-label": volume.isVideo ? "Frame" : "Slice",
+    });
+    this.slider.addEventListener("input", () => this.turn(Number(this.slider.value)));
+    this.words = make("span", { class: "cim-slice-words" });
+    this.side = make(
+      "select",
+      { class: "cim-slice-axis" },
+      ...this.names.map((name, k) => make("option", { value: k }, name)),
+    );
+    this.side.addEventListener("change", () => this.takeSide(Number(this.side.value)));
+    this.home = make(
+      "button",
+      { type: "button", class: "cim-button", title: "To the largest magnitude" },
+      "Peak",
+    );
+    this.home.addEventListener("click", () => this.turn(this.peak[this.axis]));
+    const across = make("label", {}, make("span", {}, "Across"), this.side);
+    this.element = make(
+      "fieldset",
+      { class: "cim-control-slices" },
+      make("legend", {}, volume.isVideo ? "Frame" : "Slice"),
+      make(
+        "div",
+        { class: "cim-fields" },
+        make("div", { class: "cim-slide" }, this.slider, this.words),
+        this.home,
+        volume.isVideo ? null : across,
+      ),
+    );
+    this.show();
+  }
+
+  /** The axes of the slice, down and across. */
+  get plain() {
+    return [0, 1, 2].filter((k) => k !== this.axis);
+  }
+
+  get height() {
+    return this.sizes[this.plain[0]];
+  }
+
+  get width() {
+    return this.sizes[this.plain[1]];
+  }
+
+  get sizeWords() {
+    return `${this.sizes.join(" × ")} voxels`;
+  }
+
+  plane(values) {
+    return slicePlane(values, this.sizes, this.axis, this.index);
+  }
+
+  photo({ data }) {
+    const cut = slicePlane(data, this.sizes, this.axis, this.index, this.channels);
+    const made = new Uint8ClampedArray(4 * this.height * this.width);
+    for (let i = 0; i < made.length / 4; i += 1) {
+      for (let k = 0; k < 3; k += 1) {
+        made[4 * i + k] = cut[this.channels * i + (this.channels === 3 ? k : 0)];
+      }
+      made[4 * i + 3] = 255;
+    }
+    return made;
+  }
+
+  steps(steps) {
+    return this.plain.map((k) => steps[k]);
+  }
+
+  regions(regions) {
+    return sliceRegions(regions, this.sizes, this.axis, this.index);
+  }
+
+  placeWords({ x, y }) {
+    const at = [];
+    [at[this.axis], at[this.plain[0]], at[this.plain[1]]] = [this.index, y, x];
+    return at.map((place, k) => `${this.names[k]} ${place}`).join(", ");
+  }
+
+  shareWords(share) {
+    return ` of the ${this.whole}, ${percent(share)} of this ${this.one}`;
+  }
+
+  /** Page Up and Page Down, over a picture. */
+  pressed(event) {
+    const step = { PageUp: -1, PageDown: 1 }[event.key];
+    if (step === undefined) return false;
+    event.preventDefault();
+    this.turn(this.index + step);
+    return true;
+  }
+
+  turn(index) {
+    this.index = Math.max(0, Math.min(this.sizes[this.axis] - 1, index));
+    this.show();
+    this.turned();
+  }
+
+  takeSide(axis) {
+    this.axis = axis;
+    this.index = this.peak[axis];
+    this.show();
+    this.sided();
+  }
+
+  show() {
+    const last = this.sizes[this.axis] - 1;
+    this.slider.setAttribute("max", last);
+    this.slider.value = this.index;
+    const words = `${this.one} ${this.index + 1} of ${last + 1}`;
+    this.words.replaceChildren(words, soft(`, ${this.names[this.axis]} = ${this.index}`));
+    this.slider.setAttribute("aria-valuetext", words);
+    this.home.disabled = this.index === this.peak[this.axis];
+  }
+}
+
 // ---- One picture --------------------------------------------------------------------------------
 
 /** The methods that have no map, and why. */
@@ -1305,7 +1537,7 @@ async function pixelsOf(uri, height, width) {
   const canvas = make("canvas", { width, height });
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(image, 0, 0, width, height);
-  return { canvas, data: context.getImageData(0, 0, width, height).data };
+  return { data: context.getImageData(0, 0, width, height).data };
 }
 
 /** A photograph as a ground for colours: grey, and never black. */
@@ -1319,19 +1551,22 @@ function paleGrey(data) {
 
 /** One picture's photograph, facts and cards. */
 class PictureView {
-  constructor(data, pixels, planes, threshold, display) {
-    const { height, width } = data;
+  constructor(data, pixels, planes, threshold, display, cuts) {
+    const { height, width } = cuts;
     this.threshold = threshold;
     this.display = display;
     this.data = data;
+    this.pixels = pixels;
+    this.cuts = cuts;
     const picture = {
       height,
       width,
+      cuts,
       photo: Boolean(pixels),
-      photoData: pixels?.data ?? null,
-      ground: pixels ? { photo: pixels.data, grey: paleGrey(pixels.data) } : {},
-      truthMask: data.truth ? decodeRuns(data.truth, height * width) : null,
+      truthMask: data.truth ? decodeRuns(data.truth, cuts.size) : null,
     };
+    this.picture = picture;
+    this.takePhoto();
     this.cards = data.maps.flatMap((map, number) =>
       map.plane ? [new Card(map, planes[number], picture, number)] : [],
     );
@@ -1346,7 +1581,7 @@ class PictureView {
     const side = make("aside", { class: "cim-side" }, head);
     if (pixels) {
       this.photo = new Panel("photo", height, width, `Picture: ${data.title}`);
-      this.photo.context.drawImage(pixels.canvas, 0, 0);
+      this.drawPhoto();
       this.panels.push(this.photo);
       side.append(this.photo.element);
     }
@@ -1357,9 +1592,6 @@ class PictureView {
     if (this.cards.length < 4) grid.classList.add("cim-few");
     if (this.cards.length === 1) grid.classList.add("cim-one");
     this.curves = curvesSection(data.maps);
-    this.truthPath = picture.truthMask
-      ? outlinePath((i) => picture.truthMask[i] === 1, height, width)
-      : "";
     this.scales = make("p", { class: "cim-soft cim-scales" });
     this.enlargement = new Enlargement(this.photo);
     this.main = make(
@@ -1374,6 +1606,30 @@ class PictureView {
     side.append(this.spoken);
     this.listen();
     this.look(null);
+  }
+
+  /** Take the photograph's pixels, or those of a volume's slice. */
+  takePhoto() {
+    const { picture, pixels, cuts } = this;
+    picture.photoData = pixels ? cuts.photo(pixels) : null;
+    picture.ground = pixels ? { photo: picture.photoData, grey: paleGrey(picture.photoData) } : {};
+    const truth = picture.truthMask && cuts.plane(picture.truthMask);
+    this.truthPath = truth ? outlinePath((i) => truth[i] === 1, cuts.height, cuts.width) : "";
+  }
+
+  drawPhoto() {
+    const { height, width } = this.cuts;
+    const data = new ImageData(this.picture.photoData, width, height);
+    this.photo.context.putImageData(data, 0, 0);
+  }
+
+  /** Show another slice of the same size. */
+  turn() {
+    this.takePhoto();
+    if (this.photo) this.drawPhoto();
+    for (const card of this.cards) card.takeSlice();
+    this.draw();
+    this.look(this.at);
   }
 
   listen() {
@@ -1406,7 +1662,7 @@ class PictureView {
     element.setAttribute("role", "application");
     element.setAttribute(
       "aria-label",
-      "Picture. Arrow keys move over it and read what every method says there; with Shift by one pixel; Escape leaves.",
+      `Picture. Arrow keys move over it and read what every method says there; with Shift by one pixel; ${this.cuts.keyWords}Escape leaves.`,
     );
     element.addEventListener("keydown", (event) => this.step(event));
   }
@@ -1415,13 +1671,14 @@ class PictureView {
     const { left, top, width, height } = element.getBoundingClientRect();
     const inside = (share, size) => Math.max(0, Math.min(size - 1, Math.floor(share * size)));
     return {
-      x: inside((event.clientX - left) / width, this.data.width),
-      y: inside((event.clientY - top) / height, this.data.height),
+      x: inside((event.clientX - left) / width, this.cuts.width),
+      y: inside((event.clientY - top) / height, this.cuts.height),
     };
   }
 
   step(event) {
-    const { width, height } = this.data;
+    const { width, height } = this.cuts;
+    if (this.cuts.pressed(event)) return;
     const [dx, dy] = {
       ArrowLeft: [-1, 0],
       ArrowRight: [1, 0],
@@ -1440,7 +1697,7 @@ class PictureView {
       x: Math.max(0, Math.min(width - 1, from.x + dx * stride)),
       y: Math.max(0, Math.min(height - 1, from.y + dy * stride)),
     };
-    this.spoken.textContent = `x ${at.x}, y ${at.y}: ${this.look(at).join("; ")}`;
+    this.spoken.textContent = `${this.cuts.placeWords(at)}: ${this.look(at).join("; ")}`;
   }
 
   /** Show what every method says at a place. */
@@ -1448,8 +1705,7 @@ class PictureView {
     this.at = at;
     const said = this.cards.map((card) => card.look(at));
     this.photo?.mark("place", at ? `M${at.x + 0.5} ${at.y + 0.5}h0` : "");
-    const idle = `${this.data.width} × ${this.data.height} pixels`;
-    this.spot.textContent = at ? `x ${at.x}, y ${at.y}` : idle;
+    this.spot.textContent = at ? this.cuts.placeWords(at) : this.cuts.sizeWords;
     return said;
   }
 
@@ -1470,17 +1726,21 @@ class PictureView {
 // ---- The whole ----------------------------------------------------------------------------------
 
 /** A map's planes: one, or one for each class that can be chosen. */
-function planesOf({ maps, height, width }) {
+function planesOf({ maps, height, width, volume }) {
+  const rows = height * (volume?.depth ?? 1);
   const every = maps.map(({ plane, classes }) => [
     plane,
     ...classes.slice(1).map((each) => each.plane),
   ]);
-  const read = (planes) => Promise.all(planes.map((plane) => decodePlane(plane, height, width)));
+  const read = (planes) => Promise.all(planes.map((plane) => decodePlane(plane, rows, width)));
   return Promise.all(every.map((planes) => (planes[0] ? read(planes) : null)));
 }
 
-async function photoOf({ photo, height, width }) {
-  return photo ? pixelsOf(photo, height, width) : null;
+async function photoOf({ photo, height, width, volume }) {
+  if (!volume) return photo ? pixelsOf(photo, height, width) : null;
+  if (!volume.channels) return null;
+  const count = volume.depth * height * width * volume.channels;
+  return { data: Uint8ClampedArray.from(await unpacked(volume.values, count)) };
 }
 
 /** Every so many values of a picture, so that its longer side is a thumbnail's. */
@@ -1629,6 +1889,7 @@ export function mount(element, payload, { onThreshold = () => {} } = {}) {
     view.draw();
     strip?.draw(display.look);
   };
+  const turnSlice = () => view.turn();
   const drawCharts = () => view.curves.redraw();
   const threshold = new ThresholdControl(payload, () => {
     soon(drawMasks);
@@ -1639,15 +1900,28 @@ export function mount(element, payload, { onThreshold = () => {} } = {}) {
   const main = make("div", { class: "cim-main" });
   const curves = make("section", { class: "cim-section cim-curves-place" });
   let turn = 0;
+  const slices = make("div", { class: "cim-slices-place" });
   const choose = async (k) => {
     turn += 1;
     const mine = turn;
     const data = payload.pictures[k];
     const [pixels, planes] = await Promise.all([photoOf(data), planesOf(data)]);
     if (!alive || mine !== turn) return; // another picture was chosen meanwhile
-    view = new PictureView(data, pixels, planes, threshold, display);
-    side.replaceChildren(view.side);
-    main.replaceChildren(view.main);
+    const show = (cuts) => {
+      view = new PictureView(data, pixels, planes, threshold, display, cuts);
+      side.replaceChildren(view.side);
+      main.replaceChildren(view.main);
+    };
+    const volume = data.volume && new Slices(data);
+    if (volume) {
+      volume.turned = () => soon(turnSlice);
+      volume.sided = () => {
+        show(volume);
+        view.draw();
+      };
+    }
+    slices.replaceChildren(...(volume ? [volume.element] : []));
+    show(volume ?? new WholePicture(data));
     curves.hidden = !view.curves.section;
     if (view.curves.section) {
       curves.replaceChildren(make("h2", {}, "Deletion and insertion"), view.curves.section);
@@ -1670,7 +1944,7 @@ export function mount(element, payload, { onThreshold = () => {} } = {}) {
       make(
         "div",
         { class: "cim-right" },
-        make("form", { class: "cim-controls" }, threshold.element, display.element),
+        make("form", { class: "cim-controls" }, slices, threshold.element, display.element),
         main,
       ),
     ),

@@ -22,7 +22,6 @@ from captum_infomask.report.page_content import (
     PictureContent,
 )
 from captum_infomask.results import map_pictures
-from captum_infomask.results.comparison_files import write_html
 from captum_infomask.results.e_values import FROM_PRIOR
 from captum_infomask.results.info_map import InfoMap
 from captum_infomask.results.map_files import PER_IMAGE, PER_REGION
@@ -250,7 +249,7 @@ class ClassMaps:
             >>> os.path.getsize(path) < 3_000_000
             True
         """
-        write_html(self.content(picture, k, names), path)
+        map_pictures.write_html(self.content(picture, k, names), path)
 
     def _repr_html_(self) -> str | None:
         """Return the first image's maps, if the inputs are pictures."""

@@ -17,9 +17,10 @@ from captum_infomask.masks import FalseDiscoveries
 from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.report.overlay import draw_places
 from captum_infomask.report.page_content import BoolArray, FloatArray
-from captum_infomask.results.drawing import Drawing, photo_for
+from captum_infomask.results.drawing import Drawing
 from captum_infomask.results.map_pictures import plane_of, png_html
 from captum_infomask.results.region_table import frame, region_boxes
+from captum_infomask.results.shown_inputs import photo_for
 from captum_infomask.scores.discoveries import e_bh
 
 By = Literal["place", "class", "class and place"]

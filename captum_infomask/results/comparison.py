@@ -46,7 +46,6 @@ from captum_infomask.results.comparison_files import (
     save_comparison,
     write_arrays,
     write_csv,
-    write_html,
     write_json,
 )
 from captum_infomask.results.method_outcome import MethodOutcome, Numbers
@@ -311,7 +310,7 @@ class Comparison:
         Raises:
             ArgumentError: ``path`` is not a file in a folder that exists, or cannot be written.
         """
-        write_html(self.content(), path)
+        map_pictures.write_html(self.content(), path)
 
     @told(options_of=figure)
     def to_png(

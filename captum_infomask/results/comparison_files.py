@@ -28,7 +28,7 @@ from captum_infomask._files import (
 )
 from captum_infomask._messages import utf8
 from captum_infomask.masks import AtLeast, Hysteresis, MaxFraction, Otsu, Rule, TopFraction
-from captum_infomask.report.page_content import Agreement, Column, PageContent
+from captum_infomask.report.page_content import Agreement, Column
 from captum_infomask.report.payload import json_number
 from captum_infomask.results.info_map import InfoMap
 from captum_infomask.results.map_files import fields_of, state_of
@@ -50,14 +50,6 @@ _WORDS = (
 )
 _OF_METHOD = ("planes", "masks", "forward_passes", "seconds", "peak_bytes")
 _COSTS = ("forward_passes", "seconds", "peak_bytes", "share", "largest")
-
-
-def write_html(content: PageContent, path: str | PathLike[str]) -> None:
-    """Write the report."""
-    from captum_infomask.report.page import page_html
-
-    check_output_file("path", path)
-    _write(path, utf8(page_html(content)))
 
 
 def write_csv(

@@ -1,27 +1,26 @@
-# How a map is drawn over a picture: the checked settings of show and InfoMap.figure.
+# How a map is drawn: the checked settings of show and InfoMap.figure.
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypedDict
 
 import matplotlib as mpl
-import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
-from PIL import Image
-from torch import Tensor
 
 from captum_infomask._checks import describe, finite_number, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask.masks import Rule
 from captum_infomask.masks.rules import as_rule
 from captum_infomask.report.colours import OPACITY, Shades
-from captum_infomask.report.overlay import overlay_figure, suited_contour
-from captum_infomask.report.page_content import FloatArray, PhotoArray
-from captum_infomask.report.smoothing import limit_of
-from captum_infomask.results.map_pictures import rgb_of
+from captum_infomask.report.overlay import draw_places, overlay_figure, suited_contour
+from captum_infomask.report.page_content import BoolArray, FloatArray, PhotoArray
+from captum_infomask.report.signal_figure import signal_figure
+from captum_infomask.report.smoothing import limit_of, resized
+from captum_infomask.report.volume_figure import VolumeMap, frames_figure, volume_figure
+from captum_infomask.results.map_pictures import DIMS, ShownMap
+from captum_infomask.results.shown_inputs import photo_for, signal_for, volume_for
 from captum_infomask.scores.score_settings import NATS_PER_UNIT
 
 
@@ -34,6 +33,7 @@ class DrawingSettings(TypedDict, total=False):
     smooth: bool
     contour: Rule | float | Literal["auto"] | None
     title: str | None
+    at: tuple[int, int, int] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,7 @@ class Drawing:
     smooth: bool = True
     contour: Rule | float | Literal["auto"] | None = "auto"
     title: str | None = None
+    at: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
         # Axes in three dimensions, polar ones and removed ones cannot show a picture.
@@ -67,6 +68,10 @@ class Drawing:
             raise ArgumentError(f"Expected `title` to be words; got {describe(self.title)}.")
         if self.alpha is not None and finite_number("alpha", self.alpha, least=0) > 1:
             raise ArgumentError(f"Expected `alpha` from 0 to 1; got {self.alpha:g}.")
+        if self.at is not None and not _is_point(self.at):
+            raise ArgumentError(
+                f"Expected `at` to be the place (d, h, w) of a voxel; got {describe(self.at)}."
+            )
         self._colours()
         if self.contour is not None and not self._is_auto():
             as_rule(self.contour, "contour")
@@ -86,26 +91,104 @@ class Drawing:
             unit: The colour bar's label.
             heads: The title and the line below it, if the user gave none.
         """
-        alpha = self.alpha
-        if alpha is None:
-            alpha = 1.0 if photo is None else OPACITY
-        shades = Shades(limit_of(plane), self._colours(), bool((plane < 0).any()), float(alpha))
-        contour = self.contour
-        if self._is_auto():
-            one_bit = NATS_PER_UNIT["bits"] / NATS_PER_UNIT[unit] if unit in NATS_PER_UNIT else None
-            rule = suited_contour(plane, one_bit)
-        else:
-            rule = None if contour is None else as_rule(contour, "contour")
         return overlay_figure(
             self.ax,
             plane,
             unit,
             photo,
-            shades,
-            heads=heads if self.title is None else (self.title, ""),
+            self._shades(plane, is_bare=photo is None),
+            heads=self._heads(heads),
             smooth=self.smooth,
-            contour=rule,
+            contour=self._rule(plane, unit),
         )
+
+    def draw_shown(
+        self,
+        shown: ShownMap,
+        given: Any,
+        heads: tuple[str, str] = ("", ""),
+        places: BoolArray | None = None,
+    ) -> tuple[Figure, Axes]:
+        """Draw a map of a picture, a signal, a volume or a video.
+
+        Args:
+            shown: The map.
+            given: The picture, signal or volume that it is of, as the user gave it; or None.
+            heads: The title and the line below it, if the user gave none.
+            places: Elements to outline instead of the mask, of the map's shape.
+
+        Raises:
+            ArgumentError: ``given`` does not fit the map, or a setting is not for such a map.
+        """
+        if self.ax is not None and shown.kind != "picture":
+            raise ArgumentError(
+                f"Expected `ax` with the map of a picture; a {shown.kind} has several panels, in a "
+                f"figure of their own."
+            )
+        if self.at is not None and DIMS[shown.kind] != 3:
+            raise ArgumentError(
+                f"Expected `at` with the map of a volume; got one of a {shown.kind}."
+            )
+        draw = self if places is None else replace(self, contour=None)
+        if shown.kind == "picture":
+            photo = photo_for("picture", given, shown.values)
+            drawn = draw.draw(shown.values, photo, shown.unit, heads)
+            if places is not None:
+                draw_places(drawn[1], places, photo)
+            return drawn
+        if shown.kind == "signal":
+            return signal_figure(
+                shown.values,
+                signal_for("picture", given, shown.values),
+                shown.label,
+                self._shades(shown.values, is_bare=True),
+                heads=self._heads(heads),
+                contour=draw._rule(shown.values, shown.unit),
+                places=places,
+            )
+        return draw._draw_volume(shown, given, heads, places)
+
+    def _draw_volume(
+        self, shown: ShownMap, given: Any, heads: tuple[str, str], places: BoolArray | None
+    ) -> tuple[Figure, Axes]:
+        photo = volume_for("picture", given, shown.values)
+        values = shown.values
+        if photo is not None and photo.shape[:3] != values.shape:
+            values = resized(values, photo.shape[:3], "trilinear")
+            places = None if places is None else resized(places, photo.shape[:3], "nearest") > 0.5
+        if self.at is not None and not all(
+            0 <= place < size for place, size in zip(self.at, values.shape, strict=True)
+        ):
+            raise ArgumentError(
+                f"Expected `at` inside the volume of {' × '.join(map(str, values.shape))}; got "
+                f"{self.at}."
+            )
+        figure = frames_figure if shown.kind == "video" else volume_figure
+        volume = VolumeMap(
+            values,
+            photo,
+            shown.label,
+            self._shades(values, is_bare=photo is None),
+            smooth=self.smooth,
+            contour=self._rule(values, shown.unit),
+            places=places,
+        )
+        return figure(volume, heads=self._heads(heads), at=self.at)
+
+    def _heads(self, heads: tuple[str, str]) -> tuple[str, str]:
+        return heads if self.title is None else (self.title, "")
+
+    def _shades(self, values: FloatArray, *, is_bare: bool) -> Shades:
+        """Return the map's colours; without a picture they are opaque."""
+        alpha = (1.0 if is_bare else OPACITY) if self.alpha is None else float(self.alpha)
+        return Shades(limit_of(values), self._colours(), bool((values < 0).any()), alpha)
+
+    def _rule(self, values: FloatArray, unit: str) -> Rule | None:
+        """Return the outline's rule."""
+        if not self._is_auto():
+            return None if self.contour is None else as_rule(self.contour, "contour")
+        one_bit = NATS_PER_UNIT["bits"] / NATS_PER_UNIT[unit] if unit in NATS_PER_UNIT else None
+        return suited_contour(values, one_bit)
 
     def _is_auto(self) -> bool:
         return isinstance(self.contour, str) and self.contour == "auto"
@@ -122,80 +205,10 @@ class Drawing:
         return mpl.colormaps[self.cmap]
 
 
-def photo_of(argument: str, given: Any) -> PhotoArray:
-    """Return a picture as uint8 (H, W, 3).
-
-    Args:
-        argument: The argument's name.
-        given: Pillow's picture; an array (H, W, 3), (H, W, 1) or (H, W); or a tensor (3, H, W),
-            (1, H, W), (H, W), with or without a batch dimension of 1.
-
-    Raises:
-        ArgumentError: It is none of these.
-
-    Example:
-        >>> import torch
-        >>> from captum_infomask.results.drawing import photo_of
-        >>> photo_of("picture", torch.tensor([[[0.0, 1.0]]]))[0].tolist()
-        [[0, 0, 0], [255, 255, 255]]
-    """
-    if isinstance(given, Image.Image):
-        from captum_infomask.models.preprocessing import upright
-
-        return rgb_of(upright(given))
-    if isinstance(given, Tensor):
-        own = given.detach().cpu()
-        array = (own.float() if own.is_floating_point() else own).numpy()
-        array = array[0] if array.ndim == 4 and len(array) == 1 else array
-        array = np.moveaxis(array, 0, -1) if array.ndim == 3 else array
-    else:
-        array = given if isinstance(given, np.ndarray) else np.empty(0)
-    array = array[..., None] if array.ndim == 2 else array
-    if array.ndim != 3 or array.shape[-1] not in (1, 3) or not array.size:
-        raise ArgumentError(
-            f"Expected `{argument}` to be Pillow's picture, an array (H, W, 3) or a tensor "
-            f"(3, H, W); got {describe(given)}."
-        )
-    return np.ascontiguousarray(np.broadcast_to(_as_bytes(argument, array), (*array.shape[:2], 3)))
-
-
-def _as_bytes(argument: str, array: npt.NDArray[Any]) -> PhotoArray:
-    """Return pixels as uint8; values outside 0 to 1 are stretched to the whole range."""
-    if array.dtype == np.uint8:
-        return array
-    values = array.astype(np.float64)
-    if array.dtype.kind not in "fiu" or not np.isfinite(values).all():
-        raise ArgumentError(
-            f"Expected `{argument}` to have finite pixels, uint8 or floating point; got "
-            f"{describe(array)}."
-        )
-    low, high = values.min(), values.max()
-    if array.dtype.kind != "f" or low < 0 or high > 1:
-        values = (values - low) / (high - low or 1)
-    return np.rint(255 * values).astype(np.uint8)
-
-
-def photo_for(argument: str, given: Any, plane: FloatArray) -> PhotoArray | None:
-    """Return the picture under a map, uint8 (H, W, 3); None if there is none.
-
-    Args:
-        argument: The picture's name in errors.
-        given: The picture, of the map's size or the same in another size; or None.
-        plane: (H, W), the map.
-
-    Raises:
-        ArgumentError: The picture has another aspect ratio than the map, or is no picture.
-    """
-    if given is None:
-        return None
-    photo = photo_of(argument, given)
-    (height, width), (rows, columns) = photo.shape[:2], plane.shape
-    # A feature map's sides are rounded: one side may differ by up to a cell.
-    if abs(height * columns - width * rows) > max(height + rows, width + columns):
-        raise ArgumentError(
-            f"Expected `{argument}` to show what the network sees, {rows} × {columns} pixels or "
-            f"the same in another size; got {height} × {width}. "
-            f"classifier.preprocess.frame(photo) resizes and crops a photograph; the network's "
-            f"input itself can be shown too."
-        )
-    return photo
+def _is_point(given: object) -> bool:
+    """Whether this is a tuple of three whole numbers."""
+    return (
+        isinstance(given, tuple | list)
+        and len(given) == 3
+        and all(isinstance(one, int) and not isinstance(one, bool) for one in given)
+    )

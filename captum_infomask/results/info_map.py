@@ -23,18 +23,16 @@ from captum_infomask.masks.rules import Family
 from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.regions.scales import Scales
 from captum_infomask.regions.sharpening import averaged
-from captum_infomask.report.overlay import draw_places
 from captum_infomask.report.page_content import (
-    FloatArray,
     MapContent,
     PageContent,
-    PhotoArray,
     PictureContent,
 )
 from captum_infomask.results import e_values, map_pictures
-from captum_infomask.results.drawing import Drawing, DrawingSettings, photo_for
+from captum_infomask.results.drawing import Drawing, DrawingSettings
 from captum_infomask.results.map_files import FORMAT, PER_REGION, TENSORS, fields_of, state_of
 from captum_infomask.results.region_table import chosen_rows, column_of, region_table
+from captum_infomask.results.shown_inputs import viewed
 from captum_infomask.scores.discoveries import e_bh
 from captum_infomask.scores.score import Score
 from captum_infomask.scores.score_settings import NATS_PER_UNIT
@@ -478,31 +476,32 @@ class InfoMap:
         Args:
             picture: As for :func:`show`; None draws the map alone.
             k: The number of the image.
-            **settings: ``ax``, ``cmap``, ``alpha``, ``smooth``, ``contour`` and ``title``, as for
-                :func:`show`. ``contour`` may be ``FalseDiscoveries`` too.
+            **settings: ``ax``, ``cmap``, ``alpha``, ``smooth``, ``contour``, ``title`` and ``at``,
+                as for :func:`show`. ``contour`` may be ``FalseDiscoveries`` too.
 
         Returns:
             The figure, on an Agg canvas (no window, no pyplot state), and the map's axes.
 
         Raises:
-            ArgumentError: The inputs were no pictures, or there is no image k; and as :func:`show`.
+            ArgumentError: The inputs were no pictures, signals or volumes, or there is no image k;
+                and as :func:`show`.
         """
         return self.drawn(Drawing(**settings), picture, k)
 
     def drawn(self, drawing: Drawing, picture: Any = None, k: int = 0) -> tuple[Figure, Axes]:
         """Draw image k's map with checked settings."""
         place = map_pictures.checked_place(k, len(self.scores))
-        plane, unit = map_pictures.plane_of(self.attributions(), self.regions, self.unit, place)
-        heads = self._head(place), self._sums(plane, unit, place)
-        photo = photo_for("picture", picture, plane)
+        shown = map_pictures.shown_map(self.attributions(), self.regions, self.unit, place)
+        heads = self._head(place), self._sums(shown, place)
         if not isinstance(drawing.contour, FalseDiscoveries):
-            return drawing.draw(plane, photo, unit, heads)
+            return drawing.draw_shown(shown, picture, heads)
         (kept,) = e_values.discovered(
             self.scores, self._discovered(drawing.contour, self._log2_e_values()), self.regions
         )
-        drawn = replace(drawing, contour=None).draw(plane, photo, unit, heads)
-        draw_places(drawn[1], (kept[place] > 0).any(0).cpu().numpy(), photo)
-        return drawn
+        places = (kept[place] > 0).cpu()
+        if shown.kind != "signal":
+            places = places.any(0)
+        return drawing.draw_shown(shown, picture, heads, places.numpy())
 
     def _head(self, k: int) -> str:
         """Say in words what image k's map is about: its target and p(y | x), or the question."""
@@ -523,36 +522,42 @@ class InfoMap:
         kind = "prediction" if self.is_prediction else "value"
         return f"{kind} {float(self.value[k]):.4g}{of}"
 
-    def _sums(self, plane: FloatArray, unit: str, k: int) -> str:
+    def _sums(self, shown: map_pictures.ShownMap, k: int) -> str:
         """Say in words what image k's map and the whole picture say."""
         over = "" if self.superpixels is None else " over superpixels"
-        words = f"{self.view}{over}: {float(self.total[k]):.2f} {self.unit} in the whole picture"
-        return (
-            words if unit == self.unit else f"{words}, {100 * float(plane.mean()):.2f} in the map"
-        )
+        total = f"{float(self.total[k]):.2f} {self.unit}"
+        words = f"{self.view}{over}: {total} in the whole {shown.kind}"
+        if shown.unit == self.unit:
+            return words
+        return f"{words}, {100 * float(shown.values.mean()):.2f} in the map"
 
     def content(self, picture: Any = None, k: int = 0) -> PageContent:
         """Return image k's map in plain arrays and words; the arguments are those of ``figure``."""
         place = map_pictures.checked_place(k, len(self.scores))
-        plane, unit = map_pictures.plane_of(self.attributions(), self.regions, self.unit, place)
+        shown = map_pictures.shown_map(self.attributions(), self.regions, self.unit, place)
+        if shown.kind == "signal":
+            raise ArgumentError(
+                "Expected an InfoMap of pictures (C, H, W) or volumes (C, D, H, W) for the viewer; "
+                "got one of signals. figure(signal) draws them."
+            )
         name = ", ".join(filter(None, (f"InfoMask {self.view}", self._question(place))))
-        shown = MapContent(
+        own = MapContent(
             name,
-            unit,
-            plane,
+            shown.unit,
+            shown.values,
             regions=map_pictures.region_scores(
                 self.regions, self.scores, place, self.standard_errors
             ),
         )
-        facts = [
-            (f"{float(self.total[place]):.2f} {self.unit}", f"{self._whole}, the whole picture")
-        ]
-        if unit != self.unit:
-            facts.append((f"{100 * float(plane.mean()):.2f} {self.unit}", "the map's sum"))
-        pixels = _picture_or_none(picture, plane)
+        whole = f"{self._whole}, the whole {shown.kind}"
+        facts = [(f"{float(self.total[place]):.2f} {self.unit}", whole)]
+        if shown.unit != self.unit:
+            facts.append((f"{100 * float(shown.values.mean()):.2f} {self.unit}", "the map's sum"))
+        pixels = viewed(picture, shown)
+        is_video = shown.kind == "video"
         return PageContent(
             name,
-            (PictureContent(pixels, name, tuple(facts), (shown,)),),
+            (PictureContent(pixels, name, tuple(facts), (own,), is_video=is_video),),
             threshold=("max_fraction", map_pictures.suited_rule(self.regions).fraction),
         )
 
@@ -564,9 +569,30 @@ class InfoMap:
         """
         return map_pictures.widget(self.content(picture, k))
 
+    def to_html(self, path: str | PathLike[str], picture: Any = None, k: int = 0) -> None:
+        """Write image k's map as one self-contained file, which opens offline.
+
+        A volume has a slider through its slices.
+
+        Raises:
+            ArgumentError: As ``figure``; the map is one of a signal; or ``path`` cannot be written.
+
+        Example:
+            >>> import os, tempfile, torch
+            >>> from captum_infomask import InfoMask
+            >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(512, 2))
+            >>> volume = torch.rand(1, 1, 8, 8, 8)
+            >>> infomap = InfoMask(model).score_regions(volume, target=1, view="drop")
+            >>> path = os.path.join(tempfile.mkdtemp(), "volume.html")
+            >>> infomap.to_html(path, volume)
+            >>> os.path.getsize(path) < 1_000_000
+            True
+        """
+        map_pictures.write_html(self.content(picture, k), path)
+
     def _repr_html_(self) -> str | None:
-        """Return the first image's map and its colour bar, if the inputs are pictures."""
-        return self._still() if self._is_of_pictures() else None
+        """Return the first image's map and its colour bar, if the inputs have a figure."""
+        return self._still() if self._kind() is not None else None
 
     def _still(self) -> str:
         """Return the first image's map as HTML without a script."""
@@ -574,13 +600,15 @@ class InfoMap:
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         """Return the widget, if the notebook has widgets."""
-        if not self._is_of_pictures():
+        if self._kind() in (None, "signal"):
             return None
         return map_pictures.mimebundle(self.content, self._still, repr(self))
 
-    def _is_of_pictures(self) -> bool:
-        """Whether there is a map to see: one input (C, H, W), and one class."""
-        return [len(shape) for shape in self.regions.shapes] == [3] and self.scores.dim() == 2
+    def _kind(self) -> map_pictures.Kind | None:
+        """What there is a map of to see: one input with a figure, and one class."""
+        shapes = self.regions.shapes
+        is_one = len(shapes) == 1 and self.scores.dim() == 2
+        return map_pictures.kind_of(shapes[0]) if is_one else None
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything to one safetensors file, exact to the bit."""
@@ -600,13 +628,3 @@ class InfoMap:
             return cls(**fields_of(tensors, settings))
         except ValueError as error:
             raise damaged("path", file, FORMAT, str(error)) from error
-
-
-def _picture_or_none(picture: Any, plane: FloatArray) -> PhotoArray | None:
-    """Return the picture to show a map over, if one is given."""
-    if picture is None:
-        return None
-    height, width = plane.shape
-    given = map_pictures.checked_pictures("picture", [picture], 1, height, width)
-    pixels: PhotoArray = given[0]
-    return pixels

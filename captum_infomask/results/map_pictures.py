@@ -6,7 +6,8 @@ import numbers
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
-from typing import Any, TypeAlias
+from os import PathLike
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,7 +16,8 @@ from torch import Tensor
 
 from captum_infomask._checks import describe, short_repr
 from captum_infomask._errors import ArgumentError
-from captum_infomask._messages import printable
+from captum_infomask._files import check_output_file, output_file
+from captum_infomask._messages import printable, utf8
 from captum_infomask._types import TensorOrTensors
 from captum_infomask.masks import MaxFraction
 from captum_infomask.regions.label_regions import LabelRegions
@@ -122,7 +124,7 @@ def region_scores(
         boxes = rectangles[k if len(rectangles) > 1 else 0].cpu().numpy().astype(np.int64)
         return RegionScores(own_scores, boxes=boxes, errors=own_errors)
     labels = regions.labels[0] if isinstance(regions, LabelRegions) else None
-    if labels is None or labels.dim() != 4 or bool((labels != labels[:, :1]).any()):
+    if labels is None or labels.dim() not in (4, 5) or bool((labels != labels[:, :1]).any()):
         return None
     own = labels[k if len(labels) > 1 else 0, 0].expand(regions.shapes[0][1:])
     return RegionScores(own_scores, labels=own.cpu().numpy().astype(np.int64), errors=own_errors)
@@ -142,6 +144,64 @@ def _is_density(regions: Regions) -> bool:
     return isinstance(regions.parts[0] if isinstance(regions, Scales) else regions, MapCells)
 
 
+Kind = Literal["signal", "picture", "volume", "video"]
+DIMS: Mapping[Kind, int] = {"signal": 1, "picture": 2, "volume": 3, "video": 3}
+
+
+class ShownMap(NamedTuple):
+    """A map as it is shown.
+
+    Args:
+        values: (H, W) of a picture, (C, T) of a signal, (D, H, W) of a volume or a video.
+        unit: Their unit.
+        kind: What the map is of.
+    """
+
+    values: FloatArray
+    unit: str
+    kind: Kind
+
+    @property
+    def label(self) -> str:
+        """The unit in words: that of a density names what it is 1% of."""
+        return f"{self.unit} of the {self.kind}" if self.unit.endswith("1%") else self.unit
+
+
+def kind_of(shape: Sequence[int]) -> Kind | None:
+    """Return what inputs of a shape are, without the batch; None if they have no figure.
+
+    A volume of three channels is a video.
+
+    Example:
+        >>> from captum_infomask.results.map_pictures import kind_of
+        >>> kind_of((12, 1000)), kind_of((3, 224, 224)), kind_of((1, 64, 64, 64)), kind_of((9,))
+        ('signal', 'picture', 'volume', None)
+    """
+    if len(shape) == 4:
+        return "video" if shape[0] == 3 else "volume"
+    found: dict[int, Kind] = {2: "signal", 3: "picture"}
+    return found.get(len(shape))
+
+
+def shown_map(attributions: TensorOrTensors, regions: Regions, unit: str, k: int) -> ShownMap:
+    """Return example k's attributions as shown; but for signals, the mean over channels.
+
+    Raises:
+        ArgumentError: The inputs were no pictures, signals or volumes.
+    """
+    tensor = attributions[0] if isinstance(attributions, tuple) else attributions
+    kind = kind_of(regions.shapes[0]) if len(regions.shapes) == 1 else None
+    if kind is None:
+        raise ArgumentError(
+            f"Expected an InfoMap of pictures (C, H, W), signals (C, T) or volumes (C, D, H, W) to "
+            f"show; got one of {', '.join(map(str, regions.shapes))}."
+        )
+    own = tensor[k].detach()
+    values: FloatArray = (own if kind == "signal" else own.mean(0)).float().cpu().numpy()
+    values, unit = as_shown(values, attributions_unit(regions, unit), DIMS[kind])
+    return ShownMap(values, unit, kind)
+
+
 def plane_of(
     attributions: TensorOrTensors, regions: Regions, unit: str, k: int
 ) -> tuple[FloatArray, str]:
@@ -150,14 +210,13 @@ def plane_of(
     Raises:
         ArgumentError: The inputs were not pictures.
     """
-    tensor = attributions[0] if isinstance(attributions, tuple) else attributions
-    if len(regions.shapes) != 1 or tensor.dim() != 4:
+    if len(regions.shapes) != 1 or kind_of(regions.shapes[0]) != "picture":
         raise ArgumentError(
-            f"Expected an InfoMap of pictures (C, H, W) to show; got one of "
-            f"{', '.join(map(str, regions.shapes))}."
+            f"Expected inputs that are pictures (C, H, W) to show; got "
+            f"{', '.join(map(str, regions.shapes))}. An InfoMap shows signals and volumes too."
         )
-    plane: FloatArray = tensor[k].detach().mean(0).float().cpu().numpy()
-    return as_shown(plane, attributions_unit(regions, unit))
+    values, shown_unit, _ = shown_map(attributions, regions, unit, k)
+    return values, shown_unit
 
 
 def widget(content: PageContent) -> Any:
@@ -165,6 +224,15 @@ def widget(content: PageContent) -> Any:
     from captum_infomask.report.widget import viewer_widget
 
     return viewer_widget(content)
+
+
+def write_html(content: PageContent, path: str | PathLike[str]) -> None:
+    """Write the page; after an interrupt the earlier file is still there."""
+    from captum_infomask.report.page import page_html
+
+    check_output_file("path", path)
+    with output_file("path", path) as beside:
+        beside.write_bytes(utf8(page_html(content)))
 
 
 def static(content: PageContent) -> str:

@@ -1,4 +1,4 @@
-# show draws any method's attributions, or an InfoMap, over a photograph.
+# show draws any method's attributions, or an InfoMap, over a picture, a signal or a volume.
 from __future__ import annotations
 
 from typing import Any, NamedTuple
@@ -6,17 +6,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
 from typing_extensions import Unpack
 
-from captum_infomask._checks import describe
+from captum_infomask._checks import describe, one_of
 from captum_infomask._errors import ArgumentError
 from captum_infomask._keywords import told
 from captum_infomask._types import TensorOrTensors
 from captum_infomask.report.page_content import FloatArray
-from captum_infomask.results.drawing import Drawing, DrawingSettings, photo_for
+from captum_infomask.results.drawing import Drawing, DrawingSettings
 from captum_infomask.results.info_map import InfoMap
-from captum_infomask.results.map_pictures import in_kernel
+from captum_infomask.results.map_pictures import DIMS, Kind, ShownMap, in_kernel
+from captum_infomask.results.shown_inputs import array_of
 
 
 @told(options_of=Drawing)
@@ -25,9 +25,13 @@ def show(
     picture: Any = None,
     *,
     unit: str = "attribution",
+    kind: Kind | None = None,
     **settings: Unpack[DrawingSettings],
 ) -> Drawn:
     r"""Draw a map over its picture, with a colour bar and an outline of its mask.
+
+    A signal is drawn with its values under it, as steps; those that the mask keeps are shaded. A
+    volume is drawn as the three slices that meet at the largest magnitude, a video as frames.
 
     The picture keeps its own colours where the map is near 0. A value :math:`a` has the opacity
 
@@ -41,26 +45,34 @@ def show(
 
     Args:
         attributions: An :class:`InfoMap` of one image; or any method's attributions of one image,
-            (1, C, H, W), (C, H, W) or (H, W), a tensor, a 1-tuple or an array. Channels are
-            averaged. A smaller map, such as Grad-CAM's, is resized to the picture (bilinear).
+            (1, C, H, W), (C, H, W) or (H, W), a tensor, a 1-tuple or an array; or of one volume,
+            (1, C, D, H, W), or of another ``kind``. Channels are averaged, but for signals. A
+            smaller map, such as Grad-CAM's, is resized to the picture (bilinear).
         picture: Pillow's picture; an array (H, W, 3) or (H, W); or a tensor (3, H, W), (1, H, W) or
             with a batch dimension of 1. uint8, or floating point from 0 to 1. Other floating-point
             values, such as normalised inputs, are stretched from their minimum to their maximum.
-            It may be larger than the map if it shows the same part. None draws the map alone.
+            It may be larger than the map if it shows the same part. For a signal, (C, T); for a
+            volume (D, H, W); for a video (3, T, H, W). None draws the map alone.
         unit: The colour bar's label for attributions. An InfoMap has its own.
-        **settings: ``ax``, ``cmap``, ``alpha``, ``smooth``, ``contour`` and ``title``.
-        ax: The axes to draw in; None makes a figure.
+        kind: What attributions are of: ``picture``, ``signal``, ``volume`` or ``video``. None takes
+            five dimensions for a volume (three channels: a video), and fewer for a picture. An
+            InfoMap knows it.
+        **settings: ``ax``, ``cmap``, ``alpha``, ``smooth``, ``contour``, ``title`` and ``at``.
+        ax: The axes to draw a picture in; None makes a figure.
         cmap: A colour map of matplotlib, from 0 to the largest value, or from −max to max if values
             below 0 occur. By default values above 0 are pink to yellow, and below 0 blue to cyan.
         alpha: The opacity of the strongest colour, from 0 to 1: 0.8, and 1 without a picture.
-        smooth: False shows the map and its mask as they are.
+        smooth: False shows the map and its mask as they are. A signal's are never smoothed.
         contour: The rule of the mask to outline, as in :func:`threshold_mask`, in the colour bar's
             unit. ``auto`` is at least 1 bit where a region says so much, else half of the maximum.
             None outlines nothing and dims nothing.
         title: The title. By default an InfoMap says its class and bits, and other maps nothing.
+        at: The voxel (d, h, w) of a volume at which the slices meet, or of a video whose frame is
+            among those drawn; None takes that of the largest magnitude.
 
     Returns:
-        ``(figure, axes)``. A notebook shows the figure at once. It belongs to no window and to no
+        ``(figure, axes)``: the axes of the map; of a signal those of the values, of a volume those
+        of the slice at d. A notebook shows the figure at once. It belongs to no window and to no
         pyplot state: ``figure.savefig("map.png")`` writes it.
 
     Raises:
@@ -81,6 +93,8 @@ def show(
     drawing = Drawing(**settings)
     if not isinstance(unit, str):
         raise ArgumentError(f"Expected `unit` to be words; got {describe(unit)}.")
+    if kind is not None:
+        one_of("kind", kind, DIMS)
     if isinstance(attributions, InfoMap):
         if len(attributions.scores) != 1:
             raise ArgumentError(
@@ -89,8 +103,7 @@ def show(
             )
         drawn = Drawn(*attributions.drawn(drawing, picture))
     else:
-        plane = _plane(attributions)
-        drawn = Drawn(*drawing.draw(plane, photo_for("picture", picture, plane), unit))
+        drawn = Drawn(*drawing.draw_shown(_shown(attributions, kind, unit), picture))
     if drawing.ax is None and in_kernel():
         from IPython.display import display
 
@@ -108,29 +121,36 @@ class Drawn(NamedTuple):
         """Show nothing: :func:`show` has shown the figure."""
 
 
-def _plane(given: object) -> FloatArray:
-    """Return attributions of one image as a plane (H, W): the mean over channels."""
+def _shown(given: object, kind: Kind | None, unit: str) -> ShownMap:
+    """Return attributions of one example as they are shown."""
     tensor = given[0] if isinstance(given, tuple | list) and len(given) == 1 else given
-    if isinstance(tensor, Tensor):
-        tensor = tensor.detach().cpu()
-        tensor = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
-    if isinstance(tensor, np.ndarray) and tensor.dtype.kind in "fiub" and tensor.size:
-        if tensor.ndim == 4 and len(tensor) > 1:
-            raise ArgumentError(
-                f"Expected `attributions` of one image; got {describe(given)}. "
-                f"show(attributions[0], picture) draws the first."
-            )
-        array = tensor.astype(np.float32)
-        array = array[0] if array.ndim == 4 else array
-        if array.ndim == 3:
+    array = array_of(tensor)
+    if array.dtype.kind in "fiub" and array.size:
+        own = array.astype(np.float32)
+        if kind is None and array.ndim == 5:
+            kind = "video" if array.shape[1] == 3 else "volume"
+        dims = DIMS[kind or "picture"]
+        if array.ndim == dims + 2:
+            if len(own) > 1:
+                raise ArgumentError(
+                    f"Expected `attributions` of one image; got {describe(given)}. "
+                    f"show(attributions[0], picture) draws the first."
+                )
+            own = own[0]
+        if kind == "signal" and own.ndim in (1, 2):
+            return ShownMap(np.atleast_2d(own), unit, kind)
+        if dims == 2 and own.ndim == 3:
             # Captum's pictures have their channels last.
-            is_last = array.shape[-1] in (1, 3) and array.shape[0] not in (1, 3)
-            array = array.mean(-1 if is_last else 0)
-        if array.ndim == 2:
-            return array
+            is_last = own.shape[-1] in (1, 3) and own.shape[0] not in (1, 3)
+            own = np.moveaxis(own, -1, 0) if is_last else own
+        if dims > 1 and own.ndim in (dims, dims + 1):
+            plane: FloatArray = own if own.ndim == dims else own.mean(0)
+            return ShownMap(plane, unit, kind or "picture")
+    wanted = "" if kind is None else f" of a {kind}"
     raise ArgumentError(
-        f"Expected `attributions` to be an InfoMap, or attributions of one image (1, C, H, W), "
-        f"(C, H, W) or (H, W); got {describe(given)}.{_meant(given)}"
+        f"Expected `attributions`{wanted} to be an InfoMap, or attributions of one image "
+        f"(1, C, H, W), (C, H, W) or (H, W), or of a volume (1, C, D, H, W); got "
+        f"{describe(given)}.{_meant(given)}"
     )
 
 
