@@ -13,10 +13,10 @@ from matplotlib.colors import to_rgb
 from captum_infomask import ArgumentError
 from captum_infomask.report.colours import Shades
 from captum_infomask.report.figure import comparison_figure
-from captum_infomask.report.panel_figure import PAPER
 from captum_infomask.report.figure_layout import colour_ranges, make_sheet
 from captum_infomask.report.overlay import DIMMED
 from captum_infomask.report.page_content import MapContent, PictureContent
+from captum_infomask.report.panel_figure import PAPER
 from captum_infomask.report.smoothing import shown_mask, smooth_plane
 from captum_infomask.report.words import text_table
 

@@ -15,8 +15,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from captum_infomask.report.colours import Shades
-from captum_infomask.report.panel_figure import GREY, INK
 from captum_infomask.report.page_content import FloatArray, PhotoArray
+from captum_infomask.report.panel_figure import GREY, INK
 
 _PANEL, _GAP, _LABELS, _BAR, _HEAD, _MARGIN = 1.28, 0.08, 1.75, 0.75, 0.62, 0.2  # inches
 
