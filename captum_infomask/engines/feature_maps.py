@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from captum_infomask.engines.map_axes import axes_of
+from captum_infomask.engines.map_axes import MOVES, axes_of
 from captum_infomask.engines.recording import Recording, Step
 from captum_infomask.engines.replay import Again
 from captum_infomask.engines.traced_network import StandsAside
@@ -130,13 +130,36 @@ def _maps_backwards(recording: Recording, inputs: Tensor, output: Tensor) -> Ite
     """Yield the same maps, the last one first: it takes time to find a value's places."""
     places = inputs.dim() - 2
     cut = first_cut(recording, len(recording.steps), places)
-    for step, one in reversed(list(_bottlenecks(recording, inputs, output))):
+    for step, one in reversed(list(_by_picture(recording, inputs, output))):
         if one is output or step >= cut or one.dim() not in (3, 2 + places):
             continue
         axes = axes_of(recording, one, step, places)
         cells = 0 if axes is None else math.prod(one.shape[dim] for dim in axes)
         if cells > 1:
             yield _Found(one, step, cells)
+
+
+def _by_picture(
+    recording: Recording, inputs: Tensor, output: Tensor
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield those bottlenecks that have the pictures in their first dimension.
+
+    Attention may work on (L, N, C), where the places are in the first one.
+    """
+    is_moved = False
+    for place, one in _bottlenecks(recording, inputs, output):
+        is_moved ^= _moves_pictures(recording.steps[place])
+        if not is_moved and len(one) == len(inputs):
+            yield place, one
+
+
+def _moves_pictures(step: Step) -> bool:
+    """Whether a step puts another dimension in the place of the pictures, or puts them back."""
+    if step.name not in MOVES or not step.given:
+        return False
+    sizes = tuple(range(2, 2 + step.given[0].dim()))  # sizes that identify the dimensions
+    moved = step.function(torch.empty(sizes, device="meta"), *step.args[1:], **step.kwargs)
+    return int(moved.shape[0]) != sizes[0]
 
 
 def _pixels(inputs: Tensor) -> FeatureMap:

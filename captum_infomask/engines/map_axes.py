@@ -15,7 +15,7 @@ REDUCTIONS = ("mean", "sum", "amax", "max", "logsumexp", "norm", "linalg_vector_
 _FIRST = ("conv", "pool", "batch_norm", "group_norm", "instance_norm", "interpolate", "pixel")
 _LAST = ("linear", "layer_norm", "rms_norm", "attention")
 _HEADS = ("attention", "matmul", "bmm", "einsum")  # steps on (N, heads, L, C), which is not a map
-_MOVES = ("permute", "transpose", "swapaxes", "movedim", "moveaxis")
+MOVES = ("permute", "transpose", "swapaxes", "movedim", "moveaxis")
 _ENDS = ("flatten", "view", "reshape")
 _OTHER = {"first": "last", "last": "first", "heads": "heads"}
 
@@ -71,7 +71,7 @@ def _told(steps: Sequence[Step], value: Tensor, *, forward: bool) -> str | None:
         follows = step.made[:1] if forward else step.given[:1]
         if not follows or follows[0].dim() != value.dim():
             return None
-        if step.name in _MOVES:
+        if step.name in MOVES:
             is_moved ^= _swaps(step, at)
         at = follows[0]
     return None

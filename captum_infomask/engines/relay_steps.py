@@ -282,10 +282,11 @@ class Stride:
     def _pictures_of(self, places: Sequence[int], ways: Mapping[int, Tensor]) -> int | None:
         """Return the dimension of pictures if the step may run at many points at once."""
         dim, step = _PICTURES_OF.get(self.step.name), self.step
-        given = [*step.args[13 if dim else 3 :], *step.kwargs.values()]
+        given = [*step.args[:3], *step.args[13 if dim else 3 :], *step.kwargs.values()]
         if dim is None or places != [0] or len(ways) != len(self.at):
             return None
-        if any(isinstance(each, Tensor) for each in given):  # masks, which belong to one point
+        # Masks, and queries that are learned, belong to one point.
+        if any(isinstance(each, Tensor) for each in given):
             return None
         shapes = [way.shape for way in ways.values()]
         fits = all(len(shape) == len(shapes[0]) >= 3 for shape in shapes)
