@@ -1,3 +1,5 @@
 # Networks of other forms → networks that map pictures to logits. To add one: a file, a line here,
 # a row in the tests, a block in docs/your_model.md.
-__all__: list[str] = []
+from captum_infomask.adapters.gallery_classifier import gallery as gallery
+
+__all__ = ["gallery"]
