@@ -11,6 +11,7 @@ from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
 from captum_infomask._messages import progress_bar
 
+_FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _FORM = "(inputs, labels), two tensors with one entry per example"
 
 
@@ -127,11 +128,22 @@ def check_label_range(labels: Tensor, classes: int, name: str = "loader") -> Non
         )
 
 
-def device_of(forward_func: object, inputs: Tensor) -> torch.device:
-    """The device of a network's parameters; for other functions, the device of the inputs."""
-    if not isinstance(forward_func, nn.Module):
-        forward_func = getattr(forward_func, "__self__", None)
-    if isinstance(forward_func, nn.Module):
-        for parameter in forward_func.parameters():
-            return parameter.device
-    return inputs.device
+def placed(forward_func: object, inputs: Tensor) -> Tensor:
+    """Inputs on the device of a network's parameters, and of their floating-point type.
+
+    The type is that of the first parameter that has one: the inputs usually meet it first. Integers
+    stay integers. For functions other than networks and their methods, inputs stay as they are.
+    """
+    network = getattr(forward_func, "__self__", forward_func)
+    if not isinstance(network, nn.Module):
+        return inputs
+    device = next((each.device for each in network.parameters()), inputs.device)
+    return inputs.to(device, dtype_of(network, inputs))
+
+
+def dtype_of(network: object, inputs: Tensor) -> torch.dtype:
+    """The type that floating-point inputs of a network have: see :func:`placed`."""
+    if isinstance(network, nn.Module) and inputs.is_floating_point():
+        kinds = (parameter.dtype for parameter in network.parameters())
+        return next((kind for kind in kinds if kind in _FLOATS), inputs.dtype)
+    return inputs.dtype

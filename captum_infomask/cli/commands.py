@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
+from captum_infomask._batches import placed
 from captum_infomask._checks import available_device
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import check_folder, output_file
@@ -188,9 +189,9 @@ def check_picture(given: str) -> None:
 
 
 def _inputs(classifier: Classifier, images: Sequence[Image.Image]) -> Tensor:
-    """The pictures for the network, (N, C, H, W), on its device."""
+    """The pictures for the network, (N, C, H, W), on its device and of its type."""
     inputs = torch.cat([classifier.preprocess(image) for image in images])
-    return inputs.to(next((one.device for one in classifier.network.parameters()), inputs.device))
+    return placed(classifier.network, inputs)
 
 
 def _fills(

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+from captum_infomask._batches import placed
 from captum_infomask._checks import available_device, named_like, random_seed
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import check_folder
@@ -68,7 +69,8 @@ def run_attribute(options: argparse.Namespace) -> bool:
     pictures = []
     for given, stem in zip(options.pictures, _stems(options.pictures), strict=True):
         image = read_picture(given)
-        x, frame = classifier.preprocess(image).to(device), classifier.preprocess.frame(image)
+        x = placed(network, classifier.preprocess(image).to(device))
+        frame = classifier.preprocess.frame(image)
         sharp = _sharper(classifier.preprocess, image.size).frame(image)
         answers = network_answers(network, x, 0, score)
         pictures.append(AskedPicture(given, stem, x, image.size, frame, sharp, answers))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from captum_infomask._batches import dtype_of
 from captum_infomask._categories import check_count
 from captum_infomask._checks import check_callable, check_inputs, describe, plain
 from captum_infomask._errors import ArgumentError
@@ -39,7 +40,7 @@ def checked_rule(rule: Rule | float | None) -> Rule | None:
 
 
 def checked_images(model: object, inputs: object) -> Tensor:
-    """Return finite images (N, C, H, W), without a graph."""
+    """Return finite images (N, C, H, W), without a graph, of the network's floating type."""
     check_callable("model", model)
     if isinstance(inputs, tuple) or check_inputs(inputs)[0].dim() != 4:
         is_one = isinstance(inputs, Tensor) and inputs.dim() == 3
@@ -51,7 +52,7 @@ def checked_images(model: object, inputs: object) -> Tensor:
     images = check_inputs(inputs)[0].detach()
     if not bool(images.isfinite().all()):
         raise ArgumentError("Expected `inputs` to be finite; got NaN or infinity.")
-    return images
+    return images.to(dtype_of(model, images))
 
 
 def checked_target(target: Target, n: int) -> list[int] | None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captum_infomask._batches import batches, checked_batch, checked_labels, device_of
+from captum_infomask._batches import batches, checked_batch, checked_labels, placed
 from captum_infomask._checks import (
     check_callable,
     check_initialised,
@@ -256,7 +256,7 @@ def _predictions_count(
             inputs = batch[0] if isinstance(batch, tuple | list) and batch else batch
             inputs = checked_batch(inputs, _NAME, number)
             with explained(forward_func, (inputs,)):
-                output = read_logits(forward_func(inputs.to(device_of(forward_func, inputs))))
+                output = read_logits(forward_func(placed(forward_func, inputs)))
             totals = _information(output, len(inputs), score)
             doubt.see(output)
             if classes is not None and classes != totals.shape[1]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from captum_infomask._batches import check_label_range, device_of, labelled_batches
+from captum_infomask._batches import check_label_range, labelled_batches, placed
 from captum_infomask._checks import check_initialised, describe, positive_int, random_seed
 from captum_infomask._errors import ArgumentError
 from captum_infomask._keywords import told
@@ -86,8 +86,8 @@ def measure_bounds(
         for inputs, labels in labelled_batches(
             loader, description="Measuring bounds", show_progress=show_progress
         ):
-            place = device_of(forward_func, inputs)
-            outputs = (read_logits(forward_func(inputs.to(place))) for _ in range(n_samples))
+            shown = placed(forward_func, inputs)
+            outputs = (read_logits(forward_func(shown)) for _ in range(n_samples))
             checked = (_checked(output, labels, score, len(parts), doubt) for output in outputs)
             with explained(forward_func, (inputs,)):
                 parts.append(sandwich_rows(score, checked, labels.cpu()[:, None]))

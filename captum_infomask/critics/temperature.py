@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from captum_infomask._batches import check_label_range, device_of, labelled_batches
+from captum_infomask._batches import check_label_range, labelled_batches, placed
 from captum_infomask._checks import check_callable, check_initialised, describe, positive_int
 from captum_infomask._errors import ArgumentError
 from captum_infomask._keywords import told
@@ -223,7 +223,7 @@ def _collect(
         found = labelled_batches(loader, description="Temperature", show_progress=show_progress)
         for number, (inputs, classes) in enumerate(found):
             with explained(forward_func, (inputs,)):
-                output = read_logits(forward_func(inputs.to(device_of(forward_func, inputs))))
+                output = read_logits(forward_func(placed(forward_func, inputs)))
             values = _class_logits(output, len(inputs), score, number)
             check_label_range(classes, values.shape[1])
             doubt.see(output)

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from captum_infomask._batches import placed
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError, RunStopped
 from captum_infomask._outputs import read_logits
@@ -163,14 +164,15 @@ class Scorer:
         return next((target for target in order if target != contrast), 0)
 
     def infomap(self, pictures: Tensor, targets: Tensor) -> InfoMap:
-        """Score pictures, (N, C, H, W)."""
-        return self._infomask.score_regions(pictures, target=targets, **self._settings.options)
+        """Score pictures, (N, C, H, W), which take the type of the network's parameters."""
+        shown = placed(self._network, pictures)
+        return self._infomask.score_regions(shown, target=targets, **self._settings.options)
 
     def outputs(self, pictures: Tensor) -> Tensor:
         """The network's outputs for pictures, (N, M), M = 1 for one number; draws use the seed."""
-        seed = self._settings.options["seed"]
+        seed, shown = self._settings.options["seed"], placed(self._network, pictures)
         with buffers_kept(self._network), OwnGenerators(seed) as generators:
-            made = LibraryDraws(seed, generators).run(lambda: self._network(pictures.clone()))
+            made = LibraryDraws(seed, generators).run(lambda: self._network(shown.clone()))
         output = read_logits(made, "model")
         if output.dim() not in (1, 2):
             raise ArgumentError(
@@ -257,6 +259,7 @@ class Scorer:
     ) -> tuple[Tensor, InfoMap, LikelyClasses | None]:
         """The likeliest classes, the InfoMap of the targets, and what bets may be placed on."""
         options = self._settings.options
+        shown = placed(self._network, shown)
         infomap: InfoMap
         likely: LikelyClasses | None = None
         if self._settings.are_bets:

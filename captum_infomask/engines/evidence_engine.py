@@ -113,7 +113,7 @@ class RunningEvidence:
     def __init__(self, call: Call, view: Evidence, scene: Scene) -> None:
         self._view, self._scene = view, scene
         self._call = call
-        self._watched = Watched(call, *to_run(call.forward_func, view.layers))
+        self._watched = Watched(call, *to_run(call.forward_func, view.layers, scene.inputs[0]))
         self._own = Batched(folded=False).start(replace(call, forward_func=self._watched))
         self._words = dict[str, None]()
         self.shown = 0
@@ -241,7 +241,7 @@ class RunningEvidence:
             (start,) = draw(blank, torch.arange(len(rows)))
             self.shown += len(rows)
             maps = [replace(one, value=one.value.detach()) for one in maps]
-            return Chunk(rows, output, maps, [replay], [start], [current.shown])
+            return Chunk(rows, output, maps, [replay], [start.to(current.shown)], [current.shown])
         maps = current.maps(default_map)
         replays = [Replay(current.recording, m.value, m.after, current.output) for m in maps]
         maps = [replace(one, value=one.value.detach()) for one in maps]

@@ -21,6 +21,8 @@ from captum_infomask.engines.reached import modules_reached, named_layer
 from captum_infomask.engines.recording import Recording
 from captum_infomask.engines.traced_network import StandsAside
 
+HALF = (torch.bfloat16, torch.float16)
+
 
 class UnfitError(ArgumentError):
     """The reason why a network's features cannot be had."""
@@ -40,6 +42,9 @@ class UnfitError(ArgumentError):
 class Watched:
     """A network, as a function, whose passes are recorded.
 
+    Inputs in half precision become float32: the steps of a path are too small for less. The
+    function is a copy in float32 then.
+
     Args:
         call: The call to run.
         function: The function that is run.
@@ -55,8 +60,15 @@ class Watched:
     def __call__(self, *inputs: Any) -> Tensor:
         """Run the network."""
         current = Pass(self._layers, self._call.generators)
-        with explained(self._call.forward_func, inputs[:1]), self._call.generators.paused():
-            output = current.run(self._function, inputs)
+        wide = tuple(map(_widened, inputs))
+        try:
+            with explained(self._call.forward_func, inputs[:1]), self._call.generators.paused():
+                output = current.run(self._function, wide)
+        except RuntimeError as error:
+            if inputs[0].dtype not in HALF or is_out_of_memory(error):
+                raise
+            words = " ".join(str(error).split())[:120]
+            raise UnfitError(f"its copy in float32 raised {words}") from error
         self._passes.append(current)  # a failed pass, for example for lack of memory, is released
         return output
 
@@ -154,13 +166,18 @@ class Pass:
 
 
 def to_run(
-    forward_func: Callable[..., Any], layers: Sequence[nn.Module | str]
+    forward_func: Callable[..., Any], layers: Sequence[nn.Module | str], inputs: Tensor
 ) -> tuple[Callable[..., Any], list[nn.Module]]:
     """Return the function to run, and its layers.
 
     If there are layers, both are copies where copies can be made, so that nobody else meets their
     hooks. A compiled network runs as it was before. Inference tensors, which have no gradients, are
-    copied.
+    copied. For inputs in half precision, the copy is in float32.
+
+    Args:
+        forward_func: The network.
+        layers: Its layers, or their names.
+        inputs: The inputs.
     """
     named = [_named(forward_func, one) if isinstance(one, str) else one for one in layers]
     if isinstance(forward_func, nn.Module):
@@ -175,15 +192,29 @@ def to_run(
                 f"Expected `layer` to be a part of `forward_func`; got {type(one).__name__}, which "
                 f"it cannot be seen to use."
             )
-    if not named and not any(map(_is_odd, networks)):
+    is_half = inputs.dtype in HALF
+    if not named and not is_half and not any(map(_is_odd, networks)):
         return forward_func, []
     isolation = Isolation(alias)
     own = isolation.copy(forward_func)
     copies = [isolation.copy(one) for one in named]
     reached = {id(module) for module in modules_reached(own)}
-    if isolation.is_whole and all(id(one) in reached for one in copies):
+    is_own = isolation.is_whole and all(id(one) in reached for one in copies)
+    if is_half and not (is_own and reached.isdisjoint(map(id, networks))):
+        raise UnfitError(
+            "its inputs are in half precision, and no copy of it in float32 can be made. Pass the "
+            "network itself, a torch.nn.Module"
+        )
+    if is_own:
+        for module in modules_reached(own) if is_half else ():
+            module._apply(_widened)
         return own, copies
     return forward_func, named
+
+
+def _widened(value: Any) -> Any:
+    """Return a tensor in half precision as float32, and all else as it is."""
+    return value.float() if isinstance(value, Tensor) and value.dtype in HALF else value
 
 
 def _is_odd(module: nn.Module) -> bool:

@@ -20,7 +20,7 @@ from captum_infomask.evaluation.metric_protocol import Measured, Metric, Sample
 from captum_infomask.evaluation.model_as_it_was import as_it_was
 from captum_infomask.masks.mask_planes import normalised
 from captum_infomask.report.page_content import Better
-from captum_infomask.scores.heads import rows_of
+from captum_infomask.scores.heads import rows_of, widen
 from captum_infomask.scores.score import Score
 from captum_infomask.scores.targets import with_rest
 
@@ -135,7 +135,7 @@ class QuantusMetric:
                 )
             pictures = torch.as_tensor(np.asarray(inputs)).to(sample.inputs)
             maps = [sample.attribute(picture[None]).detach() for picture in pictures]
-            return torch.cat(maps).mean(1, keepdim=True).cpu().numpy()
+            return widen(torch.cat(maps)).mean(1, keepdim=True).cpu().numpy()
 
         with (
             as_it_was(sample.forward, seed=sample.seed, writes=True),
@@ -143,9 +143,9 @@ class QuantusMetric:
         ):
             found = copy.deepcopy(self.metric)(
                 model=network,
-                x_batch=sample.inputs.detach().cpu().numpy(),
+                x_batch=widen(sample.inputs.detach()).cpu().numpy(),
                 y_batch=np.array([sample.target]),
-                a_batch=sample.plane.detach().cpu().numpy()[None, None],
+                a_batch=widen(sample.plane.detach()).cpu().numpy()[None, None],
                 s_batch=None if sample.truth is None else sample.truth.cpu().numpy()[None, None],
                 channel_first=True,
                 explain_func=explain,

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from captum_infomask._batches import placed
 from captum_infomask._categories import resolve_target
 from captum_infomask._errors import ArgumentError
 from captum_infomask._outputs import read_logits
@@ -128,7 +129,7 @@ def log_probabilities(classifier: Classifier, inputs: Tensor) -> Tensor:
         1.0
     """
     with evaluated(classifier.network):
-        logits = read_logits(classifier.network(inputs), "network")
+        logits = read_logits(classifier.network(placed(classifier.network, inputs)), "network")
     expected = (len(inputs), len(classifier.categories))
     shape = tuple(logits.shape)
     if shape != expected:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from captum_infomask._batches import placed
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
 from captum_infomask._outputs import read_logits
@@ -268,7 +269,7 @@ def _count_classes(network: nn.Module, spec: str, size: tuple[int, ...], hint: s
     shape = (1, *size)
     try:
         with evaluated(network):
-            output = network(torch.zeros(shape, device=_device_of(network)))
+            output = network(placed(network, torch.zeros(shape)))
     except Exception as error:
         raise ArgumentError(
             f"Expected `model` {spec} to take inputs of shape {shape}; it raised "
@@ -292,8 +293,3 @@ def _channels_hint(network: nn.Module, given: int) -> str:
         f" Its first convolution takes {wanted} channel{'s' * (wanted > 1)}: let torchvision's "
         f"Grayscale({wanted}) be the first step of `transform`."
     )
-
-
-def _device_of(network: nn.Module) -> torch.device:
-    """The device of a network's parameters."""
-    return next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
