@@ -83,7 +83,16 @@ def test_the_frame_holds_exactly_the_pixels_that_the_network_sees():
 
 @pytest.mark.parametrize("size", [(640, 480), (333, 1001), (224, 224), (61, 97)])
 @pytest.mark.parametrize(
-    "preprocess", [Preprocess(), Preprocess(48, (30, 60)), Preprocess(40, 48), Preprocess(31, 28)]
+    "preprocess",
+    [
+        Preprocess(),
+        Preprocess(48, (30, 60)),
+        Preprocess(40, 48),
+        Preprocess(31, 28),
+        Preprocess(31, 28, rounds_down=True),
+        Preprocess((40, 70), (40, 70)),
+        Preprocess((71, 40), (60, 50), rounds_down=True),
+    ],
 )
 def test_a_box_is_found_again_in_the_picture(size, preprocess):
     """A white rectangle is seen in the frame, and its box there is put back into the picture."""
@@ -94,12 +103,45 @@ def test_a_box_is_found_again_in_the_picture(size, preprocess):
     frame = np.asarray(preprocess.frame(image.convert("RGB")))[..., 0] > 127
     rows, columns = np.flatnonzero(frame.any(1)), np.flatnonzero(frame.any(0))
     box = [int(end) for end in (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)]
-    pixel = min(size) / preprocess.resize  # of the frame, in those of the picture
-    for found, expected in zip(preprocess.in_picture(box, size), place, strict=True):
+    resized = preprocess.resize
+    if isinstance(resized, int):
+        resized = [resized * side // min(size) for side in reversed(size)]
+    pixels = [size[0] / resized[1], size[1] / resized[0]] * 2  # of the frame, in the picture's
+    for found, expected, pixel in zip(preprocess.in_picture(box, size), place, pixels, strict=True):
         assert abs(found - expected) <= 1 + pixel
     whole = preprocess.in_picture((0, 0, *preprocess.shape[:0:-1]), size)
     assert 0 <= whole[0] < whole[2] <= width
     assert 0 <= whole[1] < whole[3] <= height
+
+
+def test_a_picture_is_resized_to_a_height_and_a_width():
+    seen = Preprocess((20, 50), (20, 50), (0,) * 3, (1 / 255,) * 3)(noise(64, 40))
+    expected = np.asarray(noise(64, 40).resize((50, 20), Image.Resampling.BILINEAR))
+    torch.testing.assert_close(seen[0].permute(1, 2, 0), torch.tensor(expected).float())
+
+
+@pytest.mark.parametrize("rounds_down", [False, True])
+@pytest.mark.parametrize(
+    ("columns", "first"), [(11, (2, 2)), (9, (2, 1)), (8, (1, 1)), (5, (0, -1)), (3, (-1, -2))]
+)
+def test_where_the_centre_begins(columns, first, rounds_down):
+    """Columns are numbered from 1; pixels outside of the picture are 0."""
+    numbers = np.tile(np.arange(1, columns + 1, dtype=np.uint8)[None, :, None], (columns, 1, 3))
+    given = Preprocess(columns, 6, (0,) * 3, (1 / 255,) * 3, rounds_down=rounds_down)
+    shown = given(Image.fromarray(numbers))[0, 0].max(0).values.round().tolist()
+    begin = first[rounds_down]
+    assert shown == [n if 1 <= n <= columns else 0 for n in range(begin + 1, begin + 7)]
+
+
+@pytest.mark.parametrize("resize", [20, (20, 30)])
+def test_an_enlarged_frame_shows_the_same_part(resize):
+    preprocess = Preprocess(resize, (12, 18), (0.5,) * 3, (0.25,) * 3, rounds_down=True)
+    large = preprocess.enlarged(3)
+    assert large.shape == (3, 36, 54)
+    smooth = Image.fromarray(np.linspace(0, 255, 60 * 60 * 3).reshape(60, 60, 3).astype(np.uint8))
+    shrunk = np.asarray(large.frame(smooth).resize((18, 12), Image.Resampling.BOX), float)
+    assert np.abs(shrunk - np.asarray(preprocess.frame(smooth), float)).max() < 8
+    assert np.ptp(shrunk) > 60
 
 
 def test_an_image_is_turned_upright(tmp_path):

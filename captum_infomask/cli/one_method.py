@@ -5,7 +5,6 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -148,13 +147,10 @@ def _stems(pictures: Sequence[str]) -> list[str]:
 def _sharper(preprocess: Preprocess, size: tuple[int, int]) -> Preprocess:
     """A preprocessing that cuts out the same part, in up to three times the pixels a side."""
     short, long = sorted(size)
-    times = min(_SHARPEST, -(-short // preprocess.resize))
+    times = min(_SHARPEST, -(-short // preprocess.shorter_side))
     if times < 2 or long > _LONGEST * short:  # a panorama's frames would be too large
         return preprocess
-    _, height, width = preprocess.shape
-    return replace(
-        preprocess, resize=times * preprocess.resize, crop=(times * height, times * width)
-    )
+    return preprocess.enlarged(times)
 
 
 def _predicted(picture: AskedPicture) -> int:

@@ -106,6 +106,8 @@ def preprocess_words(preprocess: Any) -> Any:
     if type(preprocess) is not Preprocess:
         return in_words("preprocess", preprocess)
     fields = {**vars(preprocess), "interpolation": preprocess.interpolation.value}
+    if not preprocess.rounds_down:  # older runs do not have it
+        del fields["rounds_down"]
     return in_words("preprocess", fields)
 
 
@@ -113,12 +115,14 @@ def preprocess_of(words: Any) -> Preprocess | None:
     """The preprocessing that ``preprocess_words`` described; None for the user's own."""
     if not isinstance(words, dict):
         return None
-    crop = words.get("crop")
+    sizes = {
+        name: tuple(words[name]) for name in ("resize", "crop") if isinstance(words.get(name), list)
+    }
     try:
         return Preprocess(
             **{
                 **words,
-                "crop": tuple(crop) if isinstance(crop, list) else crop,
+                **sizes,
                 "interpolation": InterpolationMode(words.get("interpolation")),
             }
         )

@@ -4,9 +4,8 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
 
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
@@ -25,46 +24,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-# Formats that Pillow knows but does not show: a program, a film, and formats that other packages
-# read.
-_UNSHOWN = frozenset({"EPS", "MPEG", "BUFR", "GRIB", "HDF5", "WMF"})
-
-
-def picture_suffixes() -> frozenset[str]:
-    """Return the suffixes of the picture files that Pillow reads here, in lower case.
-
-    Packages that add formats to Pillow, such as ``pillow-heif``, add their suffixes.
-
-    Example:
-        >>> from captum_infomask.models.preprocessing import picture_suffixes
-        >>> {".jpg", ".jfif", ".tif", ".ico"} <= picture_suffixes(), ".eps" in picture_suffixes()
-        (True, False)
-    """
-    known = Image.registered_extensions()
-    shown = (Image.OPEN.keys() | {"MPO"}) - _UNSHOWN  # MPO, several JPEGs, is opened as JPEG
-    return frozenset(suffix for suffix, kind in known.items() if kind in shown)
-
-
-def is_picture(file: IO[bytes]) -> bool:
-    """Whether the first bytes of a file are those of a picture that Pillow reads.
-
-    Example:
-        >>> import io
-        >>> from captum_infomask.models.preprocessing import is_picture
-        >>> is_picture(io.BytesIO(b"Read me first."))
-        False
-    """
-    try:
-        with quiet(""), Image.open(file) as image:
-            return image.format not in _UNSHOWN
-    except Image.DecompressionBombError:
-        return True  # the decoder will say what is wrong with it
-    except MemoryError:
-        raise
-    except Exception:  # readers raise any kind of error for a file of another format
-        return False
 
 
 def read_image(path: str | Path) -> Image.Image:
@@ -232,18 +191,21 @@ def _orientation_in(block: bytes) -> int:
 class Preprocess:
     """From a photograph to the tensor that a network was trained on.
 
-    The shorter side is resized to ``resize``, and ``crop`` is cut out of the centre; pixels outside
-    the picture are black. Then every channel becomes ``(p / 255 − mean) / std``. The two steps are
-    separate methods, so a figure can show exactly the pixels that the network saw.
+    The picture is resized, and ``crop`` is cut out of the centre; pixels outside the picture are
+    black. Then every channel becomes ``(p / 255 − mean) / std``. The two steps are separate
+    methods, so a figure can show exactly the pixels that the network saw.
 
     Args:
-        resize: Shorter side after resizing, in pixels.
+        resize: The size after resizing, in pixels: the shorter side, or (height, width), which
+            does not keep the picture's proportions.
         crop: The size of the part that is cut out, in pixels: (height, width), or the side of a
             square.
         mean: Per channel, the value that is subtracted from pixels in [0, 1]. One entry makes the
             picture grey.
         std: Per channel, the value by which the result is divided.
         interpolation: The method of resampling.
+        rounds_down: Where the centre lies between two pixels, whether the part begins at the first,
+            as in Hugging Face's image processors, or at the even one, as in torchvision.
 
     Example:
         >>> from PIL import Image
@@ -255,11 +217,12 @@ class Preprocess:
         torchvision's ``ImageClassification`` transforms, on 8-bit pictures.
     """
 
-    resize: int = 256
+    resize: int | tuple[int, int] = 256
     crop: int | tuple[int, int] = 224
     mean: Sequence[float] = (0.485, 0.456, 0.406)
     std: Sequence[float] = (0.229, 0.224, 0.225)
     interpolation: InterpolationMode = InterpolationMode.BILINEAR
+    rounds_down: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -278,17 +241,43 @@ class Preprocess:
                 would have more pixels than Pillow's ``MAX_IMAGE_PIXELS``.
         """
         image = upright(image)
-        short, long = sorted(image.size)
+        width, height = self._resized(image.size)
         limit = Image.MAX_IMAGE_PIXELS
-        if limit is not None and self.resize * (self.resize * long // short) > limit:
+        if limit is not None and width * height > limit:
             raise ArgumentError(
                 f"Expected the image to have at most {limit} pixels (Pillow's MAX_IMAGE_PIXELS) "
-                f"when its shorter side is {self.resize}; got {image.width} × {image.height}."
+                f"when its shorter side is {self.shorter_side}; got {image.width} × {image.height}."
             )
         if len(self.mean) == 1:
             image = image.convert("L").convert("RGB")
-        resized = F.resize(image, [self.resize], self.interpolation)
-        return F.center_crop(resized, list(self.shape[1:]))  # type: ignore[no-any-return]
+        resized = F.resize(image, [height, width], self.interpolation)
+        x, y = (self._cut(*sides) for sides in zip(resized.size, self.shape[:0:-1], strict=True))
+        return resized.crop((x, y, x + self.shape[2], y + self.shape[1]))  # type: ignore[no-any-return]
+
+    @property
+    def shorter_side(self) -> int:
+        """The shorter side after resizing, in pixels."""
+        return self.resize if isinstance(self.resize, int) else min(self.resize)
+
+    def enlarged(self, times: int) -> Preprocess:
+        """Return the preprocessing that shows the same part in ``times`` as many pixels a side."""
+        _, height, width = self.shape
+        sides = self.resize
+        resize = sides * times if isinstance(sides, int) else (sides[0] * times, sides[1] * times)
+        return replace(self, resize=resize, crop=(height * times, width * times))
+
+    def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(width, height) of a picture of this size after resizing."""
+        if not isinstance(self.resize, int):
+            return self.resize[1], self.resize[0]
+        short = min(size)
+        return self.resize * size[0] // short, self.resize * size[1] // short
+
+    def _cut(self, resized: int, shown: int) -> int:
+        """The margin that is cut off; negative if one is added, as the picture is smaller."""
+        if self.rounds_down:
+            return (resized - shown) // 2
+        return round((resized - shown) / 2) if resized > shown else -((shown - resized) // 2)
 
     def in_picture(self, box: Sequence[int], size: tuple[int, int]) -> tuple[int, int, int, int]:
         """Return the box in a whole picture that holds a box in its frame.
@@ -305,12 +294,11 @@ class Preprocess:
             >>> Preprocess(resize=256, crop=224).in_picture((0, 0, 224, 112), (640, 512))
             (96, 32, 544, 256)
         """
-        short = min(size)
         ends = []
-        for side, shown, low, high in zip(size, self.shape[:0:-1], box[:2], box[2:], strict=True):
-            resized = self.resize * side // short
-            # The margin that is cut off, or that is added if the picture is smaller.
-            cut = round((resized - shown) / 2) if resized > shown else -((shown - resized) // 2)
+        for side, resized, shown, low, high in zip(
+            size, self._resized(size), self.shape[:0:-1], box[:2], box[2:], strict=True
+        ):
+            cut = self._cut(resized, shown)
             ends.append(
                 (
                     min(max((low + cut) * side // resized, 0), side),

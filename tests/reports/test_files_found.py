@@ -22,8 +22,9 @@ from run_samples import SIDE, rows_of, run_tiny, save_pictures
 from captum_infomask import ArgumentError, load_run
 from captum_infomask.cli import main
 from captum_infomask.dataset_run.data.data_pictures import find_pictures
+from captum_infomask.dataset_run.data.finding import picture_suffixes
 from captum_infomask.dataset_run.data.reading import Skipped
-from captum_infomask.models.preprocessing import decode_image, picture_suffixes
+from captum_infomask.models.preprocessing import decode_image
 
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 

@@ -12,9 +12,11 @@ from typing import IO, Any
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
+from PIL import Image
 
 from captum_infomask._checks import describe, short_repr
 from captum_infomask._errors import ArgumentError
+from captum_infomask._process import quiet
 from captum_infomask.dataset_run.data.reading import (
     Files,
     LoadedPicture,
@@ -22,9 +24,46 @@ from captum_infomask.dataset_run.data.reading import (
     readable,
     regular,
 )
-from captum_infomask.models.preprocessing import is_picture, picture_suffixes
 
 _HEAD = 2**16  # bytes that are fetched at once to see the content of a file without a suffix
+# Formats that Pillow knows but does not show: a program, a film, and formats that other packages
+# read.
+_UNSHOWN = frozenset({"EPS", "MPEG", "BUFR", "GRIB", "HDF5", "WMF"})
+
+
+def picture_suffixes() -> frozenset[str]:
+    """Return the suffixes of the picture files that Pillow reads here, in lower case.
+
+    Packages that add formats to Pillow, such as ``pillow-heif``, add their suffixes.
+
+    Example:
+        >>> from captum_infomask.dataset_run.data.finding import picture_suffixes
+        >>> {".jpg", ".jfif", ".tif", ".ico"} <= picture_suffixes(), ".eps" in picture_suffixes()
+        (True, False)
+    """
+    known = Image.registered_extensions()
+    shown = (Image.OPEN.keys() | {"MPO"}) - _UNSHOWN  # MPO, several JPEGs, is opened as JPEG
+    return frozenset(suffix for suffix, kind in known.items() if kind in shown)
+
+
+def is_picture(file: IO[bytes]) -> bool:
+    """Whether the first bytes of a file are those of a picture that Pillow reads.
+
+    Example:
+        >>> import io
+        >>> from captum_infomask.dataset_run.data.finding import is_picture
+        >>> is_picture(io.BytesIO(b"Read me first."))
+        False
+    """
+    try:
+        with quiet(""), Image.open(file) as image:
+            return image.format not in _UNSHOWN
+    except Image.DecompressionBombError:
+        return True  # the decoder will say what is wrong with it
+    except MemoryError:
+        raise
+    except Exception:  # readers raise any kind of error for a file of another format
+        return False
 
 
 def is_parquet(name: str) -> bool:
