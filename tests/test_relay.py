@@ -966,6 +966,29 @@ def test_places_put_in_one_row_with_channels_first_are_found():
         assert found.explained.abs().min() > 0.01
 
 
+class Merging(nn.Module):
+    """Tokens as maps (N, h, w, C), of which four become one, as in Hugging Face's Swin."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 8, 4, stride=4), nn.LayerNorm(32)
+
+    def forward(self, x):
+        maps = self.conv(x).flatten(2).transpose(1, 2).view(len(x), 4, 6, 8)
+        parts = [maps[:, row::2, column::2] for row in (0, 1) for column in (0, 1)]
+        merged = torch.cat(parts, -1).view(len(x), 6, 32)
+        return self.norm(merged).tanh().mean(1)
+
+
+@pytest.mark.parametrize(("view", "cells"), [("evidence", "2 × 3"), ("relay", "4 × 6")])
+def test_places_put_in_one_row_with_channels_last_are_found(view, cells):
+    net, x = randomise(Merging().double(), 0.5), images(height=16, width=24).double()
+    found = InfoMask(net).score_regions(x, target=1, view=view)
+    assert found.engine == f"{view} ({cells} cells)"
+    torch.testing.assert_close(found.scores.sum(1), found.explained, atol=1e-3, rtol=0)
+    assert found.explained.abs().min() > 0.01
+
+
 @pytest.mark.parametrize(
     ("head", "end"), [("probs", nn.Softmax(1)), ("log_probs", lambda x: x.log_softmax(-1))]
 )

@@ -1,6 +1,7 @@
 # Find the dimensions of a value that are places, by the steps that make and read it.
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,6 +36,8 @@ def axes_of(recording: Recording, value: Tensor, after: int, places: int) -> tup
     if told is None:
         told = _told(recording.steps[after::-1], value, forward=False)
     if told is None:
+        told = _told(recording.steps[after + 1 :], value, forward=True, rows=True)
+    if told is None:
         # These are maps whose places are put in one row, as in a network's first layers.
         told = "first" if value.dim() == 2 + places and value.dim() > 3 else None
     if told in (None, "heads"):
@@ -58,8 +61,15 @@ def channels_beside(reduced: Any, dims: int) -> str | None:
     return "last" if places == list(range(1, dims - 1)) else None
 
 
-def _told(steps: Sequence[Step], value: Tensor, *, forward: bool) -> str | None:
-    """Return the place of channels, by the steps that follow a value, or that led to it."""
+def _told(steps: Sequence[Step], value: Tensor, *, forward: bool, rows: bool = False) -> str | None:
+    """Return the place of channels, by the steps that follow a value, or that led to it.
+
+    Args:
+        steps: The steps, from the value on.
+        value: The value.
+        forward: Whether the steps follow it.
+        rows: Whether a reshape counts that puts places in one row.
+    """
     at, is_moved = value, False
     for step in steps:
         read = step.given[:1] if forward else step.made[:1]
@@ -70,11 +80,22 @@ def _told(steps: Sequence[Step], value: Tensor, *, forward: bool) -> str | None:
             return _OTHER[told] if is_moved else told
         follows = step.made[:1] if forward else step.given[:1]
         if not follows or follows[0].dim() != value.dim():
-            return None
+            told = _by_shape(at, follows[0]) if rows and follows and step.name in _ENDS else None
+            return _OTHER[told] if told and is_moved else told
         if step.name in MOVES:
             is_moved ^= _swaps(step, at)
         at = follows[0]
     return None
+
+
+def _by_shape(value: Tensor, in_row: Tensor) -> str | None:
+    """Return the place of a map's channels, if a reshape puts its places in one row, or back."""
+    if in_row.dim() != 3 or value.dim() < 4:
+        return None
+    sizes, row = tuple(value.shape), tuple(in_row.shape[1:])
+    first = row == (sizes[1], math.prod(sizes[2:]))
+    last = row == (math.prod(sizes[1:-1]), sizes[-1])
+    return None if first == last else "first" if first else "last"
 
 
 def _tells(step: Step, at: Tensor) -> str | None:
