@@ -234,6 +234,28 @@ def test_reasons_to_stand_aside(reason):
         traced(REASONS[reason]())
 
 
+def _of_three(x):
+    if x.shape[1] != 3:
+        raise ValueError("three channels")
+    return x.mean((2, 3)) * x.shape[3]
+
+
+def _unpacking(x):
+    n, channels, _, width = x.shape
+    return x.reshape(n, channels, -1).sum(2) * width if channels == 3 else x
+
+
+@pytest.mark.parametrize("check", [_of_three, _unpacking])
+def test_code_may_check_the_number_of_channels(check):
+    network = Layer("", check).eval()
+    made = traced(network, (torch.rand(1, 3, 5, 5),))
+    for x in (torch.rand(2, 3, 4, 6), torch.rand(3, 3, 7, 2)):
+        torch.testing.assert_close(made(x), network(x))
+    assert made(x).std() > 0
+    with pytest.raises(StandsAside, match="symbolically traced"):
+        traced(Layer("", lambda x: x if x.shape[2] == 5 else -x).eval(), (torch.rand(1, 3, 5, 5),))
+
+
 def test_one_dropout_layer_that_drops():
     net = nn.Sequential(nn.Linear(3, 3), nn.Dropout()).eval()
     with keep_dropout(net), pytest.raises(StandsAside, match="Dropout '1' is in training mode"):

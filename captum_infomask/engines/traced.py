@@ -79,7 +79,24 @@ def traced(
 
 
 class _StandIn(fx.Proxy):
-    """A stand-in that distinguishes ``x += y`` from ``x = x + y``."""
+    """A stand-in that distinguishes ``x += y`` from ``x = x + y``; an input's has its channels."""
+
+    @property
+    def shape(self) -> Any:
+        """The shape; its second entry is a number for an input, so that code may check it."""
+        channels = self.tracer.channels.get(self.node)  # type: ignore[attr-defined]
+        return _Shape(self, channels) if channels else self.__getattr__("shape")
+
+
+class _Shape(fx.proxy.Attribute):
+    """A stand-in for an input's shape."""
+
+    def __init__(self, root: _StandIn, channels: int) -> None:
+        super().__init__(root, "shape")
+        self.channels = channels
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.channels if place == 1 else super().__getitem__(place)  # type: ignore[misc]
 
 
 def _assigning(operation: Any) -> Callable[[_StandIn, Any], Any]:
@@ -103,6 +120,7 @@ class _Recorder(GraphAppendingTracer):
         self.attributes: dict[str, Any] = dict(named)
         self.names = {id(tensor): name for name, tensor in named.items()}
         self.inputs: dict[fx.Node, int] = {}
+        self.channels: dict[fx.Node, int] = {}  # those of inputs (N, C, ...), in every pass
         self.made: list[weakref.ref[_StandIn]] = []
 
     def proxy(self, node: fx.Node) -> _StandIn:
@@ -131,6 +149,8 @@ class _Recorder(GraphAppendingTracer):
             if isinstance(value, Tensor):
                 made[place] = self.create_proxy("placeholder", f"input_{place}", (), {})
                 self.inputs[made[place].node] = place
+                if value.dim() > 2:
+                    self.channels[made[place].node] = value.shape[1]
         return made
 
     def parameter(self, parameter: nn.Parameter | None) -> Any:
