@@ -29,6 +29,7 @@ _EXTRAS = {
     "pyarrow": "data",
     "torchmetrics": "calibration",
     "lightning_utilities": "calibration",
+    "transformers": "huggingface",
 }
 
 

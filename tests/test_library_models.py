@@ -131,7 +131,9 @@ def test_without_timm_its_names_are_unknown(monkeypatch, other):
 
 
 def test_a_path_is_no_model(tmp_path, other):
-    with pytest.raises(ArgumentError, match=r"is a folder\. .*Hugging Face .* cannot be read yet"):
+    with pytest.raises(ArgumentError, match=r"with config\.json; .* holds other\.pt"):
         load_classifier(str(tmp_path))
+    with pytest.raises(ArgumentError, match=r"no/such does not exist"):
+        load_classifier("./no/such")
     with pytest.raises(ArgumentError, match=r"is a file\. Give a file of weights as `weights`"):
         load_classifier(str(other))

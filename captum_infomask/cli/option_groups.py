@@ -213,8 +213,8 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         "--model",
         default=_MODEL,
         metavar="NAME",
-        help="a torchvision or timm classifier, or module:function, or module:network (default: "
-        "%(default)s)",
+        help="a torchvision or timm classifier, the folder of a Hugging Face model, "
+        "module:function, or module:network (default: %(default)s)",
     )
     parser.add_argument(
         *("--weights", "--checkpoint"),

@@ -24,6 +24,7 @@ from captum_infomask.dataset_run.scoring import Probe, Scorer, probe_inputs
 from captum_infomask.dataset_run.shards import read_shard, write_shard
 from captum_infomask.engines.isolation import Isolation, own_weight
 from captum_infomask.models.classifier import Classifier
+from captum_infomask.models.huggingface_models import names_its_labels
 from captum_infomask.models.loading import as_classifier
 
 _DEATHS = 2  # ended processes of a batch in the network; fewer may be an accident
@@ -66,6 +67,7 @@ class ModelSource:
             classifier = as_classifier(model, self.weights, self.categories, self.preprocess)
         names = self.class_names or ()
         has_none = isinstance(model, nn.Module) and self.categories is None
+        has_none = has_none and not names_its_labels(model)
         if has_none and len(names) == len(classifier.categories):
             classifier = replace(classifier, categories=tuple(names))
         return replace(classifier, network=classifier.network.eval().to(device))

@@ -19,6 +19,11 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask._outputs import read_logits
 from captum_infomask.models.checkpoints import fit_state_dict, read_state_dict
 from captum_infomask.models.classifier import Classifier, evaluated
+from captum_infomask.models.huggingface_models import (
+    huggingface,
+    huggingface_folder,
+    is_huggingface,
+)
 from captum_infomask.models.imagenet import default_categories, efficientnet_lite0
 from captum_infomask.models.library_models import (
     is_timms,
@@ -49,7 +54,8 @@ def load_classifier(
         spec: ``"efficientnet_lite0"``; ``"two_digits"``, the packaged network that finds the digit
             0 in pictures of 28 × 56; the name of a torchvision classifier, such as
             ``"resnet18"``; the name of one of timm's networks, with ``timm/`` in front if
-            torchvision has the same name; or ``"package.module:function"``, which is called
+            torchvision has the same name; a folder on this machine that Hugging Face's
+            ``save_pretrained`` wrote; or ``"package.module:function"``, which is called
             without arguments and returns an ``nn.Module`` (preprocessed as for ImageNet, at 224
             pixels, or as timm says for its networks) or a ``Classifier`` (with its own
             preprocessing). Instead of a function, the name may also be that of such an object;
@@ -77,6 +83,8 @@ def load_classifier(
         classifier = _filled(_PACKAGED[spec](), weights)
     elif spec in torchvision_names():
         classifier = torchvision_classifier(spec, "DEFAULT" if weights is None else weights)
+    elif Path(spec).is_dir():
+        classifier = _from_folder(spec, weights)
     elif ":" in spec:
         classifier = _from_function(spec, weights)
     else:
@@ -99,8 +107,9 @@ def as_classifier(
 
     Args:
         model: A name that ``load_classifier`` takes; an ``nn.Module``, whose pictures are
-            preprocessed as for ImageNet, at 224 pixels, or as timm says for its networks; or a
-            ``Classifier``. A module and a classifier keep their mode.
+            preprocessed as for ImageNet, at 224 pixels, or as timm says for its networks, and which
+            may be an image classifier of transformers; or a ``Classifier``. A module and a
+            classifier keep their mode.
         weights: As for ``load_classifier``. They are loaded into a module or classifier in place.
         categories: Names of the categories, as for ``load_classifier``.
         preprocess: Replaces the model's own; it has a ``shape`` (C, H, W), as ``Preprocess`` has.
@@ -167,19 +176,27 @@ def _named(classifier: Classifier, categories: Sequence[str] | None) -> Classifi
 
 
 def _check_no_path(spec: str) -> None:
-    """Say what to do with a folder or a file that is given in a model's place."""
-    path = Path(spec)
-    if path.is_dir():
-        raise ArgumentError(
-            f"Expected `model` to be a model's name or module:function; {spec} is a folder. "
-            f"Folders of Hugging Face models cannot be read yet: give module:function, of a "
-            f"function that returns the network."
-        )
-    if path.is_file():
+    """Say what to do with a path that is given in a model's place."""
+    if Path(spec).is_file():
         raise ArgumentError(
             f"Expected `model` to be a model's name or module:function; {spec} is a file. Give a "
             f"file of weights as `weights`, and as `model` what makes the network."
         )
+    if spec.startswith((".", "~", "/")):
+        raise ArgumentError(
+            f"Expected `model` to be a folder of a Hugging Face model, a model's name or "
+            f"module:function; {spec} does not exist."
+        )
+
+
+def _from_folder(spec: str, weights: str | Path | None) -> Classifier:
+    """Load a folder of Hugging Face's; it has its weights."""
+    if weights is not None:
+        raise ArgumentError(
+            f"Expected no `weights` beside the folder {spec}, which holds its network's own; got "
+            f"{weights}."
+        )
+    return huggingface_folder(Path(spec))
 
 
 def _from_function(spec: str, weights: str | Path | None) -> Classifier:
@@ -215,6 +232,9 @@ def _of_module(
     """Load the weights and count the classes; None preprocesses as ``preprocess_of`` says."""
     if weights is not None:
         fit_state_dict(network, read_state_dict(weights), weights)
+    if is_huggingface(network):
+        made = replace(huggingface(network), name=name, weights=str(weights or source))
+        return made if preprocess is None else replace(made, preprocess=preprocess)
     hint = " Return a Classifier to set its preprocessing."
     hint = hint if preprocess is None else _channels_hint(network, preprocess.shape[0])
     preprocess = preprocess or preprocess_of(network)
