@@ -59,7 +59,10 @@ class SimilarityLogits(nn.Module):
 
     def read(self, output: Any) -> Tensor:
         """From what the tower returned to logits (N, K)."""
-        embeddings = self.embed(output)
+        return self.compare(self.embed(output))
+
+    def compare(self, embeddings: Tensor) -> Tensor:
+        """From embeddings (N, D) to logits (N, K)."""
         _check_embeddings(embeddings, self.references.shape[1])
         unit = F.normalize(embeddings.to(self.references.dtype), dim=1)
         return self.scale * F.linear(unit, self.references) + self.bias
