@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from captum_infomask._batches import device_of
+from captum_infomask._batches import placed
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
 from captum_infomask.adapters.similarity_logits import SimilarityLogits
@@ -87,7 +87,7 @@ def gallery(
     tau = 1.0 if temperature is None else checked_temperature(temperature)
     network = SimilarityLogits(
         model,
-        references.to(device_of(model, references)),
+        references.to(placed(model, references).device),
         scale=torch.tensor(1 / tau, dtype=torch.float64),
         bias=torch.zeros(()),
     )

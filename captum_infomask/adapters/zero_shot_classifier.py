@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import transforms
 
-from captum_infomask._batches import device_of
+from captum_infomask._batches import placed
 from captum_infomask._checks import describe, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask.adapters.similarity_logits import SimilarityLogits
@@ -102,7 +102,7 @@ def zero_shot(
     prepared = _preprocess_of(processor if preprocess is None else preprocess, model)
     with torch.inference_mode(False), torch.no_grad():
         with evaluated(model):
-            references = _references(towers, processor, texts, device_of(model, torch.empty(0)))
+            references = _references(towers, processor, texts, placed(model, torch.empty(0)).device)
         network = SimilarityLogits(
             towers.pictures,
             references,

@@ -9,14 +9,16 @@ from torch import Tensor
 
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
-from captum_infomask._types import TensorOrTensors, Tensors
+from captum_infomask._types import Shape, TensorOrTensors, Tensors
 from captum_infomask.regions.label_regions import from_feature_mask
+from captum_infomask.regions.per_input import PerInput
 from captum_infomask.regions.region_protocol import Regions, example_shapes
 from captum_infomask.regions.scales import Scales
 from captum_infomask.regions.superpixels import superpixels
-from captum_infomask.regions.windows import sliding_windows
+from captum_infomask.regions.windows import default_windows, sliding_windows
 
-AnyRegions: TypeAlias = Regions | list[Regions] | Literal["superpixels"] | None
+OfInput: TypeAlias = Regions | Literal["superpixels"] | None
+AnyRegions: TypeAlias = OfInput | list[Regions] | tuple[OfInput, ...]
 
 
 def choose_regions(
@@ -46,18 +48,47 @@ def choose_regions(
         return from_feature_mask(inputs, feature_mask)
     if sliding_window_shapes is not None:
         return sliding_windows(inputs, sliding_window_shapes, strides)
-    if regions is None:
-        return None
+    return None if regions is None else _made(regions, inputs)
+
+
+def _made(regions: object, inputs: Tensors) -> Regions:
+    """Return the regions that ``regions`` stands for."""
     if isinstance(regions, str) and regions == "superpixels":
         if len(inputs) != 1:
             raise ArgumentError(
-                f"Expected one input for regions='superpixels'; got {len(inputs)} inputs."
+                f"Expected one input for regions='superpixels'; got {len(inputs)} inputs. A tuple "
+                f"has an entry for each, such as ('superpixels', None), where None stands for the "
+                f"default regions."
             )
         return superpixels(inputs[0])
+    shapes = example_shapes(inputs)
+    if isinstance(regions, tuple) and len(inputs) > 1 and not _are_scales(regions, shapes):
+        return _per_input(regions, inputs)
     if isinstance(regions, list | tuple) and regions:
         parts = tuple(checked_regions("regions", part, inputs) for part in regions)
         return parts[0] if len(parts) == 1 else Scales(parts)
     return checked_regions("regions", regions, inputs)
+
+
+def _are_scales(regions: tuple[object, ...], shapes: tuple[Shape, ...]) -> bool:
+    """Whether all entries are regions of all inputs."""
+    return bool(regions) and all(
+        isinstance(part, Regions) and not isinstance(part, type) and part.shapes == shapes
+        for part in regions
+    )
+
+
+def _per_input(regions: tuple[Any, ...], inputs: Tensors) -> PerInput:
+    """Make the regions of each input from its own entry; None takes the default ones."""
+    if len(regions) != len(inputs):
+        raise ArgumentError(
+            f"Expected `regions` to be a tuple with an entry for each of the {len(inputs)} inputs, "
+            f"such as ('superpixels', None); got {describe(regions)}."
+        )
+    pairs = zip(inputs, regions, strict=True)
+    return PerInput(
+        tuple(default_windows(x) if own is None else _made(own, (x,)) for x, own in pairs)
+    )
 
 
 def _meant(given: object) -> str:

@@ -69,7 +69,7 @@ class Scales:
                 found = part.masks(images[rows], regions[rows] - first, device)
                 for k, (mask, shape) in enumerate(zip(found, self.shapes, strict=True)):
                     if mask is not None:
-                        masks[k] = _placed(masks[k], mask, rows, (len(regions), *shape))
+                        masks[k] = placed(masks[k], mask, rows, (len(regions), *shape))
             first += len(part)
         return tuple(masks)
 
@@ -123,7 +123,7 @@ def scales_of(regions: Regions) -> Tensor:
     return torch.zeros(len(regions), dtype=torch.long)
 
 
-def _placed(masks: Tensor | None, own: Tensor, rows: Tensor, shape: Shape) -> Tensor:
+def placed(masks: Tensor | None, own: Tensor, rows: Tensor, shape: Shape) -> Tensor:
     """Put the masks of some views into the masks of all views."""
     if masks is None:
         masks = own.new_zeros(shape)

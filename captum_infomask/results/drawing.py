@@ -96,10 +96,10 @@ class Drawing:
             plane,
             unit,
             photo,
-            self._shades(plane, is_bare=photo is None),
-            heads=self._heads(heads),
+            self.shades(plane, is_bare=photo is None),
+            heads=self.heads(heads),
             smooth=self.smooth,
-            contour=self._rule(plane, unit),
+            contour=self.rule(plane, unit),
         )
 
     def draw_shown(
@@ -141,9 +141,9 @@ class Drawing:
                 shown.values,
                 signal_for("picture", given, shown.values),
                 shown.label,
-                self._shades(shown.values, is_bare=True),
-                heads=self._heads(heads),
-                contour=draw._rule(shown.values, shown.unit),
+                self.shades(shown.values, is_bare=True),
+                heads=self.heads(heads),
+                contour=draw.rule(shown.values, shown.unit),
                 places=places,
             )
         return draw._draw_volume(shown, given, heads, places)
@@ -168,22 +168,23 @@ class Drawing:
             values,
             photo,
             shown.label,
-            self._shades(values, is_bare=photo is None),
+            self.shades(values, is_bare=photo is None),
             smooth=self.smooth,
-            contour=self._rule(values, shown.unit),
+            contour=self.rule(values, shown.unit),
             places=places,
         )
-        return figure(volume, heads=self._heads(heads), at=self.at)
+        return figure(volume, heads=self.heads(heads), at=self.at)
 
-    def _heads(self, heads: tuple[str, str]) -> tuple[str, str]:
+    def heads(self, heads: tuple[str, str]) -> tuple[str, str]:
+        """Return the title and the line below it, or the user's title alone."""
         return heads if self.title is None else (self.title, "")
 
-    def _shades(self, values: FloatArray, *, is_bare: bool) -> Shades:
+    def shades(self, values: FloatArray, *, is_bare: bool) -> Shades:
         """Return the map's colours; without a picture they are opaque."""
         alpha = (1.0 if is_bare else OPACITY) if self.alpha is None else float(self.alpha)
         return Shades(limit_of(values), self._colours(), bool((values < 0).any()), alpha)
 
-    def _rule(self, values: FloatArray, unit: str) -> Rule | None:
+    def rule(self, values: FloatArray, unit: str) -> Rule | None:
         """Return the outline's rule."""
         if not self._is_auto():
             return None if self.contour is None else as_rule(self.contour, "contour")

@@ -30,6 +30,12 @@ from captum_infomask.report.page_content import (
 )
 from captum_infomask.results import e_values, map_pictures
 from captum_infomask.results.drawing import Drawing, DrawingSettings
+from captum_infomask.results.drawn_inputs import (
+    by_input,
+    check_no_features,
+    drawn_inputs,
+    has_tables,
+)
 from captum_infomask.results.map_files import FORMAT, PER_REGION, TENSORS, fields_of, state_of
 from captum_infomask.results.region_table import chosen_rows, column_of, region_table
 from captum_infomask.results.shown_inputs import viewed
@@ -404,6 +410,25 @@ class InfoMap:
         labels = tuple(categories[k] for k in targets.tolist()) if categories else None
         return replace(self, targets=targets, labels=labels)
 
+    def by_input(self) -> Tensor:
+        """Return the bits of each of several inputs, (N, K): the sums of its regions' scores.
+
+        They are those of ``chain``, so all inputs add up to i(y; x) − i(y; all imputed).
+
+        Raises:
+            ArgumentError: The view is not ``chain``, or a region lies in several inputs.
+
+        Example:
+            >>> import torch
+            >>> from captum_infomask import InfoMask
+            >>> inputs = torch.rand(2, 1, 4, 4), torch.rand(2, 3)
+            >>> infomask = InfoMask(lambda x, t: torch.stack([x.sum((1, 2, 3)), t.sum(1)], 1))
+            >>> infomap = infomask.score_regions(inputs, target=0, view="chain")
+            >>> infomap.by_input().shape
+            torch.Size([2, 2])
+        """
+        return by_input(self)
+
     def scales(self) -> tuple[InfoMap, ...]:
         """Return one InfoMap per scale if there are several; else this one alone."""
         if not isinstance(self.regions, Scales):
@@ -466,7 +491,12 @@ class InfoMap:
 
     @told(options_of=Drawing)
     def figure(
-        self, picture: Any = None, k: int = 0, **settings: Unpack[DrawingSettings]
+        self,
+        picture: Any = None,
+        k: int = 0,
+        *,
+        features: Sequence[str] | None = None,
+        **settings: Unpack[DrawingSettings],
     ) -> tuple[Figure, Axes]:
         """Draw image k's map over its picture, as :func:`show` does.
 
@@ -476,6 +506,8 @@ class InfoMap:
         Args:
             picture: As for :func:`show`; None draws the map alone.
             k: The number of the image.
+            features: For a picture and tables (F,) as inputs: the names of the tables' columns.
+                Bars beside the picture show them, the largest twelve, with one colour scale.
             **settings: ``ax``, ``cmap``, ``alpha``, ``smooth``, ``contour``, ``title`` and ``at``,
                 as for :func:`show`. ``contour`` may be ``FalseDiscoveries`` too.
 
@@ -486,11 +518,21 @@ class InfoMap:
             ArgumentError: The inputs were no pictures, signals or volumes, or there is no image k;
                 and as :func:`show`.
         """
-        return self.drawn(Drawing(**settings), picture, k)
+        return self.drawn(Drawing(**settings), picture, k, features)
 
-    def drawn(self, drawing: Drawing, picture: Any = None, k: int = 0) -> tuple[Figure, Axes]:
+    def drawn(
+        self,
+        drawing: Drawing,
+        picture: Any = None,
+        k: int = 0,
+        features: Sequence[str] | None = None,
+    ) -> tuple[Figure, Axes]:
         """Draw image k's map with checked settings."""
         place = map_pictures.checked_place(k, len(self.scores))
+        if has_tables(self.regions.shapes):
+            heads = self._head(place), self._sums(None, place)
+            return drawn_inputs(self, drawing, picture, features, place, heads)
+        check_no_features(features)
         shown = map_pictures.shown_map(self.attributions(), self.regions, self.unit, place)
         heads = self._head(place), self._sums(shown, place)
         if not isinstance(drawing.contour, FalseDiscoveries):
@@ -522,12 +564,14 @@ class InfoMap:
         kind = "prediction" if self.is_prediction else "value"
         return f"{kind} {float(self.value[k]):.4g}{of}"
 
-    def _sums(self, shown: map_pictures.ShownMap, k: int) -> str:
-        """Say in words what image k's map and the whole picture say."""
+    def _sums(self, shown: map_pictures.ShownMap | None, k: int) -> str:
+        """Say in words what image k's map and the whole picture, or all inputs, say."""
         over = "" if self.superpixels is None else " over superpixels"
-        total = f"{float(self.total[k]):.2f} {self.unit}"
-        words = f"{self.view}{over}: {total} in the whole {shown.kind}"
-        if shown.unit == self.unit:
+        whole = "all inputs" if shown is None else f"the whole {shown.kind}"
+        words = f"{self.view}{over}: {float(self.total[k]):.2f} {self.unit} in {whole}"
+        if shown is None and self.blank is not None:
+            words += f", {float(self.blank[k, 0]):.2f} with all of them hidden"
+        if shown is None or shown.unit == self.unit:
             return words
         return f"{words}, {100 * float(shown.values.mean()):.2f} in the map"
 
@@ -592,7 +636,8 @@ class InfoMap:
 
     def _repr_html_(self) -> str | None:
         """Return the first image's map and its colour bar, if the inputs have a figure."""
-        return self._still() if self._kind() is not None else None
+        has_figure = self._kind() is not None or has_tables(self.regions.shapes)
+        return self._still() if has_figure else None
 
     def _still(self) -> str:
         """Return the first image's map as HTML without a script."""

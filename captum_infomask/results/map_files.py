@@ -15,6 +15,7 @@ from captum_infomask.regions.box_regions import BoxRegions
 from captum_infomask.regions.label_regions import LabelRegions
 from captum_infomask.regions.map_cells import MapCells
 from captum_infomask.regions.mask_regions import MaskRegions
+from captum_infomask.regions.per_input import PerInput
 from captum_infomask.regions.region_protocol import OVERLAPS, Regions
 from captum_infomask.regions.scales import Scales
 from captum_infomask.scores.score import Score
@@ -102,7 +103,7 @@ def restore(state: dict[str, Tensor]) -> Regions:
         ValueError: The tensors are not such a state; the message says why.
     """
     if any(name.startswith("scale.") for name in state):
-        parts = tuple(map(_of_one_scale, _by_scale(state)))
+        parts = tuple(map(_of_one_scale, _by_part(state, "scales")))
         if len({part.shapes for part in parts}) > 1:
             raise ValueError("its scales are of inputs of other shapes")
         return Scales(parts)
@@ -110,6 +111,15 @@ def restore(state: dict[str, Tensor]) -> Regions:
 
 
 def _of_one_scale(state: dict[str, Tensor]) -> Regions:
+    if not any(name.startswith("input.") for name in state):
+        return _of_one_kind(state)
+    parts = tuple(map(_of_one_kind, _by_part(state, "inputs")))
+    if any(len(part.shapes) > 1 for part in parts):
+        raise ValueError("an input's regions are of several inputs")
+    return PerInput(parts)
+
+
+def _of_one_kind(state: dict[str, Tensor]) -> Regions:
     count = sum(name.startswith("shape.") for name in state)
     shapes = tuple(_shape(state, k) for k in range(count))
     if not shapes:
@@ -191,15 +201,15 @@ def _tensor(state: dict[str, Tensor], name: str, dtype: torch.dtype, dims: int) 
     return found
 
 
-def _by_scale(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:
-    """Return the states of the scales, in order."""
+def _by_part(state: dict[str, Tensor], kind: str) -> list[dict[str, Tensor]]:
+    """Return the states of the scales, or of the inputs, in order."""
     parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in state.items():
-        _, scale, own = [*name.split(".", 2), "", ""][:3]
-        parts.setdefault(scale, {})[own] = tensor
+        _, part, own = [*name.split(".", 2), "", ""][:3]
+        parts.setdefault(part, {})[own] = tensor
     if set(parts) != set(map(str, range(len(parts)))):
-        raise ValueError(f"its scales are numbered {', '.join(sorted(parts))[:80]}")
-    return [parts[str(scale)] for scale in range(len(parts))]
+        raise ValueError(f"its {kind} are numbered {', '.join(sorted(parts))[:80]}")
+    return [parts[str(part)] for part in range(len(parts))]
 
 
 def check_settings(settings: Mapping[str, Any], inputs: int) -> None:

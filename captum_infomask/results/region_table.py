@@ -11,6 +11,7 @@ from torch import Tensor
 
 from captum_infomask._checks import describe, plain
 from captum_infomask._errors import ArgumentError, with_extra
+from captum_infomask.regions.per_input import inputs_of
 from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.regions.scales import Scales
 
@@ -99,6 +100,10 @@ def region_table(regions: Regions, n: int, classes: Sequence[Mapping[str, Any]])
     if isinstance(regions, Scales):
         ends = np.cumsum(regions.counts)
         columns["scale"] = np.searchsorted(ends, which, side="right").repeat(count)
+    if len(regions.shapes) > 1:
+        inputs = torch.stack([inputs_of(regions, image) for image in range(n)])
+        columns["input"] = inputs.numpy()[pictures, which].repeat(count)
+        columns["place"] = np.array([regions.describe(one) for one in which]).repeat(count)
     boxes = region_boxes(regions, torch.from_numpy(pictures), torch.from_numpy(which))
     for name, values in zip(("x0", "y0", "x1", "y1"), boxes, strict=True):
         columns[name] = values.repeat(count)

@@ -1,6 +1,7 @@
 # show draws any method's attributions, or an InfoMap, over a picture, a signal or a volume.
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from captum_infomask._keywords import told
 from captum_infomask._types import TensorOrTensors
 from captum_infomask.report.page_content import FloatArray
 from captum_infomask.results.drawing import Drawing, DrawingSettings
+from captum_infomask.results.drawn_inputs import check_no_features
 from captum_infomask.results.info_map import InfoMap
 from captum_infomask.results.map_pictures import DIMS, Kind, ShownMap, in_kernel
 from captum_infomask.results.shown_inputs import array_of
@@ -26,6 +28,7 @@ def show(
     *,
     unit: str = "attribution",
     kind: Kind | None = None,
+    features: Sequence[str] | None = None,
     **settings: Unpack[DrawingSettings],
 ) -> Drawn:
     r"""Draw a map over its picture, with a colour bar and an outline of its mask.
@@ -57,6 +60,8 @@ def show(
         kind: What attributions are of: ``picture``, ``signal``, ``volume`` or ``video``. None takes
             five dimensions for a volume (three channels: a video), and fewer for a picture. An
             InfoMap knows it.
+        features: The names of the columns of tables beside a picture, as for
+            :meth:`InfoMap.figure`.
         **settings: ``ax``, ``cmap``, ``alpha``, ``smooth``, ``contour``, ``title`` and ``at``.
         ax: The axes to draw a picture in; None makes a figure.
         cmap: A colour map of matplotlib, from 0 to the largest value, or from −max to max if values
@@ -101,8 +106,9 @@ def show(
                 f"Expected `attributions` of one image; got an InfoMap of "
                 f"{len(attributions.scores)}. show(infomap[0], picture) draws the first."
             )
-        drawn = Drawn(*attributions.drawn(drawing, picture))
+        drawn = Drawn(*attributions.drawn(drawing, picture, features=features))
     else:
+        check_no_features(features)
         drawn = Drawn(*drawing.draw_shown(_shown(attributions, kind, unit), picture))
     if drawing.ax is None and in_kernel():
         from IPython.display import display
