@@ -315,7 +315,7 @@ def test_bad_masks(words, masks, images):
 
 BAD_BOXES = [
     (
-        ("`boxes`", "inside the image", "width 9", "height 11", "box 1"),
+        ("`boxes`", "inside the image", "x1 = 9, y1 = 11", "box 1"),
         [[0, 0, 4, 4], [0, 0, 10, 4]],
     ),
     (("`boxes`", "inside the image", "box 0 is [0, 0, 4, 12]"), [[0, 0, 4, 12]]),

@@ -98,7 +98,7 @@ def test_default_windows_cover_images_without_slivers(shape):
 
 
 def test_other_inputs_default_to_one_region_per_element():
-    regions = default_windows((torch.zeros(2, 5), torch.zeros(2, 2, 3)))
+    regions = default_windows((torch.zeros(2, 5), torch.zeros(2, 1, 1, 1, 2, 3)))
     assert len(regions) == 11
     assert covered(regions, 7)[1].sum() == 1
     assert len(default_windows(torch.zeros(3))) == 1

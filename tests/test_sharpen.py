@@ -375,7 +375,7 @@ def test_what_is_no_way_to_sharpen(name):
 def test_only_pictures_are_sharpened():
     network = Counting(two_inputs)
     pair = (torch.rand(2, 2), torch.rand(2, 2))
-    for inputs in (pair, (PHOTO, PHOTO), torch.rand(2, 4), torch.rand(1, 3, 4, 4, 4)):
+    for inputs in (pair, (PHOTO, PHOTO), torch.rand(2, 4), torch.rand(1, 3, 4, 4, 4, 4)):
         refused(
             ("`sharpen`", "(N, C, H, W)", "the inputs are"),
             lambda inputs=inputs: InfoMask(network).attribute(

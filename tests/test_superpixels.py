@@ -207,7 +207,7 @@ def test_information_of_superpixels_is_that_of_their_label_map(photos, net):
 @pytest.mark.parametrize(
     ("words", "call"),
     [
-        (("`inputs`", "(N, C, H, W)"), lambda x: superpixels(x[0])),
+        (("`inputs`", "(N, C, H, W)"), lambda x: superpixels(x[0, 0])),
         (("`inputs`", "floating-point"), lambda x: superpixels(x.long())),
         (("`inputs`", "list"), lambda x: superpixels([x])),
         (("`inputs`", "finite"), lambda x: superpixels(x / 0)),

@@ -37,6 +37,7 @@ from captum_infomask.imputers.imputer_protocol import Imputer
 from captum_infomask.scores.heads import Doubt
 from captum_infomask.scores.score import Score
 from captum_infomask.views.choose_view import CropSize, check_crop_size
+from captum_infomask.views.region_views import check_sides
 
 
 def fit_critic(
@@ -138,6 +139,7 @@ def fit_critic(
     kinds, shapes = check_kinds(views), check_window_shapes(window_shapes)
     steps_apart = check_strides(strides)
     size, chosen = check_crop_size(crop_size), choose_imputer(baselines, imputer)
+    check_sides(size, places=2)
     divisor = Score(temperature=temperature).temperature
     steps, seed = positive_int("steps", steps), random_seed(seed)
     learning_rate = finite_number("learning_rate", learning_rate, above=0)

@@ -48,7 +48,7 @@ class RandomViews:
 
     kinds: tuple[str, ...]
     sizes: tuple[tuple[int, int], ...]
-    crop_size: tuple[int, int] | str | None
+    crop_size: tuple[int, ...] | str | None
     imputer: Imputer
     strides: tuple[int, int] = (1, 1)
 

@@ -1,6 +1,9 @@
 # Draw views as pixels, a chunk at a time.
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -124,21 +127,41 @@ def _covered(plan: ViewPlan, images: Tensor, sets: Tensor) -> tuple[Tensor | Non
 
 
 def _cut_out(pictures: Tensor, cuts: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Cut a rectangle out of each picture and resize it, bilinear and antialiased."""
+    """Cut a box out of each picture and resize it."""
     wide = pictures if pictures.dtype.itemsize >= 4 else pictures.float()
     out = wide.new_empty(len(wide), wide.shape[1], *size)
-    shapes = (cuts[:, 2:] - cuts[:, :2]).tolist()
+    ends = cuts.unflatten(1, (2, -1))
+    shapes = (ends[:, 1] - ends[:, 0]).tolist()
     for shape in {tuple(s) for s in shapes}:
         same = [row for row, s in enumerate(shapes) if tuple(s) == shape]
-        patches = torch.stack(
-            [
-                wide[row, :, y0:y1, x0:x1]
-                for row, (y0, x0, y1, x1) in zip(same, cuts[same].tolist(), strict=True)
-            ]
-        )
-        if shape != tuple(size):
-            patches = F.interpolate(
-                patches, size=size, mode="bilinear", antialias=True, align_corners=False
-            )
-        out[torch.tensor(same, device=out.device)] = patches
+        spots: list[Any] = [
+            (row, slice(None), *(slice(a, b) for a, b in zip(*box, strict=True)))
+            for row, box in zip(same, ends[same].tolist(), strict=True)
+        ]
+        patches = torch.stack([wide[spot] for spot in spots])
+        out[torch.tensor(same, device=out.device)] = resized(patches, size)
     return out.to(pictures.dtype)
+
+
+def resized(pictures: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Resize signals, images or volumes (V, C, ...): linear along each place, and antialiased.
+
+    PyTorch's antialiased resizing is for planes, and works along one side after the other. So a
+    signal is a plane of one row. A volume is resized as planes along its last two places, and then
+    along the first.
+    """
+    if len(size) == 1:
+        return _plane_resized(pictures[:, :, None], (1, *size))[:, :, 0]
+    planes = pictures.reshape(len(pictures), -1, *pictures.shape[-2:])
+    shown = _plane_resized(planes, size[-2:]).reshape(*pictures.shape[:-2], *size[-2:])
+    for dim, side in enumerate(size[:-2], 2):
+        before, after = shown.shape[:dim], shown.shape[dim + 1 :]
+        planes = shown.reshape(len(shown), math.prod(before[1:]), shown.shape[dim], -1)
+        shown = _plane_resized(planes, (side, planes.shape[3])).reshape(*before, side, *after)
+    return shown
+
+
+def _plane_resized(planes: Tensor, size: tuple[int, ...]) -> Tensor:
+    if planes.shape[2:] == size:
+        return planes
+    return F.interpolate(planes, size=size, mode="bilinear", antialias=True, align_corners=False)

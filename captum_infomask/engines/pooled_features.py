@@ -31,57 +31,76 @@ class LastPooling:
     """The last global average pooling of a network as it runs.
 
     Attributes:
-        features: The features that were pooled, (n, C, h, w); None if nothing was pooled.
+        dims: The dimensions of a map: those of the inputs.
+        features: The features that were pooled, (n, C, h, w); None if nothing was pooled. They have
+            as many places as the inputs.
         pooled: The result of the pooling, (n, C) or (n, C, 1, 1).
         may_cut: Whether a step took a part of a value, which may have been some of its places.
     """
 
-    features: Tensor | None = None
-    pooled: Tensor | None = None
-    may_cut = False
+    def __init__(self, dims: int) -> None:
+        self.dims = dims
+        self.features: Tensor | None = None
+        self.pooled: Tensor | None = None
+        self.may_cut = False
 
     def see(self, func: Callable[..., Any], args: Any, kwargs: Any, result: Any) -> None:
         """Note one of PyTorch's functions if it is a pooling."""
         if getattr(func, "__name__", "").strip("_") in CUTS:
             self.may_cut = True
-        if _pools(func, args, kwargs) and args[0].dim() == 4:
+        if _pools(func, args, kwargs, self.dims) and args[0].dim() == self.dims:
             self.features, self.pooled = args[0], result
 
 
-def pools_part(recording: Recording) -> bool:
+# The poolings of maps of so many dimensions, by modules and by functions.
+_MODULES = {
+    3: nn.AdaptiveAvgPool1d,
+    4: nn.AdaptiveAvgPool2d,
+    5: nn.AdaptiveAvgPool3d,
+}
+_FUNCTIONS: dict[int, object] = {
+    3: F.adaptive_avg_pool1d,
+    4: F.adaptive_avg_pool2d,
+    5: F.adaptive_avg_pool3d,
+}
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def pools_part(recording: Recording, dims: int) -> bool:
     """Whether the last global average pooling pools only a part of the network's features."""
     places = [
         place
         for place, step in enumerate(recording.steps)
-        if _pools(step.function, step.args, step.kwargs) and step.given[0].dim() == 4
+        if _pools(step.function, step.args, step.kwargs, dims) and step.given[0].dim() == dims
     ]
-    return bool(places) and first_cut(recording, places[-1], 2) < places[-1]
+    return bool(places) and first_cut(recording, places[-1], dims - 2) < places[-1]
 
 
-def is_pooling(node: Node, modules: Mapping[str, nn.Module]) -> bool:
-    """Whether an operation of a traced network is a global average pooling."""
+def is_pooling(node: Node, modules: Mapping[str, nn.Module], dims: int = 4) -> bool:
+    """Whether an operation of a traced network is a global average pooling of maps."""
     if node.op == "call_module":
         module = modules[node.target]
-        return isinstance(module, nn.AdaptiveAvgPool2d) and _is_one(module.output_size)
+        kinds: Any = _MODULES.get(dims, ())
+        return isinstance(module, kinds) and _is_one(module.output_size)
     function = Tensor.mean if (node.op, node.target) == ("call_method", "mean") else node.target
-    return _pools(function, node.args, node.kwargs)
+    return _pools(function, node.args, node.kwargs, dims)
 
 
-def _pools(function: object, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+def _pools(function: object, args: Sequence[Any], kwargs: Mapping[str, Any], dims: int) -> bool:
     """Whether a call of one of PyTorch's functions is a mean over places."""
     second = args[1] if len(args) > 1 else None
-    if function is F.adaptive_avg_pool2d:
+    if function is _FUNCTIONS.get(dims):
         return _is_one(kwargs.get("output_size", second))
     if function in (torch.mean, Tensor.mean):
-        return channels_beside(kwargs.get("dim", second), 4) == "first"
+        return channels_beside(kwargs.get("dim", second), dims) == "first"
     return False
 
 
 def _is_one(size: object) -> bool:
-    return size == 1 or (isinstance(size, tuple | list) and tuple(size) == (1, 1))
+    return size == 1 or (isinstance(size, tuple | list) and set(size) == {1})
 
 
-def after_pooling(forward_func: Callable[..., object]) -> TracedNetwork:
+def after_pooling(forward_func: Callable[..., object], dims: int = 4) -> TracedNetwork:
     """Return the steps from pooled features, (V, C) or (V, C, 1, 1), to the output of V examples.
 
     The pooling usually comes after all parts with convolutions. These parts are searched only if it
@@ -92,21 +111,21 @@ def after_pooling(forward_func: Callable[..., object]) -> TracedNetwork:
             features.
     """
     try:
-        return _cut(traced(forward_func, closed=_has_convolutions))
+        return _cut(traced(forward_func, closed=_has_convolutions), dims)
     except StandsAside:
-        return _cut(traced(forward_func))
+        return _cut(traced(forward_func), dims)
 
 
 def _has_convolutions(module: nn.Module) -> bool:
     """Whether a part has convolutions and is passed over; a list of parts is not a part."""
     if isinstance(module, nn.ModuleList | nn.ModuleDict):
         return False
-    return any(isinstance(part, nn.Conv2d) for part in module.modules())
+    return any(isinstance(part, _CONVOLUTIONS) for part in module.modules())
 
 
-def _cut(network: TracedNetwork) -> TracedNetwork:
+def _cut(network: TracedNetwork, dims: int) -> TracedNetwork:
     """Keep the steps made from pooled features, parameters and sizes; the output must be one."""
-    poolings = [node for node in network.nodes if is_pooling(node, network.modules)]
+    poolings = [node for node in network.nodes if is_pooling(node, network.modules, dims)]
     if not poolings:
         raise StandsAside("it has no global average pooling")
     pooled = Node("placeholder", 0)
@@ -139,20 +158,8 @@ class PooledFeatures:
     """
 
     def start(self, call: Call) -> RunningFeatures:
-        """Begin a call.
-
-        Raises:
-            ArgumentError: The network does not end in a global average pooling.
-        """
-        if call.additional_forward_args:
-            raise _unfit("got `additional_forward_args` too")
-        try:
-            with OwnGenerators(0) as generators:  # a network may draw before it pools
-                draws = LibraryDraws(0, generators)
-                tail = draws.run(lambda: after_pooling(call.forward_func))
-        except StandsAside as reason:
-            raise _unfit(reason) from None
-        return RunningFeatures(call, tail)
+        """Begin a call."""
+        return RunningFeatures(call)
 
 
 @dataclass(eq=False)
@@ -161,17 +168,28 @@ class RunningFeatures:
 
     Attributes:
         call: The call to run.
-        tail: The steps from the network's pooled features to its output.
     """
 
     call: Call
-    tail: TracedNetwork
     name = "features"
     _maps: dict[int, Tensor] = field(default_factory=dict)
-    _seen: LastPooling = field(default_factory=LastPooling)
 
     def check(self, plan: ViewPlan, blank: Blank | None) -> None:
-        """Accept any plan: the view has checked it."""
+        """Find the steps that follow the pooling; the view has checked the plan.
+
+        Raises:
+            ArgumentError: The network does not end in a global average pooling.
+        """
+        if self.call.additional_forward_args:
+            raise _unfit("got `additional_forward_args` too")
+        dims = plan.scene.inputs[0].dim()
+        self._seen = LastPooling(dims)
+        try:
+            with OwnGenerators(0) as generators:  # a network may draw before it pools
+                draws = LibraryDraws(0, generators)
+                self._tail = draws.run(lambda: after_pooling(self.call.forward_func, dims))
+        except StandsAside as reason:
+            raise _unfit(reason) from None
 
     def run(self, plan: ViewPlan) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield each chunk's rows and outputs; the user's function runs whole images."""
@@ -199,7 +217,7 @@ class RunningFeatures:
             yield rows, output
 
     def _watched(self, *inputs: Tensor) -> Any:
-        self._seen = LastPooling()
+        self._seen = LastPooling(self._seen.dims)
         with explained(self.call.forward_func, inputs), Watching(self._seen.see):
             return self.call.forward(*inputs)
 
@@ -207,7 +225,7 @@ class RunningFeatures:
         """Refuse a network that pools a part of its features: the part's cells lie elsewhere."""
         with Recording(self.call.generators) as recording:
             self.call.forward_func(*draw(plan, row))
-        if pools_part(recording):
+        if pools_part(recording, self._seen.dims):
             raise _unfit("it pools a part of its features")
 
     def _answer(self, plan: ViewPlan, rows: Tensor, features: Tensor) -> Tensor:
@@ -222,7 +240,7 @@ class RunningFeatures:
         like = self._seen.pooled
         assert like is not None, "the whole images came first"
         with self.call.generators:
-            output: Tensor = self.tail(pooled.to(like.dtype).reshape(-1, *like.shape[1:]))
+            output: Tensor = self._tail(pooled.to(like.dtype).reshape(-1, *like.shape[1:]))
         return output
 
     def _check_tail(self, features: Tensor, output: Tensor) -> None:
@@ -230,7 +248,7 @@ class RunningFeatures:
         if not bool(output.isfinite().all()):
             return
         try:
-            answer = self._output(widen(features).mean((2, 3)))
+            answer = self._output(widen(features).flatten(2).mean(2))
         except (RuntimeError, IndexError) as error:
             raise _unfit(f"what follows its pooling cannot run by itself: {error}") from error
         tolerance = torch.finfo(features.dtype).eps ** 0.5 * float(output.abs().max())

@@ -76,13 +76,24 @@ class Pictures:
         return tuple(p[images] if len(p) > 1 else p for p in self.pictures)
 
 
-def float_images(imputer: str, inputs: Tensors) -> None:
+def float_images(imputer: str, inputs: Tensors, instead: str = "") -> None:
     """Refuse inputs that are not floating-point images (N, C, H, W)."""
     for x in inputs:
         if x.dim() != 4 or not x.dtype.is_floating_point:
             raise ArgumentError(
                 f"Expected floating-point images (N, C, H, W) for the imputer {imputer}; got "
-                f"inputs of shape {tuple(x.shape)} and dtype {x.dtype}."
+                f"inputs of shape {tuple(x.shape)} and dtype {x.dtype}.{instead}"
+            )
+
+
+def float_places(imputer: str, inputs: Tensors) -> None:
+    """Refuse inputs that are not floating-point, or have no places after their channels."""
+    for x in inputs:
+        if x.dim() < 3 or not x.dtype.is_floating_point:
+            raise ArgumentError(
+                f"Expected floating-point images (N, C, H, W), signals (N, C, T) or volumes (N, C, "
+                f"D, H, W) for the imputer {imputer}; got inputs of shape {tuple(x.shape)} and "
+                f"dtype {x.dtype}."
             )
 
 
@@ -110,9 +121,9 @@ class Filled:
     """Each view's picture, with its hidden pixels filled in from the visible ones.
 
     Attributes:
-        inputs: Floating-point images (n, C, H, W).
-        fill: A function from pictures (V, C, H, W), in float32 or float64, and their hidden pixels,
-            bool (V, 1 or C, H, W), to filled pictures (V, C, H, W).
+        inputs: Floating-point images (n, C, H, W), signals or volumes (n, C, ...).
+        fill: A function from pictures (V, C, ...), in float32 or float64, and their hidden pixels,
+            bool (V, 1 or C, ...), to filled pictures (V, C, ...).
     """
 
     inputs: Tensors
@@ -140,12 +151,14 @@ def visible_means(pictures: Tensor, hidden: Tensor) -> Tensor:
     """Mean of each channel's visible pixels, or of all its pixels if none is visible.
 
     Args:
-        pictures: (V, C, H, W).
-        hidden: Bool (V, 1 or C, H, W).
+        pictures: (V, C, H, W), or with other places (V, C, ...).
+        hidden: Bool (V, 1 or C, ...).
 
     Returns:
-        (V, C, 1, 1).
+        (V, C, 1, 1), with as many places.
     """
-    visible = ~hidden | hidden.all(-1, keepdim=True).all(-2, keepdim=True)
-    count = visible.sum((2, 3), keepdim=True)
-    return torch.where(visible, pictures, 0).sum((2, 3), keepdim=True) / count
+    places = tuple(range(2, pictures.dim()))
+    nothing_seen = hidden.flatten(2).all(2).reshape(*hidden.shape[:2], *[1] * len(places))
+    visible = ~hidden | nothing_seen
+    count = visible.sum(places, keepdim=True)
+    return torch.where(visible, pictures, 0).sum(places, keepdim=True) / count

@@ -69,7 +69,7 @@ class UniformNoise:
 
     Args:
         low: Lower end of the range. If None, the image's own lowest value: of each channel for
-            images (N, C, H, W), of the whole example for other inputs.
+            images, signals and volumes (N, C, ...), of the whole example for inputs (N, F).
         high: Upper end of the range. If None, the highest value in the same way.
 
     Raises:
@@ -120,8 +120,8 @@ class NormalNoise:
     draw.
 
     Args:
-        mean: Mean of the distribution. If None, the image's own: of each channel for images (N, C,
-            H, W), of the whole example for other inputs.
+        mean: Mean of the distribution. If None, the image's own: of each channel for images,
+            signals and volumes (N, C, ...), of the whole example for inputs (N, F).
         std: Standard deviation of the distribution. If None, the image's own in the same way.
 
     Raises:
@@ -190,7 +190,7 @@ class _Noise:
 
     def _scaled(self, x: Tensor, field: Tensor) -> Tensor:
         # All pixels of a channel share one distribution, or all elements of an example do.
-        together = (2, 3) if x.dim() == 4 else tuple(range(1, x.dim()))
+        together = tuple(range(2 if x.dim() > 2 else 1, x.dim()))
         place, scale = self.moments(wide(x), together)
         return (place + scale * field).to(x.dtype)
 

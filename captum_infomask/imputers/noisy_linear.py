@@ -14,8 +14,10 @@ from torch import Tensor
 
 from captum_infomask._checks import finite_number
 from captum_infomask._types import Tensors
-from captum_infomask.imputers.imputer_protocol import Filled, StandIn, float_images, visible_means
+from captum_infomask.imputers.imputer_protocol import Filled, StandIn, float_places, visible_means
 from captum_infomask.imputers.noise import Draw, noise
+
+_PRECISION, _MOST_STEPS = 1e-10, 2000  # of conjugate gradients
 
 if TYPE_CHECKING:
     from scipy.sparse import csc_array
@@ -30,9 +32,12 @@ class NoisyLinear:
         \hat x_p = \sum_{q \in N(p)} w_{pq}\, \hat x_q,
         \qquad \hat x_q = x_q \text{ where q is visible},
 
-    with weights 1/6 for direct and 1/12 for diagonal neighbours. Neighbours may be hidden too. At
+    with weights 1/6 for direct and 1/12 for diagonal neighbours. These are the product of (1, 2, 1)
+    along both places without its middle, over their sum; signals and volumes take the same product
+    along theirs, with 2 and 26 neighbours. Neighbours may be hidden too. At
     the picture's border some neighbours are missing, and the other weights are scaled to a sum of
-    1. Each region is one sparse linear system, solved exactly. Normal noise is then added to the
+    1. Each region is one sparse linear system, solved exactly; for volumes it is solved by
+    conjugate gradients, to 10⁻¹⁰. Normal noise is then added to the
     solution, because without noise a network could see a region's shape by its smoothness. If a
     whole channel is hidden, its mean replaces the solution. The work is done on the CPU.
 
@@ -45,7 +50,8 @@ class NoisyLinear:
             ``n_samples=1``.
 
     Raises:
-        ArgumentError: ``noise`` is below 0; when used: the inputs are not floating-point images.
+        ArgumentError: ``noise`` is below 0; when used: the inputs are not floating-point images,
+            signals or volumes.
 
     Example:
         >>> from captum_infomask.imputers import NoisyLinear
@@ -75,15 +81,20 @@ class NoisyLinear:
         return Draw(self._make, seed, index)
 
     def _make(self, inputs: Tensors, seed: int, index: int) -> StandIn:
-        float_images("NoisyLinear", inputs)
+        float_places("NoisyLinear", inputs)
         filled = Filled(inputs, _filled)
         if self.noise == 0:
             return filled
-        scales = (x.detach().float().std((1, 2, 3), correction=0, keepdim=True) for x in inputs)
+        scales = (_deviation(x.detach().float()) for x in inputs)
         fields = zip(scales, noise("normal", inputs, seed, index), strict=True)
         return partial(
             _noisy, filled, tuple((self.noise * scale, field) for scale, field in fields)
         )
+
+
+def _deviation(x: Tensor) -> Tensor:
+    """The standard deviation of each picture, (n, 1, ...)."""
+    return x.std(tuple(range(1, x.dim())), correction=0, keepdim=True)
 
 
 def _noisy(
@@ -111,14 +122,14 @@ def _filled(pictures: Tensor, hidden: Tensor) -> Tensor:
     for numbers in planes.values():
         mask = masks[numbers[0]]
         if mask.all():
-            values[numbers] = means[numbers, None, None]
+            values[numbers] = means[numbers].reshape(-1, *[1] * mask.ndim)
         elif mask.any():
             values[np.array(numbers)[:, None], mask] = _solved(values[numbers], mask)
     return torch.from_numpy(values.reshape(shape)).to(pictures)
 
 
 def _solved(planes: npt.NDArray[np.float64], mask: npt.NDArray[np.bool_]) -> Any:
-    """The hidden pixels (planes, hidden) of planes (planes, H, W) with the same mask."""
+    """The hidden pixels (planes, hidden) of planes (planes, ...) with the same mask."""
     from scipy.sparse import csc_array, dia_array
     from scipy.sparse.linalg import splu
 
@@ -127,6 +138,8 @@ def _solved(planes: npt.NDArray[np.float64], mask: npt.NDArray[np.bool_]) -> Any
     totals = np.asarray(weights.sum(1)).reshape(1, -1)
     system = dia_array((totals, 0), shape=(len(places),) * 2) - weights[:, places]
     known = weights @ np.where(mask, 0, planes).reshape(len(planes), -1).T
+    if mask.ndim > 2:
+        return _by_gradients(system, known, totals[0]).T
     # The system is symmetric and diagonally dominant, so it needs no pivoting.
     factors = splu(
         csc_array(system),
@@ -145,15 +158,38 @@ def _weights(mask: npt.NDArray[np.bool_]) -> csc_array:
     """
     from scipy.sparse import coo_array, csc_array
 
-    height, width = mask.shape
-    rows, columns = mask.nonzero()
+    places = np.argwhere(mask)
     entries = []
-    for down, across in product((-1, 0, 1), repeat=2):
-        if (down, across) == (0, 0):
+    for step in product((-1, 0, 1), repeat=mask.ndim):
+        if not any(step):
             continue
-        y, x = rows + down, columns + across
-        pixel = np.flatnonzero((y >= 0) & (y < height) & (x >= 0) & (x < width))
-        weight = np.full(len(pixel), 1.0 if down and across else 2.0)
-        entries.append((weight, pixel, y[pixel] * width + x[pixel]))
+        there = places + step
+        pixel = np.flatnonzero(((there >= 0) & (there < mask.shape)).all(1))
+        weight = np.full(len(pixel), 2.0 ** step.count(0))
+        entries.append((weight, pixel, np.ravel_multi_index(tuple(there[pixel].T), mask.shape)))
     weight, pixel, neighbour = (np.concatenate(part) for part in zip(*entries, strict=True))
-    return csc_array(coo_array((weight, (pixel, neighbour)), shape=(len(rows), height * width)))
+    return csc_array(coo_array((weight, (pixel, neighbour)), shape=(len(places), mask.size)))
+
+
+def _by_gradients(system: Any, known: Any, diagonal: Any) -> Any:
+    """Solve a symmetric positive definite system by conjugate gradients, all columns at once.
+
+    The factors of a volume's system would not fit into memory.
+    """
+    solved = np.zeros_like(known)
+    left = known.copy()
+    scaled = left / diagonal[:, None]
+    step, product_before = scaled, (left * scaled).sum(0)
+    least = _PRECISION**2 * np.maximum(product_before, np.finfo(float).tiny)
+    for _ in range(_MOST_STEPS):
+        moved = system @ step
+        length = product_before / np.maximum((step * moved).sum(0), np.finfo(float).tiny)
+        solved += length * step
+        left -= length * moved
+        scaled = left / diagonal[:, None]
+        product_now = (left * scaled).sum(0)
+        if (product_now <= least).all():
+            break
+        step = scaled + step * (product_now / np.maximum(product_before, np.finfo(float).tiny))
+        product_before = product_now
+    return solved

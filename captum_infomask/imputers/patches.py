@@ -13,10 +13,12 @@ from captum_infomask._batches import batches
 from captum_infomask._checks import describe, positive_int
 from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Tensors
-from captum_infomask.imputers.imputer_protocol import Pictures, StandIn, float_images, wide
+from captum_infomask.imputers.imputer_protocol import Pictures, StandIn, float_places, wide
 from captum_infomask.imputers.noise import Draw, order
 
 Donors = Tensor | Iterable[Any]
+
+_POOLS: dict[int, Any] = {3: F.max_pool1d, 4: F.max_pool2d, 5: F.max_pool3d}
 
 
 def read_donors(images: Donors, limit: int) -> Tensor:
@@ -42,13 +44,13 @@ def _checked(pictures: object) -> Tensor:
     """Refuse anything but finite floating-point images."""
     if (
         not isinstance(pictures, Tensor)
-        or pictures.dim() != 4
+        or pictures.dim() < 3
         or not pictures.dtype.is_floating_point
         or pictures.numel() == 0
     ):
         raise ArgumentError(
-            f"Expected `images` to be floating-point images (D, C, H, W), or a loader of such "
-            f"batches or of (images, labels); got {describe(pictures)}."
+            f"Expected `images` to be floating-point images (D, C, H, W), signals or volumes (D, C, "
+            f"...), or a loader of such batches or of (images, labels); got {describe(pictures)}."
         )
     if not bool(pictures.isfinite().all()):
         raise ArgumentError("Expected `images` to be finite; they hold NaN or infinity.")
@@ -57,7 +59,7 @@ def _checked(pictures: object) -> Tensor:
 
 def check_donors(imputer: str, donors: Tensor, inputs: Tensors) -> None:
     """Refuse inputs whose shape differs from the donors' shape."""
-    float_images(imputer, inputs)
+    float_places(imputer, inputs)
     if len(inputs) != 1 or inputs[0].shape[1:] != donors.shape[1:]:
         shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
         raise ArgumentError(
@@ -237,7 +239,8 @@ class _Nearest:
             return (self.inputs[:1],)
         size = 2 * self.border + 1
         mask = mask.expand(len(images), -1, *self.inputs.shape[2:])
-        near = F.max_pool2d(mask.float(), size, stride=1, padding=self.border) > 0
+        pool = _POOLS[mask.dim()]
+        near = pool(mask.float(), size, stride=1, padding=self.border) > 0
         pairs = zip(images.tolist(), near & ~mask, strict=True)
         found = [self._donor(image, ring) for image, ring in pairs]
         return (self.donors[found].to(self.inputs),)

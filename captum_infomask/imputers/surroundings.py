@@ -13,17 +13,42 @@ from torch import Tensor
 
 from captum_infomask._checks import finite_number, one_of, positive_int
 from captum_infomask._errors import ArgumentError
-from captum_infomask._types import Tensors
+from captum_infomask._types import Shape, Tensors
 from captum_infomask.imputers.imputer_protocol import (
     Filled,
     Pictures,
     float_images,
+    float_places,
     visible_means,
     wide,
 )
 
+Sigma = float | tuple[float, ...]
+
 _FAR = 1e-3  # the weight of the mean of all visible pixels; a Gaussian's whole weight is 1
 _LARGEST_RADIUS = 100  # OpenCV would silently use this for any larger radius
+
+
+def _check_sigma(sigma: object) -> None:
+    """Refuse anything but None, a number above 0, or a tuple of such numbers."""
+    for one in sigma if isinstance(sigma, tuple) and sigma else (sigma,):
+        if one is not None or isinstance(sigma, tuple):
+            finite_number("sigma", one, above=0)
+
+
+def _sigmas(sigma: Sigma | None, sizes: Shape) -> tuple[float, ...]:
+    """The standard deviation along each place, in pixels."""
+    if sigma is None:
+        # Few slices or frames are deep for what they are, so their own number counts too.
+        shorter = min(sizes[-2:])
+        return tuple(min(size, shorter) / 16 for size in sizes)
+    sigmas = sigma if isinstance(sigma, tuple) else (sigma,) * len(sizes)
+    if len(sigmas) != len(sizes):
+        raise ArgumentError(
+            f"Expected `sigma` to be a number, or one for each of the {len(sizes)} places of "
+            f"inputs (N, C, {', '.join(map(str, sizes))}); got {sigma}."
+        )
+    return sigmas
 
 
 @dataclass(frozen=True)
@@ -31,10 +56,13 @@ class Blur:
     """Hidden pixels take the values of a Gaussian-blurred copy of the picture.
 
     Args:
-        sigma: Standard deviation in pixels; a sixteenth of the shorter side if None.
+        sigma: Standard deviation in pixels, one number or one for each place after the channels.
+            If None, a sixteenth of the shorter side; for volumes of height and width, and along D
+            no more than a sixteenth of D.
 
     Raises:
-        ArgumentError: ``sigma`` is not above 0; when used: inputs are not floating-point images.
+        ArgumentError: ``sigma`` is not above 0; when used: inputs are not floating-point images,
+            signals or volumes.
 
     Example:
         >>> from captum_infomask import Blur, InfoMask
@@ -44,29 +72,33 @@ class Blur:
         torch.Size([1, 1, 8, 8])
     """
 
-    sigma: float | None = None
+    sigma: Sigma | None = None
 
     def __post_init__(self) -> None:
-        if self.sigma is not None:
-            finite_number("sigma", self.sigma, above=0)
+        _check_sigma(self.sigma)
 
     def prepare(self, inputs: Tensors) -> Pictures:
         """Blur every image once."""
-        float_images("Blur", inputs)
+        float_places("Blur", inputs)
         return Pictures(tuple(self._blurred(x) for x in inputs))
 
     def _blurred(self, x: Tensor) -> Tensor:
         from torchvision.transforms.v2.functional import gaussian_blur
 
-        height, width = x.shape[2:]
-        sigma = self.sigma or min(height, width) / 16
+        sizes = x.shape[2:]
         blurred = wide(x.detach())
         # One dimension at a time gives the same Gaussian at a fraction of the cost of a
-        # two-dimensional kernel.
-        for size, along in ((height, 1), (width, 0)):
+        # two-dimensional kernel. Planes hold that dimension, and the others beside it.
+        for dim, (size, sigma) in enumerate(zip(sizes, _sigmas(self.sigma, sizes), strict=True), 2):
             taps = 2 * min(round(4 * sigma), size - 1) + 1
-            kernel = [taps, 1] if along == 0 else [1, taps]
-            blurred = gaussian_blur(blurred, kernel, [sigma, sigma])
+            is_last = dim == x.dim() - 1
+            beside = (-1, size) if is_last else (size, -1)
+            planes = x.shape[1] * math.prod(x.shape[2 : dim - is_last])
+            blurred = gaussian_blur(
+                blurred.reshape(len(x), planes, *beside),
+                [taps, 1] if is_last else [1, taps],
+                [sigma, sigma],
+            ).reshape(x.shape)
         return blurred.to(x.dtype)
 
 
@@ -86,10 +118,11 @@ class LocalMean:
     in the picture.
 
     Args:
-        sigma: Standard deviation in pixels; a sixteenth of the shorter side if None.
+        sigma: As for :class:`Blur`.
 
     Raises:
-        ArgumentError: ``sigma`` is not above 0; when used: inputs are not floating-point images.
+        ArgumentError: ``sigma`` is not above 0; when used: inputs are not floating-point images,
+            signals or volumes.
 
     Example:
         >>> from captum_infomask.imputers import LocalMean
@@ -103,27 +136,36 @@ class LocalMean:
     Source: normalised convolution, Knutsson & Westin, CVPR 1993.
     """
 
-    sigma: float | None = None
+    sigma: Sigma | None = None
 
     def __post_init__(self) -> None:
-        if self.sigma is not None:
-            finite_number("sigma", self.sigma, above=0)
+        _check_sigma(self.sigma)
 
     def prepare(self, inputs: Tensors) -> Filled:
-        """Check that the inputs are images."""
-        float_images("LocalMean", inputs)
+        """Check that the inputs have places."""
+        float_places("LocalMean", inputs)
+        for x in inputs:
+            _sigmas(self.sigma, tuple(x.shape[2:]))
         return Filled(inputs, partial(_with_means, self.sigma))
 
 
-def _with_means(sigma: float | None, pictures: Tensor, hidden: Tensor) -> Tensor:
-    height, width = pictures.shape[2:]
-    sigma = sigma or min(height, width) / 16
-    down, across = (_densities(size, sigma, pictures) for size in (height, width))
+def _with_means(sigma: Sigma | None, pictures: Tensor, hidden: Tensor) -> Tensor:
+    sizes = pictures.shape[2:]
+    pairs = zip(sizes, _sigmas(sigma, sizes), strict=True)
+    densities = [_densities(size, one, pictures) for size, one in pairs]
     # Differences from the mean are smaller than the values, so their sums are more precise.
     middle = visible_means(pictures, hidden)
     differences = torch.where(hidden, 0, pictures - middle)
-    weights = down @ (~hidden).to(pictures) @ across
-    return middle + down @ differences @ across / (weights + _FAR)
+    weights = _weighted((~hidden).to(pictures), densities)
+    return middle + _weighted(differences, densities) / (weights + _FAR)
+
+
+def _weighted(values: Tensor, densities: list[Tensor]) -> Tensor:
+    """The sums of values (V, C, ...) around each place, weighted along one place after another."""
+    *further, last = densities
+    for dim, density in enumerate(further, 2):
+        values = (density @ values.flatten(dim + 1)).reshape(values.shape)
+    return values @ last
 
 
 def _densities(size: int, sigma: float, like: Tensor) -> Tensor:
@@ -152,6 +194,7 @@ class Inpaint:
 
     Raises:
         ArgumentError: A setting is wrong; when used: the inputs are not floating-point images.
+            Signals and volumes take :class:`LocalMean` or :class:`Blur`.
 
     Example:
         >>> from captum_infomask.imputers import Inpaint
@@ -181,7 +224,7 @@ class Inpaint:
 
     def prepare(self, inputs: Tensors) -> Filled:
         """Check that the inputs are images."""
-        float_images("Inpaint", inputs)
+        float_images("Inpaint", inputs, " OpenCV paints planes: pass Blur() or LocalMean().")
         return Filled(inputs, partial(_with_paint, self.method, self.radius))
 
 

@@ -13,6 +13,39 @@ from captum_infomask._checks import describe, short_repr
 from captum_infomask._errors import ArgumentError
 
 
+def mask_places(masks: object) -> npt.NDArray[np.bool_]:
+    """Masks of images, signals or volumes without channels: a pixel counts if any channel has it.
+
+    Args:
+        masks: Boolean (N, C, H, W), (N, C, T) or (N, C, D, H, W), a tensor or a 1-tuple of one, on
+            any device.
+
+    Returns:
+        (N, H, W), (N, T) or (N, D, H, W), boolean, in its own memory.
+
+    Raises:
+        ArgumentError: ``masks`` is something else, or has no pixels.
+
+    Example:
+        >>> import torch
+        >>> from captum_infomask.masks.mask_planes import mask_places
+        >>> mask_places(torch.tensor([[[[True, False]], [[False, False]]]])).tolist()
+        [[[True, False]]]
+    """
+    mask = _only_one(masks)
+    if (
+        not isinstance(mask, Tensor)
+        or mask.dtype != torch.bool
+        or not 3 <= mask.dim() <= 5
+        or mask.numel() == 0
+    ):
+        raise ArgumentError(
+            f"Expected `masks` to be a boolean tensor (N, C, H, W), or (N, C, T) or (N, C, D, H, W)"
+            f"; got {describe(mask)}.{_meant(mask)}"
+        )
+    return mask.any(1).cpu().numpy()
+
+
 def mask_planes(masks: object) -> npt.NDArray[np.bool_]:
     """Masks of images as (N, H, W): a pixel counts if any channel has it.
 
@@ -24,25 +57,21 @@ def mask_planes(masks: object) -> npt.NDArray[np.bool_]:
 
     Raises:
         ArgumentError: ``masks`` is something else, or has no pixels.
-
-    Example:
-        >>> import torch
-        >>> from captum_infomask.masks.mask_planes import mask_planes
-        >>> mask_planes(torch.tensor([[[[True, False]], [[False, False]]]])).tolist()
-        [[[True, False]]]
     """
-    mask = masks[0] if isinstance(masks, tuple) and len(masks) == 1 else masks
-    if (
-        not isinstance(mask, Tensor)
-        or mask.dtype != torch.bool
-        or mask.dim() != 4
-        or mask.numel() == 0
-    ):
+    mask = _only_one(masks)
+    if isinstance(mask, Tensor) and mask.dim() != 4 and mask.dtype == torch.bool:
+        hint = " masks.unsqueeze(0) adds a batch dimension, masks.unsqueeze(1) one of channels."
+        if mask.dim() == 5:
+            hint = " masks[:, :, k] is slice k of volumes."
         raise ArgumentError(
-            f"Expected `masks` to be a boolean tensor (N, C, H, W); got {describe(mask)}."
-            f"{_meant(mask)}"
+            f"Expected `masks` of images, boolean (N, C, H, W); got {describe(mask)}."
+            f"{hint if mask.dim() in (3, 5) else ''}"
         )
-    return mask.any(1).cpu().numpy()
+    return mask_places(mask)
+
+
+def _only_one(masks: object) -> object:
+    return masks[0] if isinstance(masks, tuple) and len(masks) == 1 else masks
 
 
 def _meant(given: object) -> str:
@@ -55,8 +84,8 @@ def _meant(given: object) -> str:
         return ""
     if given.is_floating_point():
         return " threshold_mask(attributions, rule) makes masks of attributions."
-    if given.dtype == torch.bool and given.dim() == 3:
-        return " masks.unsqueeze(0) adds a batch dimension, masks.unsqueeze(1) one of channels."
+    if given.dtype == torch.bool and given.dim() == 2:
+        return " masks[None, None] adds the dimensions of a batch and of channels."
     return "" if given.dtype == torch.bool else " masks > 0 is boolean."
 
 
@@ -131,16 +160,18 @@ def clean_masks(masks: Tensor, *, smooth: int = 0, min_area: float = 0) -> Tenso
         M'_p = \bigl[\, |M \cap D_r(p)| > \tfrac12 |D_r| \,\bigr]
 
     A pixel p is in the new mask if the mask covers more than half of the disk of radius r
-    (``smooth``) around it. This is a median filter. It treats mask and background in the same way,
+    (``smooth``) around it; for signals an interval, for volumes a ball. This is a median filter. It
+    treats mask and background in the same way,
     so it favours neither. Then connected parts, and holes, of fewer than ``min_area`` pixels are
-    removed. Parts are connected at edges or corners, holes at edges only. A pixel counts if any
+    removed. Parts are connected at edges or corners, holes at edges (of voxels: faces) only. A
+    pixel counts if any
     channel has it, and all channels of the result are equal.
 
     The filter works on the mask, not on the attributions. A blur would lower peaks and mix them
     with their neighbours, so a threshold in bits would no longer be one.
 
     Args:
-        masks: Boolean (N, C, H, W).
+        masks: Boolean (N, C, H, W), (N, C, T) or (N, C, D, H, W).
         smooth: Radius of the disk in pixels; 0 leaves outlines as they are.
         min_area: Pixels as an int, or a share of the picture, below 1, as a float; 0 leaves
             everything.
@@ -162,11 +193,11 @@ def clean_masks(masks: Tensor, *, smooth: int = 0, min_area: float = 0) -> Tenso
                 [1, 1, 1, 0, 0],
                 [1, 1, 1, 0, 0]], dtype=torch.int32)
 
-    Source: ``skimage.filters.median``, which mirrors the picture at its border, and
+    Source: ``scipy.ndimage.median_filter``, which mirrors the picture at its border, and
     ``skimage.measure.label``.
     """
     check_clean_up(smooth, min_area)
-    planes = mask_planes(masks)
+    planes = mask_places(masks)
     pixels = _pixels(min_area, planes.shape[1:])
     cleaned = np.stack([_without_specks(_smoothed(plane, smooth), pixels) for plane in planes])
     return torch.from_numpy(cleaned)[:, None].to(masks.device).expand(masks.shape).contiguous()
@@ -192,7 +223,7 @@ def check_clean_up(smooth: object, min_area: object) -> None:
 
 
 def _pixels(min_area: float, size: tuple[int, ...]) -> int:
-    """The smallest area that stays, in pixels of a picture of (height, width)."""
+    """The smallest area that stays, in pixels of a picture of these sides."""
     whole = math.prod(size)
     if isinstance(min_area, numbers.Integral):
         if min_area > whole:
@@ -204,21 +235,22 @@ def _pixels(min_area: float, size: tuple[int, ...]) -> int:
 
 
 def _smoothed(mask: npt.NDArray[np.bool_], radius: int) -> npt.NDArray[np.bool_]:
-    """The value of most pixels of the disk around each pixel."""
-    from skimage.filters import median
-    from skimage.morphology import disk
+    """The value of most pixels of the disk, or the ball, around each pixel."""
+    from scipy.ndimage import median_filter
 
     if radius == 0:
         return mask
-    result: npt.NDArray[np.bool_] = median(
-        mask.astype(np.uint8), disk(radius), mode="reflect"
+    places = np.ogrid[(slice(-radius, radius + 1),) * mask.ndim]
+    near = sum(place**2 for place in places) <= radius**2
+    result: npt.NDArray[np.bool_] = median_filter(
+        mask.astype(np.uint8), footprint=near, mode="reflect"
     ).astype(bool)
     return result
 
 
 def _without_specks(mask: npt.NDArray[np.bool_], pixels: int) -> npt.NDArray[np.bool_]:
     """The mask without small parts, then without small holes."""
-    parts = _large_parts(mask, pixels, connectivity=2)
+    parts = _large_parts(mask, pixels, connectivity=mask.ndim)
     return ~_large_parts(~parts, pixels, connectivity=1)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from captum_infomask._checks import one_of
 from captum_infomask._run_length import encode
 from captum_infomask._types import TensorOrTensors
-from captum_infomask.masks.mask_planes import mask_planes
+from captum_infomask.masks.mask_planes import mask_places, mask_planes
 
 
 def bounding_boxes(
@@ -22,13 +22,15 @@ def bounding_boxes(
     Pixels that touch at an edge or a corner are connected; a pixel counts if any channel has it.
 
     Args:
-        masks: Boolean (N, C, H, W), a tensor or a 1-tuple of one.
+        masks: Boolean (N, C, H, W), signals' (N, C, T) or volumes' (N, C, D, H, W), a tensor or a
+            1-tuple of one.
         keep: ``largest`` gives the box of the component with the most pixels. If there are several,
             it is the one that begins furthest up, then furthest left. ``all`` gives the boxes of
             all components, largest first.
 
     Returns:
-        For each example a long tensor (K, 4): x0, y0, x1, y1 in pixels, half-open, on the CPU.
+        For each example a long tensor (K, 4): x0, y0, x1, y1 in pixels, half-open, on the CPU. For
+        signals it is (K, 2): t0, t1; for volumes (K, 6): x0, y0, z0, x1, y1, z1, with z along D.
         Empty masks have K = 0.
 
     Raises:
@@ -45,20 +47,23 @@ def bounding_boxes(
     Source: the largest component's box is that of Zhou et al., CVPR 2016.
     """
     one_of("keep", keep, ("largest", "all"))
-    return [torch.from_numpy(component_boxes(plane, keep)).long() for plane in mask_planes(masks)]
+    return [torch.from_numpy(component_boxes(plane, keep)).long() for plane in mask_places(masks)]
 
 
-def component_boxes(mask: npt.NDArray[np.bool_], keep: str) -> npt.NDArray[np.int32]:
-    """Boxes (K, 4) around the connected components of one mask, (H, W), largest first."""
-    import cv2
+def component_boxes(mask: npt.NDArray[np.bool_], keep: str) -> npt.NDArray[np.int64]:
+    """Boxes (K, 2 · D) around the connected components of one mask of D places, largest first."""
+    from scipy.ndimage import find_objects, generate_binary_structure, label
 
-    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    found = stats[1:]  # the first row is the background
-    found = found[np.argsort(-found[:, cv2.CC_STAT_AREA], kind="stable")]
-    if keep == "largest":
-        found = found[:1]
-    x0, y0, width, height = found[:, :4].T
-    return np.stack([x0, y0, x0 + width, y0 + height], axis=1)
+    parts, _ = label(mask, generate_binary_structure(mask.ndim, mask.ndim))
+    sizes = np.bincount(parts.ravel())[1:]  # the first is the background's
+    order = np.argsort(-sizes, kind="stable")[: 1 if keep == "largest" else None]
+    found = find_objects(parts)
+    # The axes of boxes run the other way: x first, which is the last place.
+    boxes = [
+        [getattr(side, end) for end in ("start", "stop") for side in found[part][::-1]]
+        for part in order
+    ]
+    return np.array(boxes, dtype=np.int64).reshape(-1, 2 * mask.ndim)
 
 
 def contours(masks: TensorOrTensors) -> list[list[npt.NDArray[np.float64]]]:

@@ -248,8 +248,8 @@ def check_no_rule(*arguments: object) -> None:
 class Hysteresis:
     """Keep pixels that pass a low threshold and are connected to one that passes a high one.
 
-    Pixels that touch at an edge or a corner are connected. Attributions must be of images, (N, C,
-    H, W). A pixel counts if any channel passes, and all channels of the mask are equal.
+    Pixels that touch at an edge or a corner are connected. Attributions must be of images, signals
+    or volumes, (N, C, ...). A pixel counts if any channel passes, and all channels of the mask are equal.
 
     Args:
         low: The rule that draws the outline, such as ``MaxFraction(0.2)`` or ``AtLeast(1.0)``.
@@ -296,10 +296,10 @@ class Hysteresis:
 def hanging_together(
     kept: npt.NDArray[np.bool_], strong: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.bool_]:
-    """The connected parts of ``kept``, (H, W), that hold a ``strong`` pixel."""
+    """The connected parts of ``kept``, (H, W) or with other places, with a ``strong`` pixel."""
     from skimage.measure import label
 
-    parts = label(kept, connectivity=2)
+    parts = label(kept, connectivity=kept.ndim)
     chosen = np.zeros(parts.max() + 1, dtype=bool)
     chosen[parts[strong]] = True
     chosen[0] = False

@@ -11,7 +11,7 @@ from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
 from captum_infomask._messages import warn
 from captum_infomask._types import TensorOrTensors, Tensors
-from captum_infomask.masks.mask_planes import check_clean_up, clean_masks, mask_planes
+from captum_infomask.masks.mask_planes import check_clean_up, clean_masks, mask_places
 from captum_infomask.masks.rules import (
     Hysteresis,
     MaxFraction,
@@ -51,13 +51,15 @@ def threshold_mask(
     """Mask of the elements whose attribution passes a rule, from any Captum method.
 
     Each example is cut separately. With a tuple of inputs, the rule sees all of an example's
-    tensors together. Only positive values pass. Clean-up, for images only, comes after the rule.
+    tensors together. Only positive values pass. Clean-up, for images, signals and volumes, comes
+    after the rule.
 
     Args:
         attributions: (N, ...), a tensor or a tuple of tensors.
         rule: ``MaxFraction``, ``TopFraction``, ``Otsu``, ``AtLeast`` or ``Hysteresis``; a number
             between 0 and 1 means ``MaxFraction``.
-        smooth: Radius in pixels of the disk that smooths outlines; 0 leaves them as they are.
+        smooth: Radius in pixels of the disk, interval or ball that smooths outlines; 0 leaves them
+            as they are.
         min_area: Smaller connected parts and holes are removed. An int counts pixels; a float below
             1 is a share of the picture.
         invert: True gives the opposite mask, which hides the target instead of keeping it.
@@ -69,7 +71,7 @@ def threshold_mask(
     Raises:
         ArgumentError: Attributions are not floating-point tensors or hold NaN; the rule is unknown;
             the settings of the clean-up fit no picture; or clean-up or ``Hysteresis`` is used for
-            attributions that are not of images, (N, C, H, W).
+            attributions that have no places, (N, F).
 
     Warns:
         UserWarning: The mask of an example is empty; the warning says why.
@@ -120,7 +122,7 @@ def _passing(tensors: Tensors, rule: Rule) -> Tensors:
 
 def _connected(low: Tensor, high: Tensor) -> Tensor:
     """The parts of ``low`` that contain a pixel of ``high``; all channels are equal."""
-    planes = zip(mask_planes(low), mask_planes(high), strict=True)
+    planes = zip(mask_places(low), mask_places(high), strict=True)
     chosen = torch.from_numpy(np.stack([hanging_together(*pair) for pair in planes]))
     return chosen[:, None].to(low.device).expand(low.shape).contiguous()
 
@@ -147,11 +149,11 @@ def _why_empty(tensors: Tensors, rule: Rule, example: int, passed: int) -> str:
 def _check_images(tensors: Tensors, rule: Rule) -> None:
     """Refuse attributions whose elements have no neighbours."""
     for tensor in tensors:
-        if tensor.dim() != 4:
+        if not 3 <= tensor.dim() <= 5:
             what = f"`rule`={rule}" if isinstance(rule, Hysteresis) else "`smooth` or `min_area`"
             raise ArgumentError(
-                f"Expected `attributions` of images, (N, C, H, W), with {what}; got "
-                f"{describe(tensor)}."
+                f"Expected `attributions` of images, (N, C, H, W), or of signals or volumes, with "
+                f"{what}; got {describe(tensor)}."
             )
 
 

@@ -14,7 +14,7 @@ from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Shape, Tensors
 from captum_infomask.regions.mask_regions import MaskRegions, from_masks
-from captum_infomask.regions.region_protocol import image_shape
+from captum_infomask.regions.region_protocol import box_columns, over_all_channels, place_sizes
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -62,13 +62,13 @@ class BoxRegions:
         return tuple(masks)
 
     def rectangles(self) -> Tensor | None:
-        """The boxes' rows and columns, if they span every channel of one image."""
-        if len(self.shapes) != 1 or len(self.shapes[0]) != 3:
+        """The boxes' places, if they span every channel of one input."""
+        sizes, boxes = over_all_channels(self.shapes), self.boxes[0]
+        if sizes is None:
             return None
-        boxes = self.boxes[0]
         if bool((boxes[:, 0, 0] > 0).any() | (boxes[:, 0, 1] < self.shapes[0][0]).any()):
             return None
-        return boxes[:, 1:].transpose(1, 2).reshape(1, -1, 4)
+        return boxes[:, 1:].transpose(1, 2).reshape(1, -1, 2 * len(sizes))
 
     def paint(self, scores: Tensor, overlap: str, nats_per_unit: float) -> Tensors:
         """Combine the scores of all boxes that cover an element."""
@@ -166,10 +166,12 @@ def from_boxes(
     Pixels in no box get an attribution of 0.
 
     Args:
-        inputs: Images (N, C, H, W); only the shape and the device are read.
-        boxes: x0, y0, x1, y1 in whole pixels, half-open. Give (R, 4) for all images, as a tensor,
-            an array or a list. Or give a list with one (R_i, 4) per image, as ``bounding_boxes``
-            returns; boxes are then numbered from 0 in each image.
+        inputs: Images (N, C, H, W), signals (N, C, T) or volumes (N, C, D, H, W); only the shape
+            and the device are read.
+        boxes: x0, y0, x1, y1 in whole pixels, half-open. For signals they are t0, t1; for volumes
+            x0, y0, z0, x1, y1, z1, with z along D. Give (R, 4), or (R, 2) or (R, 6), for all
+            images, as a tensor, an array or a list. Or give a list with one such table per image,
+            as ``bounding_boxes`` returns; boxes are then numbered from 0 in each image.
 
     Returns:
         The regions, in the order of their boxes.
@@ -184,29 +186,28 @@ def from_boxes(
         >>> len(from_boxes(torch.zeros(2, 3, 8, 8), [[0, 0, 5, 4], [3, 2, 8, 8]]))
         2
     """
-    channels, height, width = image_shape(inputs)
+    sizes, channels = place_sizes(inputs), inputs.shape[1]
     if not _is_per_image(boxes):
-        table = _checked(boxes, "", height, width)
-        spans = torch.tensor([0, channels]).expand(len(table), 1, 2)
-        corners = table[:, [1, 3, 0, 2]].reshape(-1, 2, 2)
+        table = _checked(boxes, "", sizes)
         if not len(table):
             raise ArgumentError("Expected `boxes` with at least one box; got none.")
+        spans = torch.tensor([0, channels]).expand(len(table), 1, 2)
+        # The first place, such as D or H, is the last axis of a box.
+        corners = table.unflatten(1, (2, -1)).transpose(1, 2).flip(1)
         return BoxRegions((tuple(inputs.shape[1:]),), (torch.cat([spans, corners], dim=1),))
     if len(boxes) != len(inputs):
         raise ArgumentError(
             f"Expected `boxes` to hold a table of boxes for each of the {len(inputs)} images; got "
             f"{len(boxes)}."
         )
-    tables = [
-        _checked(part, f" of image {image}", height, width) for image, part in enumerate(boxes)
-    ]
+    tables = [_checked(part, f" of image {image}", sizes) for image, part in enumerate(boxes)]
     if not any(len(table) for table in tables):
         raise ArgumentError("Expected `boxes` with at least one box; got none.")
     masks: list[Any] = []
     for table in tables:
-        filled = torch.zeros(len(table), height, width, dtype=torch.bool)
-        for mask, (x0, y0, x1, y1) in zip(filled, table.tolist(), strict=True):
-            mask[y0:y1, x0:x1] = True
+        filled = torch.zeros(len(table), *sizes, dtype=torch.bool)
+        for mask, box in zip(filled, table.unflatten(1, (2, -1)).flip(2).tolist(), strict=True):
+            mask[tuple(slice(a, b) for a, b in zip(*box, strict=True))] = True
         masks.append(filled)
     return from_masks(inputs, masks)
 
@@ -222,27 +223,31 @@ def _is_per_image(boxes: Any) -> bool:
     )
 
 
-def _checked(boxes: Any, where: str, height: int, width: int) -> Tensor:
-    """One table of boxes as a long tensor (R, 4)."""
+def _checked(boxes: Any, where: str, sizes: Shape) -> Tensor:
+    """One table of boxes as a long tensor (R, 2 · D)."""
+    names, most = box_columns(len(sizes)), sizes[::-1]
+    count = len(names)
     try:
         array = boxes.detach().cpu().numpy() if isinstance(boxes, Tensor) else np.asarray(boxes)
     except ValueError:
         array = np.empty(0, dtype=object)
     if array.size == 0 and array.ndim < 3 and array.dtype.kind in "iuf":
-        array = array.reshape(0, 4)
-    if array.ndim != 2 or array.shape[1] != 4 or array.dtype.kind not in "iuf":
+        array = array.reshape(0, count)
+    if array.ndim != 2 or array.shape[1] != count or array.dtype.kind not in "iuf":
         raise ArgumentError(
-            f"Expected `boxes`{where} to be (R, 4), x0, y0, x1, y1 in pixels; got "
+            f"Expected `boxes`{where} to be (R, {count}), {', '.join(names)} in pixels; got "
             f"{describe(boxes)}."
         )
     for row, box in enumerate(array.tolist()):
-        x0, y0, x1, y1 = box
+        sides = list(zip(box[: len(sizes)], box[len(sizes) :], most, strict=True))
         if not all(float(value).is_integer() for value in box):
             fault = "whole numbers of pixels"
-        elif not (x0 >= 0 and y0 >= 0 and x1 <= width and y1 <= height):
-            fault = f"inside the image, of width {width} and height {height}"
-        elif not (x0 < x1 and y0 < y1):
-            fault = "with a pixel inside, x0 < x1 and y0 < y1"
+        elif not all(start >= 0 and stop <= size for start, stop, size in sides):
+            ends = zip(names[len(sizes) :], most, strict=True)
+            fault = f"inside the image, to {', '.join(f'{end} = {size}' for end, size in ends)}"
+        elif not all(start < stop for start, stop, _ in sides):
+            pairs = zip(names, names[len(sizes) :], strict=False)
+            fault = f"with a pixel inside, {' and '.join(map(' < '.join, pairs))}"
         else:
             continue
         raise ArgumentError(f"Expected `boxes`{where} {fault}; box {row} is {box}.")

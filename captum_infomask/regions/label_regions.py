@@ -14,7 +14,11 @@ from captum_infomask._captum import is_mask_valid
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Shape, TensorOrTensors, Tensors
-from captum_infomask.regions.region_protocol import example_shapes, image_shape
+from captum_infomask.regions.region_protocol import (
+    example_shapes,
+    over_all_channels,
+    place_sizes,
+)
 
 _ANY_INTEGERS = "from_feature_mask takes any integers."
 
@@ -74,32 +78,24 @@ class LabelRegions:
         return tuple(masks)
 
     def rectangles(self) -> Tensor | None:
-        """The labels' bounding boxes, if each label fills its box in all channels of one image."""
-        if len(self.shapes) != 1 or len(self.shapes[0]) != 3:
+        """The labels' bounding boxes, if each label fills its box in all channels of one input."""
+        sizes, labels = over_all_channels(self.shapes), self.labels[0]
+        if sizes is None or bool((labels != labels[:, :1]).any()):
             return None
-        labels = self.labels[0]
-        if bool((labels != labels[:, :1]).any()):
-            return None
-        flat = labels[:, 0].expand(-1, *self.shapes[0][1:])
-        n, height, width = flat.shape
-        flat = flat.reshape(n, -1)
-        rows = torch.arange(height, device=flat.device).repeat_interleave(width).expand(n, -1)
-        columns = torch.arange(width, device=flat.device).repeat(height).expand(n, -1)
-        blank = torch.zeros(n, len(self), dtype=torch.long, device=flat.device)
-        corners = torch.stack(
-            [
-                (blank + height).scatter_reduce(1, flat, rows, "amin"),
-                (blank + width).scatter_reduce(1, flat, columns, "amin"),
-                blank.scatter_reduce(1, flat, rows + 1, "amax"),
-                blank.scatter_reduce(1, flat, columns + 1, "amax"),
-            ],
-            dim=-1,
-        )
-        area = (corners[..., 2] - corners[..., 0]) * (corners[..., 3] - corners[..., 1])
+        flat = labels[:, 0].expand(-1, *sizes).flatten(1)
+        blank = torch.zeros(len(flat), len(self), dtype=torch.long, device=flat.device)
+        starts, stops = [], []
+        for dim, size in enumerate(sizes):
+            along = torch.arange(size, device=flat.device)
+            column = [-1 if dim == other else 1 for other in range(len(sizes))]
+            place = along.reshape(column).expand(sizes).flatten().expand_as(flat)
+            starts.append((blank + size).scatter_reduce(1, flat, place, "amin"))
+            stops.append(blank.scatter_reduce(1, flat, place + 1, "amax"))
+        first, last = torch.stack(starts, dim=-1), torch.stack(stops, dim=-1)
         count = blank.scatter_add(1, flat, torch.ones_like(flat))
-        if bool(((area != count) & (count > 0)).any()):
+        if bool((((last - first).prod(-1) != count) & (count > 0)).any()):
             return None
-        return corners.cpu()
+        return torch.cat([first, last], dim=-1).cpu()
 
     def paint(self, scores: Tensor, overlap: str, nats_per_unit: float) -> Tensors:
         """Give every element its region's score; regions do not overlap."""
@@ -194,8 +190,10 @@ def from_label_map(inputs: Tensor, labels: Tensor | npt.NDArray[Any]) -> LabelRe
     not have every region.
 
     Args:
-        inputs: Images (N, C, H, W); only the shape and the device are read.
-        labels: Integers from 0 to R − 1 without gaps: (H, W) for all images, or (N, H, W).
+        inputs: Images (N, C, H, W), signals (N, C, T) or volumes (N, C, D, H, W); only the shape
+            and the device are read.
+        labels: Integers from 0 to R − 1 without gaps: (H, W) for all images, or (N, H, W); for
+            signals and volumes likewise (T,) or (D, H, W).
 
     Returns:
         The R regions, in the order of their numbers.
@@ -210,17 +208,17 @@ def from_label_map(inputs: Tensor, labels: Tensor | npt.NDArray[Any]) -> LabelRe
         >>> len(from_label_map(torch.zeros(1, 3, 2, 3), torch.tensor([[0, 0, 1], [2, 2, 1]])))
         3
     """
-    _, height, width = image_shape(inputs)
+    sizes = place_sizes(inputs)
     array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else labels
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu":
         raise ArgumentError(
             f"Expected `labels` to be a tensor or a numpy array of integers; got "
             f"{describe(labels)}."
         )
-    if array.shape not in ((height, width), (len(inputs), height, width)):
+    if array.shape not in (sizes, (len(inputs), *sizes)):
         raise ArgumentError(
-            f"Expected `labels` of shape {(height, width)} or {(len(inputs), height, width)} for "
-            f"inputs {tuple(inputs.shape)}; got {array.shape}."
+            f"Expected `labels` of shape {sizes} or {(len(inputs), *sizes)} for inputs "
+            f"{tuple(inputs.shape)}; got {array.shape}."
         )
     found = np.unique(array)
     if found[0] < 0:
@@ -233,7 +231,7 @@ def from_label_map(inputs: Tensor, labels: Tensor | npt.NDArray[Any]) -> LabelRe
             f"Expected `labels` to hold every number from 0 to the highest, {found[-1]}; "
             f"{missing} is missing. {_ANY_INTEGERS}"
         )
-    maps = torch.from_numpy(array.astype(np.int64).reshape(-1, 1, height, width))
+    maps = torch.from_numpy(array.astype(np.int64).reshape(-1, 1, *sizes))
     shape = tuple(inputs.shape[1:])
     return LabelRegions((shape,), (maps.to(inputs.device),), torch.arange(len(found)))
 
@@ -242,7 +240,10 @@ Labels = npt.NDArray[np.int64]
 
 
 def connected(labels: Labels) -> Labels:
-    """Give every 4-connected part of a label map (H, W) its own number, from 0."""
+    """Give every part of a label map (H, W) or (D, H, W) its own number, from 0.
+
+    A part is connected through pixels that share an edge, or a face.
+    """
     from skimage.measure import label
 
     parts: Labels = label(labels, background=-1, connectivity=1).astype(np.int64) - 1
@@ -253,12 +254,12 @@ def merged_labels(labels: Labels, colours: npt.NDArray[np.float64], count: int) 
     """Join the smallest region with its most similar neighbour until ``count`` or fewer remain.
 
     Args:
-        labels: (H, W), every number from 0 to R − 1, each of them 4-connected.
-        colours: The picture that decides which regions are similar, (H, W, C).
+        labels: (H, W) or (D, H, W), every number from 0 to R − 1, each of them connected.
+        colours: The picture that decides which regions are similar, (H, W, C) or (D, H, W, C).
         count: The number of regions wanted.
 
     Returns:
-        (H, W), min(R, ``count``) regions, 4-connected, numbered from the top left.
+        Labels of the same shape: min(R, ``count``) connected regions, numbered from the top left.
     """
     sizes, sums = _sizes(labels, colours)
     neighbours = _neighbours(labels, len(sizes))
@@ -312,13 +313,10 @@ def _sizes(
 
 
 def _neighbours(labels: Labels, count: int) -> list[set[int]]:
-    """The regions that share an edge of a pixel with each region."""
+    """The regions that share an edge of a pixel, or a face of a voxel, with each region."""
+    beside = (np.moveaxis(labels, axis, 0) for axis in range(labels.ndim))
     pairs = np.concatenate(
-        [
-            np.stack([labels[1:].ravel(), labels[:-1].ravel()]),
-            np.stack([labels[:, 1:].ravel(), labels[:, :-1].ravel()]),
-        ],
-        axis=1,
+        [np.stack([along[1:].ravel(), along[:-1].ravel()]) for along in beside], axis=1
     )
     pairs = np.unique(pairs[:, pairs[0] != pairs[1]], axis=1)
     neighbours: list[set[int]] = [set() for _ in range(count)]

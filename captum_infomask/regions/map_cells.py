@@ -18,7 +18,8 @@ _GROUP = 32  # regions whose masks are in memory at a time
 def cell_weights(regions: Regions, images: Tensor, numbers: Tensor, cells: Tensor) -> Tensor:
     r"""The weights by which regions average the cells of a map.
 
-    A map of h × w cells cuts a picture of H × W pixels into rectangles of H/h × W/w, and
+    A map of h × w cells cuts a picture of H × W pixels into rectangles of H/h × W/w, a map of
+    another number of places likewise, and
 
     .. math::
 
@@ -30,28 +31,46 @@ def cell_weights(regions: Regions, images: Tensor, numbers: Tensor, cells: Tenso
         regions: Regions over all channels of images.
         images: The image of each requested region, long (V,), on the CPU.
         numbers: The numbers of the regions, long (V,), on the CPU.
-        cells: The map (..., h, w); only its size, dtype and device are read.
+        cells: The map (..., h, w), of as many places as the images have; only its size, dtype and
+            device are read.
 
     Returns:
         The weights (V, h, w); each region's sum to 1.
     """
-    ((_, height, width),) = regions.shapes
-    h, w = cells.shape[-2:]
+    ((_, *sizes),) = regions.shapes
+    counts = cells.shape[-len(sizes) :]
     rectangles = regions.rectangles()
     if rectangles is not None:
         corners = rectangles[images if len(rectangles) > 1 else 0, numbers].to(cells)
-        y0, x0, y1, x1 = corners.unbind(-1)
-        areas = _shared(y0, y1, height, h)[:, :, None] * _shared(x0, x1, width, w)[:, None, :]
+        starts, stops = (ends.unbind(1) for ends in corners.chunk(2, dim=1))
+        areas = torch.ones(len(corners)).to(cells)
+        for start, stop, size, count in zip(starts, stops, sizes, counts, strict=True):
+            areas = areas[..., None] * _along(_shared(start, stop, size, count), areas.dim())
     else:
-        y, x = torch.arange(height).to(cells), torch.arange(width).to(cells)
-        down, across = _shared(y, y + 1, height, h), _shared(x, x + 1, width, w)
+        places = [torch.arange(size).to(cells) for size in sizes]
+        shares = [
+            _shared(place, place + 1, size, count)
+            for place, size, count in zip(places, sizes, counts, strict=True)
+        ]
         areas = torch.cat(
             [
-                down.T @ mask[:, 0].expand(-1, height, width).to(cells) @ across
+                _summed(mask[:, 0].expand(-1, *sizes).to(cells), shares)
                 for mask in _masks(regions, images, numbers, cells.device)
             ]
         )
-    return areas / areas.sum((1, 2), keepdim=True)
+    return areas / areas.flatten(1).sum(1).reshape(-1, *[1] * len(sizes))
+
+
+def _along(lengths: Tensor, dim: int) -> Tensor:
+    """The lengths (V, count) with their second dimension at this place."""
+    return lengths.reshape(len(lengths), *[1] * (dim - 1), -1)
+
+
+def _summed(values: Tensor, shares: list[Tensor]) -> Tensor:
+    """Sum values (B, *sizes) over cells, by the share of each place in each cell, (size, count)."""
+    for dim, share in enumerate(shares, 1):
+        values = torch.tensordot(values, share, dims=([dim], [0])).movedim(-1, dim)
+    return values
 
 
 def span_channels(regions: Regions, images: Tensor, numbers: Tensor) -> bool:
@@ -140,10 +159,8 @@ class MapCells:
         return (mask,)
 
     def rectangles(self) -> Tensor | None:
-        """The pixels that cells touch, if inputs are pictures."""
-        if len(self.grid) != 2:
-            return None
-        return self._spans().transpose(1, 2).reshape(1, -1, 4)
+        """The pixels that cells touch."""
+        return self._spans().transpose(1, 2).reshape(1, -1, 2 * len(self.grid))
 
     def paint(self, scores: Tensor, overlap: str, nats_per_unit: float) -> Tensors:
         """The densities; with ``max``, the highest score of all cells that touch an element."""

@@ -14,7 +14,7 @@ from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
 from captum_infomask._run_length import decode
 from captum_infomask._types import Shape, Tensors
-from captum_infomask.regions.region_protocol import image_shape
+from captum_infomask.regions.region_protocol import image_shape, place_sizes
 
 Masks = Tensor | npt.NDArray[Any]
 
@@ -24,7 +24,7 @@ class MaskRegions:
     """Masks over all channels of images. An image does not have a region whose mask is empty.
 
     Attributes:
-        shapes: The shape of one example, (C, H, W), in a 1-tuple.
+        shapes: The shape of one example, (C, H, W), in a 1-tuple; (C, ...) for other places.
         pixels: Bool (n or 1, R, H, W): the pixels of each region.
     """
 
@@ -70,26 +70,23 @@ class MaskRegions:
 
     def rectangles(self) -> Tensor | None:
         """The masks' bounding boxes, if each mask fills its own."""
-        spans = []
-        for lines in (self.pixels.any(3), self.pixels.any(2)):
-            start = lines.int().argmax(2)
-            stop = lines.shape[2] - lines.flip(2).int().argmax(2)
-            spans.append(torch.stack([start, stop], dim=-1))
-        (y0, y1), (x0, x1) = (span.unbind(-1) for span in spans)
+        first, last = spans_of(self.pixels.flatten(0, 1))
         count = self.pixels.flatten(2).sum(2)
-        if bool(((count != (y1 - y0) * (x1 - x0)) & (count > 0)).any()):
+        area = (last - first).prod(1).reshape(count.shape)
+        if bool(((count != area) & (count > 0)).any()):
             return None
-        return torch.stack([y0, x0, y1, x1], dim=-1).cpu()
+        return torch.cat([first, last], dim=1).reshape(*count.shape, -1).cpu()
 
     def paint(self, scores: Tensor, overlap: str, nats_per_unit: float) -> Tensors:
         """Combine the scores of the regions that cover each pixel."""
         pixels = self.pixels.to(scores.device)
-        n, (_, height, width) = len(scores), self.shapes[0]
+        n, (_, *sizes) = len(scores), self.shapes[0]
         # One region after another, because all at once would take R float pictures.
         columns = [
-            (pixels[:, region], scores[:, region, None, None]) for region in range(len(self))
+            (pixels[:, region], scores[:, region].reshape(-1, *[1] * len(sizes)))
+            for region in range(len(self))
         ]
-        highest = scores.new_full((n, height, width), -torch.inf)
+        highest = scores.new_full((n, *sizes), -torch.inf)
         if overlap != "mean":
             for own, score in columns:
                 highest = torch.where(own, torch.maximum(highest, score), highest)
@@ -117,6 +114,23 @@ class MaskRegions:
         return {"pixels": self.pixels, "shape.0": torch.tensor(self.shapes[0]).long()}
 
 
+def spans_of(masks: Tensor) -> tuple[Tensor, Tensor]:
+    """The smallest box around each mask: its first places, and the places after its last.
+
+    Args:
+        masks: Bool (B, ...), with D places; none is empty, or the numbers mean nothing.
+
+    Returns:
+        Long (B, D) each.
+    """
+    first, last = [], []
+    for dim in range(1, masks.dim()):
+        lines = masks.movedim(dim, 1).flatten(2).any(2).int()
+        first.append(lines.argmax(1))
+        last.append(lines.shape[1] - lines.flip(1).argmax(1))
+    return torch.stack(first, dim=1), torch.stack(last, dim=1)
+
+
 def from_masks(inputs: Tensor, masks: Masks | list[Masks] | tuple[Masks, ...]) -> MaskRegions:
     """Regions from masks of any shape, such as objects or organs; they may overlap or leave gaps.
 
@@ -124,10 +138,11 @@ def from_masks(inputs: Tensor, masks: Masks | list[Masks] | tuple[Masks, ...]) -
     the result marks them.
 
     Args:
-        inputs: Images (N, C, H, W); only the shape and the device are read.
+        inputs: Images (N, C, H, W), signals (N, C, T) or volumes (N, C, D, H, W); only the shape
+            and the device are read.
         masks: Bool (R, H, W) for all images, or (N, R, H, W). Or a list with one (R_i, H, W) per
             image; regions are then numbered from 0 in each image. An image does not have a region
-            whose mask is empty there.
+            whose mask is empty there. Masks of signals are (R, T), those of volumes (R, D, H, W).
 
     Returns:
         The regions, in the order of their masks.
@@ -145,22 +160,23 @@ def from_masks(inputs: Tensor, masks: Masks | list[Masks] | tuple[Masks, ...]) -
         >>> len(regions), int(regions.uncovered.sum())
         (2, 8)
     """
-    _, height, width = image_shape(inputs)
-    shape = (height, width)
+    shape = place_sizes(inputs)
+    places = len(shape)
     per_image = isinstance(masks, list | tuple)
     tensors = [_tensor(part) for part in (masks if per_image else [masks])]
-    good = [part.dtype == torch.bool and part.shape[-2:] == shape for part in tensors]
+    good = [part.dtype == torch.bool and part.shape[-places:] == shape for part in tensors]
     if per_image:
-        good += [len(tensors) == len(inputs), *(part.dim() == 3 for part in tensors)]
+        good += [len(tensors) == len(inputs), *(part.dim() == 1 + places for part in tensors)]
     else:
-        good += [part.dim() == 3 or part.shape[:-3] == (len(inputs),) for part in tensors]
+        good += [part.shape[: -1 - places] in ((), (len(inputs),)) for part in tensors]
+        good += [part.dim() > places for part in tensors]
     if not all(good):
+        sizes = ", ".join(map(str, shape))
         raise ArgumentError(
-            f"Expected `masks` to be boolean, (R, {height}, {width}) or ({len(inputs)}, R, "
-            f"{height}, {width}), or a list of {len(inputs)}, one (R_i, {height}, {width}) per "
-            f"image; got {describe(masks)}."
+            f"Expected `masks` to be boolean, (R, {sizes}) or ({len(inputs)}, R, {sizes}), or a "
+            f"list of {len(inputs)}, one (R_i, {sizes}) per image; got {describe(masks)}."
         )
-    most = max(part.shape[-3] for part in tensors)
+    most = max(part.shape[-1 - places] for part in tensors)
     if most == 0:
         raise ArgumentError("Expected `masks` with at least one mask; got none.")
     if per_image:

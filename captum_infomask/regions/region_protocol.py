@@ -59,9 +59,10 @@ class Regions(Protocol):
         ...
 
     def rectangles(self) -> Tensor | None:
-        """(n or 1, R, 4): y0, x0, y1, x1 of every region, half-open.
+        """(n or 1, R, 2 · D): where every region starts in the D places, and where it stops.
 
-        None if some region is not a full rectangle, over all channels, of one image.
+        For images these are y0, x0, y1, x1, half-open. None if some region is not a full box, over
+        all channels, of one input with places.
         """
         ...
 
@@ -92,6 +93,31 @@ def example_shapes(inputs: TensorOrTensors) -> tuple[Shape, ...]:
                 f"tensors; got {describe(tensor)}."
             )
     return tuple(tuple(tensor.shape[1:]) for tensor in tensors)
+
+
+def place_sizes(inputs: object) -> Shape:
+    """The sizes after the channels: (T,) of signals, (H, W) of images, (D, H, W) of volumes."""
+    if not isinstance(inputs, Tensor) or inputs.dim() < 3 or not inputs.numel():
+        hint = ""
+        if isinstance(inputs, Tensor) and inputs.dim() in (1, 2) and inputs.numel():
+            missing = "[None]" * (3 - inputs.dim())
+            hint = f" For one signal, inputs{missing} adds what is missing."
+        raise ArgumentError(
+            f"Expected `inputs` to be images (N, C, H, W), signals (N, C, T) or volumes (N, C, D, "
+            f"H, W); got {describe(inputs)}.{hint}"
+        )
+    return tuple(inputs.shape[2:])
+
+
+def box_columns(places: int) -> list[str]:
+    """The names of a box's numbers: x0, y0, x1, y1 of images, t0, t1 of signals."""
+    axes = "t" if places == 1 else "xyzt"[:places]
+    return [f"{axis}{end}" for end in (0, 1) for axis in axes]
+
+
+def over_all_channels(shapes: tuple[Shape, ...]) -> Shape | None:
+    """The sizes of the places of one input that has some; None for other inputs."""
+    return shapes[0][1:] if len(shapes) == 1 and len(shapes[0]) > 1 else None
 
 
 def image_shape(inputs: object) -> tuple[int, int, int]:

@@ -18,7 +18,7 @@ from captum_infomask._types import Tensors
 from captum_infomask.regions.choose_regions import checked_regions
 from captum_infomask.regions.label_regions import LabelRegions, Labels
 from captum_infomask.regions.region_protocol import Regions
-from captum_infomask.regions.superpixels import Picture, in_unit_range, superpixels
+from captum_infomask.regions.superpixels import Picture, in_unit_range, label_map, superpixels
 
 Sharpen: TypeAlias = Literal["superpixels"] | Regions | Sequence[Regions] | Callable[[Picture], Any]
 
@@ -36,11 +36,11 @@ def check_sharpen(sharpen: object, inputs: Tensors) -> None:
     """Refuse a value that cannot sharpen attributions of these inputs; compute nothing yet."""
     if sharpen is None:
         return
-    if len(inputs) != 1 or inputs[0].dim() != 4:
+    if len(inputs) != 1 or not 3 <= inputs[0].dim() <= 5:
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
         raise ArgumentError(
-            f"Expected `sharpen` None for inputs other than pictures (N, C, H, W); the inputs are "
-            f"{shapes}."
+            f"Expected `sharpen` None for inputs other than pictures (N, C, H, W), signals (N, C, "
+            f"T) or volumes (N, C, D, H, W); the inputs are {shapes}."
         )
     if sharpen is superpixels or (isinstance(sharpen, str) and sharpen != "superpixels"):
         hint = " Call it: superpixels(inputs, ...)." if callable(sharpen) else ""
@@ -63,7 +63,7 @@ def label_maps(sharpen: object, inputs: Tensors, seed: int) -> Tensor | None:
 
     Args:
         sharpen: As checked by :func:`check_sharpen`.
-        inputs: One tensor of pictures (N, C, H, W).
+        inputs: One tensor of pictures (N, C, H, W), signals or volumes.
         seed: The seed for random numbers in the user's function.
 
     Raises:
@@ -75,7 +75,7 @@ def label_maps(sharpen: object, inputs: Tensors, seed: int) -> Tensor | None:
         return _labels_of_regions(sharpen, inputs)
     found = []
     for picture in inputs[0].detach().cpu().double():
-        unit = in_unit_range(picture.permute(1, 2, 0).numpy())
+        unit = in_unit_range(picture.movedim(0, -1).numpy())
         own = _default(unit) if isinstance(sharpen, str) else _asked(sharpen, unit, seed)
         found.append(torch.from_numpy(own))
     if len({len(own) for own in found}) > 1:
@@ -100,16 +100,18 @@ def averaged(maps: Tensor, labels: Tensor) -> Tensor:
     not change.
 
     Args:
-        maps: (N, ..., C, H, W), floating-point.
+        maps: (N, ..., C, H, W), floating-point; of signals (N, ..., C, T), of volumes likewise.
         labels: Superpixels' numbers from 0, (N or 1, S, H, W).
 
     Returns:
         A tensor of the maps' shape and type.
     """
-    if maps.shape[-3] > 1 and bool((maps == maps[..., :1, :, :]).all()):
-        return averaged(maps[..., :1, :, :], labels).expand_as(maps).contiguous()
+    channels = 1 - labels.dim()  # the dimension of maps, from the end
+    first = maps.narrow(channels, 0, 1)
+    if maps.shape[channels] > 1 and bool((maps == first).all()):
+        return averaged(first, labels).expand_as(maps).contiguous()
     rows = [
-        _averaged(own.flatten(0, -3), labels[k if len(labels) > 1 else 0].to(maps.device))
+        _averaged(own.flatten(0, channels), labels[k if len(labels) > 1 else 0].to(maps.device))
         for k, own in enumerate(maps)
     ]
     return torch.stack(rows).reshape(maps.shape)
@@ -163,10 +165,18 @@ def _is_function(given: object) -> bool:
 
 
 def _default(picture: Picture) -> Labels:
-    """Felzenszwalb & Huttenlocher's superpixels of a picture in [0, 1], (S, H, W)."""
+    """Superpixels of a picture in [0, 1], (S, H, W), by Felzenszwalb & Huttenlocher's method.
+
+    It is a method for planes: signals and volumes are cut by SLIC, in as many superpixels as the
+    least sizes allow.
+    """
     from skimage.color import rgb2lab
     from skimage.segmentation import felzenszwalb
 
+    if picture.ndim != 3:
+        voxels = math.prod(picture.shape[:-1])
+        counts = [min(voxels, round(1 / share)) for share in _LEAST]
+        return np.stack([label_map(picture, count) for count in counts])
     height, width, channels = picture.shape
     shrink = math.sqrt(_MOST / (height * width))
     if shrink < 1:
@@ -192,7 +202,7 @@ def _default(picture: Picture) -> Labels:
 
 def _asked(function: Any, picture: Picture, seed: int) -> Labels:
     """The result of the user's function, as labels (S, H, W) from 0."""
-    size = picture.shape[:2]
+    size = picture.shape[:-1]
     with OwnGenerators(seed) as generators:
         given = LibraryDraws(seed, generators).run(lambda: function(picture.copy()))
     try:
@@ -200,7 +210,8 @@ def _asked(function: Any, picture: Picture, seed: int) -> Labels:
         array = np.asarray(found)
     except (TypeError, ValueError, RuntimeError):
         array = np.empty(0)
-    if array.dtype.kind not in "iub" or array.shape[-2:] != size or array.ndim not in (2, 3):
+    has_places = array.shape[-len(size) :] == size and array.ndim - len(size) in (0, 1)
+    if array.dtype.kind not in "iub" or not has_places:
         raise ArgumentError(
             f"Expected `sharpen` to give integers {size}, a label per pixel, or several such maps; "
             f"it gave {describe(given)}."
@@ -220,7 +231,7 @@ def _labels_of_regions(sharpen: object, inputs: Tensors) -> Tensor:
     parts = sharpen if isinstance(sharpen, list | tuple) and sharpen else [sharpen]
     maps = [_label_map(checked_regions("sharpen", part, inputs)) for part in parts]
     n = max(map(len, maps))
-    return torch.cat([own.expand(n, -1, -1, -1) for own in maps], dim=1)
+    return torch.cat([own.expand(n, *own.shape[1:]) for own in maps], dim=1)
 
 
 def _label_map(regions: Regions) -> Tensor:

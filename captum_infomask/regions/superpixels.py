@@ -20,6 +20,7 @@ from captum_infomask._checks import (
 )
 from captum_infomask._errors import ArgumentError
 from captum_infomask._process import quiet
+from captum_infomask._types import Shape
 from captum_infomask.regions.label_regions import (
     LabelRegions,
     Labels,
@@ -27,12 +28,12 @@ from captum_infomask.regions.label_regions import (
     from_label_map,
     merged_labels,
 )
-from captum_infomask.regions.region_protocol import image_shape
+from captum_infomask.regions.region_protocol import place_sizes
 
 Picture: TypeAlias = npt.NDArray[np.float64]
 Cut: TypeAlias = Callable[[float], Labels]
 Prepare: TypeAlias = Callable[..., Cut]
-Checks: TypeAlias = Mapping[str, Callable[[str, Any], float]]
+Checks: TypeAlias = Mapping[str, Callable[[str, Any], object]]
 
 # Felzenszwalb's scale for one region. A search begins at this value over the wanted number.
 _SCALE = 12_800
@@ -41,25 +42,29 @@ _SCALE = 12_800
 def _slic(
     picture: Picture,
     colours: Picture,
+    in_colour: bool,
     compactness: float | None = None,
     sigma: float = 1.0,
     max_num_iter: int = 10,
+    spacing: tuple[float, ...] | None = None,
 ) -> Cut:
     """K-means of places and colours; the wanted number sets its grid of first means."""
     from skimage.segmentation import slic
 
     if compactness is None:
-        channels = picture.shape[2]
-        compactness = 10.0 if channels == 3 else 0.1 * math.sqrt(channels)
+        compactness = 10.0 if in_colour else 0.1 * math.sqrt(picture.shape[-1])
 
     def cut(wanted: float) -> Labels:
         labels: Labels = slic(
             picture,
-            min(round(wanted), picture.shape[0] * picture.shape[1]),
+            min(round(wanted), math.prod(picture.shape[:-1])),
             compactness=compactness,
             sigma=sigma,
             max_num_iter=max_num_iter,
+            spacing=spacing,
+            convert2lab=in_colour,
             start_label=0,
+            channel_axis=-1,
         )
         return labels
 
@@ -67,7 +72,11 @@ def _slic(
 
 
 def _felzenszwalb(
-    picture: Picture, colours: Picture, sigma: float = 0.8, min_size: int | None = None
+    picture: Picture,
+    colours: Picture,
+    in_colour: bool,
+    sigma: float = 0.8,
+    min_size: int | None = None,
 ) -> Cut:
     """Joins pixels along edges of their graph; the wanted number sets the scale."""
     from skimage.segmentation import felzenszwalb
@@ -87,6 +96,7 @@ def _felzenszwalb(
 def _quickshift(
     picture: Picture,
     colours: Picture,
+    in_colour: bool,
     ratio: float = 1.0,
     kernel_size: int = 3,
     sigma: float = 0.0,
@@ -121,14 +131,18 @@ def _quickshift(
 
 
 def _watershed(
-    picture: Picture, colours: Picture, compactness: float = 0.03, sigma: float = 1.0
+    picture: Picture,
+    colours: Picture,
+    in_colour: bool,
+    compactness: float = 0.03,
+    sigma: float = 1.0,
 ) -> Cut:
     """Floods the picture's gradient from a regular grid of the wanted number of seeds."""
     from skimage.filters import gaussian, sobel
     from skimage.segmentation import watershed
 
     smooth = gaussian(colours, sigma=sigma, channel_axis=-1) if sigma > 0 else colours
-    slopes = [sobel(smooth[..., channel]) for channel in range(smooth.shape[2])]
+    slopes = [sobel(smooth[..., channel]) for channel in range(smooth.shape[-1])]
     gradient = np.sqrt(np.mean(np.square(slopes), axis=0))
 
     def cut(wanted: float) -> Labels:
@@ -150,10 +164,23 @@ def _at_least_zero(name: str, given: object) -> float:
     return number
 
 
+def _side_lengths(name: str, given: object) -> object:
+    if not isinstance(given, tuple | list) or not given:
+        raise ArgumentError(
+            f"Expected `{name}` to hold a voxel's length along each place; got {describe(given)}."
+        )
+    return [_above_zero(name, one) for one in given]
+
+
 METHODS: Mapping[str, tuple[Prepare, Checks]] = {
     "slic": (
         _slic,
-        {"compactness": _above_zero, "sigma": _at_least_zero, "max_num_iter": positive_int},
+        {
+            "compactness": _above_zero,
+            "sigma": _at_least_zero,
+            "max_num_iter": positive_int,
+            "spacing": _side_lengths,
+        },
     ),
     "felzenszwalb": (_felzenszwalb, {"sigma": _at_least_zero, "min_size": positive_int}),
     "quickshift": (
@@ -163,6 +190,8 @@ METHODS: Mapping[str, tuple[Prepare, Checks]] = {
     "watershed": (_watershed, {"compactness": _at_least_zero, "sigma": _at_least_zero}),
 }
 
+
+_OF_VOLUMES = ("slic", "watershed")  # scikit-image's other methods are for planes
 
 # A search for the wanted number of regions aims at the first surplus. It ends within the second,
 # larger surplus, or after this number of tries.
@@ -176,27 +205,30 @@ def superpixels(
     method: str = "slic",
     mean: float | Iterable[float] | None = None,
     std: float | Iterable[float] | None = None,
-    **options: float,
+    **options: Any,
 ) -> LabelRegions:
-    r"""Regions that follow the colours and edges of each image.
+    r"""Regions that follow the colours and edges of each image, signal or volume.
 
     The network's normalisation is undone, :math:`x \cdot \text{std} + \text{mean}`, and each image
     is scaled to [0, 1] by its own range, over all channels. Three channels are compared as colours
-    (in CIELAB). One channel, or any other number, is compared without conversion. Every pixel is in
+    (in CIELAB), in images and in volumes such as video. One channel, or any other number, and the
+    channels of signals are compared without conversion. Every pixel is in
     one region, and every region is connected (pixels that share an edge). The method runs until it
     gives ``count`` regions or a few more. Then the smallest regions are joined, each with the
     neighbour of the nearest mean colour. So there are ``count`` regions, or fewer if the picture
     has no more: for ``felzenszwalb``, a constant picture is one region.
 
     Args:
-        inputs: Images (N, C, H, W), floating-point, of any range, on any device.
-        count: The number of regions of each image, at most H · W.
+        inputs: Images (N, C, H, W), signals (N, C, T) or volumes (N, C, D, H, W), floating-point,
+            of any range, on any device. A signal is cut as an image of one row.
+        count: The number of regions of each image, at most its number of pixels.
         method: ``slic``, ``felzenszwalb``, ``quickshift`` or ``watershed`` (of the gradient, from a
-            regular grid of seeds).
+            regular grid of seeds). Volumes take ``slic`` and ``watershed``.
         mean: The mean that was subtracted from the picture, a number or one per channel; 0 if None.
         std: The deviation by which it was divided, a number or one per channel; 1 if None.
         options: scikit-image's own options, with these defaults: slic ``compactness`` (10; 0.1 · √C
-            if images do not have three channels), ``sigma`` (1) and ``max_num_iter`` (10);
+            if images do not have three channels), ``sigma`` (1), ``max_num_iter`` (10) and, for
+            volumes, ``spacing`` (a voxel's length along D, H and W, in any unit);
             felzenszwalb ``sigma`` (0.8) and ``min_size`` (a 16th of the mean region); quickshift
             ``ratio`` (1), ``kernel_size`` (3) and ``sigma`` (0); watershed ``compactness`` (0.03)
             and ``sigma`` (1), the sigma of the gradient.
@@ -205,8 +237,9 @@ def superpixels(
         The regions of each image, numbered from the top left; on the inputs' device.
 
     Raises:
-        ArgumentError: ``inputs`` are not images or not finite, ``count`` is less than 1 or above
-            the number of pixels, ``method`` or an option is unknown, or a value is out of range.
+        ArgumentError: ``inputs`` have no places or are not finite, ``count`` is less than 1 or
+            above the number of pixels, ``method`` or an option is unknown or not for these inputs,
+            or a value is out of range.
 
     Example:
         >>> import torch
@@ -220,35 +253,65 @@ def superpixels(
     Soatto, ECCV 2008 (quick shift); Neubert & Protzel, ICPR 2014 (compact watershed).
     """
     check_inputs(inputs)
-    channels, height, width = image_shape(inputs)
+    sizes, channels = place_sizes(inputs), inputs.shape[1]
     if not bool(inputs.isfinite().all()):
         raise ArgumentError("Expected `inputs` to be finite; they hold NaN or infinity.")
-    if positive_int("count", count) > height * width:
+    pixels = math.prod(sizes)
+    if positive_int("count", count) > pixels:
         raise ArgumentError(
-            f"Expected `count` of at most {height * width}, the pixels of an image; got {count}."
+            f"Expected `count` of at most {pixels}, the pixels of an image; got {count}."
         )
     prepare, checks = METHODS[one_of("method", method, METHODS)]
     for name, value in options.items():
         one_of(f"options of method={method!r}", name, checks)
         checks[name](name, value)
+    _check_places(method, options, sizes)
     scale = _per_channel("std", std, channels, 1.0)
     shift = _per_channel("mean", mean, channels, 0.0)
-    pictures = inputs.detach().cpu().double() * scale + shift
-    labels = [
-        _label_map(picture.permute(1, 2, 0).numpy(), int(count), prepare, options)
-        for picture in pictures
-    ]
+    labels = []
+    for one in inputs:
+        values = one.detach().cpu().double().flatten(1) * scale + shift
+        picture = values.T.reshape(*sizes, channels).numpy()
+        labels.append(label_map(picture, int(count), prepare, options))
     return from_label_map(inputs, np.stack(labels))
 
 
-def _label_map(picture: Picture, count: int, prepare: Prepare, options: dict[str, Any]) -> Labels:
-    """One picture's label map, with ``count`` regions or fewer."""
+def _check_places(method: str, options: Mapping[str, Any], sizes: Shape) -> None:
+    """Refuse a method or an option that is not for inputs of these places."""
+    is_volume = len(sizes) == 3
+    if len(sizes) > 2 and not (is_volume and method in _OF_VOLUMES):
+        raise ArgumentError(
+            f"Expected `method` 'slic' or 'watershed' for volumes (N, C, D, H, W); got {method!r} "
+            f"for places {sizes}. grid() and sliding_windows() cut inputs of any places."
+        )
+    spacing = options.get("spacing")
+    if spacing is not None and not (is_volume and len(spacing) == len(sizes)):
+        raise ArgumentError(
+            f"Expected `spacing` of 3 lengths, along D, H and W of a volume; got {spacing} for "
+            f"places {sizes}."
+        )
+
+
+def label_map(
+    picture: Picture, count: int, prepare: Prepare = _slic, options: Mapping[str, Any] | None = None
+) -> Labels:
+    """One picture's label map, (*sizes), with ``count`` regions or fewer.
+
+    Args:
+        picture: (T, C), (H, W, C) or (D, H, W, C); a signal is cut as an image of one row.
+        count: The number of regions wanted.
+        prepare: The method.
+        options: The method's own options.
+    """
     from skimage.color import rgb2lab
 
-    picture = in_unit_range(picture)
-    colours = rgb2lab(picture) if picture.shape[2] == 3 else 100 * picture
-    labels = _near(prepare(picture, colours, **options), count)
-    return merged_labels(connected(labels), colours, count)
+    row = in_unit_range(picture)
+    if picture.ndim == 2:
+        row = row[None]
+    in_colour = picture.ndim > 2 and picture.shape[-1] == 3
+    colours = rgb2lab(row) if in_colour else 100 * row
+    labels = _near(prepare(row, colours, in_colour, **(options or {})), count)
+    return merged_labels(connected(labels), colours, count).reshape(picture.shape[:-1])
 
 
 def in_unit_range(picture: Picture) -> Picture:
@@ -283,9 +346,9 @@ def _found(pair: tuple[int, Labels]) -> int:
 
 
 def _per_channel(name: str, given: object, channels: int, otherwise: float) -> Tensor:
-    """A normalisation's numbers as a tensor (C or 1, 1, 1)."""
+    """A normalisation's numbers as a tensor (C or 1, 1)."""
     if given is None:
-        return torch.full((1, 1, 1), otherwise, dtype=torch.float64)
+        return torch.full((1, 1), otherwise, dtype=torch.float64)
     try:
         values = torch.as_tensor(given, dtype=torch.float64).detach().cpu().flatten()
     except (TypeError, ValueError, RuntimeError):
@@ -297,4 +360,4 @@ def _per_channel(name: str, given: object, channels: int, otherwise: float) -> T
             f"Expected `{name}` to be {kind}, one or one for each of the {channels} channels; got "
             f"{describe(given)}."
         )
-    return values.reshape(-1, 1, 1)
+    return values.reshape(-1, 1)

@@ -15,7 +15,7 @@ from captum_infomask._checks import describe, positive_int, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Shape, TensorOrTensors
 from captum_infomask.regions.box_regions import BoxRegions
-from captum_infomask.regions.region_protocol import example_shapes, image_shape
+from captum_infomask.regions.region_protocol import example_shapes, place_sizes
 
 
 def sliding_windows(
@@ -70,49 +70,73 @@ def sliding_windows(
     return BoxRegions(shapes, tuple(boxes))
 
 
-def grid(inputs: Tensor, rows: int, columns: int) -> BoxRegions:
+def grid(
+    inputs: Tensor, *counts: int, rows: int | None = None, columns: int | None = None
+) -> BoxRegions:
     r"""Cut images into rows × columns patches that cover every pixel once.
 
     Patch (i, j) spans rows :math:`\lfloor iH/\text{rows} \rfloor` to
     :math:`\lfloor (i+1)H/\text{rows} \rfloor`, columns likewise, and every channel.
 
     Args:
-        inputs: Images (N, C, H, W); only the shape is read.
-        rows: Number of patches down, at most H.
-        columns: Number of patches across, at most W.
+        inputs: Images (N, C, H, W), signals (N, C, T) or volumes (N, C, D, H, W); only the shape is
+            read.
+        counts: Number of patches along each place: rows and columns of images, one number for
+            signals, and three, along D, H and W, for volumes.
+        rows: Number of patches of images down, at most H, by name.
+        columns: Number of patches of images across, at most W, by name.
 
     Returns:
-        The rows · columns regions, row by row.
+        The regions, row by row.
 
     Raises:
-        ArgumentError: ``inputs`` are not images, or there are more patches than pixels.
+        ArgumentError: ``inputs`` have no places, the number of counts is another one, or there are
+            more patches than pixels.
 
     Example:
         >>> import torch
         >>> from captum_infomask import grid
         >>> len(grid(torch.zeros(1, 3, 30, 40), rows=3, columns=4))
         12
+        >>> len(grid(torch.zeros(1, 1, 16, 32, 32), 2, 4, 4))
+        32
     """
-    shape = image_shape(inputs)
-    spans = [[(0, shape[0])]]
-    for name, given, size in (("rows", rows, shape[1]), ("columns", columns, shape[2])):
-        count = positive_int(name, given)
+    sizes = place_sizes(inputs)
+    is_image = len(sizes) == 2
+    given = (*counts, *(one for one in (rows, columns) if one is not None))
+    named = [name for name, one in (("rows", rows), ("columns", columns)) if one is not None]
+    names = ("rows", "columns") if is_image else ("counts",) * len(sizes)
+    if len(given) != len(sizes) or (named and tuple(named) != names[len(counts) :]):
+        wanted = "`rows` and `columns`" if is_image else f"{len(sizes)} `counts`"
+        raise ArgumentError(
+            f"Expected {wanted} for inputs {tuple(inputs.shape)}, the number of patches along each "
+            f"place; got {describe(given)}{f' with {named} by name' if named else ''}."
+        )
+    spans = [[(0, inputs.shape[1])]]
+    for name, one, size in zip(names, given, sizes, strict=True):
+        count = positive_int(name, one)
         if count > size:
             raise ArgumentError(f"Expected `{name}` of at most {size}, the pixels; got {count}.")
         edges = [i * size // count for i in range(count + 1)]
         spans.append(list(itertools.pairwise(edges)))
-    return BoxRegions((shape,), (_product(spans),))
+    return BoxRegions((tuple(inputs.shape[1:]),), (_product(spans),))
+
+
+# A window's stride is this part of each side, for inputs of so many places, and the window is two
+# strides wide. So signals have at most 31 windows, images 49 and volumes 343, or a few more.
+_STEPS = {1: 32, 2: 8, 3: 8}
 
 
 def default_windows(inputs: TensorOrTensors) -> BoxRegions:
     """The default regions.
 
     Images (N, C, H, W) get windows of a quarter of the sides with strides of an eighth. This
-    setting loses little, at a quarter of the cost of finer ones (docs/results/defaults.md). For
-    other inputs every element is a region, as in Captum's FeatureAblation.
+    setting loses little, at a quarter of the cost of finer ones (docs/results/defaults.md). Volumes
+    (N, C, D, H, W) get the same, and signals (N, C, T) windows of a sixteenth with strides of half
+    of that. For other inputs every element is a region, as in Captum's FeatureAblation.
     """
     found = [
-        image_window(shape) if len(shape) == 3 else ((1,) * len(shape), (1,) * len(shape))
+        image_window(shape) if len(shape) - 1 in _STEPS else ((1,) * len(shape), (1,) * len(shape))
         for shape in example_shapes(inputs)
     ]
     windows, strides = zip(*found, strict=True)
@@ -120,8 +144,9 @@ def default_windows(inputs: TensorOrTensors) -> BoxRegions:
 
 
 def image_window(shape: Shape) -> tuple[Shape, Shape]:
-    """The default window and strides of images (C, H, W)."""
-    steps = tuple(max(1, round(size / 8)) for size in shape[1:])
+    """The default window and strides of images (C, H, W), signals (C, T) or volumes."""
+    parts = _STEPS[len(shape) - 1]
+    steps = tuple(max(1, round(size / parts)) for size in shape[1:])
     window = tuple(min(size, 2 * step) for size, step in zip(shape[1:], steps, strict=True))
     return (shape[0], *window), (shape[0], *steps)
 

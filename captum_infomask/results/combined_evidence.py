@@ -19,7 +19,7 @@ from captum_infomask.report.overlay import draw_places
 from captum_infomask.report.page_content import BoolArray, FloatArray
 from captum_infomask.results.drawing import Drawing
 from captum_infomask.results.map_pictures import plane_of, png_html
-from captum_infomask.results.region_table import frame, region_boxes
+from captum_infomask.results.region_table import frame, region_boxes, table_columns
 from captum_infomask.results.shown_inputs import photo_for
 from captum_infomask.scores.discoveries import e_bh
 
@@ -146,7 +146,7 @@ class CombinedEvidence:
         if self.by != "class":
             columns["place"] = places.numpy()
             boxes = region_boxes(self.regions, torch.zeros_like(places), places)
-            columns |= dict(zip(("x0", "y0", "x1", "y1"), boxes, strict=True))
+            columns |= dict(zip(table_columns(self.regions), boxes, strict=True))
         numbers = {"pictures": self.pictures, "mean_bits": self.mean_bits, "low": low, "high": high}
         numbers |= {"log2_e": self.log2_e_values, "found": self.discoveries(rate)}
         columns |= {name: values.flatten()[order].numpy() for name, values in numbers.items()}
@@ -294,8 +294,9 @@ class CombinedEvidence:
         box = region_boxes(self.regions, torch.zeros_like(row), row)[:, 0].tolist()
         if None in box:
             return f"place {place} {self.regions.describe(place)}"
-        x0, y0, x1, y1 = box
-        return f"place {place} (x {x0} to {x1}, y {y0} to {y1})"
+        axes = [name[0] for name in table_columns(self.regions)[: len(box) // 2]]
+        spans = zip(axes, box, box[len(axes) :], strict=False)
+        return f"place {place} ({', '.join(f'{axis} {a} to {b}' for axis, a, b in spans)})"
 
     def _class_name(self, row: int) -> str:
         assert self.classes is not None, "by class"

@@ -320,9 +320,8 @@ def check_superpixels(labels: Tensor | None, n: int, regions: Regions) -> None:
     (*others, shape) = regions.shapes
     if (
         others
-        or len(shape) != 3
+        or len(shape) < 2
         or labels.dtype != torch.int32
-        or labels.dim() != 4
         or labels.shape[2:] != shape[1:]
         or len(labels) not in (1, n)
         or not labels.shape[1]

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from captum_infomask._checks import describe, plain
 from captum_infomask._errors import ArgumentError, with_extra
+from captum_infomask.regions.mask_regions import spans_of
 from captum_infomask.regions.per_input import inputs_of
-from captum_infomask.regions.region_protocol import Regions
+from captum_infomask.regions.region_protocol import Regions, box_columns, over_all_channels
 from captum_infomask.regions.scales import Scales
 
 _COLUMNS = {
@@ -22,7 +23,7 @@ _COLUMNS = {
     "spread": "spread",
     "standard_errors": "standard_error",
 }
-_GROUP = 256  # masks that are looked at together
+_GROUP = 16  # masks that are looked at together
 
 
 def frame(columns: Mapping[str, Any]) -> Any:
@@ -105,7 +106,7 @@ def region_table(regions: Regions, n: int, classes: Sequence[Mapping[str, Any]])
         columns["input"] = inputs.numpy()[pictures, which].repeat(count)
         columns["place"] = np.array([regions.describe(one) for one in which]).repeat(count)
     boxes = region_boxes(regions, torch.from_numpy(pictures), torch.from_numpy(which))
-    for name, values in zip(("x0", "y0", "x1", "y1"), boxes, strict=True):
+    for name, values in zip(table_columns(regions), boxes, strict=True):
         columns[name] = values.repeat(count)
     for name in classes[0]:
         parts = [_values(one[name], pictures, which) for one in classes]
@@ -129,25 +130,27 @@ def _interleaved(parts: Sequence[Any], rows: int) -> npt.NDArray[Any]:
 
 
 def region_boxes(regions: Regions, pictures: Tensor, which: Tensor) -> npt.NDArray[Any]:
-    """Return x0, y0, x1, y1 of each row, (4, rows); None for inputs that are no pictures."""
-    if [len(shape) for shape in regions.shapes] != [3]:
+    """Return x0, y0, x1, y1 of each row, (4, rows), or the numbers of ``table_columns``.
+
+    They are None for inputs without places.
+    """
+    if over_all_channels(regions.shapes) is None:
         return np.full((4, len(which)), None)
     rectangles = regions.rectangles()
     if rectangles is not None:
-        y0, x0, y1, x1 = rectangles[pictures if len(rectangles) > 1 else 0, which].unbind(1)
-        return torch.stack([x0, y0, x1, y1]).cpu().numpy()
+        own = rectangles[pictures if len(rectangles) > 1 else 0, which]
+        ends = [part.flip(1) for part in own.chunk(2, dim=1)]
+        return torch.cat(ends, dim=1).T.cpu().numpy()
     found = []
     for images, some in zip(pictures.split(_GROUP), which.split(_GROUP), strict=True):
         (mask,) = regions.masks(images, some, torch.device("cpu"))
         assert mask is not None, "every region that a picture has holds a pixel"
-        inside = mask.expand(-1, *regions.shapes[0]).any(1)
-        (x0, x1), (y0, y1) = (_span(inside.any(dim)) for dim in (1, 2))
-        found.append(torch.stack([x0, y0, x1, y1]))
-    boxes: npt.NDArray[Any] = torch.cat(found, dim=1).numpy()
+        first, last = spans_of(mask.any(1).expand(-1, *regions.shapes[0][1:]))
+        found.append(torch.cat([first.flip(1), last.flip(1)], dim=1))
+    boxes: npt.NDArray[Any] = torch.cat(found).T.numpy()
     return boxes
 
 
-def _span(lines: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the first True of each row of lines (k, size), and the place after the last."""
-    places = lines.int()
-    return places.argmax(1), lines.shape[1] - places.flip(1).argmax(1)
+def table_columns(regions: Regions) -> list[str]:
+    """Return the names of a box's numbers: of images x0, y0, x1, y1."""
+    return box_columns(len(over_all_channels(regions.shapes) or "xy"))

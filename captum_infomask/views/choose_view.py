@@ -15,7 +15,7 @@ from captum_infomask.views.view_plan import View
 ViewName = Literal["crop", "keep", "drop", "chain", "features", "evidence", "relay"]
 OF_FEATURES = ("evidence", "relay")
 Reference = Literal["prior", "blank"]
-CropSize = tuple[int, int] | Literal["native"] | None
+CropSize = int | tuple[int, ...] | Literal["native"] | None
 CropSizes = CropSize | list[CropSize]
 
 _ONE_DRAW = "Pass one draw of it: imputer.draw(seed, 0)."
@@ -105,7 +105,7 @@ def _share_of_side(crop_jitter: object) -> float:
     return share
 
 
-def _crop_sizes(sizes: object) -> tuple[tuple[int, int] | str | None, ...]:
+def _crop_sizes(sizes: object) -> tuple[tuple[int, ...] | str | None, ...]:
     """Return one size, or a list of them for several scales."""
     if isinstance(sizes, list) and any(not isinstance(plain(size), int) for size in sizes):
         return tuple(map(check_crop_size, sizes))
@@ -148,20 +148,18 @@ def _even(n_samples: int) -> int:
     return n_samples
 
 
-def check_crop_size(size: Any) -> tuple[int, int] | str | None:
-    """Return ``crop_size`` as (height, width), ``native`` or None."""
-    if size is None:
-        return None
-    if isinstance(size, str) and size == "native":
+def check_crop_size(size: Any) -> tuple[int, ...] | str | None:
+    """Return ``crop_size`` as a tuple of sides, ``native`` or None.
+
+    The view compares the number of sides with the inputs: (height, width) for images.
+    """
+    if size is None or (isinstance(size, str) and size == "native"):
         return size
-    if not isinstance(size, tuple | list) or len(size) != 2:
-        side, hint = plain(size), ""
-        if isinstance(side, int) and not isinstance(side, bool):
-            hint = f" Did you mean {(side, side)}?"
-        elif isinstance(size, tuple | list) and len(size) == 3:
-            hint = f" Did you mean {tuple(size[1:])}?"
+    side = plain(size)
+    if isinstance(side, int) and not isinstance(side, bool):
+        return (positive_int("crop_size", side),)
+    if not isinstance(size, tuple | list) or not size:
         raise ArgumentError(
             f"Expected `crop_size` to be (height, width), 'native' or None; got {short_repr(size)}."
-            f"{hint}"
         )
-    return positive_int("crop_size", size[0]), positive_int("crop_size", size[1])
+    return tuple(positive_int("crop_size", one) for one in size)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import torch
@@ -17,19 +18,21 @@ from captum_infomask.views.view_plan import Hidden, Needs, Scene, ViewPlan
 
 Layer = nn.Module | str
 Layers = Layer | Sequence[Layer] | None
-Size = tuple[int, int]
+Size = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class HalfCrops:
     """Nine half-overlapping crops, each of half the picture's sides, and each shown alone.
 
+    For signals they are three, for volumes 27.
+
     They are strictly local. A cell of a feature map of the whole picture has seen its surroundings.
     A cell of a crop has seen nothing outside the crop.
 
     Args:
-        size: (height, width) that crops are resized to, or one side; None keeps the crops' own
-            size.
+        size: (height, width) that crops are resized to, or one side for all places; None keeps the
+            crops' own size.
 
     Raises:
         ArgumentError: ``size`` is not a size.
@@ -108,11 +111,14 @@ class Evidence:
                 f"Expected `inputs` to be one tensor (N, C, ...) with places after the channels, "
                 f"such as pictures, for view={self.name!r}; got {shapes}. Pass view='drop'."
             )
-        if scene.inputs[0].dim() != 4 and self.sizes != (None,):
-            raise ArgumentError(
-                f"Expected `input_sizes` with pictures (N, C, H, W) only; got inputs {shapes}."
-            )
+        places = scene.inputs[0].dim() - 2
         for size in self.sizes:
+            sides = size.size if isinstance(size, HalfCrops) else size
+            if isinstance(sides, tuple) and len(sides) not in (1, places):
+                raise ArgumentError(
+                    f"Expected `input_sizes` to hold one side or {places} sides for inputs "
+                    f"{shapes}; got {sides}."
+                )
             if isinstance(size, HalfCrops) and min(scene.inputs[0].shape[2:]) < 4:
                 raise ArgumentError(
                     f"Expected pictures of 4 pixels a side or more for HalfCrops; got {shapes}."
@@ -145,26 +151,24 @@ def shown_at(scene: Scene, size: Size | HalfCrops | None, hidden: Hidden = "noth
     whole = torch.tensor([[[0, side] for side in places]])
     if size is None:
         return Shown(ViewPlan(scene, hidden, scene.images), whole)
-    frames = whole if not isinstance(size, HalfCrops) else _halves(*places)
+    frames = whole if not isinstance(size, HalfCrops) else _halves(places)
     sides = size.size if isinstance(size, HalfCrops) else size
     images = scene.images.repeat_interleave(len(frames))
-    cuts = frames.transpose(1, 2).reshape(-1, 4).repeat(len(scene.images), 1)
+    cuts = frames.transpose(1, 2).flatten(1).repeat(len(scene.images), 1)
     sizes = (frames[:, :, 1] - frames[:, :, 0]).repeat(len(scene.images), 1)
     if sides is not None:
-        sizes = torch.tensor(sides).expand(len(images), 2)
+        sizes = torch.tensor(sides).expand(len(images), len(places))
     return Shown(ViewPlan(scene, hidden, images, cuts=cuts, sizes=sizes), frames)
 
 
-def _halves(height: int, width: int) -> Tensor:
-    """Return nine frames of half the sides, a quarter apart."""
-    sides = [(height + 1) // 2, (width + 1) // 2]
-    starts = [
-        [round(step * (side - half) / 2) for step in range(3)]
-        for side, half in zip((height, width), sides, strict=True)
+def _halves(places: Sequence[int]) -> Tensor:
+    """Return frames of half the sides, a quarter apart: three along each place."""
+    halves = [(side + 1) // 2 for side in places]
+    spans = [
+        [(start, start + half) for start in (round(k * (side - half) / 2) for k in range(3))]
+        for side, half in zip(places, halves, strict=True)
     ]
-    return torch.tensor(
-        [[[y, y + sides[0]], [x, x + sides[1]]] for y in starts[0] for x in starts[1]]
-    )
+    return torch.tensor(list(product(*spans)))
 
 
 def _checked_layers(layer: object) -> tuple[Layer, ...]:
@@ -195,12 +199,10 @@ def _checked_sizes(sizes: object) -> tuple[Size | HalfCrops | None, ...]:
 
 
 def _side_or_size(name: str, given: Any) -> Size:
-    if isinstance(given, tuple | list):
-        if len(given) == 2:
-            return positive_int(name, given[0]), positive_int(name, given[1])
-    elif isinstance(plain(given), int):
-        side = positive_int(name, given)
-        return side, side
+    if isinstance(given, tuple | list) and len(given) in (1, 2, 3):
+        return tuple(positive_int(name, one) for one in given)
+    if isinstance(plain(given), int):
+        return (positive_int(name, given),)
     raise ArgumentError(
         f"Expected `{name}` to hold a side or (height, width); got {short_repr(given)}."
     )

@@ -32,20 +32,21 @@ class Crop:
     """The region cut out and resized: i(y; x_R), the paper's T(x_i, y).
 
     Attributes:
-        sizes: The size that regions are resized to: (height, width), ``native`` for no resizing, or
-            None for the images' own size. There is one for all regions, or one per scale.
+        sizes: The size that regions are resized to: (height, width), or one number or three for
+            signals or volumes, ``native`` for no resizing, or None for the images' own size. There
+            is one for all regions, or one per scale.
         margin: The margin that is shown around a region on each side, as a share of the region's
-            own height and width.
+            own sides.
         reference: ``prior`` takes the value as it is. ``blank`` subtracts the value of the
             all-imputed picture at the same size.
         n_samples: Samples of a stochastic network, or draws of rectangles; None for a single pass,
             or the usual number of draws.
         jitter: The most that each edge of a rectangle moves at random, as a share of the region's
-            own height or width; 0 moves nothing.
+            own side; 0 moves nothing.
         seed: The seed of these moves.
     """
 
-    sizes: tuple[tuple[int, int] | str | None, ...] = (None,)
+    sizes: tuple[tuple[int, ...] | str | None, ...] = (None,)
     margin: float = 0.0
     reference: str = "prior"
     n_samples: int | None = None
@@ -74,15 +75,16 @@ class Crop:
         return regions
 
     def check(self, scene: Scene) -> None:
-        """Refuse inputs that are not images, and regions that are not rectangles."""
+        """Refuse inputs without places, regions that are not boxes, and sizes of other places."""
         inputs = scene.inputs
-        if len(inputs) != 1 or inputs[0].dim() != 4:
+        if len(inputs) != 1 or inputs[0].dim() < 3:
             shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
-            hint = " inputs.unsqueeze(0) adds a batch dimension." if inputs[0].dim() == 3 else ""
             raise ArgumentError(
-                f"Expected `inputs` to be one tensor of images (N, C, H, W) for view='crop'; got "
-                f"{shapes}.{hint} {_ELSE}"
+                f"Expected `inputs` to be one tensor of images (N, C, H, W), signals (N, C, T) or "
+                f"volumes (N, C, D, H, W) for view='crop'; got {shapes}. {_ELSE}"
             )
+        for size in self.sizes:
+            check_sides(size, inputs[0].dim() - 2)
         if scene.regions.rectangles() is None:
             raise ArgumentError(
                 "Expected regions that are rectangles over all channels for view='crop'; got "
@@ -107,11 +109,11 @@ class Crop:
         """
         if self.reference == "prior":
             return None
-        n, height, width = len(scene.inputs[0]), *scene.inputs[0].shape[2:]
+        n, *places = len(scene.inputs[0]), *scene.inputs[0].shape[2:]
         rectangles = self._rectangles(scene).expand(n, -1, -1)
         shown = self._sizes(scene, rectangles, scales_of(scene.regions))
-        sizes, which = shown.reshape(-1, 2).unique(dim=0, return_inverse=True)
-        cuts = torch.tensor([0, 0, height, width]).expand(n * len(sizes), -1)
+        sizes, which = shown.reshape(-1, len(places)).unique(dim=0, return_inverse=True)
+        cuts = torch.tensor([*[0] * len(places), *places]).expand(n * len(sizes), -1)
         plan = ViewPlan(
             scene,
             "everything",
@@ -132,36 +134,38 @@ class Crop:
     def _rectangles(self, scene: Scene) -> Tensor:
         rectangles = scene.regions.rectangles()
         assert rectangles is not None, "check() comes first"
-        first, last = rectangles.split(2, dim=-1)
+        first, last = rectangles.chunk(2, dim=-1)
         around = ((last - first) * self.margin).round().long()
         frame = torch.tensor(scene.inputs[0].shape[2:])
         return torch.cat([(first - around).clamp_min(0), (last + around).minimum(frame)], dim=-1)
 
     def _moved(self, scene: Scene, rectangles: Tensor, draw: int) -> Tensor:
-        """Move each edge of the rectangles (..., 4) at random; each keeps at least one pixel.
+        """Move each edge of the boxes (..., 2 · D) at random; each keeps at least one pixel.
 
         The moves depend on the seed, the draw and the rectangle alone. So an image has the same in
         a batch as alone, and equal regions of several scales move together.
         """
         own = scene.regions.rectangles()
         assert own is not None, "check() comes first"
-        distinct, which = own.reshape(-1, 4).unique(dim=0, return_inverse=True)
+        ends = own.shape[-1]
+        distinct, which = own.reshape(-1, ends).unique(dim=0, return_inverse=True)
         shares = np.stack(
             [
-                np.random.default_rng((self.seed, draw, *edges)).uniform(-1, 1, 4)
+                np.random.default_rng((self.seed, draw, *edges)).uniform(-1, 1, ends)
                 for edges in distinct.tolist()
             ]
         )
-        sides = (distinct[:, 2:] - distinct[:, :2]).repeat(1, 2)
-        moves = (torch.from_numpy(shares) * self.jitter * sides).round().long()
-        first, last = (rectangles + moves[which].reshape(own.shape)).split(2, dim=-1)
+        first, last = distinct.chunk(2, dim=1)
+        moves = (torch.from_numpy(shares) * self.jitter * (last - first).repeat(1, 2)).round()
+        first, last = (rectangles + moves.long()[which].reshape(own.shape)).chunk(2, dim=-1)
         frame = torch.tensor(scene.inputs[0].shape[2:])
         first = first.clamp_min(0).minimum(frame - 1)
         return torch.cat([first, last.minimum(frame).maximum(first + 1)], dim=-1)
 
     def _sizes(self, scene: Scene, cuts: Tensor, scales: Tensor) -> Tensor:
-        """Return the new size, (..., 2), of each cut (..., 4), by the scale of its region."""
-        own = (cuts[..., 2:] - cuts[..., :2]).clamp_min(1)
+        """Return the new size, (..., D), of each cut (..., 2 · D), by the scale of its region."""
+        first, last = cuts.chunk(2, dim=-1)
+        own = (last - first).clamp_min(1)
         frame = torch.tensor(scene.inputs[0].shape[2:])
         options = [
             own if size == "native" else torch.tensor(size or frame.tolist()).expand_as(own)
@@ -169,6 +173,22 @@ class Crop:
         ]
         chosen = scales.clamp_max(len(options) - 1)
         return torch.stack(options).gather(0, chosen[..., None].expand_as(own)[None])[0]
+
+
+def check_sides(size: tuple[int, ...] | str | None, places: int) -> None:
+    """Refuse a ``crop_size`` with another number of sides than the inputs have places."""
+    if not isinstance(size, tuple) or len(size) == places:
+        return
+    wanted = {1: "a length", 2: "(height, width)", 3: "(depth, height, width)"}
+    given, hint = size[0] if len(size) == 1 else size, ""
+    if len(size) == 1:
+        hint = f" Did you mean {size * places}?"
+    elif len(size) == places + 1:
+        hint = f" Did you mean {size[1:]}?"
+    raise ArgumentError(
+        f"Expected `crop_size` to be {wanted.get(places, f'{places} sides')}, 'native' or None; "
+        f"got {given}.{hint}"
+    )
 
 
 @dataclass(frozen=True)
@@ -274,11 +294,11 @@ class Features:
 
     def check(self, scene: Scene) -> None:
         """Refuse feature maps by channel: they have the picture's places but not its channels."""
-        if len(scene.inputs) != 1 or scene.inputs[0].dim() != 4:
+        if len(scene.inputs) != 1 or scene.inputs[0].dim() < 3:
             shapes = ", ".join(str(tuple(x.shape)) for x in scene.inputs)
             raise ArgumentError(
-                f"Expected `inputs` to be one tensor of images (N, C, H, W) for view='features'; "
-                f"got {shapes}."
+                f"Expected `inputs` to be one tensor of images (N, C, H, W), signals (N, C, T) or "
+                f"volumes (N, C, D, H, W) for view='features'; got {shapes}."
             )
         if not span_channels(scene.regions, *region_pairs(scene)):
             raise ArgumentError(

@@ -78,9 +78,9 @@ class ViewPlan:
             features of the rest.
         images: The image of each view, long (V,).
         regions: The region of each view, long (V,); None if views have none.
-        cuts: The part y0, x0, y1, x1 that is cut out of each view, long (V, 4); None shows the
-            whole.
-        sizes: Height and width that each cut is resized to, long (V, 2); given with ``cuts``.
+        cuts: The part that is cut out of each view, long (V, 2 · D): where it starts in the D
+            places, and where it stops (y0, x0, y1, x1 of images); None shows the whole.
+        sizes: The size that each cut is resized to, long (V, D); given with ``cuts``.
         orders: The orders that the views are steps of, if ``hidden`` is ``later``.
     """
 
