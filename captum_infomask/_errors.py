@@ -27,6 +27,7 @@ class RunStopped(RuntimeError):  # noqa: N818 - some runs stop for reasons that 
 _EXTRAS = {
     "pandas": "pandas",
     "pyarrow": "data",
+    "nibabel": "volumes",
     "torchmetrics": "calibration",
     "lightning_utilities": "calibration",
     "transformers": "huggingface",

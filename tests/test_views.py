@@ -170,7 +170,10 @@ def test_inputs_of_any_number_of_dimensions():
         return x.reshape(len(x), -1)[:, :5] @ weights
 
     for shape in ((2, 5), (2, 5, 1), (2, 1, 5, 1, 1)):
-        got = InfoMask(model).attribute(signal.reshape(shape), target=1, view="drop")
+        elements = torch.arange(5).reshape(1, *shape[1:])
+        got = InfoMask(model).attribute(
+            signal.reshape(shape), target=1, view="drop", feature_mask=elements
+        )
         assert got.shape == shape
         for image in range(2):
             for element in range(5):

@@ -49,8 +49,9 @@ def _checked(pictures: object) -> Tensor:
         or pictures.numel() == 0
     ):
         raise ArgumentError(
-            f"Expected `images` to be floating-point images (D, C, H, W), signals or volumes (D, C, "
-            f"...), or a loader of such batches or of (images, labels); got {describe(pictures)}."
+            f"Expected `images` to be floating-point images (D, C, H, W), signals (D, C, T) or "
+            f"volumes, or a loader of such batches or of (images, labels); got "
+            f"{describe(pictures)}."
         )
     if not bool(pictures.isfinite().all()):
         raise ArgumentError("Expected `images` to be finite; they hold NaN or infinity.")

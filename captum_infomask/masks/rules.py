@@ -249,7 +249,8 @@ class Hysteresis:
     """Keep pixels that pass a low threshold and are connected to one that passes a high one.
 
     Pixels that touch at an edge or a corner are connected. Attributions must be of images, signals
-    or volumes, (N, C, ...). A pixel counts if any channel passes, and all channels of the mask are equal.
+    or volumes, (N, C, ...). A pixel counts if any channel passes, and all channels of the mask are
+    equal.
 
     Args:
         low: The rule that draws the outline, such as ``MaxFraction(0.2)`` or ``AtLeast(1.0)``.

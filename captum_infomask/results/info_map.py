@@ -20,6 +20,7 @@ from captum_infomask._keywords import told, unknown_name
 from captum_infomask._types import TensorOrTensors, Tensors
 from captum_infomask.masks import FalseDiscoveries, Rule, bounding_boxes, threshold_mask
 from captum_infomask.masks.rules import Family
+from captum_infomask.masks.volume_files import VoxelAxes, export_map
 from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.regions.scales import Scales
 from captum_infomask.regions.sharpening import averaged
@@ -658,6 +659,48 @@ class InfoMap:
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything to one safetensors file, exact to the bit."""
         write("path", check_output_file("path", path), FORMAT, *state_of(self))
+
+    def export(
+        self,
+        path: str | PathLike[str],
+        k: int = 0,
+        *,
+        affine: Any = None,
+        like: Any = None,
+        axes: VoxelAxes = "zyx",
+    ) -> None:
+        """Write image k's attributions for other programs, in the form of the file's ending.
+
+        ``.nii`` and ``.nii.gz`` are for volumes, and the other arguments are
+        :func:`~captum_infomask.masks.volume_files.save_nifti`'s. ``.png`` is for pictures, with
+        16-bit grey levels that keep the unit. ``.npy`` holds the array of any input, (C, ...).
+
+        Raises:
+            ArgumentError: The ending is another one, there is no image k, or the inputs were not
+                of that kind; and as :func:`~captum_infomask.masks.volume_files.save_nifti`.
+            ModuleNotFoundError: The file is NIfTI, and nibabel is not installed.
+
+        Example:
+            >>> import tempfile, torch
+            >>> from pathlib import Path
+            >>> from captum_infomask import InfoMask, grid
+            >>> x = torch.rand(1, 1, 8, 8, 8)
+            >>> infomask = InfoMask(lambda x: x.flatten(1)[:, :2])
+            >>> infomap = infomask.score_regions(x, target=0, view="drop", regions=grid(x, 2, 2, 2))
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     infomap.export(Path(folder, "bits.nii.gz"))
+        """
+        attributions = self.attributions()
+        if self.is_tuple and len(attributions) == 1:
+            (attributions,) = attributions
+        place = map_pictures.checked_place(k, len(self.scores))
+        if not isinstance(attributions, Tensor):
+            raise ArgumentError(
+                f"Expected an InfoMap of one input to export; got one of {len(attributions)}."
+            )
+        export_map(
+            attributions[place : place + 1], path, self.unit, affine=affine, like=like, axes=axes
+        )
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> InfoMap:
