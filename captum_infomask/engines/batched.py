@@ -26,7 +26,7 @@ from captum_infomask.engines.memory import (
     no_memory,
     of_one_size,
 )
-from captum_infomask.engines.outputs import changed_classes, check_output, explain
+from captum_infomask.engines.outputs import changed_classes, check_output, explain, short_words
 from captum_infomask.engines.pixels import draw
 from captum_infomask.engines.traced_network import StandsAside
 from captum_infomask.engines.verified_copy import FastCopy, check_agreement, fast_copy
@@ -159,6 +159,7 @@ class RunningBatched:
             )
         except Exception as error:
             if not is_out_of_memory(error):
+                self._check_any_size(plan, rows, error)
                 if plan.hidden == "nothing":
                     explain(
                         self._call.forward_func,
@@ -177,6 +178,27 @@ class RunningBatched:
         checked = check_output(output, len(rows))
         self._check_guess(plan, rows, checked)
         return checked
+
+    def _check_any_size(self, plan: ViewPlan, rows: Tensor, error: Exception) -> None:
+        """Explain the error of a network that takes batches of one size alone.
+
+        Exported programs and sessions of other runtimes may be such. A smaller batch shows it.
+        """
+        inputs = len(plan.scene.inputs[0])
+        some = rows[: inputs if len(rows) > inputs else 1]
+        if isinstance(error, ArgumentError) or len(rows) == 1:
+            return
+        try:
+            shown, arguments = draw(plan, some), self._arguments(plan, some)
+            self._call.libraries.run(lambda: self._call.run(*shown, *arguments))
+        except Exception:  # the size is not the cause, or not alone
+            return
+        one = "" if len(some) == inputs else "one input and "
+        raise ArgumentError(
+            f"Expected `forward_func` to take batches of any size; it takes {len(some)} views, and "
+            f"for {len(rows)} it raised {type(error).__name__}: {short_words(error)}. Pass {one}"
+            f"perturbations_per_eval=1, which shows as many views at a time as there are inputs."
+        ) from error
 
     def _forward(self, shown: Tensors, arguments: tuple[Any, ...]) -> Tensor:
         if self._copy is not None:

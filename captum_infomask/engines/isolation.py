@@ -26,7 +26,7 @@ class Isolation:
     network that it wraps. Values that cannot be copied are shared. TorchScript is a program rather
     than an object, so it is copied with its weights. If parameters stand for themselves, large
     tensors that are not parameters do too. The copy of a compiled network is the network that was
-    compiled.
+    compiled, and that of one in parallel is the network alone.
 
     Args:
         weights: A function that returns the stand-in for a parameter in a copy.
@@ -120,9 +120,9 @@ class Isolation:
         if isinstance(module, torch.jit.ScriptModule):
             made = self._note(module, self._script(module))
             return made
-        compiled = compiled_network(module)
-        if compiled is not None:
-            made = self._note(module, self._shell(compiled, shells))
+        within = network_within(module)
+        if within is not None:
+            made = self._note(module, self._shell(within, shells))
             return made
         made = self._note(module, object.__new__(type(module)))
         if any(vars(kind).get("__slots__") for kind in type(module).__mro__):
@@ -218,8 +218,11 @@ def check_no_script(name: str, network: nn.Module) -> None:
         )
 
 
-def compiled_network(module: nn.Module) -> nn.Module | None:
-    """Return the network from which ``torch.compile`` made this one, if it did."""
+def network_within(module: nn.Module) -> nn.Module | None:
+    """Return the network that a module compiles or runs in parallel, if it does nothing else."""
+    if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        parallel: nn.Module = module.module
+        return parallel
     # The code that compiles imports this: it takes seconds, and may be missing.
     room = sys.modules.get("torch._dynamo.eval_frame")
     if room is not None and isinstance(module, room.OptimizedModule):

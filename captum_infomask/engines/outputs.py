@@ -55,10 +55,15 @@ def explain(
     else:
         hint = _misplaced(forward_func, inputs, words, argument) or _misshapen(inputs, crop)
     if hint:
-        words = words if len(words) <= 120 else f"{words[:117]}..."
         raise ArgumentError(
-            f"Expected {hint} (`{argument}` raised {type(error).__name__}: {words})"
+            f"Expected {hint} (`{argument}` raised {type(error).__name__}: {short_words(error)})"
         ) from error
+
+
+def short_words(error: Exception) -> str:
+    """Return the words of an error on one line, of at most 120 characters."""
+    words = " ".join(str(error).split())
+    return words if len(words) <= 120 else f"{words[:117]}..."
 
 
 @contextmanager

@@ -80,6 +80,12 @@ PLAIN = frozenset(
 )
 
 
+def name_of(function: Callable[..., Any]) -> str:
+    """Return a function's name; exported programs call ATen's, such as ``conv2d.default``."""
+    name: str = getattr(function, "__name__", "")
+    return name.partition(".")[0]
+
+
 @dataclass(frozen=True, eq=False)
 class Step:
     """One function of PyTorch that a network called.
@@ -101,7 +107,7 @@ class Step:
     @property
     def name(self) -> str:
         """The function's name, without underscores around it."""
-        return getattr(self.function, "__name__", "").strip("_")
+        return name_of(self.function).strip("_")
 
     @property
     def written(self) -> Tensor | None:
@@ -109,7 +115,7 @@ class Step:
         out = self.kwargs.get("out")
         if isinstance(out, Tensor):
             return out
-        name = getattr(self.function, "__name__", "")
+        name = name_of(self.function)
         is_written = name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))
         returns_it = self.given[:1] and self.made[:1] and self.given[0] is self.made[0]
         return self.given[0] if self.given and (is_written or returns_it) else None
@@ -161,7 +167,7 @@ class Recording(TorchFunctionMode):
     ) -> Any:
         """Run one of PyTorch's functions."""
         kwargs = kwargs or {}
-        if getattr(func, "__name__", "") in PLAIN:
+        if name_of(func) in PLAIN:
             result = func(*args, **kwargs)
         else:
             with self._generators:

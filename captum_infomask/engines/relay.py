@@ -60,8 +60,7 @@ def relayed(
         except (RuntimeError, IndexError, ValueError, TypeError) as error:
             if is_out_of_memory(error):
                 raise
-            first = str(error).strip().splitlines()[:1]
-            raise StandsAside(f"its steps cannot be run again: {''.join(first)}") from error
+            raise StandsAside(f"its steps cannot be run again: {_line(error)}") from error
         check_agreement(ends[0].detach(), output)
         if not bool(ends[1].isfinite().all()):
             raise StandsAside("it gives no finite numbers for the reference, which baselines= sets")
@@ -71,11 +70,23 @@ def relayed(
             ends = strides[done].at[slot], strides[done].origin[slot]
         path = Path(replay, done, ends[1], ends[0].detach(), output, value)
         slope, explained = path.integrate(tolerance)
-        multipliers = _passed_back(replay, strides[:done], {slot: slope.to(ends[0])}, tolerance)
+        try:
+            multipliers = _passed_back(replay, strides[:done], {slot: slope.to(ends[0])}, tolerance)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            raise StandsAside(
+                f"its steps cannot be run between the inputs: {_line(error)}"
+            ) from error
     found = []
     for (at, origin), own in zip(marks, multipliers, strict=True):
         found.append(Shares(own.double() * (at - origin).double(), explained))
     return found
+
+
+def _line(error: Exception) -> str:
+    """Return the first line of an error."""
+    return "".join(str(error).strip().splitlines()[:1])
 
 
 def _run(

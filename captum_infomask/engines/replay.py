@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from captum_infomask.engines.recording import PLAIN, Recording, Step, tensors_in
+from captum_infomask.engines.recording import PLAIN, Recording, Step, name_of, tensors_in
 from captum_infomask.engines.traced_network import StandsAside
 
 # The place of the dropout's rate among the arguments of attention, and of ``training``, if any.
@@ -69,7 +69,7 @@ class Again:
     def draws_nothing(self) -> bool:
         """Whether it is known to draw no random number."""
         if self.name not in _ATTENTION:
-            return self.is_at_rest or getattr(self.function, "__name__", "") in PLAIN
+            return self.is_at_rest or name_of(self.function) in PLAIN
         rate, training = _ATTENTION[self.name]
         if training is not None and self._argument("training", training, True) is False:
             return True

@@ -16,7 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from captum_infomask._messages import warn
 from captum_infomask._outputs import logits_of
-from captum_infomask.engines.isolation import Isolation, compiled_network, same_weight
+from captum_infomask.engines.isolation import Isolation, network_within, same_weight
 from captum_infomask.engines.reached import Sealed, is_plain, shared_state, unchanged
 from captum_infomask.engines.traced_network import (
     AUGMENTED,
@@ -52,7 +52,7 @@ def traced(
     """
     network = plain_module(forward_func)
     for module in network.modules():
-        if "forward" in vars(module) and compiled_network(module) is None:
+        if "forward" in vars(module) and network_within(module) is None:
             # It may be bound to the user's modules, which must not meet stand-ins.
             raise StandsAside(f"{type(module).__name__} has a forward function of its own")
     if not all(map(is_plain, given)):
@@ -287,7 +287,7 @@ def _folds(norm: Any) -> TypeGuard[nn.BatchNorm2d]:
 
 
 def plain_module(forward_func: object) -> nn.Module:
-    """Return the network, if its calls do nothing but its ``forward``.
+    """Return the network, without wrappers, if its calls do nothing but its ``forward``.
 
     Raises:
         StandsAside: It is not a module, is in training mode or has hooks.
@@ -301,9 +301,22 @@ def plain_module(forward_func: object) -> nn.Module:
         where = f"{type(module).__name__} {name!r}" if name else type(module).__name__
         if isinstance(module, torch.jit.ScriptModule):
             raise StandsAside(f"{where} is TorchScript")
-        # A compiled module has the mode of its network, whatever its own flag is.
-        if module.training and compiled_network(module) is None:
+        if _is_exported(module):
+            raise StandsAside("it is an exported program")
+        # A module that wraps a network has the network's mode, whatever its own flag is.
+        if module.training and network_within(module) is None:
             raise StandsAside(f"{where} is in training mode")
         if any(getattr(module, hook) for hook in hooks):
             raise StandsAside(f"{where} has hooks")
-    return forward_func
+    network: nn.Module | None = forward_func
+    while network is not None:
+        found, network = network, network_within(network)
+    return found
+
+
+def _is_exported(module: nn.Module) -> bool:
+    """Whether a module is an exported program, whose mode was fixed then, whatever its flag is."""
+    calls_aten = isinstance(module, fx.GraphModule) and any(
+        isinstance(node.target, torch._ops.OpOverload) for node in module.graph.nodes
+    )
+    return calls_aten

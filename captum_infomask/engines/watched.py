@@ -14,7 +14,7 @@ from captum_infomask._outputs import read_logits
 from captum_infomask._random import OwnGenerators
 from captum_infomask.engines.engine_protocol import Call
 from captum_infomask.engines.feature_maps import FeatureMap, feature_map
-from captum_infomask.engines.isolation import Isolation, alias, compiled_network
+from captum_infomask.engines.isolation import Isolation, alias, network_within
 from captum_infomask.engines.memory import is_out_of_memory
 from captum_infomask.engines.outputs import explained
 from captum_infomask.engines.reached import modules_reached, named_layer
@@ -171,8 +171,8 @@ def to_run(
     """Return the function to run, and its layers.
 
     If there are layers, both are copies where copies can be made, so that nobody else meets their
-    hooks. A compiled network runs as it was before. Inference tensors, which have no gradients, are
-    copied. For inputs in half precision, the copy is in float32.
+    hooks. A network that is compiled or in parallel runs alone. Inference tensors, which have no
+    gradients, are copied. For inputs in half precision, the copy is in float32.
 
     Args:
         forward_func: The network.
@@ -218,8 +218,8 @@ def _widened(value: Any) -> Any:
 
 
 def _is_odd(module: nn.Module) -> bool:
-    """Whether a module is compiled, or has inference tensors."""
-    if compiled_network(module) is not None or getattr(module, "_compiled_call_impl", None):
+    """Whether a module wraps a network, or has inference tensors."""
+    if network_within(module) is not None or getattr(module, "_compiled_call_impl", None):
         return True
     own = (*module._parameters.values(), *module._buffers.values())
     return any(each is not None and each.is_inference() for each in own)

@@ -344,7 +344,7 @@ def test_probabilities_leave_a_networks_modes_alone(net: nn.Module, kind: str) -
 @pytest.mark.parametrize(
     "kind", ["compiled", "a part compiled", "compiled in place"], indirect=True
 )
-def test_compiled_networks_have_the_modes_that_they_were_set_to(net: nn.Module, kind: str) -> None:
+def test_network_withins_have_the_modes_that_they_were_set_to(net: nn.Module, kind: str) -> None:
     assert plain_module(net) is net
     with pytest.raises(StandsAside, match="in training mode"):
         plain_module(net.train())
