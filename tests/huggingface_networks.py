@@ -88,6 +88,9 @@ TRANSFORMERS = {
     "deit": deit,
     "deit with teacher": deit_with_teacher,
     "beit": lambda: beit(use_relative_position_bias=True),
+    "beit, class token": lambda: beit(
+        use_shared_relative_position_bias=True, use_mean_pooling=False
+    ),
     "beit, absolute": lambda: beit(use_absolute_position_embeddings=True),
     "dinov2": dinov2,
     "dinov2 with registers": dinov2_with_registers,

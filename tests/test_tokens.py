@@ -173,9 +173,10 @@ def test_views_of_one_length_share_chunks_within_the_budget(x, monkeypatch):
     shapes = []
     classify = TorchvisionTransformer.classify
 
-    def watched(self, tokens):
+    def watched(self, tokens, places):
+        assert places.shape == tokens.shape[:2]
         shapes.append(tuple(tokens.shape[:2]))
-        return classify(self, tokens)
+        return classify(self, tokens, places)
 
     monkeypatch.setattr(TorchvisionTransformer, "classify", watched)
     monkeypatch.setattr(tokens_engine, "_TOKENS_ON_CPU", 40)

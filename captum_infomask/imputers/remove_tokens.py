@@ -22,8 +22,9 @@ class RemoveTokens:
     which a patch keeps. Nothing replaces the hidden patches, and the all-imputed view is c alone.
     This meaning of *missing* differs from grey pixels, and so do the numbers. It is also faster,
     because a view costs only its remaining tokens. It works for ``keep``, ``drop`` and ``chain``,
-    for regions of whole patches, and for torchvision's or timm's ``VisionTransformer``. The engine
-    is ``tokens``.
+    for regions of whole patches, and for the ``VisionTransformer`` of torchvision, timm or
+    open_clip, and transformers' ViT, DeiT, BEiT, DINOv2, SigLIP and CLIP, also inside an adapter.
+    The engine is ``tokens``.
 
     Raises:
         ArgumentError: When used: the view is ``crop``, a region splits a patch, or the engine does

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -110,7 +111,9 @@ def check_exact(transformer: Transformer, picture: Tensor, expected: Tensor) -> 
     tokens = transformer.embed(picture)
     first, patches = tokens.tensor_split([transformer.prefix], dim=1)
     order = torch.randperm(patches.shape[1], generator=torch.Generator().manual_seed(0))
-    output = transformer.classify(torch.cat([first, patches[:, order.to(patches.device)]], dim=1))
+    order = order.to(patches.device)
+    places = torch.cat([order.new_tensor(range(transformer.prefix)), order + transformer.prefix])
+    output = transformer.classify(torch.cat([first, patches[:, order]], dim=1), places[None])
     difference = float((output - expected).abs().max() / expected.abs().max())
     allowed = max(1e-5, 10 * torch.finfo(expected.dtype).eps)
     if expected.dtype == torch.float32:
@@ -138,8 +141,8 @@ class Tokens:
     its other tokens, it computes the class token alone.
 
     Raises:
-        ArgumentError: In the call: the network is not one of torchvision's or timm's vision
-            transformers, or takes further arguments.
+        ArgumentError: In the call: the network is not a vision transformer of torchvision, timm,
+            open_clip or transformers, or takes further arguments.
 
     Example:
         >>> import torch
@@ -228,9 +231,10 @@ class RunningTokens:
             for rows in same.split(self._chunk_size(pictures, len(first) + count)):
                 patches = kept[rows].nonzero()[:, 1].reshape(len(rows), count)
                 places = torch.cat([first.expand(len(rows), -1), patches + len(first)], dim=1)
+                places = places.to(tokens.device)
                 images = plan.images[rows, None].to(tokens.device)
                 with self.call.generators:
-                    output = self.transformer.classify(tokens[images, places.to(tokens.device)])
+                    output = self.transformer.classify(tokens[images, places], places)
                 yield rows, output
 
     def _kept(self, plan: ViewPlan) -> Tensor:
@@ -255,13 +259,16 @@ class RunningTokens:
         budget = _TOKENS_ON_CPU if pictures.device.type == "cpu" else _TOKENS_ON_ACCELERATOR
         return max(budget // tokens, 1)
 
-    def _forward(self, pictures: Tensor) -> Tensor:
-        return self.transformer.classify(self.transformer.embed(pictures))
+    def _forward(self, pictures: Tensor) -> Any:
+        tokens = self.transformer.embed(pictures)
+        places = torch.arange(tokens.shape[1], device=tokens.device)
+        return self.transformer.classify(tokens, places[None])
 
 
 def _unknown(reason: StandsAside) -> ArgumentError:
     return ArgumentError(
         f"Expected `forward_func` to be a vision transformer for engine='tokens' and "
-        f"RemoveTokens(): torchvision's or timm's VisionTransformer itself, unwrapped, in "
-        f"evaluation mode and without hooks; {reason}."
+        f"RemoveTokens(): torchvision's, timm's or open_clip's VisionTransformer, or transformers' "
+        f"ViT, DeiT, BEiT, DINOv2, SigLIP or CLIP, unwrapped or in an adapter, in evaluation mode "
+        f"and without hooks; {reason}."
     )

@@ -1,13 +1,19 @@
-# Vision transformers of torchvision and timm, in the parts that the engine needs.
+# Vision transformers in the parts that the engine needs: torchvision's, timm's, those in adapters.
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from captum_infomask._outputs import logits_of
+from captum_infomask.engines.tokens.huggingface_blocks import (
+    HuggingFaceTransformer,
+    OpenClipTransformer,
+)
 from captum_infomask.engines.traced import plain_module
 from captum_infomask.engines.traced_network import StandsAside
 
@@ -40,7 +46,7 @@ class TorchvisionTransformer:
         encoder = self.network.encoder
         return encoder.dropout(torch.cat([first, patches], dim=1) + encoder.pos_embedding)  # type: ignore[no-any-return]
 
-    def classify(self, tokens: Tensor) -> Tensor:
+    def classify(self, tokens: Tensor, places: Tensor) -> Tensor:
         """Turn tokens into the network's output."""
         encoder = self.network.encoder
         blocks = list(encoder.layers)
@@ -109,7 +115,7 @@ class TimmTransformer:
         tokens = network._pos_embed(network.patch_embed(pictures))
         return network.norm_pre(network.patch_drop(tokens))  # type: ignore[no-any-return]
 
-    def classify(self, tokens: Tensor) -> Tensor:
+    def classify(self, tokens: Tensor, places: Tensor) -> Tensor:
         """Turn tokens into the network's output."""
         blocks = list(self.network.blocks)
         for block in blocks[:-1]:
@@ -178,29 +184,95 @@ class Transformer(Protocol):
         """Turn pictures (B, C, H, W) into tokens (B, S, D), positions added, prefix first."""
         ...
 
-    def classify(self, tokens: Tensor) -> Tensor:
-        """Turn some of those tokens (B, s, D), prefix included, into the output (B, M)."""
+    def classify(self, tokens: Tensor, places: Tensor) -> Any:
+        """Turn some of those tokens (B, s, D), prefix included, into the network's output.
+
+        Args:
+            tokens: The tokens.
+            places: Their places in the whole sequence, long (B, s).
+        """
         ...
 
 
-_FAMILIES: dict[str, type[Any]] = {
+@runtime_checkable
+class OverTower(Protocol):
+    """A network whose output is read from that of another: ``forward(x)`` is ``read(tower(x))``.
+
+    Adapters have this form. So the engine sees the transformer in them.
+    """
+
+    tower: nn.Module
+
+    def read(self, output: Any) -> Any:
+        """Turn what the tower returned into the output (N, M)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ReadTransformer:
+    """A transformer whose output is read by a further step.
+
+    Attributes:
+        inner: The transformer.
+        read: The step.
+    """
+
+    inner: Transformer
+    read: Callable[[Any], Any]
+
+    @property
+    def prefix(self) -> int:
+        """The number of tokens before those of patches."""
+        return self.inner.prefix
+
+    @property
+    def needs_patches(self) -> bool:
+        """Whether at least one patch must stay."""
+        return self.inner.needs_patches
+
+    @property
+    def embedding(self) -> nn.Module:
+        """The module that turns patches into tokens."""
+        return self.inner.embedding
+
+    def embed(self, pictures: Tensor) -> Tensor:
+        """Turn pictures into tokens with their positions."""
+        return self.inner.embed(pictures)
+
+    def classify(self, tokens: Tensor, places: Tensor) -> Any:
+        """Turn tokens into the output."""
+        return self.read(self.inner.classify(tokens, places))
+
+
+_FAMILIES: dict[str, Callable[[Any], Transformer]] = {
     "torchvision.models.vision_transformer.VisionTransformer": TorchvisionTransformer,
     "timm.models.vision_transformer.VisionTransformer": TimmTransformer,
+    "open_clip.transformer.VisionTransformer": OpenClipTransformer,
+    # open_clip's tower of a network of timm's.
+    "open_clip.timm_model.TimmModel": lambda network: ReadTransformer(
+        _parts_of(network.trunk), network.head
+    ),
 }
 
 
 def transformer_of(forward_func: object) -> Transformer:
-    """Return the parts of a vision transformer.
+    """Return the parts of a vision transformer, or of the one in an adapter.
 
     Raises:
         StandsAside: It is not a known network, is in training mode or has hooks.
     """
-    network = plain_module(forward_func)
+    return ReadTransformer(_parts_of(plain_module(forward_func)), logits_of)
+
+
+def _parts_of(network: nn.Module) -> Transformer:
     family = _FAMILIES.get(type_name(network))
-    if family is None:
-        raise StandsAside(f"{type(network).__name__} is none")
-    made: Transformer = family(network)
-    return made
+    if family is not None:
+        return family(network)
+    if HuggingFaceTransformer.knows(network):
+        return HuggingFaceTransformer(network)
+    if isinstance(network, OverTower):
+        return ReadTransformer(_parts_of(network.tower), network.read)
+    raise StandsAside(f"{type(network).__name__} is none")
 
 
 def patch_size(transformer: Transformer) -> tuple[int, int]:
