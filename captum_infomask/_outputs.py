@@ -96,11 +96,17 @@ def _wrapper(output: object) -> str:
         )
     is_list = isinstance(output, Sequence) and len(output) > 0
     first = output[0] if is_list and isinstance(output[0], Mapping) else output  # type: ignore[index]
-    asked = next((words for name, words in _ASKED_BY.items() if name in _held(first)), "")
+    held = {name: part for name, part in _held(first).items() if not _is_rows(name, part)}
+    asked = next((words for name, words in _ASKED_BY.items() if name in held), "")
     if asked:
         return f" {asked}."
     part = _part(output)
     return f" Wrap the model, e.g. lambda x: model(x){part}." if part else ""
+
+
+def _is_rows(name: str, part: object) -> bool:
+    """Whether the output ``out`` of a segmentation network has no pixels, so that it is none."""
+    return name == "out" and isinstance(part, Tensor) and part.dim() <= 2
 
 
 def _part(output: object) -> str:

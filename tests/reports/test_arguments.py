@@ -472,10 +472,11 @@ def test_every_reader_tells_the_dtype_and_the_device() -> None:
     net, double = Net(), X.double()
     batches = [(double, torch.tensor([0, 1]))]
     words = ("`inputs`", "dtype torch.float32", "got torch.float64")
-    refused(words, lambda: compare(net, double, 1))
     refused(words, lambda: InfoMask(net).score_classes(double))
-    refused(words, lambda: fit_temperature(net, batches))
-    refused(words, lambda: measure_bounds(net, batches))
+    # Others follow the type of a network; a function has none.
+    refused(words, lambda: compare(lambda x: 1 * net(x), double, 1))
+    refused(words, lambda: fit_temperature(lambda x: 1 * net(x), batches))
+    refused(words, lambda: measure_bounds(lambda x: 1 * net(x), batches))
     refused(("meta device", "have weights"), lambda: InfoMask(Meta()).attribute(X, target=1))
     meta = X.to("meta")
     for call in (lambda: InfoMask(net).attribute(meta, target=1), lambda: compare(net, meta, 1)):
@@ -552,9 +553,8 @@ def test_a_window_of_another_form_is_told_as_the_tuple_that_was_meant(
     [
         (lambda y: (y, y), "model(x)[0]."),
         (lambda y: (None, y), "model(x)[1]."),
-        (lambda y: {"loss": None, "logits": y}, "model(x)['logits']."),
         (lambda y: {"loss": None, "out": y}, "model(x)['out']."),
-        (lambda y: SimpleNamespace(logits=y), "model(x).logits."),
+        (lambda y: SimpleNamespace(scores=y), "model(x).scores."),
         (lambda y: y.detach().numpy(), "torch.from_numpy(model(x))."),
         (lambda y: None, "return of its logits?"),
         (lambda y: 1.0, "got float"),
