@@ -318,7 +318,14 @@ class Shifting(Reading):
         return self.read(self.tower(x.flip(3)))
 
 
+def of_an_old_version():
+    model = random_network("beit")
+    model.beit.encoder = model.beit._modules.pop("layers")
+    return huggingface(model).network
+
+
 REFUSED = {
+    "an old version": (of_an_old_version, ("before version 5 made BeitForImageClassification",)),
     "no transformer": (
         lambda: huggingface(random_network("resnet")).network,
         ("ResNetForImageClassification is none",),

@@ -41,6 +41,11 @@ class HuggingFaceTransformer:
 
     network: Any
 
+    def __post_init__(self) -> None:
+        name = type(self.network).__name__
+        if "Beit" in name and not hasattr(self.network.base_model, "layers"):
+            raise StandsAside(f"transformers before version 5 made {name}")
+
     @classmethod
     def knows(cls, network: nn.Module) -> bool:
         """Whether a network's class is known."""
@@ -99,8 +104,7 @@ class HuggingFaceTransformer:
                 f"'tokens' on {type(self.network).__name__}, whose positions are relative; got "
                 f"{size[0]} × {size[1]}."
             )
-        made = self._embeddings(pictures)
-        return made[0] if isinstance(made, tuple) else made  # type: ignore[no-any-return]
+        return self._embeddings(pictures)  # type: ignore[no-any-return]
 
     def classify(self, tokens: Tensor, places: Tensor) -> Any:
         """Turn tokens into the network's output; its other modules are the network's own."""
