@@ -245,6 +245,18 @@ def folder_of(path, files):
             {**WHOLE, "config.json": {**CONFIG, "attn_implementation": "someone/kernels"}},
             ("attn_implementation", "someone/kernels", "never run"),
         ),
+        (
+            {**WHOLE, "processor_config.json": {"image_processor": {"auto_map": {"A": "p.P"}}}},
+            ("processor_config.json", "auto_map", "never run"),
+        ),
+        (
+            {**WHOLE, "config.json": {**CONFIG, "parts": [{"_attn_implementation": "a/b"}]}},
+            ("_attn_implementation", "a/b", "never run"),
+        ),
+        (
+            {**WHOLE, "config.json": {**CONFIG, "quantization_config": {"quant_method": "x"}}},
+            ("plain weights", "quantization_config"),
+        ),
         ({"config.json": CONFIG}, ("model.safetensors", "it is missing")),
         (
             {"config.json": CONFIG, "pytorch_model.bin": ""},

@@ -21,6 +21,7 @@ from captum_infomask.adapters import huggingface  # noqa: E402
 from captum_infomask.cli import main  # noqa: E402
 from captum_infomask.comparison.compare import compare  # noqa: E402
 from captum_infomask.comparison.gradcam_layers import layer_map  # noqa: E402
+from captum_infomask.dataset_run.manifest import preprocess_of  # noqa: E402
 from captum_infomask.datasets import sample_photo  # noqa: E402
 from captum_infomask.models.loading import load_classifier  # noqa: E402
 
@@ -175,6 +176,14 @@ def test_a_folder_is_loaded_from_this_machine_alone(name, tmp_path, offline, cap
         torch.testing.assert_close(made.network(x), model(x).logits)
 
 
+def test_a_processor_of_pictures_and_texts_may_lie_in_the_folder(tmp_path):
+    vit().save_pretrained(tmp_path / "vit")
+    settings = hf.ViTImageProcessor(size={"height": 32, "width": 32}).to_dict()
+    both = {"image_processor": settings, "processor_class": "CLIPProcessor"}
+    (tmp_path / "vit" / "processor_config.json").write_text(json.dumps(both))
+    assert load_classifier(str(tmp_path / "vit")).preprocess.resize == (32, 32)
+
+
 def test_a_folder_keeps_its_precision_and_may_lie_in_parts(tmp_path, offline):
     vit().bfloat16().save_pretrained(tmp_path / "half", max_shard_size="20KB")
     names = {path.name for path in (tmp_path / "half").iterdir()}
@@ -252,7 +261,11 @@ def test_the_command_line_runs_over_a_folder(folder, offline, capfd):
 
     run = load_run(folder / "made")
     assert len(run) == 3
-    assert run.manifest["preprocess"]["resize"] == [32, 32]
+    own = load_classifier("./vit-folder").preprocess
+    assert own.resize == (32, 32)
+    assert preprocess_of(run.manifest["preprocess"]) == own
+    frame = np.asarray(own.frame(Image.open(folder / "pictures" / "cup" / "coffee.jpg")))
+    assert np.array_equal(run.picture("cup/coffee.jpg"), frame)
     assert set(run.table["target"].to_pylist()) == {2, 3}
 
 

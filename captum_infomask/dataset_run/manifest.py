@@ -115,17 +115,10 @@ def preprocess_of(words: Any) -> Preprocess | None:
     """The preprocessing that ``preprocess_words`` described; None for the user's own."""
     if not isinstance(words, dict):
         return None
-    sizes = {
-        name: tuple(words[name]) for name in ("resize", "crop") if isinstance(words.get(name), list)
-    }
+    lists = {name: tuple(value) for name, value in words.items() if isinstance(value, list)}
     try:
-        return Preprocess(
-            **{
-                **words,
-                **sizes,
-                "interpolation": InterpolationMode(words.get("interpolation")),
-            }
-        )
+        interpolation = InterpolationMode(words.get("interpolation"))
+        return Preprocess(**{**words, **lists, "interpolation": interpolation})
     except (TypeError, ValueError):  # the manifest was changed
         return None
 

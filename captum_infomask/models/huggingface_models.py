@@ -157,7 +157,8 @@ def _no_classifier(given: str) -> ArgumentError:
     )
 
 
-_CONFIG, _PICTURES = "config.json", "preprocessor_config.json"
+_CONFIG = "config.json"
+_PICTURES = ("preprocessor_config.json", "processor_config.json")  # the latter, of texts too
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 _ATTENTION = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal")
@@ -192,16 +193,17 @@ def huggingface_folder(folder: Path) -> Classifier:
             f"Expected `model` to be a folder that transformers' save_pretrained wrote, with "
             f"{_CONFIG}; {folder} holds {listed or 'nothing'}."
         )
-    settings = {name: _read(folder / name) for name in (_CONFIG, _PICTURES) if name in names}
+    settings = {name: _read(folder / name) for name in (_CONFIG, *_PICTURES) if name in names}
     _check_code(folder, settings)
     _check_kind(folder, settings[_CONFIG])
-    _check_weights(folder, names)
-    if _PICTURES not in names:
+    _check_weights(folder, names, settings[_CONFIG])
+    has_processor = not settings.keys().isdisjoint(_PICTURES)
+    if not has_processor:
         warn(
-            f"{folder} has no {_PICTURES}: pictures are prepared as for ImageNet. Save the image "
-            f"processor there too (processor.save_pretrained)."
+            f"{folder} has no {_PICTURES[0]}: pictures are prepared as for ImageNet. Save the "
+            f"image processor there too (processor.save_pretrained)."
         )
-    model, processor = _loaded(folder, _PICTURES in names)
+    model, processor = _loaded(folder, has_processor)
     made = huggingface(model, processor)
     return replace(made, name=folder.resolve().name, weights=str(folder))
 
@@ -220,13 +222,23 @@ def _read(path: Path) -> dict[str, Any]:
 def _check_code(folder: Path, settings: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse a folder that would have transformers run code, or fetch it."""
     for name, held in settings.items():
-        fetched = [key for key in _ATTENTION if "/" in str(held.get(key, ""))]
-        for key in [*(["auto_map"] if held.get("auto_map") else []), *fetched]:
-            raise ArgumentError(
-                f"Expected `model` to be a folder without code of its own; {folder / name} names "
-                f"some ({key}: {held[key]!r}), which is never run here. If you trust it, load it "
-                f"yourself, and give module:function, of a function that returns the network."
-            )
+        for key, value in _entries(held):
+            is_fetched = key in _ATTENTION and "/" in str(value)  # kernels, from the hub
+            if is_fetched or (key == "auto_map" and value):
+                raise ArgumentError(
+                    f"Expected `model` to be a folder without code of its own; {folder / name} "
+                    f"names some ({key}: {value!r}), which is never run here. If you trust it, "
+                    f"load it yourself, and give module:function, of a function that returns the "
+                    f"network."
+                )
+
+
+def _entries(held: Any) -> Iterator[tuple[str, Any]]:
+    """The names and values in JSON, at any depth."""
+    if isinstance(held, dict):
+        yield from held.items()
+    for part in held.values() if isinstance(held, dict) else held if isinstance(held, list) else ():
+        yield from _entries(part)
 
 
 def _check_kind(folder: Path, config: Mapping[str, Any]) -> None:
@@ -242,8 +254,12 @@ def _check_kind(folder: Path, config: Mapping[str, Any]) -> None:
     raise _no_classifier(f"{', '.join(kinds) or 'no architectures'} in {folder}.{_hint(kinds)}")
 
 
-def _check_weights(folder: Path, names: Sequence[str]) -> None:
-    """Refuse a folder whose weights are missing, or pickled, or those of an adapter."""
+def _check_weights(folder: Path, names: Sequence[str], config: Mapping[str, Any]) -> None:
+    """Refuse a folder whose weights are missing, pickled, quantized, or those of an adapter."""
+    if config.get("quantization_config"):
+        raise ArgumentError(
+            f"Expected plain weights; {folder / _CONFIG} names a quantization_config."
+        )
     if "adapter_config.json" in names:
         raise ArgumentError(
             f"Expected `model` to be a folder of a whole network; {folder} holds an adapter for "
