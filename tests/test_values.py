@@ -386,6 +386,7 @@ CALLS: list[tuple[str, Callable[[InfoMask, Tensor], Any]]] = [
     ("`value` to be finite", lambda i, x: i.attribute(x, value=math.nan)),
     ("compare reads", lambda i, x: compare(i.forward_func, x, score=i.score)),
     ("compare reads", lambda i, x: compare(i.forward_func, x, head=Gaussian(1.0), prior=PRIOR)),
+    ("of compare is about", lambda i, x: compare(i.forward_func, x, methods={"InfoMask": i})),
     ("a run scores", lambda i, x: run_dataset([(x[0], 0)], i.forward_func, "never", score=i.score)),
     ("fit_temperature", lambda i, x: fit_temperature(i.forward_func, [(x, x)], score=i.score)),
     ("bounds are", lambda i, x: log_softmax_sandwich(x[:, 0, 0], 0, score=i.score)),
@@ -434,6 +435,12 @@ def test_columns_that_do_not_fit_are_refused(
     infomask = InfoMask(small_network(3), **{"head": Gaussian(0.1), **settings})
     with pytest.raises(ArgumentError, match=words):
         infomask.score_regions(torch.rand(1, 1, 6, 6).double(), target=target)
+
+
+def test_the_second_column_of_one_is_refused() -> None:
+    infomask = InfoMask(small_network(), head=Gaussian(0.1), prior=PRIOR)
+    with pytest.raises(ArgumentError, match=r"`target` 0 or None.*got 1\. The value"):
+        infomask.attribute(torch.rand(1, 1, 6, 6).double(), target=1)
 
 
 def test_a_variance_in_the_place_of_sigma_is_doubted() -> None:

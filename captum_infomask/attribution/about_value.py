@@ -21,7 +21,7 @@ from captum_infomask.engines.engine_protocol import Passes
 from captum_infomask.results import InfoMap
 from captum_infomask.scores.score import Score
 from captum_infomask.scores.targets import target_table
-from captum_infomask.scores.values import ValueScore, checked_values, value_table
+from captum_infomask.scores.values import Prediction, ValueScore, checked_values, value_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +31,14 @@ class AboutValue:
     Attributes:
         score: How outputs are read; its head is one of values.
         places: The place of each image's target in the output, (n, k), or None for one output.
-        values: Each image's value, (n,), or None for what the network predicts.
+        values: Each image's value, (n,); not known yet if they are predictions.
+        are_predictions: Whether the values are what the network predicts for the whole images.
     """
 
     score: Score
     places: Tensor | None
-    values: Tensor | None
+    values: Tensor
+    are_predictions: bool
     best_view = FINEST
 
     @classmethod
@@ -54,15 +56,16 @@ class AboutValue:
         values = checked_values(options.value, n)
         ValueScore(score).check_places(places)
         _doubt_scale(score, places)
-        return cls(score, places, values)
+        known = torch.full((n,), torch.nan) if values is None else values
+        return cls(score, places, known, are_predictions=values is None)
 
     def begin(self, passes: Passes, bar: Any) -> Begun:
         """Read what the whole pictures tell about their values, after the predictions if asked."""
         values = self.values
-        if values is None:
-            outputs = replace(self.score, head="raw", prior=None, unit="nats")
+        if self.are_predictions:
+            given = value_table(self.places, values)
             with progress_bar(total=0, show=False) as unseen:
-                values = passes.read_whole(outputs, self.places, unseen).information
+                values = passes.read_whole(Prediction(self.score), given, unseen).information
         table = value_table(self.places, values)
         reader = ValueScore(self.score)
         total = passes.read_whole(reader, table, bar, as_regions=True)
@@ -72,7 +75,7 @@ class AboutValue:
     def answer(self, begun: Begun, infomap: InfoMap, names: Names) -> InfoMap:
         """The map of the value."""
         assert begun.table is not None, "it holds the values"
-        found = replace(infomap, value=begun.table[:, -1], is_prediction=self.values is None)
+        found = replace(infomap, value=begun.table[:, -1], is_prediction=self.are_predictions)
         if self.places is None:
             return found
         return found.about(begun.classes[:, 0], names.categories)

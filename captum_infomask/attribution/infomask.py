@@ -63,6 +63,9 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
     the views). Values are at most :math:`-\log_2 \pi_y` bits. For M equally likely classes this is
     :math:`\log_2 M`.
 
+    For a regression network, p(y | v) and p(y) are densities of a value: pass ``head`` as a
+    :class:`Gaussian` or a :class:`Laplace`, and ``prior`` as a :class:`Normal`.
+
     Args:
         forward_func: The model, or any function that returns its output, (N, M, ...) with the
             classes in dimension 1; or a ``Classifier``, whose network it then is, with its
@@ -232,7 +235,8 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
             strides: Occlusion's strides of the windows.
             regions: Regions made beforehand, e.g. by :func:`grid`; or ``superpixels``, for those of
                 :func:`superpixels` with its defaults. A list of regions stands for several scales,
-                and the mean of their attributions is taken.
+                and the mean of their attributions is taken. For several inputs, a tuple with an
+                entry for each: its own regions, ``superpixels``, or None for the default ones.
             imputer: The imputer of hidden pixels, instead of ``baselines``: an object, or a name:
                 ``blur``, ``local_mean``, ``inpaint``, ``noisy_linear``, ``uniform_noise``,
                 ``normal_noise`` or ``remove_tokens``.

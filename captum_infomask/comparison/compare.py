@@ -329,6 +329,8 @@ def _log_priors(
 def _check_groups(given: Mapping[str, Method], score: Score) -> None:
     """Refuse InfoMasks with other classes or groups than the comparison's."""
     for name, method in given.items():
+        if method.score is not None:
+            method.score.with_classes(f"`methods`[{name!r}] of compare is about classes")
         if method.score is not None and method.score.groups != score.groups:
             raise ArgumentError(
                 f"Expected `methods`[{name!r}] to be an InfoMask with the `groups` of the "

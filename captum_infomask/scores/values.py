@@ -52,6 +52,13 @@ class ValueScore:
         """Refuse outputs that are no numbers, and targets and settings that do not fit them."""
         columns, _ = _parts(table)
         check_head_output(output, self.head)
+        sizes = tuple(output.shape[1:])
+        if columns is not None and set(sizes) <= {1} and bool(columns.any()):
+            raise ArgumentError(
+                f"Expected `target` 0 or None for the one value per example of the output of shape "
+                f"{tuple(output.shape)}; got {int(columns.max())}. The value that bits are about "
+                f"is `value`."
+            )
         check_range(columns, tuple(output.shape))
         found = output.shape[1] if output.dim() > 1 else 1
         head, prior = self._densities
@@ -116,6 +123,24 @@ class ValueScore:
         own = values.to(output.dtype).to(output.device)
         density = head.log_density(own, select(output, places), columns)
         return density - prior.log_density(values, columns).to(output.dtype).to(output.device)
+
+
+@dataclass(frozen=True)
+class Prediction(ValueScore):
+    """Reads the outputs themselves: the value that the network predicts, in its own unit."""
+
+    @property
+    def unit(self) -> str:
+        """``nats``, so nothing is divided."""
+        return "nats"
+
+    @property
+    def has_partition(self) -> bool:
+        """False: outputs are no information."""
+        return False
+
+    def _nats(self, output: Tensor, table: Tensor | None) -> Tensor:
+        return select(output, _parts(table)[0])
 
 
 def information_of_values(
