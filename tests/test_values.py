@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import reference
 import torch
+from captum.attr import Occlusion
 from torch import Tensor, nn
 
 from captum_infomask import (
@@ -192,6 +193,23 @@ def test_hidden_gaussian_patches_have_the_bits_of_the_closed_form() -> None:
         bits(whole - float(part) + weights[0] * float(p), sigma) for part in parts[:1] for p in pool
     ]
     assert abs(bits(whole, sigma) - sum(logs) / len(logs) - wanted[0]) > 10 * float(errors[0, 0])
+
+
+def test_drop_is_captums_occlusion_of_the_log_density() -> None:
+    network, x = small_network(), torch.rand(2, 1, 6, 6, dtype=torch.float64)
+    value, windows = 0.7, {"sliding_window_shapes": (1, 2, 3), "strides": (1, 2, 3)}
+
+    def log2_density(x: Tensor) -> Tensor:
+        return (
+            torch.distributions.Normal(network(x)[:, 0], 0.02).log_prob(torch.tensor(value)) / LN2
+        )
+
+    found = InfoMask(network, head=Gaussian(0.02), prior=PRIOR).attribute(
+        x, value=value, view="drop", **windows
+    )
+    captums = Occlusion(log2_density).attribute(x, **windows)  # in float32
+    torch.testing.assert_close(found.float(), captums.float(), rtol=1e-5, atol=1e-4)
+    assert float(found.abs().max()) > 0.1
 
 
 def test_the_mean_over_data_is_the_mutual_information() -> None:

@@ -402,7 +402,10 @@ class InfoMap:
         mean), the box ``x0``, ``y0``, ``x1``, ``y1`` around its pixels (half-open; NA if the inputs
         are no pictures), ``class``, ``label`` if the categories are known, ``contrast`` if there is
         one, the score in a column named by the unit, and those of ``blank``, ``lower``, ``upper``,
-        ``spread`` and ``standard_error`` that there are.
+        ``spread`` and ``standard_error`` that there are. For a head of values, ``output`` (the
+        target's column, if it was given) and ``value`` take the place of ``class``. For several
+        inputs, ``input`` is the number of the input in which the region lies (−1 for several), and
+        ``place`` says where.
         """
         return region_table(self.regions, len(self), [column_of(self)])
 
