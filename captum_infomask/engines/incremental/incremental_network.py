@@ -32,6 +32,7 @@ class Graph:
         output: The node of the network's output.
         constants: The values of nodes that do not depend on the picture.
         changing: The other nodes, in order, without the picture's own.
+        last_uses: For each of these, the nodes whose values nothing reads afterwards.
     """
 
     def __init__(self, network: TracedNetwork) -> None:
@@ -47,21 +48,37 @@ class Graph:
                 self.constants[node] = self.call(node, self.constants.__getitem__)
             else:
                 self.changing.append(node)
+        last_use = {each: node for node in self.changing for each in node.inputs}
+        last_use.pop(self.output, None)
+        self.last_uses: dict[Node, tuple[Node, ...]] = {
+            node: tuple(
+                each
+                for each in node.inputs
+                if last_use.get(each) is node and each not in self.constants
+            )
+            for node in self.changing
+        }
 
     def call(self, node: Node, value: Callable[[Node], Any]) -> Any:
         """Evaluate a node, given its inputs' values."""
         return self._network.call(node, value)
 
-    def values(self, picture: Tensor) -> dict[Node, Any]:
-        """Return every value that depends on the picture, (1, C, ...)."""
+    def run(self, picture: Tensor) -> Iterator[tuple[Node, Any]]:
+        """Yield every node that depends on the picture, (1, C, ...), and its value.
+
+        A value is kept until the last node that reads it has run.
+        """
         values: dict[Node, Any] = {self.input: channels_last(picture)}
+        yield self.input, values[self.input]
         for node in self.changing:
             values[node] = self.call(
                 node,
                 lambda each: self.constants[each] if each in self.constants else values[each],
             )
             check_writes(self._network, node, values)
-        return values
+            yield node, values[node]
+            for each in self.last_uses[node]:
+                del values[each]
 
 
 def asks_for_shape(node: Node) -> bool:
@@ -111,10 +128,9 @@ class BoxNetwork:
 
     def __init__(self, network: TracedNetwork, picture: Tensor, *, winograd: bool) -> None:
         self._graph = Graph(network)
-        values = self._graph.values(picture)
         samples = {
             node: value.new_zeros(()).expand(value.shape)
-            for node, value in values.items()
+            for node, value in self._graph.run(picture)
             if isinstance(value, Tensor)
         }
         self._maps = {self._graph.input: False}
@@ -142,10 +158,8 @@ class BoxNetwork:
 
     def base(self, picture: Tensor) -> Base:
         """Return the base that views read of a picture, (1, C, ...)."""
-        values = self._graph.values(picture)
         tables = {}
-        for node in list(values):
-            value = values.pop(node)
+        for node, value in self._graph.run(picture):
             if node in self.borders:
                 maps = value.movedim(-1, 1) if self._maps[node] else value
                 tables[node] = tables_of(maps, self.borders[node])
@@ -213,21 +227,12 @@ class BoxNetwork:
         return maps.movedim(1, -1) if self._maps[node] else maps
 
     def _steps(self) -> Iterator[NetworkStep]:
-        nodes = self._graph.changing
-        last_use = {each: node for node in nodes for each in node.inputs}
-        last_use.pop(self._graph.output, None)
-        for node in nodes:
+        for node in self._graph.changing:
             found = recognise(node, self.known)
             if found is not None and not isinstance(found.operation, GlobalMean):
                 self._maps[node] = found.channels_last
-            ended = tuple(
-                each
-                for each in node.inputs
-                if last_use.get(each) is node and each not in self._graph.constants
-            )
-            yield NetworkStep(
-                node, None if found is None else (found, self._place(node, found)), ended
-            )
+            where = None if found is None else (found, self._place(node, found))
+            yield NetworkStep(node, where, self._graph.last_uses[node])
 
     def _place(self, node: Node, found: FoundOperation) -> Place:
         before = self.known.size(found.inputs[0])

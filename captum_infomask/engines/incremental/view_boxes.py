@@ -137,10 +137,12 @@ def _around(plan: ViewPlan) -> Spans:
 def _spans(marked: Tensor) -> Spans:
     """Return the smallest box around each row's marked places: bool (V, ...) → (V, 2 n)."""
     starts, stops = [], []
-    for dim in range(1, marked.dim()):
-        lines = marked.movedim(dim, 1)
-        found = lines.reshape(*lines.shape[:2], -1).any(2).long()
-        starts.append(found.argmax(1))
-        stops.append(found.shape[1] - found.flip(1).argmax(1))
-    spans: Spans = torch.stack([*starts, *stops], dim=1).cpu().numpy()
+    left = marked.view(torch.uint8)  # its maximum takes a third of the time of `any`
+    while left.dim() > 1:
+        line = left.reshape(len(left), -1, left.shape[-1]).amax(1)
+        starts.append(line.argmax(1))
+        stops.append(line.shape[1] - line.flip(1).argmax(1))
+        left = left.amax(-1)
+    ends = [*reversed(starts), *reversed(stops)]
+    spans: Spans = torch.stack(ends, dim=1).cpu().numpy()
     return spans

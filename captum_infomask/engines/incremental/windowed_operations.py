@@ -1,6 +1,7 @@
 # Windows moved over maps in which only boxes change: convolutions (also Winograd's) and pools.
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -119,14 +120,19 @@ _TILE, _READ, _POINTS = 4, 6, 36
 # that are computed in tiles but lie outside the map: measured with one CPU thread
 # (docs/results/speed.md).
 _LEAST_CHANNELS, _LEAST_TILES, _LEAST_SAVING = 128, 32, 1.6
+# So many rows of a matrix product make up for reading its weights; what more views make would not
+# stay in the cache.
+_ROWS = 128
 
 
 @dataclass(frozen=True, eq=False)
 class Winograd:
-    """A 3 × 3 convolution of stride 1, by tiles of 4 × 4.
+    """A convolution of stride 1, 3 × 3 in the last two dimensions of places, by tiles of 4 × 4.
+
+    A kernel of volumes has several slices of 3 × 3. The results of the slices are summed.
 
     Attributes:
-        weight: Transformed weights, (36, C_in, C_out).
+        weight: Transformed weights of each slice of the kernel, (slices, 36, C_in, C_out).
         bias: (C_out,), or None.
     """
 
@@ -135,32 +141,53 @@ class Winograd:
 
     @classmethod
     def of(cls, weight: Tensor, bias: Tensor | None) -> Winograd:
-        """Transform weights (C_out, C_in, 3, 3), in double precision."""
+        """Transform weights (C_out, C_in, 3, 3) or (C_out, C_in, k, 3, 3), in double precision."""
+        slices = [weight] if weight.dim() == 4 else weight.unbind(2)
         both = _pairs(_WEIGHT, weight)
-        columns = weight.detach().double().permute(2, 3, 1, 0).reshape(9, -1)
-        made = (both @ columns).view(_POINTS, weight.shape[1], weight.shape[0])
-        return cls(made.to(weight.dtype).contiguous(), bias)
+        made = []
+        for each in slices:
+            columns = each.detach().double().permute(2, 3, 1, 0).reshape(9, -1)
+            made.append((both @ columns).to(weight.dtype))
+        shape = (len(made), _POINTS, weight.shape[1], weight.shape[0])
+        return cls(torch.stack(made).view(shape), bias)
 
-    def __call__(self, padded: Tensor) -> Tensor:
-        """Convolve maps (V, C, h + 2, w + 2), padded already: (V, C_out, h, w), channels last."""
-        height, width = padded.shape[2] - 2, padded.shape[3] - 2
+    def __call__(self, maps: Tensor) -> Tensor:
+        """Convolve maps (V, C, ...) that are padded already: (V, C_out, ...), channels last."""
+        volumes = (maps if maps.dim() == 5 else maps.unsqueeze(2)).permute(0, 2, 3, 4, 1)
+        views, depth, height, width, _ = volumes.shape
+        size = depth - len(self.weight) + 1, height - 2, width - 2
+        out = volumes.new_empty(views, *size, self.weight.shape[-1])
+        at_once = -(-_ROWS // (size[0] * _tiles(*size[1:])))
+        for some, made in zip(volumes.split(at_once), out.split(at_once), strict=True):
+            made.copy_(self._convolved(some, size))
+        if self.bias is not None:
+            out += self.bias
+        out = out.permute(0, 4, 1, 2, 3)
+        return out if maps.dim() == 5 else out.squeeze(2)
+
+    def _convolved(self, volumes: Tensor, size: Size) -> Tensor:
+        """Convolve a few volumes (V, depth, h + 2, w + 2, C) of one size."""
+        depth, height, width = size
         rows, columns = -(-height // _TILE), -(-width // _TILE)
         more = (0, 0, 0, columns * _TILE - width, 0, rows * _TILE - height)
-        maps = F.pad(padded.permute(0, 2, 3, 1), more).contiguous()
-        views, _, _, channels = maps.shape
+        maps = F.pad(volumes, more).contiguous()
+        views, slices, _, _, channels = maps.shape
         s = maps.stride()
         tiles = maps.as_strided(
-            (_READ, _READ, views, rows, columns, channels),
-            (s[1], s[2], s[0], _TILE * s[1], _TILE * s[2], s[3]),
+            (_READ, _READ, slices, views, rows, columns, channels),
+            (s[2], s[3], s[1], s[0], _TILE * s[2], _TILE * s[3], s[4]),
         ).reshape(_POINTS, -1)
-        read = (_pairs(_INPUT, maps).to(maps.dtype) @ tiles).view(_POINTS, -1, channels)
-        products = torch.bmm(read, self.weight).view(_POINTS, -1)
-        written = _pairs(_OUTPUT, maps).to(maps.dtype) @ products
-        out = written.view(_TILE, _TILE, views, rows, columns, -1).permute(2, 3, 0, 4, 1, 5)
-        out = out.reshape(views, rows * _TILE, columns * _TILE, -1)[:, :height, :width]
-        if self.bias is not None:
-            out = out + self.bias
-        return out.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+        read = (_pairs(_INPUT, maps).to(maps.dtype) @ tiles).view(_POINTS, slices, -1, channels)
+        first, *others = self.weight
+        products = torch.bmm(read[:, :depth].flatten(1, 2), first)
+        for number, weight in enumerate(others, start=1):
+            products.baddbmm_(read[:, number : number + depth].flatten(1, 2), weight)
+        written = _pairs(_OUTPUT, maps).to(maps.dtype) @ products.view(_POINTS, -1)
+        out = written.view(_TILE, _TILE, depth, views, rows, columns, -1)
+        out = out.permute(3, 2, 4, 0, 5, 1, 6).reshape(
+            views, depth, rows * _TILE, columns * _TILE, -1
+        )
+        return out[:, :, :height, :width]
 
 
 def suits(weight: Tensor) -> bool:
@@ -168,11 +195,18 @@ def suits(weight: Tensor) -> bool:
     return weight.dtype == torch.float32 and min(weight.shape[:2]) >= _LEAST_CHANNELS
 
 
-def wins(views: int, height: int, width: int) -> bool:
-    """Whether it is faster than a plain convolution whose results have this size."""
-    tiles = -(-height // _TILE) * -(-width // _TILE)
+def wins(squares: int, height: int, width: int) -> bool:
+    """Whether it is faster than a plain convolution of as many squares, with results of this size.
+
+    A square is one view of a picture, or one slice of a volume that meets one slice of a kernel.
+    """
+    tiles = _tiles(height, width)
     saving = 9 * height * width / (_POINTS * tiles)
-    return views * tiles >= _LEAST_TILES and saving >= _LEAST_SAVING
+    return squares * tiles >= _LEAST_TILES and saving >= _LEAST_SAVING
+
+
+def _tiles(height: int, width: int) -> int:
+    return -(-height // _TILE) * -(-width // _TILE)
 
 
 def _pairs(matrix: tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:
@@ -204,7 +238,12 @@ class Convolution:
         cls, weight: Tensor, bias: Tensor | None, shape: Shape, groups: int, *, winograd: bool
     ) -> Convolution:
         """Hold weights; ``winograd`` allows Winograd's form if that can be faster."""
-        fits = shape.kernel == shape.reach == (3, 3) and shape.stride == (1, 1) and groups == 1
+        fits = (
+            len(shape.kernel) > 1
+            and shape.kernel[-2:] == (3, 3)
+            and shape.kernel == shape.reach
+            and max(*shape.stride, groups) == 1
+        )
         return cls(weight, bias, shape, groups, winograd and fits and suits(weight))
 
     @cached_property
@@ -219,15 +258,13 @@ class Convolution:
 
     def apply(self, maps: Tensor, stride: Size) -> Tensor:
         """Convolve maps that are padded already."""
-        fast = self._winograd_for(maps, ones(stride))
-        if fast is not None:
-            return fast(maps)
-        return self._plain(maps, stride, 0)
+        fast = self._winograd_for(maps, (0,) * len(stride))
+        return self._plain(maps, stride, 0) if fast is None else fast(maps)
 
     def whole(self, maps: Tensor) -> Tensor:
         """Convolve whole maps."""
         padding = self.shape.padding
-        fast = self._winograd_for(maps, tuple(1 - p for p in padding))
+        fast = self._winograd_for(maps, padding)
         if fast is not None:
             return fast(padded(maps, padding, padding, 0.0))
         return self._plain(maps, self.shape.stride, padding)
@@ -237,12 +274,15 @@ class Convolution:
         weight, dilation = self.weight, self.shape.dilation
         return convolve(maps, weight, self.bias, stride, padding, dilation, self.groups)
 
-    def _winograd_for(self, maps: Tensor, lost: Size) -> Winograd | None:
-        """Return Winograd's form if it wins; results are smaller by ``lost`` at each side."""
+    def _winograd_for(self, maps: Tensor, padding: Size) -> Winograd | None:
         if not self.may_winograd:
             return None
-        height, width = (n - 2 * less for n, less in zip(maps.shape[2:], lost, strict=True))
-        return self.winograd if wins(len(maps), height, width) else None
+        *depth, height, width = (
+            n + 2 * p - k + 1
+            for n, p, k in zip(maps.shape[2:], padding, self.shape.kernel, strict=True)
+        )
+        squares = len(maps) * math.prod(depth) * math.prod(self.shape.kernel[:-2])
+        return self.winograd if wins(squares, height, width) else None
 
 
 _CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
