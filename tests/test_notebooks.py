@@ -23,6 +23,7 @@ TOUR = (
     "dropped_tokens",
     "two_networks",
     "find_what_a_data_set_leaks",
+    "signals_and_volumes",
 )
 NOTEBOOKS = sorted(ROOT.glob("examples/*.ipynb"))
 DRAWS = re.compile(r"^(plt\.show\(\)|figure|show\(.*\))$", re.MULTILINE)

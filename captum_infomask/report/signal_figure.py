@@ -6,6 +6,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from captum_infomask._messages import printable
@@ -192,4 +193,6 @@ def _mark_peak(axes: Axes, values: FloatArray, at: int, unit: str) -> None:
         color=INK,
         parse_math=False,
         annotation_clip=False,
+        zorder=6,
+        path_effects=[withStroke(linewidth=2.5, foreground="white")],
     )
