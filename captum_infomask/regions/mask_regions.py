@@ -125,7 +125,8 @@ def spans_of(masks: Tensor) -> tuple[Tensor, Tensor]:
     """
     first, last = [], []
     for dim in range(1, masks.dim()):
-        lines = masks.movedim(dim, 1).flatten(2).any(2).int()
+        along = masks.movedim(dim, 1)
+        lines = along.reshape(*along.shape[:2], -1).any(2).int()
         first.append(lines.argmax(1))
         last.append(lines.shape[1] - lines.flip(1).argmax(1))
     return torch.stack(first, dim=1), torch.stack(last, dim=1)
