@@ -168,14 +168,14 @@ def _default(picture: Picture) -> Labels:
     """Superpixels of a picture in [0, 1], (S, H, W), by Felzenszwalb & Huttenlocher's method.
 
     It is a method for planes: signals and volumes are cut by SLIC, in as many superpixels as the
-    least sizes allow.
+    least sizes allow, of four elements at least.
     """
     from skimage.color import rgb2lab
     from skimage.segmentation import felzenszwalb
 
     if picture.ndim != 3:
         voxels = math.prod(picture.shape[:-1])
-        counts = [min(voxels, round(1 / share)) for share in _LEAST]
+        counts = [min(max(1, voxels // 4), round(1 / share)) for share in _LEAST]
         return np.stack([label_map(picture, count) for count in counts])
     height, width, channels = picture.shape
     shrink = math.sqrt(_MOST / (height * width))
