@@ -7,6 +7,7 @@ import pytest
 import torch
 from captum.attr import DeepLift, GuidedGradCam, LayerGradCam, NoiseTunnel, Occlusion, Saliency
 from captum.metrics import infidelity, sensitivity_max
+from model_kinds import huggingface_vit
 from refused import refused
 from state import unchanged
 from torch import nn
@@ -291,3 +292,30 @@ def test_tensors_are_what_they_were():
     assert logits_of(MAPS) is MAPS
     assert read_logits(MAPS) is MAPS
     assert logits_of(FORMS["named tuple"](ROW)) is ROW
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("view", [None, "drop", "evidence"])
+def test_networks_of_transformers_need_no_wrapper(view):
+    kind = huggingface_vit()
+    options = {"target": 1, "view": view}
+    if view == "drop":
+        options |= {"sliding_window_shapes": (3, 8, 8), "strides": (3, 8, 8)}
+    found = InfoMask(kind.model).attribute(kind.inputs, **options)
+    wanted = InfoMask(lambda x: kind.model(x).logits).attribute(kind.inputs, **options)
+    assert torch.equal(found, wanted)
+    assert float(found.abs().max()) > 0
+
+
+@pytest.mark.slow
+def test_compare_takes_networks_of_transformers(tmp_path):
+    kind = huggingface_vit()
+    with unchanged(kind.model):
+        found = compare(kind.model, kind.inputs[:1], metrics=["deletion", "infidelity"])
+    failed = {one.name for one in found.outcomes if one.failed}
+    assert failed == {"Grad-CAM"}  # a transformer has no last feature map
+    names = {one.name for one in found.outcomes}
+    assert {"Input x gradient", "Integrated gradients"} <= names
+    options = {"view": "drop", "workers": 0, "batch_size": 2}
+    run = run_dataset(kind.inputs, kind.model, tmp_path, **options)
+    assert run.table["error"].null_count == 2
