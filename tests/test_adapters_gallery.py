@@ -117,7 +117,7 @@ def test_references_of_one_name_are_the_mean_of_directions():
     half = 1 / math.sqrt(2)
     assert torch.allclose(found.network.references, torch.tensor([[half, half], [0.0, 1.0]]))
     logits = found.network(torch.tensor([[2.0, 0.0]]))
-    assert logits[0].tolist() == pytest.approx([half, 0.0])
+    assert logits[0].tolist() == pytest.approx([half - 1, -1.0])
 
 
 def test_a_temperature_is_fitted_on_cosines_and_read_in_either_place():
@@ -128,9 +128,18 @@ def test_a_temperature_is_fitted_on_cosines_and_read_in_either_place():
     fitted = fit_temperature(cosines.network, [(x.expand(4, 2), labels)])
     assert float(fitted) == pytest.approx(0.2 / math.log(3), rel=1e-4)
     outside = InfoMask(cosines, temperature=fitted).score_regions(x, target=0, view="drop")
+    assert float(cosines.network(x).max()) == pytest.approx(-0.2)  # else it may look like a softmax
     inside = InfoMask(gallery(model, torch.eye(2), fitted)).score_regions(x, target=0, view="drop")
     assert float(outside.total) == pytest.approx(math.log2(0.75 / 0.5), abs=1e-4)
     assert torch.allclose(outside.scores, inside.scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_logits_have_the_digits_of_single_precision_at_least(dtype):
+    found = gallery(nn.Identity().eval(), 5 * torch.eye(2, dtype=dtype), 0.01)
+    logits = found.network(torch.tensor([[3.0, 4.0]], dtype=dtype))
+    assert logits.dtype == torch.promote_types(dtype, torch.float32)
+    assert logits[0].tolist() == pytest.approx([-40.0, -20.0], abs=1e-4)
 
 
 @pytest.mark.parametrize("is_training", [False, True])

@@ -32,13 +32,13 @@ def gallery(
 
     .. math::
 
-        f_k(x) = \cos(g(x), e_k) / \tau.
+        f_k(x) = (\cos(g(x), e_k) - 1) / \tau.
 
-    A network that was trained to find a picture's partner among others (InfoNCE: faces, products,
-    scans, SimCLR, MoCo) is a critic of this form. Its softmax over the references, which count as
-    equally likely, says which one it is. So the maps say which part of the picture tells "it is
-    reference k", in bits: at most :math:`\log_2 K`. They depend on all the references: a part that
-    all of them share tells nothing.
+    The 1 changes no posterior. A network that was trained to find a picture's partner among others
+    (InfoNCE: faces, products, scans, SimCLR, MoCo) is a critic of this form. Its softmax over the
+    references, which count as equally likely, says which one it is. So the maps say which part of
+    the picture tells "it is reference k", in bits: at most :math:`\log_2 K`. They depend on all
+    the references: a part that all of them share tells nothing.
 
     The bits mean as much as τ. Pass the τ that the network was trained with, such as 0.07 for MoCo
     and 1/64 for ArcFace with its usual scale. Or leave it out, which takes the cosines as they are
@@ -89,7 +89,7 @@ def gallery(
         model,
         references.to(placed(model, references).device),
         scale=torch.tensor(1 / tau, dtype=torch.float64),
-        bias=torch.zeros(()),
+        bias=torch.tensor(-1 / tau, dtype=torch.float64),  # else cosines look like probabilities
     )
     prepared = preprocess_of(model) if preprocess is None else preprocess
     return Classifier(type(model).__name__, network, categories, prepared)

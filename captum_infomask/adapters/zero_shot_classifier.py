@@ -216,7 +216,9 @@ def _tokens(
 
     SigLIP needs this length, and CLIP reads nothing after the end of a text.
     """
-    longest = int(model.config.text_config.max_position_embeddings)
+    tokenizer = getattr(processor, "tokenizer", processor)
+    places = int(model.config.text_config.max_position_embeddings)
+    longest = min(places, getattr(tokenizer, "model_max_length", places))
     tokens = processor(text=texts, padding="max_length", max_length=longest, return_tensors="pt")
     length = tokens["input_ids"].shape[1]
     if length > longest:
