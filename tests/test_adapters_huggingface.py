@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 from refused import refused
 from torch import nn
+from torchvision import transforms
 
-from captum_infomask import InfoMask
+from captum_infomask import InfoMask, run_dataset
 from captum_infomask.adapters import huggingface
 from captum_infomask.models.huggingface_models import HuggingFaceNetwork, names_its_labels
 from captum_infomask.models.loading import as_classifier, load_classifier
@@ -100,6 +101,32 @@ def test_who_names_labels():
     assert names_its_labels(ToyForImageClassification())
     assert not names_its_labels(ToyForImageClassification({0: "LABEL_0", 1: "LABEL_1"}))
     assert not names_its_labels(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("labels", "targets"),
+    [({0: "dog", 1: "cat"}, [1, 0]), ({0: "LABEL_0", 1: "LABEL_1"}, [0, 1])],
+)
+def test_the_folders_of_a_data_set_are_found_by_the_configs_names(labels, targets, tmp_path):
+    """If the config has none, the folders' names in their order are those of the outputs."""
+    for name in ("cat", "dog"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        photo().save(tmp_path / "data" / name / "one.png")
+    model = ToyForImageClassification(labels, image_size=8)
+    run = run_dataset(
+        tmp_path / "data",
+        model,
+        tmp_path / "made",
+        target="label",
+        transform=transforms.Compose([transforms.Resize((8, 8)), transforms.ToTensor()]),
+        view="drop",
+        sliding_window_shapes=(3, 4, 4),
+        strides=(3, 4, 4),
+        workers=1,
+        show_progress=False,
+    )
+    rows = {row["key"]: row["target"] for row in run.table.to_pylist()}
+    assert [rows["cat/one.png"], rows["dog/one.png"]] == targets
 
 
 def test_independent_labels_are_told():

@@ -169,6 +169,46 @@ def test_information_of_regions(make, x):
         assert infomap.scores.std() > 0.01
 
 
+class Reading(nn.Module):
+    """The form of adapters: a step behind a tower."""
+
+    def __init__(self, tower):
+        super().__init__()
+        self.tower, self.weight = tower, torch.tensor([[1.0, -2.0, 0.5, 3.0, -1.0]] * 3).double()
+        self.weight[1] = -self.weight[2].square()
+        self.eval()
+
+    def read(self, output):
+        return output.tanh() @ self.weight.T
+
+    def forward(self, x):
+        return self.read(self.tower(x))
+
+
+class Twice(Reading):
+    """An adapter of an adapter."""
+
+    def read(self, output):
+        return -0.2 * output
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("make", [torchvision_network, timm_network])
+def test_a_tower_is_seen_in_an_adapter(make, depth, x):
+    tower = make()
+    network = Reading(tower) if depth == 1 else Twice(Reading(tower))
+    found = InfoMask(network).score_regions(
+        x, target=1, view="keep", reference="prior", regions=grid(x, 4, 4), imputer=RemoveTokens()
+    )
+    assert found.engine == "tokens"
+    with torch.no_grad():
+        for image, patch in ((0, 3), (1, 14)):
+            output = literal(tower, x[image : image + 1], [patch]).tanh() @ Reading(tower).weight.T
+            expected = information(output * (-0.2 if depth == 2 else 1), 1)
+            assert found.scores[image, patch] == pytest.approx(expected, abs=1e-9)
+    assert found.scores.std() > 0.01
+
+
 def test_views_of_one_length_share_chunks_within_the_budget(x, monkeypatch):
     shapes = []
     classify = TorchvisionTransformer.classify
