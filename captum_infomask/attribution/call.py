@@ -24,6 +24,7 @@ from captum_infomask._types import AdditionalForwardArgs, Baselines, TensorOrTen
 from captum_infomask.attribution.options import Options
 from captum_infomask.engines.choose_engine import choose_engine, passes_of
 from captum_infomask.engines.engine_protocol import Call, Passes
+from captum_infomask.engines.feature_maps import about_a_place
 from captum_infomask.imputers.choose_imputer import as_imputer, choose_imputer
 from captum_infomask.regions.choose_regions import choose_regions
 from captum_infomask.regions.region_protocol import OVERLAPS
@@ -69,6 +70,7 @@ def prepare(
         options.input_sizes,
     )
     _check_needs(chosen, options)
+    _check_stays(forward_func, options)
     asked = (feature_mask, options.sliding_window_shapes, options.regions)
     has_regions = any(one is not None for one in asked)
     if are_channels_last(tuple(tensors[0].shape)) and (options.view == "crop" or not has_regions):
@@ -117,6 +119,17 @@ def _check_needs(view: View, options: Options) -> None:
         raise ArgumentError(
             f"Expected `engine` 'auto' for view={view.name!r}, which has an engine of its own; "
             f"got {describe(options.engine)}."
+        )
+
+
+def _check_stays(forward_func: object, options: Options) -> None:
+    """Refuse to move or cut pictures if the network's answer is about a place of them."""
+    if about_a_place(forward_func) and (options.view == "crop" or options.input_sizes is not None):
+        given = "view='crop'" if options.view == "crop" else "`input_sizes`"
+        raise ArgumentError(
+            f"Expected a view that leaves every part of the picture in its place, for an answer "
+            f"about one place; got {given}. Pass view='drop', 'keep', 'chain', 'evidence' or "
+            f"'relay', at the picture's own size."
         )
 
 

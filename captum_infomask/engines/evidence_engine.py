@@ -11,7 +11,15 @@ from torch import Tensor
 
 from captum_infomask.engines.batched import Batched
 from captum_infomask.engines.engine_protocol import Call
-from captum_infomask.engines.feature_maps import FeatureMap, default_map, hides_scale, relay_maps
+from captum_infomask.engines.feature_maps import (
+    FeatureMap,
+    about_a_place,
+    coarse_map,
+    default_map,
+    early_map,
+    hides_scale,
+    relay_maps,
+)
 from captum_infomask.engines.memory import elements_shown, free_cached, is_out_of_memory, no_memory
 from captum_infomask.engines.paths import Shares, Value, shares_along
 from captum_infomask.engines.pixels import draw
@@ -233,8 +241,11 @@ class RunningEvidence:
 
     def _chunk(self, current: Pass, plan: ViewPlan, rows: Tensor, output: Tensor) -> Chunk:
         """Return the parts of one pass that are kept."""
+        defaults = (default_map, relay_maps)
+        if about_a_place(self._call.forward_func):
+            defaults = (coarse_map, early_map)
+        maps = current.maps(defaults[self._view.is_relayed])
         if self._view.is_relayed:
-            maps = current.maps(relay_maps)
             marks = [(one.value, one.after) for one in maps]
             replay = Replay(current.recording, current.inputs, 0, current.output, marks)
             blank = replace(plan, hidden="everything").part(rows)
@@ -242,7 +253,6 @@ class RunningEvidence:
             self.shown += len(rows)
             maps = [replace(one, value=one.value.detach()) for one in maps]
             return Chunk(rows, output, maps, [replay], [start.to(current.shown)], [current.shown])
-        maps = current.maps(default_map)
         replays = [Replay(current.recording, m.value, m.after, current.output) for m in maps]
         maps = [replace(one, value=one.value.detach()) for one in maps]
         starts = self._starts(maps, replays, plan, rows)

@@ -29,7 +29,7 @@ _NORMS = (
     "std_mean",
     "rsqrt",
 )
-_CONVS = ("conv1d", "conv2d", "conv3d")
+_LAYERS = ("linear", "conv1d", "conv2d", "conv3d")
 CUTS = ("getitem", "narrow", "center_crop")
 _MOST_CELLS = 1024  # cells of the maps that evidence is passed back to: finer maps gained nothing
 _MOST_PREFIX = 16  # tokens before those of places: the class, registers
@@ -112,6 +112,42 @@ def relay_maps(recording: Recording, inputs: Tensor, output: Tensor) -> list[Fea
     return [feature_map(recording, one.value, one.made + 1, inputs) for one in chosen]
 
 
+def about_a_place(network: object) -> bool:
+    """Whether a network says that its answer is about a place of the picture, as adapters do."""
+    return getattr(network, "is_about_a_place", False) is True
+
+
+def early_map(recording: Recording, inputs: Tensor, output: Tensor) -> list[FeatureMap]:
+    """Return the map that ``relay`` reads for an answer about a place, if no layer is named.
+
+    The last maps of such a network hold the answers of all places, and what they add says only
+    which place was asked about. So this is the first map of at most 1,024 cells that a layer made,
+    before the last layer; if there is none, the first of more cells. Tokens may be anything there,
+    such as a detector's queries, and do not count. A network without any map gives its pictures'
+    own pixels.
+    """
+    found = _of_places(recording, inputs, output)
+    return [
+        next((one for one in found if one.cells <= _MOST_CELLS), found[0]).of(recording, inputs)
+    ]
+
+
+def coarse_map(recording: Recording, inputs: Tensor, output: Tensor) -> list[FeatureMap]:
+    """Return the same for ``evidence``: the first of the fewest cells, so that less follows it."""
+    found = _of_places(recording, inputs, output)
+    return [min(found, key=lambda one: one.cells).of(recording, inputs)]
+
+
+def _of_places(recording: Recording, inputs: Tensor, output: Tensor) -> list[_Found]:
+    layers = [place for place, step in enumerate(recording.steps) if step.name in _LAYERS]
+    found = [
+        one
+        for one in _after_layers(recording, _maps(recording, inputs, output))
+        if one.made < layers[-1] and one.value.dim() == inputs.dim()
+    ]
+    return found or [_Found(inputs, -1, math.prod(inputs.shape[2:]))]
+
+
 @dataclass(frozen=True, eq=False)
 class _Found:
     """A value that everything after it is made from, the place of its step, and its cells."""
@@ -119,6 +155,12 @@ class _Found:
     value: Tensor
     made: int
     cells: int
+
+    def of(self, recording: Recording, inputs: Tensor) -> FeatureMap:
+        """Return it as a feature map; the pictures themselves were made by no step."""
+        if self.made < 0:
+            return _pixels(inputs)
+        return feature_map(recording, self.value, self.made + 1, inputs)
 
 
 def _maps(recording: Recording, inputs: Tensor, output: Tensor) -> list[_Found]:
@@ -169,7 +211,7 @@ def _pixels(inputs: Tensor) -> FeatureMap:
 def _after_layers(recording: Recording, found: Sequence[_Found]) -> list[_Found]:
     """Keep those maps that a convolution or a linear layer led to, without borders around."""
     steps = recording.steps
-    layers = [place for place, step in enumerate(steps) if step.name in ("linear", *_CONVS)]
+    layers = [place for place, step in enumerate(steps) if step.name in _LAYERS]
     first = layers[0] if layers else len(steps)
     return [one for one in found if one.made >= first and steps[one.made].name != "pad"]
 
