@@ -47,7 +47,10 @@ def scatter(net, seed=0):
                 scale = parameter[0].numel() ** -0.5 if parameter.dim() > 1 else 0.3
                 centre = 1.0 if parameter.dim() == 1 and name == "weight" else 0.0
                 parameter.copy_(centre + scale * random(parameter))
-            if isinstance(module, nn.BatchNorm2d) and module.track_running_stats:
+            if (
+                isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d)
+                and module.track_running_stats
+            ):
                 module.running_mean.copy_(0.3 * random(module.running_mean))
                 module.running_var.copy_(0.5 + random(module.running_var).abs())
     return net

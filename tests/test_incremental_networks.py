@@ -11,44 +11,46 @@ from captum_infomask import Blur, Constant, Inpaint, from_feature_mask, grid, sl
 EXACT = 1e-10
 
 
+SIDES = {1: st.integers(12, 90), 2: st.integers(7, 24), 3: st.integers(5, 12)}
+
+
 @st.composite
-def pictures(draw):
+def inputs(draw, dims):
     n, c = draw(st.integers(1, 2)), draw(st.sampled_from([1, 2, 3]))
-    shape = (n, c, draw(st.integers(7, 24)), draw(st.integers(7, 24)))
+    shape = (n, c, *(draw(SIDES[dims]) for _ in range(dims)))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**20)))
     return torch.randn(shape, generator=generator, dtype=DTYPE) + 0.3
 
 
 @st.composite
 def regions(draw, x):
-    kind = draw(st.sampled_from(["windows", "windows", "grid", "labels", "labels each", "pixels"]))
-    height, width = x.shape[2:]
+    kinds = ["windows", "windows", "labels", "labels each", "places"]
+    kind = draw(st.sampled_from([*kinds, "grid"] if x.dim() == 4 else kinds))
+    sides = x.shape[2:]
     if kind == "windows":
-        size = tuple(draw(st.integers(1, 4) | st.integers(1, n)) for n in (height, width))
+        size = tuple(draw(st.integers(1, 4) | st.integers(1, n)) for n in sides)
         steps = tuple(draw(st.integers(-(-length // 2), length)) for length in size)
         channels = draw(st.sampled_from([x.shape[1], x.shape[1], 1]))
         return sliding_windows(x, (channels, *size), (channels, *steps))
     if kind == "grid":
         return grid(x, draw(st.integers(1, 3)), draw(st.integers(1, 3)))
-    shape = (len(x) if kind == "labels each" else 1, 1, height, width)
+    shape = (len(x) if kind == "labels each" else 1, 1, *sides)
     seed = torch.Generator().manual_seed(draw(st.integers(0, 2**20)))
     labels = torch.randint(0, draw(st.integers(2, 6)), shape, generator=seed)
-    if kind == "pixels":
-        labels = torch.randperm(height * width, generator=seed).reshape(shape).clamp(max=4)
+    if kind == "places":
+        labels = torch.randperm(sides.numel(), generator=seed).reshape(shape).clamp(max=4)
     return from_feature_mask(x, labels)
 
 
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
-@given(data=st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-def test_every_view_is_what_the_network_says(data):
-    x = data.draw(pictures())
+def check(data, dims):
+    """Draw a call, and compare every view with the network's own answer."""
+    x = data.draw(inputs(dims))
     net = data.draw(networks(x.shape))
     made = data.draw(regions(x))
     view = data.draw(st.sampled_from(["drop", "drop", "keep", "chain"]))
-    imputers = [Constant(0.0), Constant(-x[:1].flip(2)), Constant(1 - x.flip(3)), Blur(1.5)]
-    if view == "drop":
-        imputers.append(Inpaint())
+    imputers = [Constant(0.0), Constant(-x[:1].flip(2)), Constant(1 - x.flip(-1))]
+    if dims == 2:
+        imputers += [Blur(1.5), *([Inpaint()] if view == "drop" else [])]
     passes = passes_of(
         net, x, view=view, regions=made, imputer=data.draw(st.sampled_from(imputers)),
         n_samples=2 if view == "chain" else None,
@@ -66,3 +68,21 @@ def test_every_view_is_what_the_network_says(data):
     if not passes.engine.name.startswith("batched (torch.fx cannot trace it") or sizes_are_traced():
         assert passes.engine.name == "incremental"
     assert (found - wanted).abs().max() <= EXACT * scale
+
+
+SAME = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
+DRAWN = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@SAME
+@given(data=st.data())
+@DRAWN
+def test_every_view_is_what_the_network_says(data):
+    check(data, 2)
+
+
+@SAME
+@given(data=st.data(), dims=st.sampled_from([1, 3]))
+@DRAWN
+def test_every_view_of_signals_and_volumes_is_what_the_network_says(data, dims):
+    check(data, dims)

@@ -20,6 +20,7 @@ from captum_infomask.engines.incremental.boxes import (
     union,
     window_of,
 )
+from captum_infomask.engines.incremental.view_boxes import _spans
 from captum_infomask.engines.incremental.windowed_operations import average_pool
 
 QUICK = settings(max_examples=60, deadline=None)
@@ -38,15 +39,15 @@ def outputs_that_change(start, stop, length, windows, kernel, stride, padding, d
     ]
 
 
+def lengths(dims, least, most):
+    return st.tuples(*[st.integers(least, most)] * dims)
+
+
 @QUICK
-@given(
-    kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
-    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
-    padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
-    dilation=st.tuples(st.integers(1, 3), st.integers(1, 3)),
-    data=st.data(),
-)
-def test_what_changes_behind_a_window(kernel, stride, padding, dilation, data):
+@given(data=st.data(), dims=st.sampled_from([1, 2, 3]))
+def test_what_changes_behind_a_window(data, dims):
+    moves = ((1, 5), (1, 3), (0, 2), (1, 3))
+    kernel, stride, padding, dilation = (data.draw(lengths(dims, *ends)) for ends in moves)
     shape = Shape(kernel, stride, padding, dilation)
     least = [max(1, r - 2 * p) for r, p in zip(shape.reach, padding, strict=True)]
     before = [data.draw(st.integers(length, 16)) for length in least]
@@ -57,12 +58,12 @@ def test_what_changes_behind_a_window(kernel, stride, padding, dilation, data):
     starts = [data.draw(st.integers(0, n - 1)) for n in before]
     stops = [data.draw(st.integers(a + 1, n)) for a, n in zip(starts, before, strict=True)]
     (found,) = through_window(np.array([[*starts, *stops]]), shape, after)
-    for axis in (0, 1):
+    for axis in range(dims):
         changed = outputs_that_change(
             starts[axis], stops[axis], before[axis], after[axis],
             kernel[axis], stride[axis], padding[axis], dilation[axis],
         )  # fmt: skip
-        first, last = found[axis], found[axis + 2]
+        first, last = found[axis], found[axis + dims]
         assert 0 <= first < last <= after[axis]
         if dilation[axis] == 1:
             assert last - first == max(len(changed), 1)
@@ -95,57 +96,75 @@ def test_points():
     assert Shape.of(2, 1, 1, dilation=3).is_point
 
 
-spans_of_a_map = st.lists(
-    st.tuples(*[st.integers(0, 9)] * 4).map(
-        lambda s: [min(s[0], s[2]), min(s[1], s[3]), max(s[0], s[2]) + 1, max(s[1], s[3]) + 1]
-    ),
-    min_size=1,
-    max_size=6,
-).map(np.array)
+@st.composite
+def spans_of_a_map(draw, dims):
+    corners = st.tuples(*[lengths(dims, 0, 9)] * 2)
+    drawn = np.array(draw(st.lists(corners, min_size=1, max_size=6)))
+    return np.concatenate([drawn.min(1), drawn.max(1) + 1], axis=1)
 
 
 @QUICK
-@given(spans=spans_of_a_map, height=st.integers(10, 13), width=st.integers(10, 13))
-def test_frames_hold_what_changes(spans, height, width):
-    found = frame(spans, (height, width))
-    lengths = [int((spans[:, axis + 2] - spans[:, axis]).max()) for axis in (0, 1)]
+@given(data=st.data(), dims=st.sampled_from([1, 2, 3]))
+def test_frames_hold_what_changes(data, dims):
+    spans, size = data.draw(spans_of_a_map(dims)), data.draw(lengths(dims, 10, 13))
+    found = frame(spans, size)
+    longest = (spans[:, dims:] - spans[:, :dims]).max(0)
+    area = math.prod(longest.tolist())
     if found is None:
-        assert lengths[0] * lengths[1] >= 0.85 * height * width
+        assert area >= 0.85 * math.prod(size)
         return
-    assert found.size == tuple(lengths)
-    assert found.area == lengths[0] * lengths[1] < 0.85 * height * width
+    assert found.size == tuple(longest)
+    assert found.area == area < 0.85 * math.prod(size)
     assert found.covers(spans)
     assert (found.origin >= 0).all()
-    assert (found.origin + lengths <= [height, width]).all()
-    moved = Frame(found.origin + np.array([0, 1]), found.size)
-    assert moved.covers(spans) == bool((spans[:, 1] >= found.origin[:, 1] + 1).all())
+    assert (found.origin + longest <= size).all()
+    moved = Frame(found.origin + np.eye(dims, dtype=int)[-1], found.size)
+    assert moved.covers(spans) == bool((spans[:, dims - 1] > found.origin[:, -1]).all())
+
+
+def places_of(span):
+    starts, stops = np.split(span, 2)
+    return set(itertools.product(*map(range, starts, stops)))
 
 
 @QUICK
-@given(one=spans_of_a_map, data=st.data())
-def test_unions(one, data):
+@given(data=st.data(), dims=st.sampled_from([1, 2, 3]))
+def test_unions(data, dims):
+    one = data.draw(spans_of_a_map(dims))
     other = np.array(data.draw(st.permutations(one.tolist())))
     for made, a, b in zip(union([one, other, one]), one, other, strict=True):
-        both = [
-            (y, x)
-            for y0, x0, y1, x1 in (a, b)
-            for y, x in itertools.product(range(y0, y1), range(x0, x1))
-        ]
-        ys, xs = zip(*both, strict=True)
-        assert made.tolist() == [min(ys), min(xs), max(ys) + 1, max(xs) + 1]
+        both = np.array(sorted(places_of(a) | places_of(b)))
+        assert made.tolist() == [*both.min(0), *(both.max(0) + 1)]
 
 
-def random_table(bases, height, width, channels, padding):
+@pytest.mark.parametrize("shape", [(7,), (6, 7), (4, 5, 6)])
+def test_spans_of_masks(shape):
+    torch.manual_seed(0)
+    marked = torch.rand(9, *shape) < 2 / math.prod(shape)
+    marked.movedim(0, -1)[(0,) * len(shape)] |= ~marked.flatten(1).any(1)
+    found = _spans(marked)
+    for span, mask in zip(found, marked, strict=True):
+        places = mask.nonzero()
+        assert span.tolist() == [*places.amin(0).tolist(), *(places.amax(0) + 1).tolist()]
+    assert len(np.unique(found, axis=0)) > 3
+
+
+SIDES = (6, 7, 5)
+BEYOND = (2, 3, 1)
+
+
+def random_table(bases, size, channels, padding):
     """A table and, by loops, what stands at a place of it: the map, or 9 around it."""
-    (top, left), (bottom, right) = padding, (2, 3)
-    inner = torch.randn(bases, height, width, channels)
-    values = F.pad(inner, (0, 0, left, right, top, bottom), value=9.0).contiguous()
-    table = BoxTable(values, padding, (height, width))
-    assert torch.equal(table.map, inner.permute(0, 3, 1, 2))
+    inner = torch.randn(bases, *size, channels)
+    beyond = BEYOND[: len(size)]
+    values = padded(inner, (*padding, 0), (*beyond, 0), 9.0).contiguous()
+    table = BoxTable(values, padding, size)
+    assert values.shape[1:-1] == torch.Size(map(sum, zip(size, padding, beyond, strict=True)))
+    assert torch.equal(table.map.movedim(1, -1), inner)
 
-    def at(base, y, x):
-        inside = 0 <= y < height and 0 <= x < width
-        return inner[base, y, x] if inside else torch.full((channels,), 9.0)
+    def at(base, place):
+        inside = all(0 <= p < n for p, n in zip(place, size, strict=True))
+        return inner[(base, *place)] if inside else torch.full((channels,), 9.0)
 
     return table, at
 
@@ -153,12 +172,11 @@ def random_table(bases, height, width, channels, padding):
 @st.composite
 def boxes_and_windows(draw):
     """A table, boxes in its map, and windows of the padded map; some boxes lie outside of them."""
+    dims = draw(st.sampled_from([1, 2, 3]))
     bases, views = draw(st.integers(1, 3)), draw(st.integers(1, 5))
-    size, padding = (6, 7), (draw(st.integers(0, 2)), draw(st.integers(0, 2)))
-    step = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
-    shape = [draw(st.integers(1, 3)) for _ in "hw"]
-    box = [draw(st.integers(1, n)) for n in size]
-    beyond = (2, 3)
+    size, beyond = SIDES[:dims], BEYOND[:dims]
+    padding, step, shape = (draw(lengths(dims, *ends)) for ends in ((0, 2), (1, 3), (1, 2)))
+    box = tuple(draw(st.integers(1, n)) for n in size)
 
     def places(least, most):
         place = st.tuples(*map(st.integers, least, most))
@@ -166,16 +184,16 @@ def boxes_and_windows(draw):
 
     last = [n + e - (k - 1) * s - 1 for n, e, k, s in zip(size, beyond, shape, step, strict=True)]
     origin = places([-p for p in padding], last)
-    held = places([0, 0], [n - k for n, k in zip(size, box, strict=True)])
+    held = places([0] * dims, [n - k for n, k in zip(size, box, strict=True)])
     of_views = np.array([draw(st.integers(0, bases - 1)) for _ in range(views)])
-    return bases, padding, step, tuple(shape), tuple(box), origin, held, of_views
+    return bases, size, padding, step, shape, box, origin, held, of_views
 
 
 @QUICK
 @given(made=boxes_and_windows())
 def test_windows_of_boxes_amid_the_base(made):
-    bases, padding, step, shape, box_size, origin, held, of_views = made
-    table, at = random_table(bases, 6, 7, 2, padding)
+    bases, size, padding, step, shape, box_size, origin, held, of_views = made
+    table, at = random_table(bases, size, 2, padding)
     before = table.values.clone()
     box = Box(torch.randn(len(origin), 2, *box_size), Frame(held, box_size))
     which = None if bases == 1 else of_views
@@ -183,33 +201,32 @@ def test_windows_of_boxes_amid_the_base(made):
     found = window_of(box, table, which, origin, shape, step)
     assert plain.shape == (len(origin), *shape, 2)
     assert found.shape == (len(origin), 2, *shape)
-    for view, row, column in itertools.product(*map(range, (len(origin), *shape))):
-        y, x = origin[view] + np.array([row, column]) * step
-        base = 0 if bases == 1 else of_views[view]
-        wanted = at(base, y, x)
-        assert torch.equal(plain[view, row, column], wanted)
-        inside_y, inside_x = y - held[view][0], x - held[view][1]
-        if 0 <= inside_y < box_size[0] and 0 <= inside_x < box_size[1]:
-            wanted = box.values[view, :, inside_y, inside_x]
-        assert torch.equal(found[view, :, row, column], wanted)
+    for view, *inside in itertools.product(*map(range, (len(origin), *shape))):
+        place = origin[view] + np.array(inside) * step
+        wanted = at(0 if bases == 1 else of_views[view], place)
+        assert torch.equal(plain[(view, *inside)], wanted)
+        offset = place - held[view]
+        if (offset >= 0).all() and (offset < box_size).all():
+            wanted = box.values[(view, slice(None), *offset)]
+        assert torch.equal(found[(view, slice(None), *inside)], wanted)
     assert torch.equal(table.values, before)
 
 
 @QUICK
 @given(made=boxes_and_windows(), whole=st.booleans())
 def test_what_views_show_becomes_their_bases(made, whole):
-    bases, padding, _, _, box_size, _, held, _ = made
+    bases, size, padding, _, _, box_size, _, held, _ = made
     held = held[:bases]
-    table, _ = random_table(bases, 6, 7, 2, padding)
+    table, _ = random_table(bases, size, 2, padding)
     of_views = np.random.permutation(bases)[: len(held)]
     before = table.values.clone()
-    values = torch.randn(len(held), 2, *((6, 7) if whole else box_size))
+    values = torch.randn(len(held), 2, *(size if whole else box_size))
     table.write(of_views, Box(values, None if whole else Frame(held, box_size)))
     wanted = before.clone()
     for view, base in enumerate(of_views):
-        y, x = np.array(padding) + (0 if whole else held[view])
-        height, width = values.shape[2:]
-        wanted[base, y : y + height, x : x + width] = values[view].permute(1, 2, 0)
+        start = np.array(padding) + (0 if whole else held[view])
+        spot = tuple(map(slice, start, start + values.shape[2:]))
+        wanted[(base, *spot)] = values[view].movedim(0, -1)
     assert torch.equal(table.values, wanted)
     assert not torch.equal(before, wanted)
 

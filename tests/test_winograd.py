@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from captum_infomask import Incremental, from_boxes
-from captum_infomask.engines.incremental.boxes import Shape
+from captum_infomask.engines.incremental.boxes import Shape, padded
 from captum_infomask.engines.incremental.windowed_operations import (
     Convolution,
     Winograd,
@@ -31,6 +31,24 @@ def test_it_is_the_convolution(height, width, bias):
     assert (found - wanted).abs().max() < 1e-12 * wanted.abs().max()
     assert torch.equal(maps, before[0])
     assert torch.equal(weight, before[1])
+
+
+@pytest.mark.parametrize("slices", [1, 2, 3])
+@pytest.mark.parametrize("size", [(1, 4, 4), (5, 8, 3), (4, 9, 13), (40, 5, 6)])
+def test_it_is_the_convolution_of_volumes(slices, size):
+    depth, height, width = size
+    maps = torch.randn(4, 5, depth + slices - 1, height + 2, width + 2, dtype=torch.float64)
+    weight = torch.randn(7, 5, slices, 3, 3, dtype=torch.float64)
+    shift = 10 * torch.randn(7, dtype=torch.float64)
+    before = maps.clone()
+    wanted = F.conv3d(maps, weight, shift)
+    last = torch.channels_last_3d
+    for given in (maps, maps.contiguous(memory_format=last)):
+        found = Winograd.of(weight, shift)(given)
+        assert found.shape == wanted.shape == (4, 7, *size)
+        assert found.is_contiguous(memory_format=last)
+        assert (found - wanted).abs().max() < 1e-12 * wanted.abs().max()
+    assert torch.equal(maps, before)
 
 
 def test_memory_formats_do_not_matter():
@@ -86,6 +104,12 @@ WIDE = torch.ones(128, 128, 3, 3)
         (WIDE, Shape.of(2, 3, 1, 1, 2), 1, False),
         (WIDE[:, :64], Shape.of(2, 3, 1, 1), 2, False),
         (torch.ones(128, 128, 3, 1), Shape.of(2, (3, 1), 1, (1, 0)), 1, False),
+        (WIDE[:, :, None].expand(-1, -1, 3, -1, -1), Shape.of(3, 3, 1, 1), 1, True),
+        (WIDE[:, :, None], Shape.of(3, (1, 3, 3), 1, (0, 1, 1)), 1, True),
+        (WIDE[:, :, None].expand(-1, -1, 3, -1, -1), Shape.of(3, 3, (2, 1, 1), 1), 1, False),
+        (WIDE[:, :, None].expand(-1, -1, 3, -1, -1), Shape.of(3, 3, 1, 1, (2, 1, 1)), 1, False),
+        (WIDE[..., None], Shape.of(3, (3, 3, 1), 1, 1), 1, False),
+        (WIDE[..., 0], Shape.of(1, 3, 1, 1), 1, False),
         (torch.ones(128, 128, 5, 5), Shape.of(2, 5, 1, 2), 1, False),
     ],
 )
@@ -95,22 +119,23 @@ def test_which_convolutions_have_it(weight, shape, groups, made):
     assert both[1].winograd is None
 
 
-@pytest.mark.parametrize("padding", [0, 1, 2, (0, 2)])
-def test_whole_maps_and_windows_of_them(padding):
-    conv = nn.Conv2d(128, 128, 3, padding=padding)
-    maps = torch.randn(4, 128, 12, 13)
-    pair = padding if isinstance(padding, tuple) else (padding, padding)
-    made = Convolution.of(
-        conv.weight.data, conv.bias.data, Shape.of(2, 3, 1, pair), 1, winograd=True
-    )
+@pytest.mark.parametrize(
+    ("sides", "padding"),
+    [*(((12, 13), p) for p in (0, 1, 2, (0, 2))), *(((3, 8, 9), p) for p in (1, (0, 1, 2)))],
+)
+def test_whole_maps_and_windows_of_them(sides, padding):
+    dims = len(sides)
+    conv = {2: nn.Conv2d, 3: nn.Conv3d}[dims](128, 128, 3, padding=padding)
+    maps, shape = torch.randn(4, 128, *sides), Shape.of(dims, 3, 1, padding)
+    made = Convolution.of(conv.weight.data, conv.bias.data, shape, 1, winograd=True)
     calls = []
     object.__setattr__(made, "winograd", _counting(made.winograd, calls))
     with torch.no_grad():
         wanted = conv(maps)
         scale = wanted.abs().max()
         assert (made.whole(maps) - wanted).abs().max() < 2e-5 * scale
-        padded = F.pad(maps, (pair[1], pair[1], pair[0], pair[0]))
-        assert (made.apply(padded, (1, 1)) - wanted).abs().max() < 2e-5 * scale
+        around = padded(maps, shape.padding, shape.padding, 0.0)
+        assert (made.apply(around, (1,) * dims) - wanted).abs().max() < 2e-5 * scale
     assert len(calls) == 2
 
 
