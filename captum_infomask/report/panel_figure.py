@@ -47,7 +47,7 @@ class PanelFigure(DrawnFigure):
     Example:
         >>> from captum_infomask.report.panel_figure import PanelFigure
         >>> figure = PanelFigure(5.0, 2.0, ("espresso", "9.9 bits"))
-        >>> figure.panel(0.1, 0.0, 4.8, 2.0).get_position().width
+        >>> float(figure.panel(0.1, 0.0, 4.8, 2.0).get_position().width)
         0.96
     """
 

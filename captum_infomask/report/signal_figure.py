@@ -62,8 +62,8 @@ def signal_figure(
         >>> from captum_infomask.report.signal_figure import signal_figure
         >>> values = np.repeat(np.array([[0.0, 1.0, -1.0]], np.float32), 4, axis=1)
         >>> figure, axes = signal_figure(values, values, "bits", Shades(1.0))
-        >>> axes.get_ylabel(), axes.get_xlim()
-        ('bits', (-0.5, 11.5))
+        >>> axes.get_ylabel(), axes.texts[0].get_text()
+        ('bits', '1 bits, the peak')
     """
     known = finite_plane(values, limit_of(values))
     kept, threshold = _kept(known, contour) if places is None else (places, None)
