@@ -230,5 +230,10 @@ def test_a_video_has_frames_and_no_axis(chromium, tmp_path):
     )
     assert page.locator(".cim-slice-axis").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") == 400
+    # On a phone the slider stays in sight while the map is looked at.
+    page.evaluate("scrollTo(0, document.querySelector('.cim-stage-mask').offsetTop)")
+    opened.settle()
+    assert page.evaluate("scrollY") > 300
+    assert 0 <= page.locator(".cim-slice").bounding_box()["y"] < 60
     assert opened.complaints == []
     opened.close()
