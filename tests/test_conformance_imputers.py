@@ -251,3 +251,34 @@ def test_draws_depend_on_seed_and_index_only(name, mixed):
         not torch.equal(filled(imputer.draw(0, i), *mixed), filled(imputer.draw(5, i), *mixed))
         for i in range(3)
     )
+
+
+OF_PLANES = {"inpaint: telea", "inpaint: navier_stokes"}  # OpenCV's
+OTHER_SIDES = {"signals": (15,), "volumes": (5, 6, 4)}
+
+
+@pytest.mark.parametrize("kind", OTHER_SIDES)
+@pytest.mark.parametrize("name", [name for name in IMPUTERS if name not in OF_PLANES])
+def test_signals_and_volumes_are_imputed_like_images(name, kind):
+    """Outside of what is hidden no bit changes, a batch is its examples alone, half is kept."""
+    sides = OTHER_SIDES[kind]
+    x, others = torch.rand(2, 3, *sides), torch.rand(9, 3, *sides)
+    imputer = IMPUTERS[name].imputer
+    if isinstance(imputer, MarginalPatches | ConditionalPatches):
+        imputer = dataclasses.replace(imputer, images=others)
+    if name == "constant: picture":
+        imputer = Constant(others[:1])
+    hidden = torch.zeros(2, 1, *sides, dtype=torch.bool)
+    hidden[(slice(None), slice(None), *(slice(1, side - 1) for side in sides))] = True
+    shown = filled(imputer, x, hidden)
+    seen = ~hidden.expand_as(x)
+    assert torch.equal(shown[seen], x[seen])
+    assert bool((shown != x)[~seen].float().mean() > 0.9)
+    for image in range(2):
+        alone = filled(imputer, x[image : image + 1], hidden[image : image + 1])
+        torch.testing.assert_close(shown[image : image + 1], alone, atol=1e-5, rtol=1e-5)
+    assert filled(imputer, x.half(), hidden).dtype == torch.float16
+    level = filled(imputer, x, torch.ones_like(hidden))
+    if IMPUTERS[name].level:
+        places = tuple(range(2, x.dim()))
+        torch.testing.assert_close(level, x.mean(places, keepdim=True).expand_as(x))

@@ -387,3 +387,52 @@ def test_on_an_accelerator(net: Pooling, view: str) -> None:
     assert got.is_cuda
     torch.testing.assert_close(got.cpu(), expected, atol=1e-2, rtol=1e-2)
     assert torch.equal(torch.cuda.get_rng_state(), random_state)
+
+
+# --- signals and volumes -------------------------------------------------------------------------
+
+
+class OtherPlaces(nn.Module):
+    """A network of signals or volumes that every view can read."""
+
+    def __init__(self, places: int) -> None:
+        super().__init__()
+        torch.manual_seed(places)
+        convolution, pooling = {
+            1: (nn.Conv1d, nn.AdaptiveAvgPool1d),
+            3: (nn.Conv3d, nn.AdaptiveAvgPool3d),
+        }[places]
+        self.layers = nn.Sequential(
+            convolution(3, 8, 3, padding=1), nn.ReLU(), pooling(1), nn.Flatten(), nn.Linear(8, 4)
+        )
+        self.double().eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 9 * self.layers(x)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("places", [1, 3])
+def test_signals_and_volumes_keep_the_promises(view: str, places: int) -> None:
+    x = torch.randn(2, 3, *[8] * places, dtype=torch.float64)
+    net = OtherPlaces(places)
+    options = VIEWS[view].options | {"target": 1, "view": view, "regions": grid(x, *[2] * places)}
+    infomask = InfoMask(net)
+    infomap = infomask.score_regions(x, **options)
+    result = infomask.attribute(x, **options)
+    assert result.shape == x.shape
+    assert result.is_contiguous()
+    assert torch.equal(result, infomap.attributions())
+    assert infomap.scores.shape == (2, 2**places)
+    for image in range(2):
+        alone = infomask.attribute(x[image : image + 1], **options)
+        torch.testing.assert_close(result[image : image + 1], alone, atol=1e-10, rtol=0)
+    corner = result[(slice(None), 0, *[0] * places)]
+    torch.testing.assert_close(corner, infomap.scores[:, 0])
+    assert float(result.abs().max()) > EFFECT
+    assert len(infomap.boxes()) == 2
+    assert infomap.boxes()[0].shape[1] == 2 * places
+    by_class = infomask.score_classes(
+        x, classes=[0, 1], **{k: v for k, v in options.items() if k != "target"}
+    )
+    torch.testing.assert_close(by_class.scores[..., 1], infomap.scores)

@@ -16,6 +16,8 @@ from captum_infomask._run_length import decode
 from captum_infomask._types import Shape, Tensors
 from captum_infomask.regions.region_protocol import image_shape, place_sizes
 
+_GROUP = 16  # masks that are counted at a time
+
 Masks = Tensor | npt.NDArray[Any]
 
 
@@ -70,23 +72,29 @@ class MaskRegions:
 
     def rectangles(self) -> Tensor | None:
         """The masks' bounding boxes, if each mask fills its own."""
-        first, last = spans_of(self.pixels.flatten(0, 1))
-        count = self.pixels.flatten(2).sum(2)
-        area = (last - first).prod(1).reshape(count.shape)
-        if bool(((count != area) & (count > 0)).any()):
-            return None
-        return torch.cat([first, last], dim=1).reshape(*count.shape, -1).cpu()
+        found = []
+        for some in self.pixels.flatten(0, 1).split(_GROUP):
+            first, last = spans_of(some)
+            count = some.flatten(1).sum(1)
+            if bool(((count != (last - first).prod(1)) & (count > 0)).any()):
+                return None
+            found.append(torch.cat([first, last], dim=1))
+        return torch.cat(found).reshape(*self.pixels.shape[:2], -1).cpu()
 
     def paint(self, scores: Tensor, overlap: str, nats_per_unit: float) -> Tensors:
         """Combine the scores of the regions that cover each pixel."""
         pixels = self.pixels.to(scores.device)
         n, (_, *sizes) = len(scores), self.shapes[0]
-        # One region after another, because all at once would take R float pictures.
+        # One region after another, because all at once would take R float pictures. A sum of
+        # booleans takes them too: PyTorch turns them into whole numbers first.
         columns = [
             (pixels[:, region], scores[:, region].reshape(-1, *[1] * len(sizes)))
             for region in range(len(self))
         ]
         highest = scores.new_full((n, *sizes), -torch.inf)
+        cover = torch.zeros_like(pixels[:, 0], dtype=scores.dtype)
+        for own, _ in columns:
+            cover += own
         if overlap != "mean":
             for own, score in columns:
                 highest = torch.where(own, torch.maximum(highest, score), highest)
@@ -97,10 +105,10 @@ class MaskRegions:
                 mixed = overlap == "mixture"
                 value = ((score - highest) * nats_per_unit).exp() if mixed else score
                 canvas = torch.where(own, canvas + value, canvas)
-            canvas = canvas / pixels.sum(1)
+            canvas = canvas / cover
             if overlap == "mixture":
                 canvas = highest + canvas.log() / nats_per_unit
-        canvas = torch.where(pixels.any(1), canvas, 0)
+        canvas = torch.where(cover > 0, canvas, 0)
         return (canvas[:, None].expand(n, *self.shapes[0]).contiguous(),)
 
     def describe(self, region: int) -> str:

@@ -688,7 +688,7 @@ class InfoMap:
             >>> from pathlib import Path
             >>> from captum_infomask import InfoMask, grid
             >>> x = torch.rand(1, 1, 8, 8, 8)
-            >>> infomask = InfoMask(lambda x: x.flatten(1)[:, :2])
+            >>> infomask = InfoMask(lambda x: 9 * x.flatten(1)[:, :2])
             >>> infomap = infomask.score_regions(x, target=0, view="drop", regions=grid(x, 2, 2, 2))
             >>> with tempfile.TemporaryDirectory() as folder:
             ...     infomap.export(Path(folder, "bits.nii.gz"))
