@@ -80,7 +80,8 @@ def detection(
         ...     return [{"boxes": box, "scores": one[:, :, :4].mean()[None],
         ...              "labels": torch.tensor([1])} for one in pictures]
         >>> asked = detection(detector, box=(0, 0, 4, 8), label=1)
-        >>> bits = InfoMask(asked, head="sigmoid").attribute(torch.rand(1, 3, 8, 8), view="drop")
+        >>> bits = InfoMask(asked, head="sigmoid").attribute(
+        ...     torch.rand(1, 3, 8, 8), view="drop", sliding_window_shapes=(3, 4, 4), strides=4)
         >>> bool(bits[..., :4].sum() > 0), bool(bits[..., 4:].any())
         (True, False)
 
