@@ -14,6 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_infomask import Gaussian, Normal
+from captum_infomask.adapters import area, detection, gallery, zero_shot
+from captum_infomask.models.preprocessing import Preprocess
+
 SIDE, PATCH, CLASSES = 32, 8, 4
 
 
@@ -128,6 +132,61 @@ def multi_label() -> Kind:
     return Kind(seeded(Network), pictures(), score={"head": "sigmoid"})
 
 
+def clip() -> Kind:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from transformers import CLIPConfig, CLIPModel
+
+    small = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    small["intermediate_size"] = 32
+    words = {"vocab_size": 16, "max_position_embeddings": 4, "bos_token_id": 0, "eos_token_id": 1}
+    config = CLIPConfig(
+        text_config={**small, **words},
+        vision_config={**small, "image_size": SIDE, "patch_size": PATCH},
+        projection_dim=8,
+    )
+    prompts = {str(number): number * torch.ones(1, 4).long() for number in range(CLASSES)}
+    model = seeded(lambda: CLIPModel(config))
+
+    def ids(text: list[str], **options: Any) -> dict[str, Tensor]:
+        return {"input_ids": torch.cat([prompts[each] for each in text])}
+
+    return Kind(
+        zero_shot(model, ids, list(prompts), preprocess=Preprocess(SIDE, SIDE)).network, pictures()
+    )
+
+
+def gallery_of_references() -> Kind:
+    network = seeded(Network)
+    with torch.no_grad():
+        references = network(20 * random(CLASSES, 3, SIDE, SIDE))
+    return Kind(gallery(network, references, temperature=0.1).network, pictures())
+
+
+def segmentation() -> Kind:
+    layers = seeded(
+        lambda: nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, CLASSES, 1))
+    )
+    return Kind(area(layers, (PATCH, PATCH, 2 * PATCH, 3 * PATCH)), pictures())
+
+
+def detections() -> Kind:
+    def found(shown: Tensor) -> list[dict[str, Tensor]]:
+        boxes = torch.tensor([[0.0, 0.0, 16.0, 16.0], [8.0, 8.0, 24.0, 24.0]])
+        return [
+            {"boxes": boxes, "scores": each.flatten(1).mean(1)[:2] / 20, "labels": torch.ones(2)}
+            for each in shown
+        ]
+
+    asked = detection(found, (PATCH, PATCH, 2 * PATCH, 3 * PATCH), label=1)
+    return Kind(asked, pictures(), target=0, score={"head": "sigmoid"})
+
+
+def regression() -> Kind:
+    score = {"head": Gaussian(1.0), "prior": Normal(0.0, 4.0)}
+    return Kind(seeded(Network), pictures(), score=score)
+
+
 def signal() -> Kind:
     return Kind(seeded(lambda: Network(places=1)), random(2, 1, 64), windows=(1, 16))
 
@@ -209,14 +268,18 @@ def function() -> Kind:
     return Kind(lambda x: network(x.flip(3)), pictures())
 
 
-# The rows of the table, in order. An adapter of captum_infomask.adapters (zero_shot, gallery, area,
-# detection) or another head (Gaussian) gets its row by one entry here and one function above.
+# The rows of the table, in order: a function above and an entry here for each kind.
 KINDS: dict[str, Callable[[], Kind]] = {
     "torchvision, convolutions": torchvision_cnn,
     "timm, vision transformer": timm_vit,
     "Hugging Face, vision transformer": huggingface_vit,
     "logits in an object": named_logits,
     "multi-label, sigmoid": multi_label,
+    "`adapters.zero_shot`, CLIP": clip,
+    "`adapters.gallery`": gallery_of_references,
+    "`adapters.area`": segmentation,
+    "`adapters.detection`": detections,
+    "regression, `Gaussian`": regression,
     "signal (N, C, T)": signal,
     "volume (N, C, D, H, W)": volume,
     "picture and row of a table": two_inputs,

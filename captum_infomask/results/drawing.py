@@ -17,7 +17,7 @@ from captum_infomask.report.colours import OPACITY, Shades
 from captum_infomask.report.overlay import draw_places, overlay_figure, suited_contour
 from captum_infomask.report.page_content import BoolArray, FloatArray, PhotoArray
 from captum_infomask.report.signal_figure import signal_figure
-from captum_infomask.report.smoothing import limit_of, resized
+from captum_infomask.report.smoothing import limit_of, resized, smooth_plane
 from captum_infomask.report.volume_figure import VolumeMap, frames_figure, volume_figure
 from captum_infomask.results.map_pictures import DIMS, ShownMap
 from captum_infomask.results.shown_inputs import photo_for, signal_for, volume_for
@@ -189,7 +189,8 @@ class Drawing:
         if not self._is_auto():
             return None if self.contour is None else as_rule(self.contour, "contour")
         one_bit = NATS_PER_UNIT["bits"] / NATS_PER_UNIT[unit] if unit in NATS_PER_UNIT else None
-        return suited_contour(values, one_bit)
+        is_smoothed = self.smooth and values.ndim == 2  # a picture's outline follows what is drawn
+        return suited_contour(smooth_plane(values) if is_smoothed else values, one_bit)
 
     def _is_auto(self) -> bool:
         return isinstance(self.contour, str) and self.contour == "auto"
