@@ -400,7 +400,7 @@ def test_the_random_state_outlasts_a_network_that_draws(images):
 def test_tracing_leaves_nothing_in_the_network(images):
     """A pass keeps its input in `seen`; that of the tracer must not be found there."""
     net = Restless()
-    after_pooling(net)
+    after_pooling(net, images)
     assert net.seen is None
     assert float(net.count) == 0
     InfoMask(net).attribute(images, target=1, view="features")

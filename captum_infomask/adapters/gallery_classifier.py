@@ -43,7 +43,7 @@ def gallery(
     The bits mean as much as τ. Pass the τ that the network was trained with, such as 0.07 for MoCo
     and 1/64 for ArcFace with its usual scale. Or leave it out, which takes the cosines as they are
     (τ = 1, and far too few bits), and fit it on labelled pictures:
-    ``fitted = fit_temperature(found.network, loader)`` and ``InfoMask(found, temperature=fitted)``.
+    ``fitted = fit_temperature(found, loader)`` and ``InfoMask(found, temperature=fitted)``.
 
     Args:
         model: From pictures to embeddings (N, D), of any length but 0.

@@ -28,6 +28,7 @@ from captum_infomask.engines.untouched import untouched
 from captum_infomask.scores.class_scores import ClassScore, choose_classes
 from captum_infomask.scores.heads import Doubt
 from captum_infomask.scores.score import Score
+from captum_infomask.scores.targets import Named, network_of
 from captum_infomask.scores.value_heads import Normal, normal_of
 
 Of = Literal["labels", "predictions", "values"]
@@ -40,7 +41,7 @@ def estimate_prior(
     labels_or_loader: Tensor | Sequence[int] | Iterable[Any],
     *,
     of: Literal["labels", "predictions"] = "labels",
-    forward_func: Callable[..., Any] | None = None,
+    forward_func: Callable[..., Any] | Named | None = None,
     score: Score | None = None,
     classes: int | None = None,
     smoothing: float = 1.0,
@@ -61,7 +62,7 @@ def estimate_prior(
     labels_or_loader: Any,
     *,
     of: Of = "labels",
-    forward_func: Callable[..., Any] | None = None,
+    forward_func: Callable[..., Any] | Named | None = None,
     score: Score | None = None,
     classes: int | None = None,
     smoothing: float = 1.0,
@@ -94,7 +95,7 @@ def estimate_prior(
             network's own predictions are evidence only with this prior. Or ``values``, of a
             regression; the last five arguments are not for these, except ``show_progress``.
         forward_func: For predictions: the model (in eval mode), or any function that returns (N,
-            M).
+            M); or a ``Classifier``.
         score: For predictions: how outputs are read, if not as logits of a softmax.
         classes: M. If None, the largest label + 1; predictions need none, as M is the output's. The
             largest label is too small if the last classes are not among the labels, so give M for a
@@ -231,12 +232,13 @@ def _labels(labels_or_loader: Any, show_progress: bool) -> Iterator[Tensor]:
 
 def _predictions_count(
     given: Any,
-    forward_func: Callable[..., Any] | None,
+    forward_func: Callable[..., Any] | Named | None,
     score: Score | None,
     classes: int | None,
     show_progress: bool,
 ) -> Tensor:
     """The number of inputs whose likeliest class is each of the M classes."""
+    forward_func = None if forward_func is None else network_of(forward_func)
     check_callable("forward_func", forward_func)
     assert forward_func is not None, "as checked"
     check_initialised("forward_func", forward_func)

@@ -36,12 +36,13 @@ from captum_infomask.imputers.choose_imputer import ImputerName, choose_imputer
 from captum_infomask.imputers.imputer_protocol import Imputer
 from captum_infomask.scores.heads import Doubt
 from captum_infomask.scores.score import Score
+from captum_infomask.scores.targets import Named, network_of
 from captum_infomask.views.choose_view import CropSize, check_crop_size
 from captum_infomask.views.region_views import check_sides
 
 
 def fit_critic(
-    model: nn.Module,
+    model: nn.Module | Named,
     loader: Iterable[Any],
     *,
     held_out: Iterable[Any] | None = None,
@@ -75,8 +76,8 @@ def fit_critic(
     for a view does not depend on other views of the batch.
 
     Args:
-        model: A network from images (N, C, H, W) to logits (N, M), trained by cross-entropy. It is
-            not changed.
+        model: A network from images (N, C, H, W) to logits (N, M), trained by cross-entropy, or its
+            ``Classifier``. It is not changed.
         loader: Yields images (N, C, H, W), floating-point, or (images, labels), whose labels are
             not used. A batch is one step. The loader is read again and again. If its order comes
             from PyTorch's global generator, the order depends on ``seed``.
@@ -132,7 +133,7 @@ def fit_critic(
     Source: the surrogate of Frye et al., arXiv 2006.01272, and Jethani et al., arXiv 2107.07436,
     who use it for explanations. Here its posterior is read as information.
     """
-    network = copy_of(model)
+    network = copy_of(network_of(model))
     parameter = next(network.parameters(), None)
     if parameter is None:
         raise ArgumentError("Expected `model` to have weights to fit; it has none.")

@@ -20,6 +20,7 @@ from captum_infomask.scores.bounds import Sandwich, sandwich_rows, with_softmax
 from captum_infomask.scores.heads import Doubt
 from captum_infomask.scores.score import Score, score_from
 from captum_infomask.scores.score_settings import ScoreSettings
+from captum_infomask.scores.targets import Named, network_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 @told(options_of=Score)
 def measure_bounds(
-    forward_func: Callable[..., Any],
+    forward_func: Callable[..., Any] | Named,
     loader: Iterable[Any],
     *,
     n_samples: int = 1,
@@ -48,8 +49,9 @@ def measure_bounds(
     batches.
 
     Args:
-        forward_func: A network or function that gives (B, M) for a batch of inputs. Put it into the
-            mode that you want to measure. ``keep_dropout`` makes a network with dropout stochastic.
+        forward_func: A network, function or ``Classifier`` that gives (B, M) for a batch of inputs.
+            Put it into the mode that you want to measure. ``keep_dropout`` makes a network with
+            dropout stochastic.
         loader: Yields (inputs, labels): finite inputs (B, ...), integers (B,).
         n_samples: S, the passes per batch of a stochastic network.
         seed: The seed of the draws of a stochastic network.
@@ -74,6 +76,7 @@ def measure_bounds(
     Source: Qin & Kim, arXiv 1910.02629, Eq. 25 to 27.
     """
     score = with_softmax(score_from(score, settings))
+    forward_func = network_of(forward_func)
     check_initialised("forward_func", forward_func)
     n_samples = positive_int("n_samples", n_samples)
     seed = random_seed(seed)

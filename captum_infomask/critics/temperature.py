@@ -25,6 +25,7 @@ from captum_infomask.report.evaluation_figures import ReliabilityBins, reliabili
 from captum_infomask.scores.heads import Doubt, scaled_logits
 from captum_infomask.scores.score import Score, score_from
 from captum_infomask.scores.score_settings import PosteriorSettings
+from captum_infomask.scores.targets import Named, network_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -127,7 +128,7 @@ def chunks(logits: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 @told(options_of=Score, without=("temperature", "unit", "groups"))
 def fit_temperature(
-    forward_func: Callable[..., Any],
+    forward_func: Callable[..., Any] | Named,
     loader: Iterable[Any],
     *,
     bins: int = 15,
@@ -149,7 +150,8 @@ def fit_temperature(
     logits of the labels are no larger than the average, so the likelihood rises as τ → ∞.
 
     Args:
-        forward_func: The model (in eval mode), or any function that returns its output, (N, M).
+        forward_func: The model (in eval mode), or any function that returns its output, (N, M);
+            or a ``Classifier``.
         loader: Yields (inputs, labels) on which the model was **not** trained; it is read once. The
             labels are classes, long (B,); 0 or 1 for ``sigmoid``.
         bins: Number of equal bins of confidence.
@@ -181,6 +183,7 @@ def fit_temperature(
     Source: Guo et al., "On Calibration of Modern Neural Networks", arXiv 1706.04599, Section 4.2;
     PC-softmax: Qin, Kim & Gedeon, arXiv 1911.10688.
     """
+    forward_func = network_of(forward_func)
     check_callable("forward_func", forward_func)
     check_initialised("forward_func", forward_func)
     bins = positive_int("bins", bins)

@@ -100,20 +100,24 @@ def _is_one(size: object) -> bool:
     return size == 1 or (isinstance(size, tuple | list) and set(size) == {1})
 
 
-def after_pooling(forward_func: Callable[..., object], dims: int = 4) -> TracedNetwork:
+def after_pooling(forward_func: Callable[..., object], inputs: Tensor) -> TracedNetwork:
     """Return the steps from pooled features, (V, C) or (V, C, 1, 1), to the output of V examples.
 
     The pooling usually comes after all parts with convolutions. These parts are searched only if it
     is not found outside of them, so most of a network is not traced at all.
+
+    Args:
+        forward_func: The network.
+        inputs: Some of its inputs, of which only the shape counts.
 
     Raises:
         StandsAside: The function cannot be traced, or its output depends on more than its pooled
             features.
     """
     try:
-        return _cut(traced(forward_func, closed=_has_convolutions), dims)
+        return _cut(traced(forward_func, (inputs,), closed=_has_convolutions), inputs.dim())
     except StandsAside:
-        return _cut(traced(forward_func), dims)
+        return _cut(traced(forward_func, (inputs,)), inputs.dim())
 
 
 def _has_convolutions(module: nn.Module) -> bool:
@@ -182,12 +186,12 @@ class RunningFeatures:
         """
         if self.call.additional_forward_args:
             raise _unfit("got `additional_forward_args` too")
-        dims = plan.scene.inputs[0].dim()
-        self._seen = LastPooling(dims)
+        inputs = plan.scene.inputs[0]
+        self._seen = LastPooling(inputs.dim())
         try:
             with OwnGenerators(0) as generators:  # a network may draw before it pools
                 draws = LibraryDraws(0, generators)
-                self._tail = draws.run(lambda: after_pooling(self.call.forward_func, dims))
+                self._tail = draws.run(lambda: after_pooling(self.call.forward_func, inputs))
         except StandsAside as reason:
             raise _unfit(reason) from None
 

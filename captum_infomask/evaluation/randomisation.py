@@ -38,6 +38,7 @@ from captum_infomask.evaluation.redrawn_layers import (
 )
 from captum_infomask.evaluation.statistics import Ranks, centred_ranks, correlation
 from captum_infomask.report.evaluation_figures import randomisation_figure
+from captum_infomask.scores.targets import Named, network_of
 
 MOST_STAGES = 12
 Explain: TypeAlias = Callable[[nn.Module, Tensor, int], Tensor]
@@ -97,7 +98,7 @@ class RandomisationCheck:
 
 
 def randomisation_check(
-    model: nn.Module,
+    model: nn.Module | Named,
     inputs: Tensor,
     target: int,
     methods: Mapping[str, Explain] | None = None,
@@ -119,7 +120,7 @@ def randomisation_check(
     vanishes within a few layers, and there is no map to compare.
 
     Args:
-        model: The network, images (N, C, H, W) → logits (N, M).
+        model: The network, images (N, C, H, W) → logits (N, M); or a ``Classifier``.
         inputs: One picture, (1, C, H, W).
         target: Index of the class.
         methods: By name, functions ``(model, inputs, target)`` → attributions (1, C, H, W), with C
@@ -147,11 +148,12 @@ def randomisation_check(
         ...     torch.nn.Linear(4, 2)).eval()
         >>> randomisation_check(model, torch.rand(1, 3, 16, 16), target=1).stages
         ('3', '0')
+    from captum_infomask.scores.targets import Named, network_of
 
     Source: Adebayo et al., "Sanity Checks for Saliency Maps", arXiv 1810.03292, Sec. 3.
     """
     seed = random_seed(seed)
-    network = _copied(model)
+    network = _copied(network_of(model))
     _check_picture(inputs)
     explain = _default_methods(inputs) if methods is None else _checked_methods(methods)
     pictures = inputs.detach()

@@ -276,6 +276,11 @@ def network_and_names(
     return model.network, names or group_names(model.categories, groups)
 
 
+def network_of(model: Callable[..., Any] | Named) -> Callable[..., Any]:
+    """Return a model's network: that of a ``Classifier``, or the model itself."""
+    return network_and_names(model, None, None)[0]
+
+
 def _members(group: object, groups: object) -> tuple[int, ...]:
     numbers = group.tolist() if isinstance(group, Tensor | np.ndarray) else group
     if not isinstance(numbers, list | tuple | range):
