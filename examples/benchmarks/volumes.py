@@ -176,15 +176,17 @@ def tables(folder: Path) -> str:
             f"{spread(captums, 0)} | {row['views']} | {spread(ours, 0)} | {spread(ratios, 1)} | "
             f"{row['off']:.1e} | {row['largest']:.3f} |"
         )
-    lines += [
-        "",
-        "| network | volume | engine | windows | before the call, MiB | peak, MiB |",
-        "|---|---|---|---|---|---|",
-    ]
+    peaks = load(folder, "volumes_memory")
+    if peaks:
+        lines += [
+            "",
+            "| network | volume | engine | windows | before the call, MiB | peak, MiB |",
+            "|---|---|---|---|---|---|",
+        ]
     lines += [
         f"| {row['network']} | {row['side']}³ | {row['asked']} | {row['count']} | "
         f"{row['before']:,} | {row['peak']:,} |"
-        for row in load(folder, "volumes_memory")
+        for row in peaks
     ]
     return "\n".join(lines)
 
