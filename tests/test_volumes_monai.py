@@ -66,3 +66,13 @@ def test_the_page_of_a_volume_is_written(densenet, scan, tmp_path):
     infomap = InfoMask(densenet).score_regions(scan, target=1)
     infomap.to_html(tmp_path / "scan.html", scan)
     assert "1 method on 1 volume" in (tmp_path / "scan.html").read_text("utf-8")
+
+
+def test_crop_is_each_cube_alone_in_the_size_of_the_scan(densenet, scan):
+    infomap = InfoMask(densenet).score_regions(scan, target=1, view="crop", **WINDOWS)
+    first = torch.nn.functional.interpolate(
+        scan[..., :CUBE, :CUBE, :CUBE], size=(SIDE, SIDE, SIDE), mode="trilinear"
+    )
+    alone = bits_about(densenet, first, 1)
+    torch.testing.assert_close(infomap.scores[0, :1].double(), alone, atol=1e-5, rtol=0)
+    assert infomap.content(scan).pictures[0].maps[0].regions.boxes.shape == (8, 6)

@@ -150,7 +150,7 @@ def fit_critic(
 
     unfitted = FitReport((), steps, 0)
     original = FittedCritic(network, divisor, unfitted).eval()
-    critic = FittedCritic(copy_of(model), divisor, unfitted).eval().requires_grad_(True)
+    critic = FittedCritic(copy_of(network_of(model)), divisor, unfitted).eval().requires_grad_(True)
     device = parameter.device
     generators = OwnGenerators(seed)
     with generators, torch.inference_mode(False), torch.enable_grad():
