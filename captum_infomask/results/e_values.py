@@ -11,6 +11,7 @@ from captum_infomask._messages import unsaid, warn
 from captum_infomask._types import Tensors
 from captum_infomask.masks import FalseDiscoveries, MaxFraction, threshold_mask
 from captum_infomask.regions.region_protocol import Regions
+from captum_infomask.scores.discoveries import e_bh
 from captum_infomask.scores.heads import SOFTMAX_HEADS
 from captum_infomask.scores.score import Score
 
@@ -69,6 +70,13 @@ def doubt_prior(score: Score | None) -> bool:
             "equally likely."
         )
     return is_unknown
+
+
+def found_by(rule: FalseDiscoveries, log2_e: Tensor) -> Tensor:
+    """The regions that a rule finds, (N, R), from log₂ of the e-values."""
+    if rule.family == "batch":
+        return e_bh(log2_e, rule.rate, closed=rule.closed)
+    return torch.stack([e_bh(row, rule.rate, closed=rule.closed) for row in log2_e])
 
 
 def discovered(log2_e: Tensor, found: Tensor, regions: Regions) -> Tensors:

@@ -24,23 +24,13 @@ from captum_infomask.masks.volume_files import VoxelAxes, export_map
 from captum_infomask.regions.region_protocol import Regions
 from captum_infomask.regions.scales import Scales
 from captum_infomask.regions.sharpening import averaged
-from captum_infomask.report.page_content import (
-    MapContent,
-    PageContent,
-    PictureContent,
-)
+from captum_infomask.report.page_content import PageContent
 from captum_infomask.results import e_values, map_pictures
 from captum_infomask.results.drawing import Drawing, DrawingSettings
-from captum_infomask.results.drawn_inputs import (
-    by_input,
-    check_no_features,
-    drawn_inputs,
-    has_tables,
-)
+from captum_infomask.results.drawn_inputs import by_input, has_tables
 from captum_infomask.results.map_files import FORMAT, PER_REGION, TENSORS, fields_of, state_of
 from captum_infomask.results.region_table import chosen_rows, column_of, region_table
-from captum_infomask.results.shown_inputs import viewed
-from captum_infomask.scores.discoveries import e_bh
+from captum_infomask.results.shown_info_map import drawn_map, in_words, map_content
 from captum_infomask.scores.score import Score
 from captum_infomask.scores.score_settings import NATS_PER_UNIT
 
@@ -140,28 +130,7 @@ class InfoMap:
 
     def __repr__(self) -> str:
         """Show sizes and settings, not tensors, for notebooks and prompts."""
-        n, count = self.scores.shape
-        total = ", ".join(f"{value:.2f}" for value in self.total[:3].tolist())
-        more = ", …" * (n > 3)
-        words = self._question if self.value is None else self._value_in_words
-        asked = [words(k) for k in range(min(n, 3))]
-        parts = [f"view={self.view!r}", "; ".join(filter(None, asked)) + more * any(asked)]
-        return (
-            f"InfoMap({n} image{'s' * (n != 1)} × {count} regions, "
-            f"{', '.join(filter(None, parts))}, {self._whole} = {total}{more} {self.unit})"
-        )
-
-    @property
-    def _whole(self) -> str:
-        """Say in words what the total is."""
-        return "i(y; x)" if self.contrast is None else "i(y; x) − i(y′; x)"
-
-    def _question(self, k: int) -> str:
-        """Say in words what image k is asked, if its target is compared with another class."""
-        if self.contrast is None:
-            return ""
-        target, other = self.contrast[k].tolist()
-        return f"why {target}, not {other}"
+        return in_words(self)
 
     def attributions(self) -> Any:
         """Spread the scores over the elements: the result has the type and shapes of the inputs.
@@ -275,7 +244,7 @@ class InfoMap:
         Source: Vovk & Wang, Annals of Statistics 49(3), 2021, arXiv 1912.06116; Shafer, JRSS A
         184(2), 2021 (betting scores).
         """
-        return self._log2_e_values().exp2()
+        return self.log2_e_values().exp2()
 
     def p_values(self) -> Tensor:
         """Return min(1, 1/e) for the e-value of each region, (N, R): a p-value, by Markov.
@@ -283,7 +252,7 @@ class InfoMap:
         Raises:
             ArgumentError: As :meth:`e_values`.
         """
-        return (-self._log2_e_values()).exp2().clamp_max(1)
+        return (-self.log2_e_values()).exp2().clamp_max(1)
 
     def discoveries(
         self, rate: float = 0.1, *, closed: bool = False, family: Family = "image"
@@ -316,16 +285,11 @@ class InfoMap:
         Source: :func:`captum_infomask.scores.discoveries.e_bh`.
         """
         rule = FalseDiscoveries(rate, closed, family)
-        log2_e = self._log2_e_values()
+        log2_e = self.log2_e_values()
         e_values.doubt_rate(rule, self._most())
-        return self._discovered(rule, log2_e)
+        return e_values.found_by(rule, log2_e)
 
-    def _discovered(self, rule: FalseDiscoveries, log2_e: Tensor) -> Tensor:
-        if rule.family == "batch":
-            return e_bh(log2_e, rule.rate, closed=rule.closed)
-        return torch.stack([e_bh(row, rule.rate, closed=rule.closed) for row in log2_e])
-
-    def _log2_e_values(self) -> Tensor:
+    def log2_e_values(self) -> Tensor:
         """Return i(y; v) of each region in bits, checked; ``keep`` gets the blank's value again."""
         e_values.check_bets(self.view, self.score, self.contrast, self.bet_on)
         e_values.doubt_prior(self.score)
@@ -470,8 +434,8 @@ class InfoMap:
     def _mask_of_discoveries(
         self, rule: FalseDiscoveries, *, smooth: int, min_area: float
     ) -> Tensors:
-        log2_e = self._log2_e_values()
-        painted = e_values.discovered(log2_e, self._discovered(rule, log2_e), self.regions)
+        log2_e = self.log2_e_values()
+        painted = e_values.discovered(log2_e, e_values.found_by(rule, log2_e), self.regions)
         return e_values.discovered_mask(
             painted, log2_e, self._most(), rule, smooth=smooth, min_area=min_area
         )
@@ -522,92 +486,11 @@ class InfoMap:
             ArgumentError: The inputs were no pictures, signals or volumes, or there is no image k;
                 and as :func:`show`.
         """
-        return self.drawn(Drawing(**settings), picture, k, features)
-
-    def drawn(
-        self,
-        drawing: Drawing,
-        picture: Any = None,
-        k: int = 0,
-        features: Sequence[str] | None = None,
-    ) -> tuple[Figure, Axes]:
-        """Draw image k's map with checked settings."""
-        place = map_pictures.checked_place(k, len(self.scores))
-        if has_tables(self.regions.shapes):
-            heads = self._head(place), self._sums(None, place)
-            return drawn_inputs(self, drawing, picture, features, place, heads)
-        check_no_features(features)
-        shown = map_pictures.shown_map(self.attributions(), self.regions, self.unit, place)
-        heads = self._head(place), self._sums(shown, place)
-        if not isinstance(drawing.contour, FalseDiscoveries):
-            return drawing.draw_shown(shown, picture, heads)
-        (kept,) = e_values.discovered(
-            self.scores, self._discovered(drawing.contour, self._log2_e_values()), self.regions
-        )
-        places = (kept[place] > 0).cpu()
-        if shown.kind != "signal":
-            places = places.any(0)
-        return drawing.draw_shown(shown, picture, heads, places.numpy())
-
-    def _head(self, k: int) -> str:
-        """Say in words what image k's map is about: its target and p(y | x), or the question."""
-        if self.value is not None:
-            return self._value_in_words(k)
-        if self.contrast is not None or self.targets is None:
-            return self._question(k) or f"InfoMask {self.view}"
-        about = f"class {int(self.targets[k])}" if self.labels is None else self.labels[k]
-        return (
-            about if self.probability is None else f"{about}, p = {float(self.probability[k]):.2f}"
-        )
-
-    def _value_in_words(self, k: int) -> str:
-        """Say in words which value image k's map is about."""
-        assert self.value is not None, "asked for values only"
-        of = "" if self.targets is None else f" of output {int(self.targets[k])}"
-        of = of if self.labels is None else f" of {self.labels[k]}"
-        kind = "prediction" if self.is_prediction else "value"
-        return f"{kind} {float(self.value[k]):.4g}{of}"
-
-    def _sums(self, shown: map_pictures.ShownMap | None, k: int) -> str:
-        """Say in words what image k's map and the whole picture, or all inputs, say."""
-        over = "" if self.superpixels is None else " over superpixels"
-        whole = "all inputs" if shown is None else f"the whole {shown.kind}"
-        words = f"{self.view}{over}: {float(self.total[k]):.2f} {self.unit} in {whole}"
-        if shown is None and self.blank is not None:
-            words += f", {float(self.blank[k, 0]):.2f} with all of them hidden"
-        if shown is None or shown.unit == self.unit:
-            return words
-        return f"{words}, {100 * float(shown.values.mean()):.2f} in the map"
+        return drawn_map(self, Drawing(**settings), picture, k, features)
 
     def content(self, picture: Any = None, k: int = 0) -> PageContent:
         """Return image k's map in plain arrays and words; the arguments are those of ``figure``."""
-        place = map_pictures.checked_place(k, len(self.scores))
-        shown = map_pictures.shown_map(self.attributions(), self.regions, self.unit, place)
-        if shown.kind == "signal":
-            raise ArgumentError(
-                "Expected an InfoMap of pictures (C, H, W) or volumes (C, D, H, W) for the viewer; "
-                "got one of signals. figure(signal) draws them."
-            )
-        name = ", ".join(filter(None, (f"InfoMask {self.view}", self._question(place))))
-        own = MapContent(
-            name,
-            shown.unit,
-            shown.values,
-            regions=map_pictures.region_scores(
-                self.regions, self.scores, place, self.standard_errors
-            ),
-        )
-        whole = f"{self._whole}, the whole {shown.kind}"
-        facts = [(f"{float(self.total[place]):.2f} {self.unit}", whole)]
-        if shown.unit != self.unit:
-            facts.append((f"{100 * float(shown.values.mean()):.2f} {self.unit}", "the map's sum"))
-        pixels = viewed(picture, shown)
-        is_video = shown.kind == "video"
-        return PageContent(
-            name,
-            (PictureContent(pixels, name, tuple(facts), (own,), is_video=is_video),),
-            threshold=("max_fraction", map_pictures.suited_rule(self.regions).fraction),
-        )
+        return map_content(self, picture, k)
 
     def widget(self, picture: Any = None, k: int = 0) -> Any:
         """Return image k's map as a notebook widget; the extra ``notebook`` installs it.

@@ -18,6 +18,7 @@ from captum_infomask.results.drawing import Drawing, DrawingSettings
 from captum_infomask.results.drawn_inputs import check_no_features
 from captum_infomask.results.info_map import InfoMap
 from captum_infomask.results.map_pictures import DIMS, Kind, ShownMap, in_kernel
+from captum_infomask.results.shown_info_map import drawn_map
 from captum_infomask.results.shown_inputs import array_of
 
 
@@ -106,7 +107,7 @@ def show(
                 f"Expected `attributions` of one image; got an InfoMap of "
                 f"{len(attributions.scores)}. show(infomap[0], picture) draws the first."
             )
-        drawn = Drawn(*attributions.drawn(drawing, picture, features=features))
+        drawn = Drawn(*drawn_map(attributions, drawing, picture, features=features))
     else:
         check_no_features(features)
         drawn = Drawn(*drawing.draw_shown(_shown(attributions, kind, unit), picture))
