@@ -219,11 +219,9 @@ BAD_ARGUMENTS = [
         inputs=X.flatten(1),
         **CROP,
     ),
-    case("crop of videos", "`inputs`", "(N, C, H, W)", "(1, 2, 3, 8, 8)", inputs=X[None], **CROP),
     case(
         "crop of two", "`inputs`", "one tensor", "view='drop' or view='keep'", inputs=(X, X), **CROP
     ),
-    case("crop without a batch", "`inputs`", "(3, 8, 8)", "unsqueeze(0)", inputs=X[0], **CROP),
     case("blur of rows", "Blur", "(2, 192)", view="drop", inputs=X.flatten(1), imputer=Blur()),
 ]
 

@@ -171,7 +171,7 @@ def test_drop_is_feature_ablation_in_any_number_of_dimensions(shape: tuple[int, 
     def forward(x: Tensor) -> Tensor:
         return x.flatten(1) @ weight
 
-    got = InfoMask(forward).attribute(x, target=2, view="drop")
     mask = torch.arange(x[0].numel()).reshape(1, *shape[1:])
+    got = InfoMask(forward).attribute(x, target=2, view="drop", feature_mask=mask)
     expected = FeatureAblation(bits(forward)).attribute(x, target=2, feature_mask=mask)
     assert_equal_bits(got, expected)

@@ -348,7 +348,10 @@ def test_classes_of_one_name_do_not_replace_each_other(folder):
         (["--quiet", "other.jpg"], "other.jpg; write all pictures one after another"),
         (["--out", "missing/a.png"], "`--out` to be a file in a folder that exists"),
         (["--out", "a.html"], "`--out` to be a folder"),
-        (["--model", "."], "is a folder. Folders of Hugging Face models cannot be read yet"),
+        (
+            ["--model", "."],
+            "to be a folder that transformers' save_pretrained wrote, with config.json",
+        ),
         (["--model", "photo.jpg"], "is a file. Give a file of weights as `weights`"),
     ],
 )

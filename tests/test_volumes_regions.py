@@ -207,8 +207,8 @@ def lesion(seed: int = 0) -> Tensor:
     return volume
 
 
-@pytest.mark.parametrize(("method", "least"), [("slic", 0.9), ("watershed", 0.7)])
-def test_superpixels_of_a_volume_follow_a_lesion(method, least):
+@pytest.mark.parametrize(("method", "least", "most"), [("slic", 0.9, 0.2), ("watershed", 0.7, 0.3)])
+def test_superpixels_of_a_volume_follow_a_lesion(method, least, most):
     x = lesion()
     regions = superpixels(x, 40, method=method, sigma=0)
     (labels,) = regions.labels
@@ -223,7 +223,7 @@ def test_superpixels_of_a_volume_follow_a_lesion(method, least):
         held += within if share > 0.5 else 0
         cut += int(mask.sum()) - within if share > 0.5 else within
     assert held > least * int(inside.sum())
-    assert cut < 0.2 * int(inside.sum())
+    assert cut < most * int(inside.sum())
     assert torch.equal(labels, superpixels(x, 40, method=method, sigma=0).labels[0])
 
 

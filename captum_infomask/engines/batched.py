@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -36,6 +37,10 @@ _log = logging.getLogger("captum_infomask")
 
 _COMPARED = 2  # views, at least, that a copy is compared on
 _BETWEEN = 16  # later: views, at least, from one compared view to the next
+
+
+# Words in the errors of runtimes that take batches of one size.
+_OF_SIZE = re.compile("batch|dimension|expected|guard|shape|size", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -175,18 +180,20 @@ class RunningBatched:
                 ) from error
             _log.debug("Out of memory with %d views; half of them are tried.", len(rows))
             return None
-        checked = check_output(output, len(rows))
+        checked = check_output(output, len(rows), plan.scene.inputs)
         self._check_guess(plan, rows, checked)
         return checked
 
     def _check_any_size(self, plan: ViewPlan, rows: Tensor, error: Exception) -> None:
         """Explain the error of a network that takes batches of one size alone.
 
-        Exported programs and sessions of other runtimes may be such. A smaller batch shows it.
+        Exported programs and sessions of other runtimes may be such. A smaller batch shows it. It
+        is tried if the error is about sizes; all other errors are the user's own.
         """
         inputs = len(plan.scene.inputs[0])
         some = rows[: inputs if len(rows) > inputs else 1]
-        if isinstance(error, ArgumentError) or len(rows) == 1:
+        is_own = isinstance(error, ArgumentError) or not _OF_SIZE.search(str(error))
+        if is_own or len(rows) == 1:
             return
         try:
             shown, arguments = draw(plan, some), self._arguments(plan, some)

@@ -126,16 +126,21 @@ def _misshapen(inputs: Tensors, crop: Shape | None) -> str:
             f"`crop_size` that the network takes; got crops of {crop} out of pictures of "
             f"{shape[2:]}. crop_size=None resizes crops to the pictures' size."
         )
-    if len(inputs) == 1 and len(shape) == 3 and shape[0] in (1, 3):
-        return (
-            f"`inputs` with a batch dimension, (N, C, H, W) for images; got {shape}. "
-            f"inputs.unsqueeze(0) adds one."
-        )
+    if hint := _unbatched(inputs):
+        return f"`inputs` with a batch dimension, (N, C, H, W) for images; got {shape}.{hint}"
     if len(inputs) == 1 and are_channels_last(shape):
         return (
             f"`inputs` with channels first, (N, C, H, W) for images; got {shape}. "
             f"inputs.permute(0, 3, 1, 2) moves them."
         )
+    return ""
+
+
+def _unbatched(inputs: Tensors) -> str:
+    """Say how one image gets a batch dimension, if the inputs may be one."""
+    shape = tuple(inputs[0].shape)
+    if len(inputs) == 1 and len(shape) == 3 and shape[0] in (1, 3):
+        return " inputs.unsqueeze(0) adds a batch dimension to one image."
     return ""
 
 
@@ -173,11 +178,11 @@ def changed_classes(first: Sequence[int], other: Sequence[int], call: Call) -> A
     )
 
 
-def check_output(output: Tensor, views: int) -> Tensor:
-    """Return an output that has one row per view."""
+def check_output(output: Tensor, views: int, inputs: Tensors) -> Tensor:
+    """Return an output that has one row per view of the inputs."""
     if output.dim() == 0 or len(output) != views:
         raise ArgumentError(
             f"Expected `forward_func` to return one row per example, {views} in all; got shape "
-            f"{tuple(output.shape)}."
+            f"{tuple(output.shape)}.{_unbatched(inputs)}"
         )
     return output

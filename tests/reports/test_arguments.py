@@ -622,7 +622,6 @@ def test_maps_and_masks_in_each_others_place_are_told() -> None:
     for take in (bounding_boxes, contours):
         refused(("`masks`", "threshold_mask(attributions, rule)"), lambda t=take: t(X))
         refused(("`masks`", "mask(rule)"), lambda t=take: t(infomap))
-        refused(("`masks`", "masks.unsqueeze(0)"), lambda t=take: t(mask[0]))
         refused(("`masks`", "from_numpy"), lambda t=take: t(mask.numpy()))
         refused(("`masks`", "masks > 0"), lambda t=take: t(mask.long()))
 
