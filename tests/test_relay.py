@@ -1010,3 +1010,50 @@ def test_a_network_that_ends_in_a_softmax_has_the_map_of_its_logits(head, end, l
     torch.testing.assert_close(found.scores, wanted.scores, rtol=0, atol=1e-6)
     assert wanted.scores.abs().max() > 1e-2
     assert found.residual.abs().max() < 1e-5
+
+
+SHIFT = torch.linspace(0.5, 1.5, 6).double().reshape(6, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("converted", "plain"),
+    [
+        (lambda at: at * SHIFT.to(at), lambda at: at * SHIFT),
+        (lambda at: (at + SHIFT) * SHIFT.type_as(at), lambda at: (at + SHIFT) * SHIFT),
+        (lambda at: at.tanh().to(at.sigmoid()).square(), lambda at: at.tanh().square()),
+        (lambda at: at * SHIFT.to(tensor=at), lambda at: at * SHIFT),
+    ],
+)
+def test_conversions_to_the_type_they_have_change_nothing(converted, plain):
+    x, given = pictures(), {"target": 1, "view": "relay", "layer": "layers.0"}
+
+    def asked(function):
+        net = Steps(
+            (["x"], "a", nn.Conv2d(3, 6, 3, stride=3)),
+            (["a"], "b", function),
+            (["b"], "j", lambda at: at.mean((2, 3))),
+            (["j"], "out", nn.Linear(6, 5)),
+        )
+        return InfoMask(net).score_regions(x, **given).scores
+
+    wanted = asked(plain)
+    torch.testing.assert_close(asked(converted), wanted, rtol=0, atol=1e-9)
+    assert wanted.abs().max() > 1e-3
+
+
+def test_writing_to_a_constant_is_refused():
+    def written(at):
+        made = torch.ones(at.shape, dtype=at.dtype)
+        made *= at
+        return made
+
+    net = Steps(
+        (["x"], "a", nn.Conv2d(3, 6, 3, stride=3)),
+        (["a"], "b", written),
+        (["b"], "j", lambda at: at.mean((2, 3))),
+        (["j"], "out", nn.Linear(6, 5)),
+    )
+    refused(
+        ("`forward_func`", "it writes to what mul has read", "view='drop'"),
+        lambda: InfoMask(net).score_regions(pictures(), target=1, view="relay"),
+    )

@@ -172,7 +172,8 @@ def _checked_map(
     output: object, shown: torch.Size, spans: Sequence[tuple[int, int]], size: Shape | None
 ) -> Tensor:
     """Return the network's map if it is one, and if the area fits it."""
-    if not isinstance(output, Tensor) or output.dim() != 2 + len(shown) or output.numel() == 0:
+    is_map = isinstance(output, Tensor) and output.is_floating_point() and output.numel() > 0
+    if not isinstance(output, Tensor) or not is_map or output.dim() != 2 + len(shown):
         raise ArgumentError(
             f"Expected `model` to return logits at every pixel, as many dimensions as the inputs, "
             f"(N, M, ...), or a dictionary or an object that holds them as 'out' or 'logits'; got "
@@ -230,13 +231,11 @@ def _doubt(output: Tensor) -> None:
 
 def _checked(where: object) -> tuple[Tensor, Shape | None]:
     """Return an area as a mask, and the size that it is for; for boxes, a mask that holds them."""
-    try:
-        given = (
-            where.detach().cpu() if isinstance(where, Tensor) else torch.tensor(np.asarray(where))
-        )
+    try:  # a flipped array has strides below 0, which tensors do not have
+        own = where if isinstance(where, Tensor) else torch.tensor(np.ascontiguousarray(where))
     except (TypeError, ValueError):
         raise _no_area(where) from None
-    given = given.detach().cpu()
+    given = own.detach().cpu()
     if given.dtype == torch.bool and given.dim() > 0:
         if not bool(given.any()):
             raise ArgumentError(

@@ -142,6 +142,11 @@ class BestDetection(nn.Module):
         """Return each picture's detections from a list of dictionaries; None if it is no such."""
         if not isinstance(output, list | tuple) or not all(map(_holds_boxes, output)):
             return None
+        if not all(isinstance(one[name], Tensor) for one in output for name in _OF_PICTURES):
+            raise ArgumentError(
+                f"Expected `model` to return boxes, scores and labels as tensors; got "
+                f"{describe(output[0])}."
+            )
         if len(output) != count:
             raise ArgumentError(
                 f"Expected `model` to return a dictionary for each of the {count} pictures; got "

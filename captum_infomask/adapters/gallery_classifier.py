@@ -15,6 +15,7 @@ from captum_infomask.adapters.similarity_logits import SimilarityLogits
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.models.library_models import preprocess_of
 from captum_infomask.models.preprocessing import Preprocess
+from captum_infomask.scores.heads import widen
 from captum_infomask.scores.score_settings import checked_temperature
 
 
@@ -96,7 +97,7 @@ def gallery(
 
 
 def _checked_embeddings(embeddings: Any) -> Tensor:
-    """Return the references' embeddings, each of length 1."""
+    """Return the references' embeddings, in single precision at least."""
     if (
         not isinstance(embeddings, Tensor)
         or embeddings.dim() != 2
@@ -106,7 +107,7 @@ def _checked_embeddings(embeddings: Any) -> Tensor:
             f"Expected `embeddings` to be a floating-point tensor (K, D), one embedding per "
             f"reference; got {describe(embeddings)}."
         )
-    return embeddings.detach()
+    return widen(embeddings.detach())  # squares of half precision overflow
 
 
 def _named(references: Tensor, names: Sequence[str] | None) -> tuple[Tensor, tuple[str, ...]]:

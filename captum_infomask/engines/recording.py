@@ -7,6 +7,7 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -79,6 +80,9 @@ PLAIN = frozenset(
     }
 )
 
+# Methods that take only the dtype and device of a second tensor, and may return the first as it is.
+_CONVERSIONS = ("to", "type_as")
+
 
 def name_of(function: Callable[..., Any]) -> str:
     """Return a function's name; exported programs call ATen's, such as ``conv2d.default``."""
@@ -116,6 +120,8 @@ class Step:
         if isinstance(out, Tensor):
             return out
         name = name_of(self.function)
+        if name in _CONVERSIONS:
+            return None
         is_written = name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))
         returns_it = self.given[:1] and self.made[:1] and self.given[0] is self.made[0]
         return self.given[0] if self.given and (is_written or returns_it) else None
@@ -180,10 +186,7 @@ class Recording(TorchFunctionMode):
     @cached_property
     def steps(self) -> list[Step]:
         """The calls that made or changed tensors, in order; read it once the pass is done."""
-        steps = [
-            Step(func, args, kwargs, tensors_in((args, kwargs)), tensors_in(result))
-            for func, args, kwargs, result in self._calls
-        ]
+        steps = [_step(*call) for call in self._calls]
         return [step for step in steps if step.made or step.written is not None]
 
     def made(self, value: Tensor) -> list[int]:
@@ -204,6 +207,21 @@ class Recording(TorchFunctionMode):
                 if step.written is not None:
                     reached.add(id(step.written))
         return places
+
+
+def _step(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any
+) -> Step:
+    if name_of(function) in _CONVERSIONS:  # else the result would seem to depend on the second
+        args = (*args[:1], *map(_without_values, args[1:]))
+        kwargs = {name: _without_values(value) for name, value in kwargs.items()}
+    return Step(function, args, kwargs, tensors_in((args, kwargs)), tensors_in(result))
+
+
+def _without_values(value: Any) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    return torch.empty(0, dtype=value.dtype, device=value.device)
 
 
 def tensors_in(value: Any) -> tuple[Tensor, ...]:

@@ -180,14 +180,19 @@ class Replay:
             if step.written is not None
         }
         places = {id(step): place for place, step in enumerate(recording.steps)}
+        there = {self.first}
         for step in following:
             for each in step.given:
-                if id(each) in self._slots:
+                slot = self._slots.get(id(each))
+                if slot in there:
                     continue
+                if slot is not None:  # a constant until this step writes to it
+                    raise StandsAside(f"it writes to what {step.name} has read")
                 if last.get(id(each), -1) >= places[id(step)]:
                     raise StandsAside(f"it writes to what {step.name} has read")
                 if each.grad_fn is not None and id(each) not in made:
                     raise StandsAside(f"what {step.name} reads was made by no function of PyTorch")
+            there.update(self._slots[id(each)] for each in step.made)
 
     def _again(self, step: Step) -> Again:
         def kept(each: Any) -> Any:
