@@ -191,6 +191,13 @@ def test_the_network_is_as_it_was_and_copies_answer_alike():
     assert area(Around().train(), MASK).training
 
 
+def test_a_flipped_array_is_a_mask():
+    flipped = np.flipud(MASK.numpy())
+    wanted = area(Pixels(), MASK.flip(0))(X)
+    assert torch.equal(area(Pixels(), flipped)(X), wanted)
+    assert not torch.allclose(area(Pixels(), MASK)(X), wanted, atol=1e-2)
+
+
 @pytest.mark.parametrize(
     ("where", "words"),
     [
@@ -225,6 +232,8 @@ def test_areas_that_are_none(where, words):
         ),
         (lambda x: {"class_queries_logits": x, "masks_queries_logits": x}, MASK, "'class_queries_"),
         (lambda x: [x, x], MASK, "got list"),
+        (lambda x: Pixels()(x).argmax(1, keepdim=True), MASK, "logits at every.*torch.int64"),
+        (lambda x: Pixels()(x) + 0j, MASK, "logits at every.*torch.complex128"),
     ],
 )
 def test_passes_that_do_not_fit(network, where, words):
