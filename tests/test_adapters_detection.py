@@ -224,6 +224,7 @@ def test_arguments_that_do_not_fit(options, words):
         (lambda x: {"loss_classifier": x.sum()}, 1, "in eval mode.*a dict of 'loss_classifier'"),
         (lambda x: x, 1, "got a tensor"),
         (lambda x: left_half(x)[:1], 1, "each of the 2 pictures; got 1"),
+        (lambda x: [{"boxes": [BOX], "scores": [0.5], "labels": [1]}] * 2, 1, "as tensors"),
         (Queries(4), 1, "Expected `head`"),
         (Queries(4, 9), 1, "Expected `head`"),
         (Queries(4, 3), 3, "`label` below 3"),

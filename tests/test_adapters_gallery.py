@@ -260,3 +260,15 @@ def test_embeddings_of_transformers_and_timm():
     infomap = InfoMask(found).score_regions(torch.randn(1, 3, 160, 160), target=2)
     assert infomap.view == "relay"
     assert float(infomap.residual.abs().max()) < 2e-3
+
+
+def test_references_in_half_precision_count_as_they_are():
+    generator = torch.Generator().manual_seed(0)
+    references = torch.randn(4, 8, generator=generator)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 8)).eval()
+    x = torch.rand(3, 3, 2, 2, generator=generator)
+    for scale in (1, 20_000):  # squares of the second overflow
+        half = (references * scale).half()
+        found, wanted = (gallery(model, own, 0.01).network(x) for own in (half, half.float()))
+        assert torch.equal(found, wanted)
+        assert wanted.isfinite().all()
