@@ -307,8 +307,23 @@ def test_positions_between_those_of_training():
 
 
 def hooked(model):
-    model(torch.rand(1, 3, 32, 32).double(), output_hidden_states=True)  # transformers adds hooks
+    model.vit.layers[0].register_forward_hook(lambda module, inputs, output: None)
     return model
+
+
+@pytest.mark.parametrize("asks", ["once", "always"])
+def test_hooks_that_transformers_leaves_change_nothing(asks, x):
+    model, options = random_network("vit"), {"target": 1, "view": "drop", "regions": grid(x, 4, 4)}
+    options["imputer"] = RemoveTokens()
+    wanted = InfoMask(huggingface(model)).score_regions(x, **options)
+    if asks == "once":
+        model(x, output_hidden_states=True)
+        assert any(layer._forward_hooks for layer in model.vit.layers)
+    else:
+        model.config.output_hidden_states = True
+    found = InfoMask(huggingface(model)).score_regions(x, **options)
+    assert torch.equal(found.scores, wanted.scores)
+    assert wanted.scores.std() > 1e-3
 
 
 class Shifting(Reading):

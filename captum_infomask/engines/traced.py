@@ -27,6 +27,10 @@ from captum_infomask.engines.traced_network import (
     without_writes,
 )
 
+# Where transformers makes the hooks that it leaves in a network once hidden states were asked for.
+# They do nothing but keep outputs while such a pass of the whole network runs.
+_CAPTURING = "transformers.utils.output_capturing"
+
 
 def traced(
     forward_func: Callable[..., object],
@@ -306,7 +310,8 @@ def plain_module(forward_func: object) -> nn.Module:
         # A module that wraps a network has the network's mode, whatever its own flag is.
         if module.training and network_within(module) is None:
             raise StandsAside(f"{where} is in training mode")
-        if any(getattr(module, hook) for hook in hooks):
+        own = [each for hook in hooks for each in getattr(module, hook).values()]
+        if not all(getattr(each, "__module__", "") == _CAPTURING for each in own):
             raise StandsAside(f"{where} has hooks")
     network: nn.Module | None = forward_func
     while network is not None:
