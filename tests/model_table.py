@@ -68,7 +68,7 @@ _PLAIN = {
 
 def reason(words: str) -> str:
     """What an error expected, or why that is not so, without the advice."""
-    words = re.sub(r"\. (Pass|engine=|inputs\.|A ).*", "", words).removesuffix(".")
+    words = re.sub(r"\. (Pass|engine=|inputs\.|A |This can ).*", "", words).removesuffix(".")
     expected, _, why = words.rpartition("; ")
     if why.startswith("got"):
         why = f"expected {expected.removeprefix('Expected ')}"
