@@ -18,7 +18,7 @@ from captum_infomask.report.panel_figure import GREY, INK, MARGIN, PanelFigure
 from captum_infomask.report.smoothing import finite_plane, limit_of
 
 _MOST = 6  # channels that are drawn
-_WIDTH, _LEFT = 7.0, 0.62  # inches: of the figure, and of the room for ticks and labels
+_WIDTH, _LEFT = 7.0, 0.82  # inches: of the figure, and of the room for ticks and labels
 # Inches of height, of a lone channel and of one of several.
 _SIGNAL, _BITS = (1.15, 0.7), (1.0, 0.8)
 _GAP, _FOOT = 0.08, 0.42
@@ -129,7 +129,7 @@ def _dress(axes: Axes, length: int, *, is_last: bool) -> None:
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.spines["left"].set_color(GREY)
     axes.yaxis.set_major_locator(MaxNLocator(3))
-    axes.yaxis.set_label_coords(-0.055, 0.5)
+    axes.yaxis.set_label_coords(-0.087, 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.tick_params(labelsize=_SMALL - 0.5, length=2, color=GREY, labelbottom=is_last)
     axes.tick_params(axis="x", length=3 if is_last else 0)
