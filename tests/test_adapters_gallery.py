@@ -3,6 +3,7 @@
 import math
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, strategies as st
@@ -176,6 +177,7 @@ def test_compare_takes_it():
     result = compare(found, x, "Cem", methods=["InfoMask", "Grad-CAM", "Occlusion"])
     assert [outcome.error for outcome in result.outcomes] == ["", "", ""]
     assert result.labels == ("Cem", "Cem")
+    assert dict(result.settings)["Model"] == "Sequential"  # the user's, not the adapter's module
 
 
 @pytest.mark.parametrize(
@@ -184,6 +186,8 @@ def test_compare_takes_it():
         (("`model`", "torch.nn.Module", "function"), {"model": lambda x: x}),
         (("`embeddings`", "(K, D)", "(3,)"), {"embeddings": torch.ones(3)}),
         (("`embeddings`", "int64"), {"embeddings": torch.eye(3).long()}),
+        (("`embeddings`", "torch.from_numpy(embeddings)"), {"embeddings": np.eye(3)}),
+        (("`embeddings`", "dict", "names=list("), {"embeddings": {"Ada": EYE[0], "Bob": EYE[1]}}),
         (("`embeddings`", "at least two", "got 1"), {"embeddings": torch.eye(1)}),
         (("reference 2", "length 0"), {"embeddings": torch.diag(torch.tensor([1.0, 1.0, 0.0]))}),
         (("reference 1", "length nan"), {"embeddings": EYE / torch.tensor([[1.0], [0.0], [1.0]])}),

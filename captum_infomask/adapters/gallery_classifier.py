@@ -1,9 +1,10 @@
 # A network of embeddings as a classifier: which of K references is it?
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, SupportsFloat
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -103,9 +104,15 @@ def _checked_embeddings(embeddings: Any) -> Tensor:
         or embeddings.dim() != 2
         or not embeddings.is_floating_point()
     ):
+        words, hint = describe(embeddings), ""
+        if isinstance(embeddings, np.ndarray):
+            hint = " torch.from_numpy(embeddings).float() makes a tensor of it."
+        elif isinstance(embeddings, Mapping):
+            words = type(embeddings).__name__
+            hint = " Pass torch.stack(list(embeddings.values())), and names=list(embeddings)."
         raise ArgumentError(
             f"Expected `embeddings` to be a floating-point tensor (K, D), one embedding per "
-            f"reference; got {describe(embeddings)}."
+            f"reference; got {words}.{hint}"
         )
     return widen(embeddings.detach())  # squares of half precision overflow
 

@@ -265,7 +265,7 @@ def compare(
         truth=None if truths is None else np.stack([truth.mask.numpy() for truth in truths]),
         agreement=agreement_of(outcomes),
         troubles=(*troubles_of(ran, found), *unchecked),
-        settings=setting_words(setting, made=bool(made)),
+        settings=setting_words(setting, made=bool(made), given=model),
         seed=seed,
         versions=versions(),
         call=call_words(

@@ -67,18 +67,23 @@ def named_settings(score: Score, given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def setting_words(setting: Setting, *, made: bool) -> tuple[tuple[str, str], ...]:
-    """Return the settings in words; windows only if default methods were ``made`` by them."""
+def setting_words(setting: Setting, *, made: bool, given: object) -> tuple[tuple[str, str], ...]:
+    """Return the settings in words; windows only if default methods were ``made`` by them.
+
+    The model is named as the ``given`` one is, a network or a ``Classifier`` of it.
+    """
     shapes, strides = setting.windows
     height, width = setting.inputs.shape[2:]
     across = strides if isinstance(strides, tuple) else (strides,) * len(shapes)
     windows = f"{shapes[1]} x {shapes[2]} pixels every {across[1]}"
     if across[1] != across[2]:
         windows += f" x {across[2]}"
-    model = setting.model
-    name = type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", "")
+    if isinstance(given, nn.Module):
+        name = type(given).__name__
+    else:
+        name = getattr(given, "name", "") or getattr(given, "__name__", "")
     return (
-        ("Model", name or type(model).__name__),
+        ("Model", name or type(given).__name__),
         *[("Windows", f"{windows}, on {width} x {height} pixels")] * made,
         ("Fill", fill_words(setting.fill)),
         *[("Read as", setting.score.words())] * (not setting.score.is_usual),
