@@ -161,12 +161,23 @@ def check_callable(argument: str, given: object) -> None:
             f"Expected `{argument}` to be a model or function; got the class {given.__name__}. "
             f"Make a network of it first: {given.__name__}(...)."
         )
+    if hasattr(given, "graph_signature") and hasattr(given, "module"):
+        raise ArgumentError(
+            f"Expected `{argument}` to be a model or function; got {type(given).__name__}. Pass "
+            f"program.module()."
+        )
     if callable(given):
         return
     hint, words = "", describe(given)
     held = [name for name in ("network", "forward_func") if callable(getattr(given, name, None))]
     if held:
         hint = f" Pass its `{held[0]}`."
+    elif hasattr(given, "get_inputs") and hasattr(given, "run"):
+        words = type(given).__name__
+        hint = (
+            " Pass a function around it: lambda x: torch.from_numpy("
+            "session.run(None, {session.get_inputs()[0].name: x.numpy()})[0])."
+        )
     elif isinstance(given, str):
         hint = " A name or a path is no network yet: make it and load its weights first."
     elif isinstance(given, Mapping) or hasattr(given, "missing_keys"):

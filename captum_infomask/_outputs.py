@@ -13,13 +13,14 @@ from captum_infomask._errors import ArgumentError
 _ADAPTERS = "captum_infomask.adapters"
 _AREA = f"{_ADAPTERS}.area(model, where) asks about the class of an area"
 _DETECTION = f"{_ADAPTERS}.detection(model, box, label) asks about a detected box"
+_PROMPTS = f"{_ADAPTERS}.zero_shot(model, processor, prompts) asks about prompts"
 
 # The names of tensors in outputs without logits, and what asks such a network for bits.
 _ASKED_BY = {
     "out": _AREA,
     "boxes": _DETECTION,
     "pred_boxes": _DETECTION,
-    "logits_per_image": f"{_ADAPTERS}.zero_shot(model, processor, prompts) asks about prompts",
+    "logits_per_image": _PROMPTS,
     "image_embeds": f"{_ADAPTERS}.gallery(model, embeddings) asks about references",
     "pooler_output": f"{_ADAPTERS}.gallery(model, embeddings) asks about references",
 }
@@ -95,13 +96,24 @@ def _wrapper(output: object) -> str:
             f"holds the classes."
         )
     is_list = isinstance(output, Sequence) and len(output) > 0
+    if is_list and isinstance(output[0], np.ndarray):  # type: ignore[index]
+        return " Pass lambda x: torch.from_numpy(model(x)[0])."
     first = output[0] if is_list and isinstance(output[0], Mapping) else output  # type: ignore[index]
     held = {name: part for name, part in _held(first).items() if not _is_rows(name, part)}
     asked = next((words for name, words in _ASKED_BY.items() if name in held), "")
+    asked = _PROMPTS if _is_of_pictures_and_texts(output) else asked
     if asked:
         return f" {asked}."
     part = _part(output)
     return f" Wrap the model, e.g. lambda x: model(x){part}." if part else ""
+
+
+def _is_of_pictures_and_texts(output: object) -> bool:
+    """Whether it is what open_clip returns for pictures alone: embeddings, None, the scale."""
+    if not isinstance(output, tuple) or len(output) < 3:
+        return False
+    pictures, texts, scale = output[:3]
+    return texts is None and all(_is_tensor(part) for part in (pictures, scale)) and not scale.dim()
 
 
 def _is_rows(name: str, part: object) -> bool:

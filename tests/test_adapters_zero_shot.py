@@ -295,6 +295,8 @@ def test_captums_own_tools_take_it(colours):
         ),
         (("`model`", "does more", "Sequential"), {"model": "more"}),
         (("`preprocess`", "image processor", "function"), {"preprocess": None}),
+        (("`processor`", "texts too", "Preprocess"), {"processor": PIXELS, "preprocess": None}),
+        (("`processor`", "texts too", "SimpleNamespace"), {"processor": SimpleNamespace()}),
     ],
 )
 def test_refused(words, change):
@@ -307,6 +309,19 @@ def test_refused(words, change):
         given["model"] = OpenTowers().eval()
         given["model"].visual = nn.Sequential(nn.Flatten(), nn.Linear(2, 2)).eval()
     refused(words, lambda: zero_shot(**given))
+
+
+def test_a_network_of_texts_is_told_the_adapter():
+    class Pair(OpenTowers):
+        def forward(self, pictures, texts=None):
+            return pictures @ texts.shape
+
+    words = (
+        "pictures and texts",
+        "adapters.zero_shot(model, processor, prompts)",
+        "AttributeError",
+    )
+    refused(words, lambda: InfoMask(Pair().eval()).attribute(torch.rand(1, 1, 2, 2), target=0))
 
 
 def test_prompts_that_are_too_long_are_refused():

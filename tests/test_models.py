@@ -340,6 +340,7 @@ def test_a_download_that_fails_is_one_clear_error(monkeypatch, tmp_path):
     ("spec", "weights", "words"),
     [
         ("resnet81", None, "Nearest: resnet18"),
+        ("google/vit-base", None, "save_pretrained, and give the folder: ./vit-base"),
         ("resnet18", "IMAGENET1K_V9", "'IMAGENET1K_V1'.*local file"),
         ("resnet18", "ResNet50_Weights.IMAGENET1K_V1", "`weights`"),
         ("resnet18", "missing.safetensors", "does not exist"),

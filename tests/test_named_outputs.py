@@ -245,6 +245,42 @@ def test_captums_tools(pair, pictures):
 MAPS, ROW = torch.zeros(1, 4, 3, 3), torch.zeros(1, 4)
 
 
+class Session:
+    """What ONNX Runtime's session is: it runs, but is no function."""
+
+    def get_inputs(self):
+        return []
+
+    def run(self, names, feed):
+        return []
+
+
+class Program:
+    """What an exported program is: it can be called only to say that it cannot be called."""
+
+    graph_signature = None
+
+    def module(self):
+        return Network()
+
+    def __call__(self, x):
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [(Session(), ("Session", "session.run(None")), (Program(), ("Program", "program.module()"))],
+)
+def test_other_runtimes_are_told_what_to_pass(given, words):
+    refused(("`forward_func`", *words), lambda: InfoMask(given))
+    refused(("`model`", *words), lambda: compare(given, torch.zeros(1, 3, 8, 8)))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 40), (2, 1, 4, 8, 8)])
+def test_compare_says_where_signals_and_volumes_go(shape):
+    refused(("`inputs`", "InfoMask(model)"), lambda: compare(Network(), torch.zeros(shape)))
+
+
 @pytest.mark.parametrize(
     ("output", "words"),
     [
@@ -260,6 +296,8 @@ MAPS, ROW = torch.zeros(1, 4, 3, 3), torch.zeros(1, 4)
         (SimpleNamespace(scores=ROW), ("got SimpleNamespace", "lambda x: model(x).scores")),
         ({"logits": None}, ("got dict.",)),
         (ROW.numpy(), ("torch.from_numpy",)),
+        ([ROW.numpy()], ("got list", "torch.from_numpy(model(x)[0])")),
+        ((ROW, None, torch.tensor(9.0)), ("got tuple", "adapters.zero_shot(model, processor,")),
         (None, ("NoneType", "return of its logits?")),
         (3.0, ("got float.",)),
     ],

@@ -104,6 +104,7 @@ def test_infomask_takes_it():
         ([], {}, ("labels_or_loader", "none")),
         (torch.zeros(0).long(), {}, ("labels_or_loader", "at least one label")),
         (torch.zeros(3), {}, ("labels_or_loader", "integers", "float32")),
+        ([31.0, 45.5], {}, ("labels_or_loader", "integers", "of='values'")),
         (torch.zeros(3, 2).long(), {}, ("labels_or_loader", "(3, 2)")),
         (np.zeros(3), {}, ("labels_or_loader", "(inputs, labels)")),
         ([0, -1], {}, ("labels_or_loader", "-1")),

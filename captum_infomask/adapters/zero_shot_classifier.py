@@ -100,6 +100,7 @@ def zero_shot(
             f"chooses; got {len(texts)}. Add what the picture could show instead."
         )
     prepared = _preprocess_of(processor if preprocess is None else preprocess, model)
+    _check_reads_texts(processor)
     with torch.inference_mode(False), torch.no_grad():
         with evaluated(model):
             references = _references(towers, processor, texts, placed(model, torch.empty(0)).device)
@@ -252,6 +253,20 @@ def _are_texts(texts: object) -> bool:
     return is_list and all(isinstance(text, str) for text in texts)  # type: ignore[attr-defined]
 
 
+def _check_reads_texts(processor: Any) -> None:
+    """Refuse what prepares pictures alone, before it meets texts."""
+    is_of_pictures = isinstance(processor, transforms.Compose | Preprocess) or (
+        hasattr(processor, "image_mean") and not hasattr(processor, "tokenizer")
+    )
+    if is_of_pictures or not callable(processor):
+        raise ArgumentError(
+            f"Expected `processor` to read texts too: CLIPProcessor or the like, a tokenizer of "
+            f"transformers, or what open_clip.get_tokenizer returns; got "
+            f"{type(processor).__name__}. With a tokenizer, pass what prepares pictures as "
+            f"`preprocess`."
+        )
+
+
 def _references(
     towers: _Towers, processor: Any, texts: dict[str, list[str]], device: torch.device
 ) -> Tensor:
@@ -304,7 +319,8 @@ def _preprocess_of(given: Any, model: Any) -> Preprocess:
     if not hasattr(pictures, "size"):
         raise ArgumentError(
             f"Expected `preprocess` to be a Preprocess, an image processor of transformers, or the "
-            f"transform for evaluation that open_clip made with the model; got {describe(given)}."
+            f"transform for evaluation that open_clip made with the model; got "
+            f"{type(given).__name__}, which prepares no pictures."
         )
     return preprocess_of_processor(pictures, getattr(model, "config", None))
 

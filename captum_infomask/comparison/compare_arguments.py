@@ -44,7 +44,9 @@ def checked_images(model: object, inputs: object) -> Tensor:
     check_callable("model", model)
     if isinstance(inputs, tuple) or check_inputs(inputs)[0].dim() != 4:
         is_one = isinstance(inputs, Tensor) and inputs.dim() == 3
-        hint = " inputs.unsqueeze(0) adds a batch dimension." if is_one else ""
+        hint = " inputs.unsqueeze(0) adds a batch dimension to one image." if is_one else ""
+        if isinstance(inputs, Tensor) and inputs.dim() in (3, 5):
+            hint += " Signals (N, C, T) and volumes (N, C, D, H, W) go to InfoMask(model) alone."
         raise ArgumentError(
             f"Expected `inputs` to be one tensor of images (N, C, H, W); got {describe(inputs)}."
             f"{hint}"

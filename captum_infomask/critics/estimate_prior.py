@@ -218,6 +218,11 @@ def _labels(labels_or_loader: Any, show_progress: bool) -> Iterator[Tensor]:
     if isinstance(given, Tensor) or (
         isinstance(given, list | tuple) and given and isinstance(given[0], numbers.Number)
     ):
+        if torch.as_tensor(given).is_floating_point():
+            raise ArgumentError(
+                f"Expected `{_NAME}` to be integers (n,), a class per example; got "
+                f"{describe(given)}. of='values' takes the values of a regression."
+            )
         yield checked_labels(given, _NAME, 0).cpu()
         return
     found = batches(given, name=_NAME, description="Counting labels", show_progress=show_progress)

@@ -46,8 +46,16 @@ def explain(
         further: The number of further arguments.
         crop: Height and width of the pictures that were cut out, if they were.
     """
-    is_known = isinstance(error, ArgumentError) or is_out_of_memory(error)
-    if is_known or not isinstance(error, _OF_FORM):
+    if isinstance(error, ArgumentError) or is_out_of_memory(error):
+        return
+    if _has_texts(forward_func):
+        kind = type(forward_func).__name__
+        raise ArgumentError(
+            f"Expected `{argument}` to be a network of pictures; {kind} takes "
+            f"pictures and texts. captum_infomask.adapters.zero_shot(model, processor, prompts) "
+            f"makes a classifier of it. (It raised {type(error).__name__}: {short_words(error)})"
+        ) from error
+    if not isinstance(error, _OF_FORM):
         return
     words = " ".join(str(error).split())
     if isinstance(error, TypeError):
@@ -76,6 +84,12 @@ def explained(
     except Exception as error:
         explain(forward_func, inputs, error, argument)
         raise
+
+
+def _has_texts(network: object) -> bool:
+    """Whether a network compares pictures with texts, as CLIP of transformers or open_clip does."""
+    of_texts = ("get_text_features", "encode_text")
+    return hasattr(network, "logit_scale") and any(hasattr(network, name) for name in of_texts)
 
 
 def _misplaced(forward_func: object, inputs: Tensors, words: str, argument: str) -> str:

@@ -172,7 +172,7 @@ def _one_volume(given: object) -> npt.NDArray[Any]:
     ):
         raise ArgumentError(
             f"Expected `attributions` of one volume, (1, C, D, H, W); got {describe(given)}. "
-            f"attributions[i : i + 1] is the i-th of a batch."
+            f"attributions[i : i + 1] is the i-th of a batch; .npy files take signals and pictures."
         )
     volume = given.detach().cpu()
     if given.is_floating_point() and not bool(volume.isfinite().all()):

@@ -97,7 +97,8 @@ def huggingface(model: nn.Module, processor: Any = None) -> Classifier:
     config: Any = getattr(model, "config", None)
     if not isinstance(model, nn.Module) or not hasattr(config, "id2label"):
         raise ArgumentError(
-            f"Expected `model` to be an image classifier of transformers; got {describe(model)}."
+            f"Expected `model` to be an image classifier of transformers; got {describe(model)}. "
+            f"AutoModelForImageClassification.from_pretrained(folder) makes one."
         )
     names = [kind.__name__ for kind in type(model).__mro__]
     if not any(_KIND in name for name in names):

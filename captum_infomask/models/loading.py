@@ -90,6 +90,7 @@ def load_classifier(
     else:
         _check_no_path(spec)
         if not is_timms(spec):
+            _check_no_hub(spec)
             names = dict.fromkeys([*_PACKAGED, *torchvision_names(), *timm_names()])
             _one_of_many("a model", spec, list(names))
         classifier = timm_classifier(spec, weights)
@@ -186,6 +187,17 @@ def _check_no_path(spec: str) -> None:
         raise ArgumentError(
             f"Expected `model` to be a folder of a Hugging Face model, a model's name or "
             f"module:function; {spec} does not exist."
+        )
+
+
+def _check_no_hub(spec: str) -> None:
+    """Say what to do with the name of a model on Hugging Face's hub."""
+    owner, _, name = spec.partition("/")
+    if name and owner not in ("timm", ""):
+        raise ArgumentError(
+            f"Expected `model` to be on this machine; got {spec!r}. If it is on Hugging Face's "
+            f"hub, save its model and its image processor into one folder with save_pretrained, "
+            f"and give the folder: ./{name.rpartition('/')[2]}."
         )
 
 
