@@ -275,6 +275,21 @@ def test_batches_are_refused_as_those_of_pictures_are(volume):
 # --- videos ------------------------------------------------------------------------------------
 
 
+def test_the_label_of_a_videos_short_bar_is_in_the_figure():
+    video = torch.rand(1, 3, 5, 8, 8, generator=torch.Generator().manual_seed(0))
+    layers = [nn.Conv3d(3, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(2, 2)]
+    infomap = InfoMask(nn.Sequential(*layers).eval()).score_regions(video, target=1)
+    figure, _ = infomap.figure(video[0])
+    figure.canvas.draw()
+    (label,) = (axes.yaxis.label for axes in figure.axes if axes.get_ylabel())
+    box = label.get_window_extent()
+    assert label.get_text() == "bits per 1%"
+    assert box.x0 > 0
+    assert box.y0 > 0
+    assert box.x1 < figure.bbox.width
+    assert box.y1 < figure.bbox.height
+
+
 def test_a_video_is_drawn_as_frames_with_that_of_the_peak():
     values = np.zeros((1, 3, 20, 8, 8), np.float32)
     values[:, :, 7, 2, 3] = 2.0

@@ -1,6 +1,8 @@
 # A map over its photograph: colours, an outline of the mask, and a colour bar.
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -35,6 +37,7 @@ DIMMED = 0.7  # the brightness of the photograph outside of the mask
 OUTLINE = ((2.4, "black", 0.4), (1.2, "white", 1.0))  # widths, colours, opacities
 BAR_GROUND = 0.75
 # A map in a figure of its own: inches, and dots per inch.
+_SHORT = 1.5  # inches: a bar below this has no room for "of the picture"
 _WIDTH, BAR_ROOM, _DPI = 4.2, 0.95, 200
 
 
@@ -160,7 +163,11 @@ def draw_bar(
         ScalarMappable(Normalize(low, high), colours), own, axes, fraction=0.045, pad=0.025
     )
     words = f"{unit} of the picture" if unit.endswith("1%") else unit
-    bar.set_label(printable(words), parse_math=False)
+    small: dict[str, Any] = {}
+    if own is not None and own.get_window_extent().height < _SHORT * axes.figure.dpi:
+        words = words.partition(" of the ")[0]
+        small = {"fontsize": HEAD_POINTS[1], "labelpad": 1}
+    bar.set_label(printable(words), parse_math=False, **small)
     bar.outline.set_visible(False)
     bar.ax.yaxis.set_major_locator(MaxNLocator(5))
     bar.ax.tick_params(labelsize=HEAD_POINTS[1], length=3)
