@@ -89,7 +89,7 @@ def _wrapper(output: object) -> str:
         return " Does it end in a return of its logits?"
     if isinstance(output, np.ndarray):
         return " Leave out .numpy(), or pass lambda x: torch.from_numpy(model(x))."
-    if logits_of(output) is not output:
+    if logits_of(output) is not output and "pred_boxes" not in _held(output):
         part = "['logits']" if isinstance(output, Mapping) else ".logits"
         return (
             f" {_AREA}, and {_DETECTION}; lambda x: model(x){part} about one place, if dimension 1 "

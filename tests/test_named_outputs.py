@@ -287,6 +287,10 @@ def test_compare_says_where_signals_and_volumes_go(shape):
         (SimpleNamespace(logits=MAPS), ("(1, 4, 3, 3)", "adapters.area(", "x: model(x).logits")),
         ({"logits": MAPS}, ("adapters.area(", "adapters.detection(", "model(x)['logits']")),
         ({"logits": ROW[None]}, ("(1, 1, 4)", "adapters.detection(model, box, label)")),
+        (
+            {"logits": ROW[None], "pred_boxes": ROW[None]},
+            ("dict with logits (1, 1, 4). captum_infomask.adapters.detection(",),
+        ),
         ({"out": MAPS, "aux": MAPS}, ("got dict", "adapters.area(model, where)")),
         ([{"boxes": ROW, "scores": ROW}], ("got list", "adapters.detection(model, box, label)")),
         ({"logits_per_image": ROW}, ("adapters.zero_shot(model, processor, prompts)",)),
