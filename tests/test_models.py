@@ -436,6 +436,7 @@ def test_a_packaged_network_may_be_filled_from_a_file(tmp_path):
 
 def test_a_model_may_be_a_name_a_module_or_a_classifier(tmp_path):
     assert as_classifier("two_digits", categories=["n", "y"]).categories == ("n", "y")
+    assert "Conv2d" not in repr(as_classifier("two_digits"))  # a line, not the whole network
     network = tiny_network(4).train()
     made = as_classifier(network)
     assert made.network is network

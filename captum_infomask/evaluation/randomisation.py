@@ -234,7 +234,10 @@ def _bound(attribute: Attribute) -> Explain:
 def _copied(model: object) -> nn.Module:
     """A copy in eval mode, with its own weights."""
     if not isinstance(model, nn.Module):
-        raise ArgumentError(f"Expected `model` to be a torch.nn.Module; got {describe(model)}.")
+        hint = " Pass its `network`." if hasattr(model, "network") else ""
+        raise ArgumentError(
+            f"Expected `model` to be a torch.nn.Module; got {describe(model)}.{hint}"
+        )
     check_initialised("model", model)
     check_no_script("model", model)
     copied: nn.Module = Isolation(own_weight).copy(model)

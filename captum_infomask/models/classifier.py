@@ -44,7 +44,7 @@ class Classifier:
     """
 
     name: str
-    network: nn.Module
+    network: nn.Module = field(repr=False)
     categories: tuple[str, ...]
     preprocess: Preprocess = field(default_factory=Preprocess)
     weights: str = ""
