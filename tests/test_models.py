@@ -72,6 +72,12 @@ def test_the_preprocessing_of_named_weights_is_torchvisions(weights, monkeypatch
     torch.testing.assert_close(classifier.preprocess(noise()), expected, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("given", ["cup.jpg", np.zeros((8, 8, 3), np.uint8)])
+def test_what_is_no_picture_is_told_what_makes_one(given):
+    with pytest.raises(ArgumentError, match=r"Pillow; got .*read_image\(path\)"):
+        Preprocess()(given)
+
+
 def test_the_frame_holds_exactly_the_pixels_that_the_network_sees():
     preprocess = efficientnet_lite0().preprocess
     pixels = np.array(preprocess.frame(noise())).astype(np.float32)

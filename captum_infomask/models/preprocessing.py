@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, functional as F
 
+from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
 from captum_infomask._process import quiet, refused
 
@@ -237,9 +238,15 @@ class Preprocess:
         the network sees grey, the three channels are equal.
 
         Raises:
-            ArgumentError: if one side is so much shorter than the other that the resized picture
-                would have more pixels than Pillow's ``MAX_IMAGE_PIXELS``.
+            ArgumentError: if ``image`` is no picture of Pillow, or one side is so much shorter than
+                the other that the resized picture would have more pixels than Pillow's
+                ``MAX_IMAGE_PIXELS``.
         """
+        if not isinstance(image, Image.Image):
+            raise ArgumentError(
+                f"Expected `image` to be a picture of Pillow; got {describe(image)}. "
+                f"read_image(path) reads a file, and PIL.Image.fromarray takes an array."
+            )
         image = upright(image)
         width, height = self._resized(image.size)
         limit = Image.MAX_IMAGE_PIXELS
