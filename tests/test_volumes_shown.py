@@ -305,6 +305,11 @@ def test_a_video_is_drawn_as_frames_with_that_of_the_peak():
     assert len(other.axes) == 7
 
 
+def test_a_map_says_what_it_is_of(signal_map, volume_map):
+    assert repr(signal_map).startswith(f"InfoMap({len(signal_map)} signal")
+    assert repr(volume_map).startswith(f"InfoMap({len(volume_map)} volume")
+
+
 # --- the page ----------------------------------------------------------------------------------
 
 

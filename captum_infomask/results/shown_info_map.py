@@ -27,8 +27,11 @@ def in_words(infomap: InfoMap) -> str:
     words = _question if infomap.value is None else _value
     asked = [words(infomap, k) for k in range(min(n, 3))]
     parts = [f"view={infomap.view!r}", "; ".join(filter(None, asked)) + more * any(asked)]
+    shapes = infomap.regions.shapes
+    kind = map_pictures.kind_of(shapes[0]) if len(shapes) == 1 else None
+    what = "image" if kind in (None, "picture") else kind
     return (
-        f"InfoMap({n} image{'s' * (n != 1)} × {count} regions, "
+        f"InfoMap({n} {what}{'s' * (n != 1)} × {count} regions, "
         f"{', '.join(filter(None, parts))}, {_whole(infomap)} = {total}{more} {infomap.unit})"
     )
 
