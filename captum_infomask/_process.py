@@ -1,4 +1,4 @@
-# State that all threads of the process share. Our calls change it and restore it.
+# State of the process, or of a thread, that our calls change and restore.
 from __future__ import annotations
 
 import itertools
@@ -204,3 +204,19 @@ def set_libraries(state: bytes) -> None:
     python, numpy = pickle.loads(state)
     random.setstate(python)
     np.random.set_state(numpy)
+
+
+@contextmanager
+def full_precision(device: str) -> Iterator[None]:
+    """Inside, this thread's autocast leaves our own sums of products at their precision.
+
+    Args:
+        device: The type of the device that computes, such as ``cpu``.
+    """
+    import torch
+
+    if not torch.is_autocast_enabled(device):  # some devices have no autocast to turn off
+        yield
+        return
+    with torch.autocast(device, enabled=False):
+        yield

@@ -208,3 +208,33 @@ def test_the_command_line_feeds_what_the_network_takes(tmp_path, capsys, words):
     assert any(path.suffix in (".png", ".html") for path in tmp_path.iterdir())
     if command == "compare":
         assert "TypeError" not in (tmp_path / "page.json").read_text()
+
+
+class Whole(nn.Module):
+    """A network that turns autocast off for itself."""
+
+    def forward(self, x):
+        with torch.autocast("cpu", enabled=False):
+            return torch.stack([x.square().flatten(1).mean(1), x.flatten(1).mean(1)], 1) * 20
+
+
+@pytest.mark.parametrize("imputer", ["blur", "local_mean"])
+@pytest.mark.parametrize("size", [(24,), (12, 12), (6, 6, 6)])
+def test_autocast_is_for_the_network_alone(size, imputer):
+    x = torch.rand(2, 2, *size, generator=torch.Generator().manual_seed(0))
+    infomask, given = InfoMask(Whole()), {"target": 1, "view": "drop", "imputer": imputer}
+    wanted = infomask.score_regions(x, **given).scores
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = infomask.score_regions(x, **given).scores
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
+    assert wanted.std() > 1e-4
+
+
+def test_maps_are_painted_alike_under_autocast():
+    x = torch.rand(1, 3, 18, 14, generator=torch.Generator().manual_seed(0))
+    given = {"target": 1, "view": "relay"}
+    found = InfoMask(network()).score_regions(x, **given)
+    wanted = found.attributions()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(found.attributions(), wanted)
+    assert wanted.std() > 1e-4

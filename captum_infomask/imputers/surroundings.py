@@ -13,6 +13,7 @@ from torch import Tensor
 
 from captum_infomask._checks import finite_number, one_of, positive_int
 from captum_infomask._errors import ArgumentError
+from captum_infomask._process import full_precision
 from captum_infomask._types import Shape, Tensors
 from captum_infomask.imputers.imputer_protocol import (
     Filled,
@@ -94,11 +95,12 @@ class Blur:
             is_last = dim == x.dim() - 1
             beside = (-1, size) if is_last else (size, -1)
             planes = x.shape[1] * math.prod(x.shape[2 : dim - is_last])
-            blurred = gaussian_blur(
-                blurred.reshape(len(x), planes, *beside),
-                [taps, 1] if is_last else [1, taps],
-                [sigma, sigma],
-            ).reshape(x.shape)
+            with full_precision(x.device.type):
+                blurred = gaussian_blur(
+                    blurred.reshape(len(x), planes, *beside),
+                    [taps, 1] if is_last else [1, taps],
+                    [sigma, sigma],
+                ).reshape(x.shape)
         return blurred.to(x.dtype)
 
 
@@ -163,9 +165,10 @@ def _with_means(sigma: Sigma | None, pictures: Tensor, hidden: Tensor) -> Tensor
 def _weighted(values: Tensor, densities: list[Tensor]) -> Tensor:
     """The sums of values (V, C, ...) around each place, weighted along one place after another."""
     *further, last = densities
-    for dim, density in enumerate(further, 2):
-        values = (density @ values.flatten(dim + 1)).reshape(values.shape)
-    return values @ last
+    with full_precision(values.device.type):
+        for dim, density in enumerate(further, 2):
+            values = (density @ values.flatten(dim + 1)).reshape(values.shape)
+        return values @ last
 
 
 def _densities(size: int, sigma: float, like: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from captum_infomask._process import full_precision
 from captum_infomask._types import Shape, Tensors
 from captum_infomask.regions.region_protocol import Regions
 
@@ -68,8 +69,9 @@ def _along(lengths: Tensor, dim: int) -> Tensor:
 
 def _summed(values: Tensor, shares: list[Tensor]) -> Tensor:
     """Sum values (B, *sizes) over cells, by the share of each place in each cell, (size, count)."""
-    for dim, share in enumerate(shares, 1):
-        values = torch.tensordot(values, share, dims=([dim], [0])).movedim(-1, dim)
+    with full_precision(values.device.type):
+        for dim, share in enumerate(shares, 1):
+            values = torch.tensordot(values, share, dims=([dim], [0])).movedim(-1, dim)
     return values
 
 
@@ -173,10 +175,10 @@ class MapCells:
         cover = scores.new_zeros(shape[1:])
         whole = math.prod(shape[1:])
         for frame, values in zip(self.frames.tolist(), cells.unbind(1), strict=True):
-            spot, density = tuple(slice(start, stop) for start, stop in frame), values
-            for dim, ((start, stop), count) in enumerate(zip(frame, self.grid, strict=True)):
-                hats = _hats(stop - start, count).to(values)
-                density = torch.tensordot(density, hats, dims=([1 + dim], [1])).movedim(-1, 1 + dim)
+            spot = tuple(slice(start, stop) for start, stop in frame)
+            spans = zip(frame, self.grid, strict=True)
+            hats = [_hats(stop - start, count).T.to(values) for (start, stop), count in spans]
+            density = _summed(values, hats)
             canvas[(slice(None), *spot)] += density * (cover[spot].numel() / whole)
             cover[spot] += 1
         painted = (canvas / cover.clamp_min(1))[:, None]
@@ -253,7 +255,8 @@ def sums(regions: Regions, images: Tensor, density: Tensor, present: Tensor) -> 
             (mask,) = regions.masks(torch.full_like(some, image), some, density.device)
             assert mask is not None, "every region has an element"
             inside = mask[:, 0].expand(-1, *density.shape[1:]).flatten(1).to(density)
-            found[row, some] = inside @ density[row].flatten()
+            with full_precision(density.device.type):
+                found[row, some] = inside @ density[row].flatten()
     return found
 
 
