@@ -288,3 +288,17 @@ def test_names_of_columns_are_for_tables_alone() -> None:
     for call in (lambda: infomap.figure(x, features=["a"]), lambda: show(x, features=["a"])):
         with pytest.raises(ArgumentError, match="Expected no `features`"):
             call()
+
+
+def test_boxes_are_of_one_input() -> None:
+    x, table = torch.ones(2, 1, 4, 4), torch.rand(2, 3)
+    alone = InfoMask(lambda x: x.flatten(1)[:, :2] * torch.tensor([9.0, 0.0]))
+    given: dict[str, Any] = {"target": 0, "view": "drop"}
+    (first, _), wanted = (alone.score_regions(one, **given).boxes() for one in ((x,), x))
+    assert torch.equal(first, wanted[0])
+    assert len(first) == 1
+    both = InfoMask(lambda x, table: x.flatten(1)[:, :2] * torch.tensor([9.0, 0.0]) + table[:, :2])
+    with pytest.raises(
+        ArgumentError, match=r"one input for boxes; got one of 2.*mask\(rule\)\[0\]"
+    ):
+        both.score_regions((x, table), **given).boxes()

@@ -22,6 +22,7 @@ from captum_infomask import (
 )
 from captum_infomask.report.payload import page_payload
 from captum_infomask.report.smoothing import peak_of, window_steps
+from captum_infomask.results.shown_inputs import volume_for
 
 DEEP, TALL, WIDE = 8, 12, 10
 
@@ -428,3 +429,15 @@ def test_regions_of_a_volume_reach_the_page(volume):
     regions = infomap.content().pictures[0].maps[0].regions
     np.testing.assert_array_equal(regions.labels, labels[0, 0].numpy())
     np.testing.assert_allclose(regions.scores, infomap.scores[0].numpy())
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((3, 1, 4, 5, 6), r"x\[0\] is the first volume"),
+        ((1, 2, 4, 5, 6), r"x\[0, 1\] is a channel"),
+    ],
+)
+def test_one_volume_is_shown(shape, words):
+    with pytest.raises(ArgumentError, match=words):
+        volume_for("picture", torch.rand(shape), np.zeros((4, 5, 6), np.float32))

@@ -455,7 +455,13 @@ class InfoMap:
         keep: Literal["largest", "all"] = "largest",
     ) -> list[Tensor]:
         """Return ``bounding_boxes`` of the mask."""
-        return bounding_boxes(self.mask(rule, smooth=smooth, min_area=min_area), keep=keep)
+        masks = self.mask(rule, smooth=smooth, min_area=min_area)
+        if isinstance(masks, tuple) and len(masks) > 1:
+            raise ArgumentError(
+                f"Expected an InfoMap of one input for boxes; got one of {len(masks)}. "
+                f"bounding_boxes(infomap.mask(rule)[0]) are those of the first."
+            )
+        return bounding_boxes(masks[0] if isinstance(masks, tuple) else masks, keep=keep)
 
     @told(options_of=Drawing)
     def figure(

@@ -156,6 +156,7 @@ def volume_for(argument: str, given: Any, values: FloatArray) -> PhotoArray | No
     if given is None:
         return None
     array = array_of(given)
+    is_batch = array.ndim == 5 and len(array) > 1
     while array.ndim > 3 and len(array) == 1:
         array = array[0]
     if array.ndim == 4 and len(array) == 3:
@@ -163,7 +164,8 @@ def volume_for(argument: str, given: Any, values: FloatArray) -> PhotoArray | No
     if not array.size or array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[-1] != 3):
         raise ArgumentError(
             f"Expected `{argument}` to be a volume, (D, H, W) of grey values or (3, D, H, W) of "
-            f"colours; got {describe(given)}. Of several channels, show one: x[0, 1]."
+            f"colours; got {describe(given)}. "
+            f"{'x[0] is the first volume.' if is_batch else 'x[0, 1] is a channel of a batch.'}"
         )
     ratios = [a / b for a, b in zip(array.shape, values.shape, strict=False)]
     if max(ratios) > 1.25 * min(ratios):
