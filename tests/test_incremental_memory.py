@@ -61,4 +61,6 @@ def test_memory_is_the_base_and_a_chunk(view, chunk):
     views = {1: 0, 8: 4, None: 32}[chunk]  # none where the base's own pass takes more than a chunk
     assert many < 1.5 * base.bytes + views * one.peak / 4  # boxes, far from whole maps
     if chunk is not None:
-        assert many - few < 500 * (larger - count)  # some numbers per window, never a map each
+        # Some numbers per window, never a map each. Boxes of several views have other sizes.
+        boxes = one.peak / 2 if chunk > 1 else 0
+        assert many - few < 500 * (larger - count) + boxes

@@ -397,7 +397,7 @@ def test_a_page_refuses_another_volume(volume_map, volume):
         volume_map.content(
             volume.repeat_interleave(2, 2).repeat_interleave(2, 3).repeat(1, 1, 1, 1, 2)
         )
-    with pytest.raises(ArgumentError, match=r"show one: x\[0, 1\]"):
+    with pytest.raises(ArgumentError, match=r"x\[0, 1\] is a channel of a batch"):
         volume_map.content(volume.expand(1, 4, -1, -1, -1))
 
 

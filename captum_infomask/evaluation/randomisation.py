@@ -148,7 +148,6 @@ def randomisation_check(
         ...     torch.nn.Linear(4, 2)).eval()
         >>> randomisation_check(model, torch.rand(1, 3, 16, 16), target=1).stages
         ('3', '0')
-    from captum_infomask.scores.targets import Named, network_of
 
     Source: Adebayo et al., "Sanity Checks for Saliency Maps", arXiv 1810.03292, Sec. 3.
     """
