@@ -215,7 +215,7 @@ def test_a_value_at_the_threshold_falls_on_pythons_side(module, seed):
     assert in_double > 10  # the difference is real, so that the test can fail
 
 
-def test_boxes_are_opencvs_also_where_parts_are_equally_large(module):
+def test_boxes_are_pythons_also_where_parts_are_equally_large(module):
     rng = np.random.default_rng(0)
     masks = []
     ties = 0

@@ -265,16 +265,16 @@ export function largestBox(mask, height, width) {
   let best = null;
   for (const part of parts) {
     if (part.parent !== part) continue;
-    const more = best === null ? 1 : part.pixels - best.pixels || best.block - part.block;
+    const more = best === null ? 1 : part.pixels - best.pixels || best.at - part.at;
     if (more > 0) best = part;
   }
   return best && best.box;
 }
 
-/** A run of pixels. Of equally large parts OpenCV's first has the first block of 2 x 2 pixels. */
+/** A run of pixels. Of equally large parts, the one that begins first in reading order counts. */
 function newPart(start, y, end, width) {
-  const block = Math.floor(y / 2) * width + Math.floor(start / 2);
-  const part = { start, end, pixels: end - start, box: [start, y, end, y + 1], block };
+  const box = [start, y, end, y + 1];
+  const part = { start, end, pixels: end - start, box, at: y * width + start };
   part.parent = part;
   return part;
 }
@@ -293,7 +293,7 @@ function join(one, other) {
   if (root === child) return;
   child.parent = root;
   root.pixels += child.pixels;
-  root.block = Math.min(root.block, child.block);
+  root.at = Math.min(root.at, child.at);
   const [x0, y0, x1, y1] = child.box;
   const [u0, v0, u1, v1] = root.box;
   root.box = [Math.min(x0, u0), Math.min(y0, v0), Math.max(x1, u1), Math.max(y1, v1)];
