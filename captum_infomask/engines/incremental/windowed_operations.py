@@ -115,6 +115,7 @@ _OUTPUT = (
     (0, 1, -1, 8, -8, 1),
 )
 _TILE, _READ, _POINTS = 4, 6, 36
+_AT_ONCE = 1 << 16  # kernels that are transformed together, in double precision
 
 # It is faster with many channels, with enough tiles to fill a matrix product, and with few elements
 # that are computed in tiles but lie outside the map: measured with one CPU thread
@@ -144,12 +145,12 @@ class Winograd:
         """Transform weights (C_out, C_in, 3, 3) or (C_out, C_in, k, 3, 3), in double precision."""
         slices = [weight] if weight.dim() == 4 else weight.unbind(2)
         both = _pairs(_WEIGHT, weight)
-        made = []
-        for each in slices:
-            columns = each.detach().double().permute(2, 3, 1, 0).reshape(9, -1)
-            made.append((both @ columns).to(weight.dtype))
-        shape = (len(made), _POINTS, weight.shape[1], weight.shape[0])
-        return cls(torch.stack(made).view(shape), bias)
+        made = weight.new_empty(len(slices), _POINTS, weight.shape[1], weight.shape[0])
+        for own, each in zip(made.view(len(slices), _POINTS, -1), slices, strict=True):
+            columns = each.detach().permute(2, 3, 1, 0).reshape(9, -1).split(_AT_ONCE, 1)
+            for some, part in zip(own.split(_AT_ONCE, 1), columns, strict=True):
+                some.copy_(both @ part.double())
+        return cls(made, bias)
 
     def __call__(self, maps: Tensor) -> Tensor:
         """Convolve maps (V, C, ...) that are padded already: (V, C_out, ...), channels last."""
