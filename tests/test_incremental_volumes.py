@@ -77,6 +77,7 @@ CASES = [
     *((3, name) for name in OF_VOLUMES),
 ]
 SHAPES = {1: (1, 3, 400), 3: (1, 2, 19, 18, 20)}
+MOST = {1: 0.06, 3: 0.3}  # the share of a view's elements that are computed
 
 
 @pytest.mark.parametrize("view", ["drop", "keep"])
@@ -103,7 +104,7 @@ def test_less_is_computed_and_it_is_the_same(dims, kind, view):
     scale = wanted.abs().max()
     assert wanted.std(0).min() > 1000 * CLOSE * scale
     assert (found - wanted).abs().max() < CLOSE * scale
-    assert (elements[1] - elements[0]) / 16 < 0.6 * plain.elements / 20
+    assert (elements[1] - elements[0]) / 16 < MOST[dims] * plain.elements / 20
 
 
 @pytest.mark.parametrize("dims", [1, 3])
