@@ -43,7 +43,7 @@ def checked_images(model: object, inputs: object) -> Tensor:
     """Return finite images (N, C, H, W), without a graph, of the network's floating type."""
     check_callable("model", model)
     if isinstance(inputs, tuple) or check_inputs(inputs)[0].dim() != 4:
-        is_one = isinstance(inputs, Tensor) and inputs.dim() == 3
+        is_one = isinstance(inputs, Tensor) and inputs.dim() == 3 and inputs.shape[0] in (1, 3)
         hint = " inputs.unsqueeze(0) adds a batch dimension to one image." if is_one else ""
         if isinstance(inputs, Tensor) and inputs.dim() in (3, 5):
             hint += " Signals (N, C, T) and volumes (N, C, D, H, W) go to InfoMask(model) alone."

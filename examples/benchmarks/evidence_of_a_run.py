@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from machine import machine
+from machine import machine, memory
 from torch import Tensor, nn
 
 from captum_infomask import CombinedEvidence, DatasetRun, grid, load_run, run_dataset
@@ -139,12 +139,6 @@ def add_up(out: Path) -> None:
     before, start = memory("VmRSS"), time.perf_counter()
     whole.evidence()
     print(time.perf_counter() - start, memory("VmHWM") - before)
-
-
-def memory(name: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    (kilobytes,) = [line.split()[1] for line in lines if line.startswith(name)]
-    return int(kilobytes) / 1024
 
 
 def killed(folder: Path, out: Path, count: int) -> int:

@@ -1,4 +1,4 @@
-# What a measurement ran on.
+# What a measurement ran on, and the memory of its process.
 from __future__ import annotations
 
 import platform
@@ -28,3 +28,13 @@ def processor() -> str:
     lines = about.read_text().splitlines() if about.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def memory(name: str) -> float:
+    """This process's own memory in MiB: VmRSS now, or VmHWM at its peak.
+
+    ``resource`` gives the peak of the process that started this one, if that is higher.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (kilobytes,) = [line.split()[1] for line in lines if line.startswith(name)]
+    return int(kilobytes) / 1024

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 from argparse import Namespace
@@ -21,7 +20,7 @@ from typing import Any
 import torch
 from captum.attr import Occlusion
 from interleave import Call, by_clock, interleaved, spread
-from machine import machine
+from machine import machine, memory
 from records import add, load
 from subjects import TARGET, drawn
 from torch import Tensor, nn
@@ -130,7 +129,7 @@ def speed(options: Namespace) -> None:
         add(options.json, "volumes_speed", record, ("network", "side", "count"))
 
 
-def memory(options: Namespace) -> None:
+def peaks(options: Namespace) -> None:
     """Measure the peak of a process of its own for every engine."""
     for engine in options.engines:
         count = options.counts[0] if engine != "batched" else options.batched_count
@@ -144,19 +143,18 @@ def memory(options: Namespace) -> None:
 def peak(options: Namespace) -> None:
     """Print the most memory of this process that was resident."""
     network, x = subject(options.network, options.side)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = memory("VmHWM")
     (asked,) = options.engines
     regions = windows(x, options.counts[0])
     engine = scored(network, x, regions, ENGINES[asked]).engine
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     record = {
         "network": options.network,
         "side": options.side,
         "asked": asked,
         "engine": engine,
         "count": len(regions),
-        "before": before // 1024,
-        "peak": after // 1024,
+        "before": round(before),
+        "peak": round(memory("VmHWM")),
     }
     print(json.dumps(record))
 
@@ -219,7 +217,7 @@ def main() -> None:
     options.counts = options.counts or [200 if of_memory else 256]
     torch.set_num_threads(1)
     if options.part != "tables":
-        {"speed": speed, "memory": memory, "peak": peak}[options.part](options)
+        {"speed": speed, "memory": peaks, "peak": peak}[options.part](options)
     if options.part != "peak":
         print(tables(options.json))
     if options.write:
