@@ -5,6 +5,8 @@ import transformers as hf
 from tiny import randomise
 from torch import nn
 
+# BEiT was another network before version 5.9.
+HAS_NEW_BEIT = tuple(map(int, hf.__version__.split(".")[:2])) >= (5, 9)
 LABELS = ["tabby cat", "dog", "cup", "tripod", "boat"]
 _OPTIONS = {
     "id2label": dict(enumerate(LABELS)),

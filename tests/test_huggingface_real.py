@@ -10,7 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from huggingface_networks import CLASSIFIERS, CONVOLUTIONS, LABELS, random_network, resnet, vit
+from huggingface_networks import (
+    CLASSIFIERS,
+    CONVOLUTIONS,
+    HAS_NEW_BEIT,
+    LABELS,
+    random_network,
+    resnet,
+    vit,
+)
 from PIL import Image
 
 pytestmark = pytest.mark.slow
@@ -53,6 +61,8 @@ def offline(monkeypatch):
 @pytest.mark.parametrize("view", [None, "evidence", "drop", "crop"])
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_values_are_those_of_the_logits(name, view, x):
+    if view == "evidence" and not HAS_NEW_BEIT and name in ("beit", "beit, class token"):
+        pytest.skip("the positions of BEiT before version 5.9 hide its last map")
     model = random_network(name)
     options = {"target": 1, **({} if view is None else {"view": view})}
     options |= PARTS if view in ("drop", "crop") else {}
@@ -145,7 +155,8 @@ def test_grey_pictures():
     )
     made = huggingface(hf.ViTForImageClassification(config).eval(), processor)
     grey = Image.fromarray(sample_photo("coffee")).convert("L")
-    seen = processor(images=grey, return_tensors="pt")["pixel_values"]
+    array = np.asarray(grey)[..., None]  # version 4 takes no pictures without channels
+    seen = torch.as_tensor(processor(images=array, return_tensors="pt")["pixel_values"])
     torch.testing.assert_close(made.preprocess(grey), seen, rtol=0, atol=0.03)
     assert made.network(seen).shape == (1, 2)
 

@@ -44,7 +44,7 @@ class HuggingFaceTransformer:
     def __post_init__(self) -> None:
         name = type(self.network).__name__
         if "Beit" in name and not hasattr(self.network.base_model, "layers"):
-            raise StandsAside(f"transformers before version 5 made {name}")
+            raise StandsAside(f"transformers before version 5.9 made {name}")
 
     @classmethod
     def knows(cls, network: nn.Module) -> bool:
