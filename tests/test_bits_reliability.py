@@ -325,6 +325,23 @@ def test_the_features_view_is_read_like_the_others():
     assert found.expected_count.sum() == pytest.approx(120)
 
 
+@pytest.mark.parametrize("places", [(4,), (2, 1, 2)])
+def test_signals_and_volumes_are_read_like_pictures(places):
+    images, labels = symbols((50, 50))
+
+    class Same(Lookup):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.flatten(1)[..., None, None])
+
+    x = images.reshape(-1, 1, *[1] * len(places)).repeat(1, 1, *places)
+    regions = grid(x[:1], *(min(2, side) for side in places))
+    found = bits_reliability(InfoMask(Same(factor=2)), x, labels, regions=regions, prior=[0.5, 0.5])
+    wanted = reliability(Lookup(factor=2), images, labels, known=[0.5, 0.5])
+    assert found.name.endswith({1: "2", 3: "1×1×1"}[len(places)])
+    assert found.error.mean == pytest.approx(wanted.error.mean, abs=1e-6)
+    assert wanted.error.mean > 0.1
+
+
 # What is refused, before the network runs
 
 

@@ -300,7 +300,8 @@ def _sizes(maps: ClassMaps) -> str:
     """The regions' size, if all are rectangles of one size, or their number."""
     rectangles = maps.stacked.regions.rectangles()
     if rectangles is not None:
-        sizes = (rectangles[..., 2:] - rectangles[..., :2]).reshape(-1, 2).unique(dim=0)
+        first, last = rectangles.chunk(2, dim=-1)
+        sizes = (last - first).flatten(0, -2).unique(dim=0)
         if len(sizes) == 1:
             return "×".join(map(str, sizes[0].tolist()))
     return f"{maps.scores.shape[1]} regions"
