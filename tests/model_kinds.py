@@ -112,16 +112,39 @@ def timm_vit() -> Kind:
     return Kind(made, pictures())
 
 
-def huggingface_vit() -> Kind:
+# The sizes of small transformers.
+_SMALL: dict[str, Any] = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+}
+
+
+def _transformers() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from transformers import ViTConfig, ViTForImageClassification
+        import transformers
+    return transformers
 
+
+def huggingface_vit() -> Kind:
+    hf = _transformers()
     size = {"image_size": SIDE, "patch_size": PATCH, "num_labels": CLASSES}
-    config = ViTConfig(
-        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, **size
+    config = hf.ViTConfig(**_SMALL, **size)
+    return Kind(seeded(lambda: hf.ViTForImageClassification(config)), pictures())
+
+
+def huggingface_resnet() -> Kind:
+    hf = _transformers()
+    config = hf.ResNetConfig(
+        embedding_size=8,
+        hidden_sizes=[8, 12],
+        depths=[1, 1],
+        layer_type="basic",
+        num_labels=CLASSES,
     )
-    return Kind(seeded(lambda: ViTForImageClassification(config)), pictures())
+    return Kind(seeded(lambda: hf.ResNetForImageClassification(config)), pictures())
 
 
 def named_logits() -> Kind:
@@ -132,28 +155,50 @@ def multi_label() -> Kind:
     return Kind(seeded(Network), pictures(), score={"head": "sigmoid"})
 
 
+_PROMPTS = {str(number): number * torch.ones(1, 4).long() for number in range(CLASSES)}
+
+
+def _ids(text: list[str], **options: Any) -> dict[str, Tensor]:
+    return {"input_ids": torch.cat([_PROMPTS[each] for each in text])}
+
+
+def _of_two_towers(name: str) -> nn.Module:
+    """A model of pictures and texts of transformers, among prompts."""
+    hf = _transformers()
+    words = {"vocab_size": 16, "max_position_embeddings": 4, "bos_token_id": 0, "eos_token_id": 1}
+    config = getattr(hf, f"{name}Config")(
+        text_config={**_SMALL, **words},
+        vision_config={**_SMALL, "image_size": SIDE, "patch_size": PATCH},
+    )
+    model = seeded(lambda: getattr(hf, f"{name}Model")(config))
+    return zero_shot(model, _ids, list(_PROMPTS), preprocess=Preprocess(SIDE, SIDE)).network
+
+
 def clip() -> Kind:
+    return Kind(_of_two_towers("CLIP"), pictures())
+
+
+def siglip() -> Kind:
+    score = {"head": "sigmoid", "prior": 1 / 32768}
+    return Kind(_of_two_towers("Siglip"), pictures(), score=score)
+
+
+def clip_of_open_clip() -> Kind:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from transformers import CLIPConfig, CLIPModel
+        import open_clip
 
-    small = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-    small["intermediate_size"] = 32
-    words = {"vocab_size": 16, "max_position_embeddings": 4, "bos_token_id": 0, "eos_token_id": 1}
-    config = CLIPConfig(
-        text_config={**small, **words},
-        vision_config={**small, "image_size": SIDE, "patch_size": PATCH},
-        projection_dim=8,
+    vision = open_clip.CLIPVisionCfg(
+        layers=2, width=16, head_width=8, patch_size=PATCH, image_size=SIDE
     )
-    prompts = {str(number): number * torch.ones(1, 4).long() for number in range(CLASSES)}
-    model = seeded(lambda: CLIPModel(config))
+    texts = open_clip.CLIPTextCfg(context_length=4, vocab_size=16, width=16, heads=2, layers=2)
+    model = seeded(lambda: open_clip.CLIP(8, vision, texts))
 
-    def ids(text: list[str], **options: Any) -> dict[str, Tensor]:
-        return {"input_ids": torch.cat([prompts[each] for each in text])}
+    def ids(given: list[str], **options: Any) -> Tensor:
+        return _ids(given)["input_ids"]
 
-    return Kind(
-        zero_shot(model, ids, list(prompts), preprocess=Preprocess(SIDE, SIDE)).network, pictures()
-    )
+    prepared = Preprocess(SIDE, SIDE)
+    return Kind(zero_shot(model, ids, list(_PROMPTS), preprocess=prepared).network, pictures())
 
 
 def gallery_of_references() -> Kind:
@@ -163,22 +208,62 @@ def gallery_of_references() -> Kind:
     return Kind(gallery(network, references, temperature=0.1).network, pictures())
 
 
+_BOX = (PATCH, PATCH, 2 * PATCH, 3 * PATCH)
+
+
 def segmentation() -> Kind:
-    layers = seeded(
-        lambda: nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, CLASSES, 1))
+    from torchvision.models.segmentation import lraspp_mobilenet_v3_large
+
+    network = seeded(lambda: lraspp_mobilenet_v3_large(num_classes=CLASSES, weights_backbone=None))
+    return Kind(area(network, _BOX), pictures())
+
+
+def segformer() -> Kind:
+    hf = _transformers()
+    config = hf.SegformerConfig(
+        num_encoder_blocks=2,
+        depths=[1, 1],
+        sr_ratios=[2, 1],
+        hidden_sizes=[8, 16],
+        patch_sizes=[7, 3],
+        strides=[4, 2],
+        num_attention_heads=[1, 2],
+        mlp_ratios=[2, 2],
+        decoder_hidden_size=16,
+        num_labels=CLASSES,
     )
-    return Kind(area(layers, (PATCH, PATCH, 2 * PATCH, 3 * PATCH)), pictures())
+    network = seeded(lambda: hf.SegformerForSemanticSegmentation(config))
+    return Kind(area(network, _BOX), pictures())
 
 
-def detections() -> Kind:
-    def found(shown: Tensor) -> list[dict[str, Tensor]]:
-        boxes = torch.tensor([[0.0, 0.0, 16.0, 16.0], [8.0, 8.0, 24.0, 24.0]])
-        return [
-            {"boxes": boxes, "scores": each.flatten(1).mean(1)[:2] / 20, "labels": torch.ones(2)}
-            for each in shown
-        ]
+def detector() -> Kind:
+    from torchvision.models.detection import RetinaNet
+    from torchvision.models.detection.anchor_utils import AnchorGenerator
 
-    asked = detection(found, (PATCH, PATCH, 2 * PATCH, 3 * PATCH), label=1)
+    def made() -> nn.Module:
+        backbone = nn.Sequential(nn.Conv2d(3, 8, 3, stride=PATCH, padding=1), nn.ReLU())
+        backbone.out_channels = 8
+        sizes = {"min_size": SIDE, "max_size": SIDE, "topk_candidates": 20, "score_thresh": 0.001}
+        anchors = AnchorGenerator(((2 * PATCH,),), ((1.0,),))
+        return RetinaNet(backbone, CLASSES, anchor_generator=anchors, **sizes)
+
+    return _of_boxes(seeded(made))
+
+
+def yolos() -> Kind:
+    hf = _transformers()
+    config = hf.YolosConfig(
+        **_SMALL,
+        image_size=[SIDE, SIDE],
+        patch_size=PATCH,
+        num_detection_tokens=5,
+        num_labels=CLASSES,
+    )
+    return _of_boxes(seeded(lambda: hf.YolosForObjectDetection(config)))
+
+
+def _of_boxes(network: nn.Module) -> Kind:
+    asked = detection(network, _BOX, label=1)
     return Kind(asked, pictures(), target=0, score={"head": "sigmoid"})
 
 
@@ -193,6 +278,16 @@ def signal() -> Kind:
 
 def volume() -> Kind:
     return Kind(seeded(lambda: Network(places=3)), random(2, 1, 16, 16, 16), windows=(1, 8, 8, 8))
+
+
+def monai() -> Kind:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from monai.networks.nets import DenseNet
+
+    sizes = {"init_features": 8, "growth_rate": 4, "block_config": (2, 2)}
+    network = seeded(lambda: DenseNet(3, 1, CLASSES, **sizes))
+    return Kind(network, random(2, 1, 16, 16, 16), windows=(1, 8, 8, 8))
 
 
 def two_inputs() -> Kind:
@@ -273,15 +368,21 @@ KINDS: dict[str, Callable[[], Kind]] = {
     "torchvision, convolutions": torchvision_cnn,
     "timm, vision transformer": timm_vit,
     "Hugging Face, vision transformer": huggingface_vit,
+    "Hugging Face, convolutions": huggingface_resnet,
     "logits in an object": named_logits,
     "multi-label, sigmoid": multi_label,
     "`adapters.zero_shot`, CLIP": clip,
+    "`adapters.zero_shot`, CLIP of open_clip": clip_of_open_clip,
+    "`adapters.zero_shot`, SigLIP, sigmoid": siglip,
     "`adapters.gallery`": gallery_of_references,
-    "`adapters.area`": segmentation,
-    "`adapters.detection`": detections,
+    "`adapters.area`, torchvision": segmentation,
+    "`adapters.area`, SegFormer": segformer,
+    "`adapters.detection`, torchvision": detector,
+    "`adapters.detection`, YOLOS": yolos,
     "regression, `Gaussian`": regression,
     "signal (N, C, T)": signal,
     "volume (N, C, D, H, W)": volume,
+    "volume, MONAI's DenseNet": monai,
     "picture and row of a table": two_inputs,
     "`torch.compile`": compiled,
     "bfloat16": bfloat16,
