@@ -44,14 +44,16 @@ html_theme_options = {"navigation_with_keys": True}
 
 # What people search for, and the page that the search must find first.
 searched_words = {
-    "huggingface": "your_model",
-    "hugging face": "your_model",
-    "segmentation": "your_model",
+    "huggingface": "hugging_face",
+    "hugging face": "hugging_face",
+    "segmentation": "segmentation_and_detection",
     "multi-label": "your_model",
-    "cuda": "your_model",
+    "cuda": "runtimes",
     "medical": "your_model",
-    "CLIP": "your_model",
-    "regression": "your_model",
+    "CLIP": "clip_and_embeddings",
+    "regression": "regression",
+    "volumes": "signals_and_volumes",
+    "onnx": "runtimes",
     "dataframe": "infomap",
     "cite": "cite",
 }

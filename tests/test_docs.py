@@ -38,6 +38,7 @@ WITH_BLOCKS = [page for page in PAGES if page.exists() and any(True for _ in blo
 
 def test_pages_are_found():
     assert {"index.md", "quickstart.md", "your_model.md"} <= {p.name for p in WITH_BLOCKS}
+    assert {"hugging_face.md", "regression.md"} <= {p.name for p in WITH_BLOCKS}
 
 
 @pytest.mark.parametrize("page", WITH_BLOCKS, ids=lambda page: str(page.relative_to(ROOT)))

@@ -1,5 +1,5 @@
 # Networks of other forms → networks that map pictures to logits. To add one: a file, a line here,
-# a row in the tests, a block in docs/your_model.md.
+# a row in the tests, a block in docs/ and its line in docs/your_model.md.
 from captum_infomask.adapters.area_posterior import area
 from captum_infomask.adapters.best_detection import detection
 from captum_infomask.adapters.gallery_classifier import gallery

@@ -42,8 +42,8 @@ def detection(
     D-RISE also multiplies by the cosine of the vectors of class probabilities. Most detectors
     return the score of one label alone, so here the score of the label takes its place.
 
-    Detectors leave out what scores little: torchvision's ``box_score_thresh`` and ``score_thresh``
-    are 0.05 or more by default. A score below the threshold counts as no detection. Make the
+    Detectors leave out what scores little: torchvision's ``box_score_thresh`` of R-CNNs and
+    ``score_thresh`` of RetinaNet are 0.05 by default, FCOS's is 0.2, SSD's 0.01. A score below the threshold counts as no detection. Make the
     detector with a lower threshold, such as 0.001, to see the steps below it. If nothing is
     detected at a box, p is ``floor``.
 
