@@ -155,7 +155,7 @@ def test_grey_pictures():
     )
     made = huggingface(hf.ViTForImageClassification(config).eval(), processor)
     grey = Image.fromarray(sample_photo("coffee")).convert("L")
-    array = np.asarray(grey)[..., None]  # version 4 takes no pictures without channels
+    array = np.array(grey)[..., None]  # version 4 takes no pictures without channels
     seen = torch.as_tensor(processor(images=array, return_tensors="pt")["pixel_values"])
     torch.testing.assert_close(made.preprocess(grey), seen, rtol=0, atol=0.03)
     assert made.network(seen).shape == (1, 2)

@@ -43,9 +43,9 @@ def detection(
     return the score of one label alone, so here the score of the label takes its place.
 
     Detectors leave out what scores little: torchvision's ``box_score_thresh`` of R-CNNs and
-    ``score_thresh`` of RetinaNet are 0.05 by default, FCOS's is 0.2, SSD's 0.01. A score below the threshold counts as no detection. Make the
-    detector with a lower threshold, such as 0.001, to see the steps below it. If nothing is
-    detected at a box, p is ``floor``.
+    ``score_thresh`` of RetinaNet are 0.05 by default, FCOS's is 0.2, SSD's 0.01. A score below the
+    threshold counts as no detection. Make the detector with a lower threshold, such as 0.001, to
+    see the steps below it. If nothing is detected at a box, p is ``floor``.
 
     The box stays in its place, so the views that leave the picture in place fit: all but ``crop``.
 
