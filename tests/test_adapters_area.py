@@ -1,5 +1,7 @@
 # The posterior of an area: right values, in every view, for segmentation networks of every form.
 import copy
+import dataclasses
+import functools
 import math
 import warnings
 from types import SimpleNamespace
@@ -13,6 +15,7 @@ from torch.nn import functional as F
 
 from captum_infomask import ArgumentError, Incremental, InfoMask, bounding_boxes
 from captum_infomask.adapters import area
+from captum_infomask.models.classifier import Classifier
 
 DTYPE = torch.float64
 
@@ -252,6 +255,47 @@ def test_boxes_are_no_parts_of_volumes():
 def test_views_that_move_the_picture_are_refused(options):
     with pytest.raises(ArgumentError, match="leaves every part of the picture in its place"):
         InfoMask(area(Around(), MASK)).attribute(X, target=1, **options)
+
+
+ASKED = area(Around(), MASK)
+
+
+@dataclasses.dataclass
+class Holder:
+    """An object that is called, and keeps the network in a list."""
+
+    held: list
+
+    def __call__(self, x):
+        return self.held[0](x)
+
+
+WRAPPED = {
+    "a function": lambda x: ASKED(x),
+    "an object": Holder([ASKED]),
+    "a part of arguments": functools.partial(lambda network, x: network(x), ASKED),
+    "its method": ASKED.forward,
+    "a sequence": nn.Sequential(ASKED, nn.Identity()).eval(),
+    "in parallel": nn.DataParallel(ASKED),
+    "compiled": torch.compile(ASKED, backend="eager"),
+    "a classifier": Classifier("areas", nn.Sequential(ASKED).eval(), tuple("abcd")),
+}
+
+
+@pytest.mark.parametrize("wrapped", WRAPPED.values(), ids=WRAPPED)
+def test_what_wraps_an_area_is_about_its_place_too(wrapped):
+    infomask = InfoMask(wrapped)
+    with pytest.raises(ArgumentError, match="leaves every part of the picture in its place"):
+        infomask.attribute(X, target=1, view="crop")
+    # The early map is read, and not that of 8 × 12, which holds the answers of all pixels.
+    assert infomask.score_regions(X, target=1).engine == "relay (4 × 6 cells)"
+
+
+def test_a_network_beside_an_area_is_about_no_place():
+    network = Around()
+    area(network, MASK)
+    crops = InfoMask(lambda x: network(x).mean((2, 3))).attribute(X, target=1, view="crop")
+    assert crops.abs().sum() > 0
 
 
 def test_probabilities_are_doubted_and_logits_are_not():

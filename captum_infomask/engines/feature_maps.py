@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_infomask.engines.map_axes import MOVES, axes_of
+from captum_infomask.engines.reached import modules_reached
 from captum_infomask.engines.recording import Recording, Step
 from captum_infomask.engines.replay import Again
 from captum_infomask.engines.traced_network import StandsAside
@@ -112,9 +113,13 @@ def relay_maps(recording: Recording, inputs: Tensor, output: Tensor) -> list[Fea
     return [feature_map(recording, one.value, one.made + 1, inputs) for one in chosen]
 
 
-def about_a_place(network: object) -> bool:
-    """Whether a network says that its answer is about a place of the picture, as adapters do."""
-    return getattr(network, "is_about_a_place", False) is True
+def about_a_place(forward_func: object) -> bool:
+    """Whether a network's answer is about a place of the picture, as the class of a module says.
+
+    Modules that wrap such a module, and functions that visibly use one, are about its place too.
+    """
+    used = modules_reached(forward_func)
+    return any(getattr(type(module), "is_about_a_place", False) is True for module in used)
 
 
 def early_map(recording: Recording, inputs: Tensor, output: Tensor) -> list[FeatureMap]:
