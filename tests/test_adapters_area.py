@@ -244,6 +244,12 @@ def test_passes_that_do_not_fit(network, where, words):
         area(network, where)(X)
 
 
+@pytest.mark.parametrize("where", [(0, 0, 10**6, 10**9), [(0, 0, 2, 2), (3, 3, 10**6, 10**9)]])
+def test_boxes_of_any_size_are_compared_with_the_pictures_first(where):
+    with pytest.raises(ArgumentError, match="12 and 8; got x1 = 1000000, y1 = 1000000000"):
+        area(Pixels(), where)(X)
+
+
 def test_boxes_are_no_parts_of_volumes():
     with pytest.raises(ArgumentError, match="`where` to be a mask"):
         area(Pixels(dims=3), (0, 0, 2, 2))(pictures(4, 4, 4))
@@ -271,7 +277,7 @@ class Holder:
 
 
 WRAPPED = {
-    "a function": lambda x: ASKED(x),
+    "a function": lambda x: ASKED(x)[:, :3],
     "an object": Holder([ASKED]),
     "a part of arguments": functools.partial(lambda network, x: network(x), ASKED),
     "its method": ASKED.forward,

@@ -93,17 +93,27 @@ class AreaPosterior(nn.Module):
         super().__init__()
         check_callable("model", model)
         self.model = model
-        mask, self._size = _checked(where)
-        self._spans = [(int(own.min()), int(own.max()) + 1) for own in mask.nonzero(as_tuple=True)]
-        part = mask[tuple(slice(*span) for span in self._spans)]
-        index = None if bool(part.all()) else part.flatten().nonzero()[:, 0]
+        given = _checked(where)
+        self._size = tuple(given.shape) if given.dtype == torch.bool else None
+        # The union of several boxes is taken once they are known to lie inside the pictures.
+        self._boxes: list[list[int]] = []
+        index = None
+        if self._size is None:
+            (x0, y0), (x1, y1) = given[:, :2].amin(0).tolist(), given[:, 2:].amax(0).tolist()
+            self._spans = [(y0, y1), (x0, x1)]
+            self._boxes = given.tolist() if len(given) > 1 else []
+        else:
+            places = given.nonzero(as_tuple=True)
+            self._spans = [(int(own.min()), int(own.max()) + 1) for own in places]
+            part = given[tuple(slice(*span) for span in self._spans)]
+            index = None if bool(part.all()) else _index_of(part)
         self.register_buffer("_index", index, persistent=False)
         self.training = bool(getattr(model, "training", False))
 
     def forward(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Return log p(y | x) of the area, (N, M)."""
         output = _map_in(self.model(inputs, *args, **kwargs))
-        return _log_mean(output, inputs, self._index, self._spans, self._size)
+        return _log_mean(output, inputs, self._index, self._boxes, self._spans, self._size)
 
 
 def _map_in(output: object) -> Any:
@@ -119,6 +129,7 @@ def _log_mean(
     output: Any,
     inputs: Tensor,
     index: Tensor | None,
+    boxes: Sequence[Sequence[int]],
     spans: Sequence[tuple[int, int]],
     size: Shape | None,
 ) -> Tensor:
@@ -127,19 +138,22 @@ def _log_mean(
     Args:
         output: The network's map.
         inputs: The pictures.
-        index: The pixels of the area, by their places within ``spans``; None if they are all.
+        index: The pixels of the area, by their places within ``spans``; None if they are all, or
+            if there are ``boxes``.
+        boxes: Several boxes, whose union is the area; else none.
         spans: Start and stop of the area in each dimension.
         size: The size of the mask, or None for boxes, which are in pixels of the pictures.
     """
     if not isinstance(output, Tensor) and hasattr(output, "__torch_function__"):
         # Sizes are unknown while the network is traced: there this function is a single step.
         found: Tensor = handle_torch_function(
-            _log_mean, (output,), output, inputs, index, spans, size
+            _log_mean, (output,), output, inputs, index, boxes, spans, size
         )
         return found
     logits = widen(_checked_map(output, inputs.shape[2:], spans, size))
     size = size if size == logits.shape[2:] else inputs.shape[2:]
     values = _within(logits, size, spans).flatten(2)
+    index = _union_of(boxes, spans) if boxes else index
     if index is not None:
         values = values.index_select(2, index.to(values.device))
     if values.shape[1] == 1:
@@ -149,6 +163,19 @@ def _log_mean(
     return log_p.logsumexp(2) - math.log(values.shape[2])
 
 
+def _union_of(boxes: Sequence[Sequence[int]], spans: Sequence[tuple[int, int]]) -> Tensor:
+    """Return the pixels of some boxes, by their places within the spans."""
+    (top, bottom), (left, right) = spans
+    mask = torch.zeros(bottom - top, right - left, dtype=torch.bool, device="cpu")
+    for x0, y0, x1, y1 in boxes:
+        mask[y0 - top : y1 - top, x0 - left : x1 - left] = True
+    return _index_of(mask)
+
+
+def _index_of(mask: Tensor) -> Tensor:
+    return mask.flatten().nonzero()[:, 0]
+
+
 def _within(logits: Tensor, size: Shape, spans: Sequence[tuple[int, int]]) -> Tensor:
     """Resize a map bilinearly; return the part that the spans hold, which alone is computed."""
     for dim, (new, (start, stop)) in enumerate(zip(size, spans, strict=True), 2):
@@ -156,7 +183,7 @@ def _within(logits: Tensor, size: Shape, spans: Sequence[tuple[int, int]]) -> Te
         if old == new:
             logits = logits.narrow(dim, start, stop - start)
             continue
-        pixels = torch.arange(start, stop, dtype=torch.float64)
+        pixels = torch.arange(start, stop, dtype=torch.float64, device="cpu")
         places = ((pixels + 0.5) * (old / new) - 0.5).clamp(0, old - 1)
         low = places.long()
         high = (low + 1).clamp(max=old - 1)
@@ -229,10 +256,10 @@ def _doubt(output: Tensor) -> None:
         )
 
 
-def _checked(where: object) -> tuple[Tensor, Shape | None]:
-    """Return an area as a mask, and the size that it is for; for boxes, a mask that holds them."""
+def _checked(where: object) -> Tensor:
+    """Return an area as a boolean mask, or as boxes, long (R, 4), on the CPU."""
     try:  # a flipped array has strides below 0, which tensors do not have
-        own = where if isinstance(where, Tensor) else torch.tensor(np.ascontiguousarray(where))
+        own = where if isinstance(where, Tensor) else torch.from_numpy(np.array(where, order="C"))
     except (TypeError, ValueError):
         raise _no_area(where) from None
     given = own.detach().cpu()
@@ -241,7 +268,7 @@ def _checked(where: object) -> tuple[Tensor, Shape | None]:
             raise ArgumentError(
                 f"Expected `where` with at least one pixel; the mask {tuple(given.shape)} is empty."
             )
-        return given, tuple(given.shape)
+        return given
     boxes = given[None] if given.dim() == 1 else given
     if boxes.dim() != 2 or boxes.shape[1] != 4 or boxes.is_complex():
         raise _no_area(where)
@@ -254,11 +281,7 @@ def _checked(where: object) -> tuple[Tensor, Shape | None]:
             f"Expected `where` to be boxes x0, y0, x1, y1 in whole pixels with 0 ≤ x0 < x1 and "
             f"0 ≤ y0 < y1; got {boxes.tolist()}."
         )
-    width, height = whole[:, 2:].amax(0).tolist()
-    mask = torch.zeros(height, width, dtype=torch.bool)
-    for x0, y0, x1, y1 in whole.tolist():
-        mask[y0:y1, x0:x1] = True
-    return mask, None
+    return whole
 
 
 def _no_area(where: object) -> ArgumentError:
