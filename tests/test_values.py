@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,39 @@ def test_information_is_the_ratio_of_the_densities(
         for f, y in zip(predictions, values, strict=True)
     ]
     torch.testing.assert_close(found, torch.tensor(wanted, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("value", [1e30, -1e18])
+@pytest.mark.parametrize("head", [Gaussian(0.7), Laplace(0.4)])
+def test_values_far_away_are_right_in_double_precision(head: Any, value: float) -> None:
+    # So far away, the prediction, the prior's mean and the scales' logarithms add nothing.
+    density = {Gaussian(0.7): -((value / 0.7) ** 2) / 2, Laplace(0.4): -abs(value) / 0.4}[head]
+    wanted = (density + (value / 2.0) ** 2 / 2) / LN2
+    infomask, x = InfoMask(small_network(), head=head, prior=PRIOR), torch.rand(1, 1, 6, 6).double()
+    found = infomask.score_regions(x, value=value, view="drop")
+    assert found.total.item() == pytest.approx(wanted, rel=1e-12)
+
+
+@pytest.mark.parametrize("head", [Gaussian(0.7), Laplace(0.4)])
+@pytest.mark.parametrize("view", ["relay", "drop"])
+@pytest.mark.parametrize(("dtype", "value"), [(torch.float32, 1e30), (torch.float64, 1e200)])
+def test_values_too_far_for_the_type_are_refused_by_their_name(
+    head: Any, view: Any, dtype: torch.dtype, value: float
+) -> None:
+    infomask = InfoMask(small_network().to(dtype), head=head, prior=PRIOR)
+    words = re.escape(f"got {value:g}, whose log density {dtype} cannot hold")
+    with pytest.raises(ArgumentError, match=words):
+        infomask.attribute(torch.rand(2, 1, 6, 6, dtype=dtype), value=[1.0, value], view=view)
+    with pytest.raises(ArgumentError, match=words):
+        information(torch.zeros(2, dtype=dtype), value=[1.0, value], head=head, prior=PRIOR)
+
+
+def test_predictions_too_far_for_the_type_are_refused_as_such() -> None:
+    infomask = InfoMask(lambda x: x.mean((1, 2, 3)) + 1e30, head=Gaussian(1.0), prior=PRIOR)
+    with pytest.raises(ArgumentError, match=r"what the network predicts.*got 1e\+30"):
+        infomask.attribute(torch.rand(1, 1, 6, 6), view="drop")
+    with pytest.raises(ArgumentError, match=r"what the network predicts.*got 1e\+30"):
+        information(torch.tensor([1e30]), head=Gaussian(1.0), prior=PRIOR)
 
 
 @pytest.mark.parametrize(("head", "literal"), HEADS)

@@ -56,7 +56,7 @@ class AboutValue:
         values = checked_values(options.value, n)
         ValueScore(score).check_places(places)
         _doubt_scale(score, places)
-        known = torch.full((n,), torch.nan) if values is None else values
+        known = torch.full((n,), torch.nan, device="cpu") if values is None else values
         return cls(score, places, known, are_predictions=values is None)
 
     def begin(self, passes: Passes, bar: Any) -> Begun:
@@ -69,7 +69,7 @@ class AboutValue:
         table = value_table(self.places, values)
         reader = ValueScore(self.score)
         total = passes.read_whole(reader, table, bar, as_regions=True)
-        columns = torch.zeros(len(table), 1) if self.places is None else self.places[:, :1]
+        columns = table.new_zeros(len(table), 1) if self.places is None else self.places[:, :1]
         return Begun(reader, table, total, columns.long())
 
     def answer(self, begun: Begun, infomap: InfoMap, names: Names) -> InfoMap:

@@ -49,8 +49,8 @@ class ValueScore:
         return True
 
     def check(self, output: Tensor, table: Tensor | None) -> None:
-        """Refuse outputs that are no numbers, and targets and settings that do not fit them."""
-        columns, _ = _parts(table)
+        """Refuse outputs that are no numbers; targets, settings and values that do not fit them."""
+        columns, values = _parts(table)
         check_head_output(output, self.head)
         sizes = tuple(output.shape[1:])
         if columns is not None and set(sizes) <= {1} and bool(columns.any()):
@@ -67,6 +67,23 @@ class ValueScore:
                 raise ArgumentError(
                     f"Expected `{name}` for {found} columns, those of the output of shape "
                     f"{tuple(output.shape)}; got {getattr(self.score, name)}."
+                )
+        self._check_values(values, columns, widen(output[:0]).dtype)
+
+    def _check_values(self, values: Tensor, places: Tensor | None, dtype: torch.dtype) -> None:
+        """Refuse values so far from the prior that their densities are no numbers of the type."""
+        columns = None if places is None else places[:, 0]
+        head, prior = self._densities
+        densities = (
+            prior.log_density(values, columns),
+            head.log_density(values, prior.means(columns), columns),
+        )
+        for nats in densities:
+            wrong = values.isfinite() & ~nats.to(dtype).isfinite()
+            if bool(wrong.any()):
+                raise ArgumentError(
+                    f"Expected `value`, or what the network predicts, in the range of {prior}; got "
+                    f"{float(values[wrong][0]):g}, whose log density {dtype} cannot hold."
                 )
 
     def __call__(self, output: Tensor, table: Tensor | None) -> Tensor:
@@ -149,9 +166,13 @@ def information_of_values(
     """The information of each output about its value, (B,), or about itself if there is none."""
     values = checked_values(value, len(output))
     reader = ValueScore(score)
-    reader.check(output, value_table(places, torch.zeros(len(output))))
-    values = select(output, places) if values is None else values
-    return reader(output, value_table(places, values))
+    if values is None:
+        unknown = torch.full((len(output),), torch.nan, device="cpu")
+        Prediction(score).check(output, value_table(places, unknown))
+        values = select(output, places)
+    table = value_table(places, values)
+    reader.check(output, table)
+    return reader(output, table)
 
 
 def value_table(places: Tensor | None, values: Tensor) -> Tensor:
