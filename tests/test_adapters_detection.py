@@ -56,6 +56,22 @@ class Queries(nn.Module):
         return self.held(logits=logits, pred_boxes=self.relative.expand(len(x), 3, 4))
 
 
+class Unnamed:
+    """A config of transformers whose names of labels were taken out."""
+
+    id2label = None
+
+    @property
+    def num_labels(self):
+        return len(self.id2label)
+
+
+def unnamed():
+    made = Queries(4)
+    made.config = Unnamed()
+    return made
+
+
 def best(scores, overlaps):
     return (scores * torch.tensor(overlaps, dtype=DTYPE)).amax(1)
 
@@ -227,6 +243,7 @@ def test_arguments_that_do_not_fit(options, words):
         (lambda x: [{"boxes": [BOX], "scores": [0.5], "labels": [1]}] * 2, 1, "as tensors"),
         (Queries(4), 1, "Expected `head`"),
         (Queries(4, 9), 1, "Expected `head`"),
+        (unnamed(), 1, "Expected `head`"),
         (Queries(4, 3), 3, "`label` below 3"),
         (Queries(4, 4), 4, "`label` below 4"),
     ],

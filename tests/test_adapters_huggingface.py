@@ -140,6 +140,12 @@ def of_kind(name, **config):
     return type(name, (nn.Module,), {"config": settings})()
 
 
+def unnamed(labels):
+    made = ToyForImageClassification()
+    made.config.id2label = labels
+    return made
+
+
 @pytest.mark.parametrize(
     ("model", "words"),
     [
@@ -155,10 +161,18 @@ def of_kind(name, **config):
             ("regression", "Gaussian(sigma)"),
         ),
         (ToyForImageClassification({0: "age"}), ("regression", "1 output", "Gaussian(sigma)")),
+        (unnamed(None), ("`model.config.id2label`", "{0: 'cat', 1: 'dog'}", "got None")),
+        (unnamed({}), ("`model.config.id2label`", "got {}")),
+        (unnamed(["cat", "dog"]), ("`model.config.id2label`", "['cat', 'dog']")),
+        (unnamed({"cat": 0}), ("`model.config.id2label`", "{'cat': 0}")),
     ],
 )
 def test_what_is_no_classifier_is_refused(model, words):
     refused(words, lambda: huggingface(model))
+
+
+def test_a_config_without_names_is_refused_wherever_networks_are_taken():
+    refused(("`model.config.id2label`", "got None"), lambda: as_classifier(unnamed(None)))
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,9 @@ class BestDetection(nn.Module):
         """Return how logits of so many columns become scores."""
         if self._head is not None:
             return self._head
-        labels = getattr(getattr(self.model, "config", None), "num_labels", None)
+        config = getattr(self.model, "config", None)
+        is_unnamed = getattr(config, "id2label", ()) is None  # transformers then raises an error
+        labels = None if is_unnamed else getattr(config, "num_labels", None)
         if labels not in (columns, columns - 1):
             raise ArgumentError(
                 f"Expected `head` for a detector whose config does not tell it: 'logits' if the "

@@ -103,12 +103,13 @@ def huggingface(model: nn.Module, processor: Any = None) -> Classifier:
     names = [kind.__name__ for kind in type(model).__mro__]
     if not any(_KIND in name for name in names):
         raise _no_classifier(f"{type(model).__name__}.{_hint(names)}")
+    labels = _labels(config)
     kind = getattr(config, "problem_type", None)
     # transformers itself trains one output as a regression if the config says nothing.
-    if kind == "regression" or (kind is None and len(config.id2label) == 1):
+    if kind == "regression" or (kind is None and len(labels) == 1):
         raise ArgumentError(
             f"Expected `model` to be a classifier; {type(model).__name__} is a regression "
-            f"(problem_type={kind!r}, {len(config.id2label)} output). "
+            f"(problem_type={kind!r}, {len(labels)} output). "
             f"InfoMask(model, head=Gaussian(sigma)) reads one."
         )
     if kind == "multi_label_classification":
@@ -116,7 +117,6 @@ def huggingface(model: nn.Module, processor: Any = None) -> Classifier:
             f"The labels of {type(model).__name__} are independent (problem_type={kind!r}): "
             "read its logits with head='sigmoid' (--head sigmoid)."
         )
-    labels = {int(number): str(name) for number, name in config.id2label.items()}
     name = str(getattr(config, "_name_or_path", "") or "") or type(model).__name__
     return Classifier(
         name=name,
@@ -142,8 +142,23 @@ def names_its_labels(model: object) -> bool:
     """Whether a model is an image classifier of transformers, and its config names its labels."""
     if not is_huggingface(model):
         return False
-    config: Any = model.config  # type: ignore[attr-defined]
-    return any(name != f"LABEL_{number}" for number, name in config.id2label.items())
+    labels = _labels(model.config)  # type: ignore[attr-defined]
+    return any(name != f"LABEL_{number}" for number, name in labels.items())
+
+
+def _labels(config: Any) -> dict[int, str]:
+    """Return the names of a config's labels, by their numbers."""
+    given = config.id2label
+    try:
+        labels = {int(number): str(name) for number, name in given.items()}
+    except (AttributeError, TypeError, ValueError):
+        labels = {}
+    if not labels:
+        raise ArgumentError(
+            f"Expected `model.config.id2label` to hold a name for the number of each label, such "
+            f"as {{0: 'cat', 1: 'dog'}}; got {describe(given)}."
+        )
+    return labels
 
 
 def _hint(names: Sequence[str]) -> str:
