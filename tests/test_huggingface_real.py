@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import socket
 import sys
 from pathlib import Path
@@ -278,6 +279,34 @@ def test_the_command_line_runs_over_a_folder(folder, offline, capfd):
     frame = np.asarray(own.frame(Image.open(folder / "pictures" / "cup" / "coffee.jpg")))
     assert np.array_equal(run.picture("cup/coffee.jpg"), frame)
     assert set(run.table["target"].to_pylist()) == {2, 3}
+
+
+@pytest.fixture
+def labels_folder(folder) -> Path:
+    model = vit()
+    model.config.problem_type = "multi_label_classification"
+    saved(folder / "labels", model)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["compare", "pictures/cup/coffee.jpg", "--metrics", "none", "--methods", "Occlusion"],
+        ["attribute", "pictures/cup/coffee.jpg", "--target", "cup"],
+        ["run", "--data", "pictures", "--out", "made", "--workers", "1"],
+    ],
+)
+@pytest.mark.filterwarnings("always")
+def test_the_command_line_advises_the_sigmoid_unless_it_is_given(words, labels_folder, capfd):
+    words = [*words, "--model", "./labels"]
+    capfd.readouterr()
+    assert main([*words, "--head", "sigmoid"]) == 0
+    assert "warning" not in capfd.readouterr().err
+    shutil.rmtree("made", ignore_errors=True)
+    assert main(words) == 0
+    told = "labels of ViTForImageClassification are independent"
+    assert capfd.readouterr().err.count(told) == 1
 
 
 @pytest.mark.parametrize(

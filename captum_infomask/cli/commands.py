@@ -38,6 +38,7 @@ from captum_infomask.comparison.compare import compare
 from captum_infomask.datasets import sample_photo
 from captum_infomask.evaluation.fill_disagreement import fill_disagreement
 from captum_infomask.models.classifier import Classifier, read_categories, resolve_target
+from captum_infomask.models.huggingface_models import to_be_read_by
 from captum_infomask.models.imagenet import efficientnet_lite0
 from captum_infomask.models.loading import load_classifier
 from captum_infomask.models.preprocessing import (
@@ -228,7 +229,7 @@ def save_figure(figure: Any, path: Path) -> None:
 def classifier_of(options: argparse.Namespace) -> Classifier:
     """The network that the options name."""
     categories = None if options.categories is None else read_categories(options.categories)
-    with _importable_from_here():
+    with _importable_from_here(), to_be_read_by(options.head):
         return load_classifier(options.model, options.weights, categories)
 
 

@@ -24,7 +24,7 @@ from captum_infomask.dataset_run.scoring import Probe, Scorer, probe_inputs
 from captum_infomask.dataset_run.shards import read_shard, write_shard
 from captum_infomask.engines.isolation import Isolation, own_weight
 from captum_infomask.models.classifier import Classifier
-from captum_infomask.models.huggingface_models import names_its_labels
+from captum_infomask.models.huggingface_models import names_its_labels, to_be_read_by
 from captum_infomask.models.loading import as_classifier
 
 _DEATHS = 2  # ended processes of a batch in the network; fewer may be an accident
@@ -149,7 +149,8 @@ class Job:
 
     def start(self) -> Worker:
         """Load the network in a process that did not plan the run."""
-        classifier = self.source.load(self.settings.device)
+        with to_be_read_by(self.settings.score.head):
+            classifier = self.source.load(self.settings.device)
         found = model_hash(classifier)
         if found != self.model_sha256:
             raise ArgumentError(

@@ -41,6 +41,7 @@ from captum_infomask.engines.evidence_passes import SHORT
 from captum_infomask.engines.memory import WORTH_A_COPY, default_views
 from captum_infomask.masks import MaxFraction, Rule
 from captum_infomask.models.classifier import Classifier
+from captum_infomask.models.huggingface_models import to_be_read_by
 from captum_infomask.regions.windows import sliding_windows
 from captum_infomask.results import InfoMap
 from captum_infomask.results.map_pictures import suited_rule
@@ -106,7 +107,8 @@ def plan_run(
         ArgumentError: An argument is wrong, or differs from the existing run.
     """
     before = read_manifest(folder)
-    classifier = source.load(asked.device)
+    with to_be_read_by(asked.score.head):
+        classifier = source.load(asked.device)
     with _blamed("preprocessing"):
         inputs = source.test_inputs(classifier, asked.device)
     _tell_of_many_views(inputs[0], asked.options)

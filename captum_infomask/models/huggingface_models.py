@@ -1,27 +1,21 @@
-# Image classifiers of Hugging Face's transformers: as objects, and from folders on this machine.
+# Image classifiers of Hugging Face's transformers as classifiers.
 from __future__ import annotations
 
-import importlib
-import json
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from torch import Tensor, nn
 
 from captum_infomask._checks import describe
-from captum_infomask._errors import ArgumentError, with_extra
-from captum_infomask._messages import warn
+from captum_infomask._errors import ArgumentError
+from captum_infomask._messages import unsaid, warn
 from captum_infomask._outputs import logits_of
-from captum_infomask._process import quiet
-from captum_infomask._random import OwnGenerators
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.models.image_processors import preprocess_of_config, preprocess_of_processor
 
-_KIND = "ForImageClassification"
+KIND = "ForImageClassification"
+_INDEPENDENT = "The labels of"  # how the advice begins to read independent labels by the sigmoid
 # Parts of the names of other networks, and what is there for them.
 _OTHERS = {
     "ForSemanticSegmentation": "captum_infomask.adapters.area takes segmentation networks.",
@@ -101,8 +95,8 @@ def huggingface(model: nn.Module, processor: Any = None) -> Classifier:
             f"AutoModelForImageClassification.from_pretrained(folder) makes one."
         )
     names = [kind.__name__ for kind in type(model).__mro__]
-    if not any(_KIND in name for name in names):
-        raise _no_classifier(f"{type(model).__name__}.{_hint(names)}")
+    if not any(KIND in name for name in names):
+        raise no_classifier(f"{type(model).__name__}.{hint_of(names)}")
     labels = _labels(config)
     kind = getattr(config, "problem_type", None)
     # transformers itself trains one output as a regression if the config says nothing.
@@ -114,7 +108,7 @@ def huggingface(model: nn.Module, processor: Any = None) -> Classifier:
         )
     if kind == "multi_label_classification":
         warn(
-            f"The labels of {type(model).__name__} are independent (problem_type={kind!r}): "
+            f"{_INDEPENDENT} {type(model).__name__} are independent (problem_type={kind!r}): "
             "read its logits with head='sigmoid' (--head sigmoid)."
         )
     name = str(getattr(config, "_name_or_path", "") or "") or type(model).__name__
@@ -131,10 +125,15 @@ def huggingface(model: nn.Module, processor: Any = None) -> Classifier:
     )
 
 
+def to_be_read_by(head: object) -> AbstractContextManager[None]:
+    """Inside the block, the sigmoid is not advised if outputs are to be read by it anyway."""
+    return unsaid(_INDEPENDENT) if head == "sigmoid" else nullcontext()
+
+
 def is_huggingface(model: object) -> bool:
     """Whether a model is an image classifier of transformers."""
     return hasattr(getattr(model, "config", None), "id2label") and any(
-        _KIND in kind.__name__ for kind in type(model).__mro__
+        KIND in kind.__name__ for kind in type(model).__mro__
     )
 
 
@@ -161,199 +160,14 @@ def _labels(config: Any) -> dict[int, str]:
     return labels
 
 
-def _hint(names: Sequence[str]) -> str:
+def hint_of(names: Sequence[str]) -> str:
     """What is there for a network of such names, as a sentence."""
     told = (words for part, words in _OTHERS.items() if any(part in name for name in names))
     return "".join(f" {words}" for words in [*told][:1])
 
 
-def _no_classifier(given: str) -> ArgumentError:
+def no_classifier(given: str) -> ArgumentError:
+    """The error for a network or a folder of another kind, which is described in words."""
     return ArgumentError(
-        f"Expected `model` to be an image classifier of transformers, …{_KIND}; got {given}"
+        f"Expected `model` to be an image classifier of transformers, …{KIND}; got {given}"
     )
-
-
-_CONFIG = "config.json"
-_PICTURES = ("preprocessor_config.json", "processor_config.json")  # the latter, of texts too
-_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
-_PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
-_ATTENTION = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal")
-_SHOWN = 8  # names of files
-
-_turn = threading.Lock()  # transformers has one level of logging for all threads
-
-
-def huggingface_folder(folder: Path) -> Classifier:
-    """Load an image classifier from a folder that transformers' ``save_pretrained`` wrote.
-
-    Nothing is downloaded, and nothing in the folder is run: weights are read from safetensors only,
-    and a folder that names code of its own is refused.
-
-    Args:
-        folder: It holds ``config.json``, ``model.safetensors`` (or its parts and their index), and
-            ``preprocessor_config.json``. Without the latter, pictures are prepared as for ImageNet,
-            and a warning says so.
-
-    Returns:
-        The classifier, in eval mode and in the precision of its weights; its name is the folder's.
-
-    Raises:
-        ArgumentError: A file is missing or damaged, the weights are pickled or do not fit, the
-            folder names code, or it holds another kind of model.
-        ModuleNotFoundError: transformers is not installed.
-    """
-    names = sorted(path.name for path in folder.iterdir())
-    if _CONFIG not in names:
-        listed = ", ".join(names[:_SHOWN]) + ", …" * (len(names) > _SHOWN)
-        raise ArgumentError(
-            f"Expected `model` to be a folder that transformers' save_pretrained wrote, with "
-            f"{_CONFIG}; {folder} holds {listed or 'nothing'}."
-        )
-    settings = {name: _read(folder / name) for name in (_CONFIG, *_PICTURES) if name in names}
-    _check_code(folder, settings)
-    _check_kind(folder, settings[_CONFIG])
-    _check_weights(folder, names, settings[_CONFIG])
-    has_processor = not settings.keys().isdisjoint(_PICTURES)
-    if not has_processor:
-        warn(
-            f"{folder} has no {_PICTURES[0]}: pictures are prepared as for ImageNet. Save the "
-            f"image processor there too (processor.save_pretrained)."
-        )
-    model, processor = _loaded(folder, has_processor)
-    made = huggingface(model, processor)
-    return replace(made, name=folder.resolve().name, weights=str(folder))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds names and values."""
-    try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArgumentError(f"Expected {path} to be JSON; it cannot be read: {error}.") from error
-    if not isinstance(held, dict):
-        raise ArgumentError(f"Expected {path} to hold names and values; got {describe(held)}.")
-    return held
-
-
-def _check_code(folder: Path, settings: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse a folder that would have transformers run code, or fetch it."""
-    for name, held in settings.items():
-        for key, value in _entries(held):
-            is_fetched = key in _ATTENTION and "/" in str(value)  # kernels, from the hub
-            if is_fetched or (key == "auto_map" and value):
-                raise ArgumentError(
-                    f"Expected `model` to be a folder without code of its own; {folder / name} "
-                    f"names some ({key}: {value!r}), which is never run here. If you trust it, "
-                    f"load it yourself, and give module:function, of a function that returns the "
-                    f"network."
-                )
-
-
-def _entries(held: Any) -> Iterator[tuple[str, Any]]:
-    """The names and values in JSON, at any depth."""
-    if isinstance(held, dict):
-        yield from held.items()
-    for part in held.values() if isinstance(held, dict) else held if isinstance(held, list) else ():
-        yield from _entries(part)
-
-
-def _check_kind(folder: Path, config: Mapping[str, Any]) -> None:
-    """Refuse a folder of another kind of model."""
-    kinds = [str(kind) for kind in config.get("architectures") or []]
-    if any(_KIND in kind for kind in kinds):
-        return
-    if not kinds and "architecture" in config:  # timm's own form
-        kind = config["architecture"]
-        raise _no_classifier(
-            f"timm's {kind} in {folder}: give timm/{kind} as `model`, and {_WEIGHTS} as `weights`."
-        )
-    raise _no_classifier(f"{', '.join(kinds) or 'no architectures'} in {folder}.{_hint(kinds)}")
-
-
-def _check_weights(folder: Path, names: Sequence[str], config: Mapping[str, Any]) -> None:
-    """Refuse a folder whose weights are missing, pickled, quantized, or those of an adapter."""
-    if config.get("quantization_config"):
-        raise ArgumentError(
-            f"Expected plain weights; {folder / _CONFIG} names a quantization_config."
-        )
-    if "adapter_config.json" in names:
-        raise ArgumentError(
-            f"Expected `model` to be a folder of a whole network; {folder} holds an adapter for "
-            f"another one (adapter_config.json): merge_and_unload() makes a whole network of both."
-        )
-    if _WEIGHTS in names:
-        return
-    if _INDEX in names:
-        index = _read(folder / _INDEX).get("weight_map")
-        parts = {str(part) for part in index.values()} if isinstance(index, dict) else {_WEIGHTS}
-        if lost := sorted(parts - set(names)):
-            raise ArgumentError(
-                f"Expected the weights that {folder / _INDEX} names; {', '.join(lost[:3])} is not "
-                f"in the folder."
-            )
-        return
-    pickled = [name for name in _PICKLED if name in names]
-    raise ArgumentError(
-        f"Expected {_WEIGHTS} in {folder}; "
-        + (
-            f"it has {pickled[0]}, which is not read, because pickled files may run code. Save the "
-            f"network again, in a process that trusts it: model.save_pretrained(…)."
-            if pickled
-            else "it is missing."
-        )
-    )
-
-
-def _loaded(folder: Path, has_processor: bool) -> tuple[nn.Module, Any]:
-    """Load the network and its image processor by transformers, from local files."""
-    try:
-        transformers: Any = importlib.import_module("transformers")
-    except ModuleNotFoundError as error:
-        raise with_extra(error) from None
-    where: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    path = str(folder.resolve())  # never the name of a model on the hub
-    processor = None
-    with _silent(transformers.utils.logging), OwnGenerators(None):
-        try:
-            model, told = transformers.AutoModelForImageClassification.from_pretrained(
-                path, use_safetensors=True, output_loading_info=True, torch_dtype="auto", **where
-            )
-            if has_processor:
-                processor = transformers.AutoImageProcessor.from_pretrained(path, **where)
-        except MemoryError:
-            raise
-        except Exception as error:  # transformers raises many kinds of errors
-            words = " ".join(str(error).split())[:300]
-            raise ArgumentError(
-                f"Expected `model` to be a folder that transformers "
-                f"{transformers.__version__} can load; {folder} cannot be loaded: "
-                f"{type(error).__name__}: {words}"
-            ) from error
-    lost = [*told["missing_keys"], *(str(key) for key in told["mismatched_keys"])]
-    if lost:
-        raise ArgumentError(
-            f"Expected the weights of {type(model).__name__} in {folder}; {len(lost)} are missing "
-            f"({', '.join(sorted(lost)[:3])}{', …' if len(lost) > 3 else ''})."
-        )
-    return model.eval(), processor
-
-
-@contextmanager
-def _silent(logging: Any) -> Iterator[None]:
-    """Inside the block, transformers logs no warnings and shows no progress bars."""
-    import huggingface_hub
-
-    hub: Any = huggingface_hub.utils
-    with _turn, quiet(""):
-        level, shows = logging.get_verbosity(), logging.is_progress_bar_enabled()
-        hidden = hub.are_progress_bars_disabled()
-        try:
-            logging.set_verbosity_error()
-            logging.disable_progress_bar()
-            yield
-        finally:
-            logging.set_verbosity(level)
-            if shows:
-                logging.enable_progress_bar()
-            if hidden:
-                hub.disable_progress_bars()

@@ -19,11 +19,8 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask._outputs import read_logits
 from captum_infomask.models.checkpoints import fit_state_dict, read_state_dict
 from captum_infomask.models.classifier import Classifier, evaluated
-from captum_infomask.models.huggingface_models import (
-    huggingface,
-    huggingface_folder,
-    is_huggingface,
-)
+from captum_infomask.models.huggingface_folders import huggingface_folder
+from captum_infomask.models.huggingface_models import huggingface, is_huggingface
 from captum_infomask.models.imagenet import default_categories, efficientnet_lite0
 from captum_infomask.models.library_models import (
     is_timms,
