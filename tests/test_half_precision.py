@@ -9,7 +9,15 @@ from refused import refused
 from state import unchanged
 from torch import nn
 
-from captum_infomask import InfoMask, compare, fit_temperature, measure_bounds, run_dataset
+from captum_infomask import (
+    ArgumentError,
+    Incremental,
+    InfoMask,
+    compare,
+    fit_temperature,
+    measure_bounds,
+    run_dataset,
+)
 from captum_infomask.cli import main
 from captum_infomask.models.classifier import Classifier, log_probabilities
 from captum_infomask.models.loading import as_classifier
@@ -228,6 +236,54 @@ def test_autocast_is_for_the_network_alone(size, imputer):
         found = infomask.score_regions(x, **given).scores
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
     assert wanted.std() > 1e-4
+
+
+class Cast(nn.Module):
+    """A network that sets autocast for itself, and returns float32."""
+
+    def __init__(self, is_on):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4, 3)
+        self.is_on = is_on
+
+    def forward(self, x):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.is_on):
+            return self.last(torch.tanh(self.first(x)).mean((2, 3))).float() * 9
+
+
+COLOURS = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("view", ["evidence", "relay"])
+def test_steps_run_again_as_the_network_ran_them(view):
+    infomask = InfoMask(Cast(is_on=False).eval())
+    wanted = infomask.score_regions(COLOURS, target=1, view=view)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = infomask.score_regions(COLOURS, target=1, view=view)
+    assert found.engine == wanted.engine
+    torch.testing.assert_close(found.scores, wanted.scores, rtol=0, atol=1e-6)
+    assert wanted.scores.std() > 1e-3
+
+
+@pytest.mark.parametrize("view", ["evidence", "relay"])
+@pytest.mark.parametrize("around", [False, True])
+def test_steps_under_autocast_are_too_coarse(view, around):
+    infomask = InfoMask(Cast(is_on=True).eval())
+    with (
+        torch.autocast("cpu", dtype=torch.bfloat16, enabled=around),
+        pytest.raises(ArgumentError, match=r"in half precision under torch\.autocast"),
+    ):
+        infomask.attribute(COLOURS, target=1, view=view)
+
+
+def test_the_incremental_engine_says_that_a_network_turns_autocast_on():
+    windows = {"sliding_window_shapes": (3, 4, 4), "strides": 4}
+    given = {"target": 1, "view": "drop", "engine": Incremental(least_gain=0.0), **windows}
+    found = InfoMask(Cast(is_on=True).eval()).score_regions(COLOURS, **given)
+    assert found.engine == "batched (it turns torch.autocast on)"
+    found = InfoMask(Cast(is_on=False).eval()).score_regions(COLOURS, **given)
+    assert found.engine == "incremental"
 
 
 def test_maps_are_painted_alike_under_autocast():

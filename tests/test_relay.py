@@ -949,7 +949,7 @@ def test_the_highest_of_the_cells_that_touch_an_element(shape, cells):
 )
 def test_what_may_draw_is_known_by_its_rate(step, may_draw):
     x = torch.randn(3, 2, 4, requires_grad=True).clone()
-    recording = Recording(OwnGenerators(0))
+    recording = Recording(OwnGenerators(0), "cpu")
     with recording:
         output = step(x)
     assert Replay(recording, x, 0, output).may_draw == may_draw

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_infomask._process import full_precision
 from captum_infomask.engines.batched import Batched
 from captum_infomask.engines.engine_protocol import Call
 from captum_infomask.engines.feature_maps import (
@@ -195,9 +196,13 @@ class RunningEvidence:
     def _attempt(
         self, shown: Shown, chunk: Chunk, reader: Reader, table: Tensor | None
     ) -> list[CellShares] | None:
-        """Return a chunk's shares; None if memory was too small for it."""
+        """Return a chunk's shares; None if memory was too small for it.
+
+        Autocast may be on around the call. The steps that run again did not run under it.
+        """
         try:
-            return self._shares(shown, chunk, reader, table)
+            with full_precision(chunk.output.device.type):
+                return self._shares(shown, chunk, reader, table)
         except StandsAside as reason:
             raise self._unfit(reason) from None
         except Exception as error:

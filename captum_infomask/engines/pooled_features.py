@@ -227,7 +227,8 @@ class RunningFeatures:
 
     def _check_uncut(self, plan: ViewPlan, row: Tensor) -> None:
         """Refuse a network that pools a part of its features: the part's cells lie elsewhere."""
-        with Recording(self.call.generators) as recording:
+        device = plan.scene.inputs[0].device.type
+        with Recording(self.call.generators, device) as recording:
             self.call.forward_func(*draw(plan, row))
         if pools_part(recording, self._seen.dims):
             raise _unfit("it pools a part of its features")

@@ -13,6 +13,8 @@ from torch.overrides import TorchFunctionMode
 
 from captum_infomask._random import OwnGenerators
 
+HALF = (torch.bfloat16, torch.float16)
+
 # Names of functions that draw no random number. It is not known whether others do.
 PLAIN = frozenset(
     {
@@ -100,6 +102,7 @@ class Step:
         kwargs: Its arguments by name.
         given: The tensors among the arguments.
         made: The tensors in its result.
+        is_cast: Whether it ran in half precision because of ``torch.autocast``.
     """
 
     function: Callable[..., Any]
@@ -107,6 +110,7 @@ class Step:
     kwargs: Mapping[str, Any]
     given: tuple[Tensor, ...]
     made: tuple[Tensor, ...]
+    is_cast: bool
 
     @property
     def name(self) -> str:
@@ -157,11 +161,12 @@ class Recording(TorchFunctionMode):
 
     Args:
         generators: The generators of functions that may draw random numbers.
+        device: The type of the device that computes, such as ``cpu``.
     """
 
-    def __init__(self, generators: OwnGenerators) -> None:
+    def __init__(self, generators: OwnGenerators, device: str) -> None:
         super().__init__()
-        self._generators = generators
+        self._generators, self._device = generators, device
         self._calls: list[tuple[Any, ...]] = []
 
     def __torch_function__(
@@ -180,7 +185,8 @@ class Recording(TorchFunctionMode):
                 result = func(*args, **kwargs)
         if list in map(type, args):
             args = tuple(list(each) if type(each) is list else each for each in args)
-        self._calls.append((func, args, kwargs, result))  # looked at later: speed matters here
+        is_on = torch.is_autocast_enabled(self._device)
+        self._calls.append((func, args, kwargs, result, is_on))  # looked at later: for speed
         return result
 
     @cached_property
@@ -210,12 +216,18 @@ class Recording(TorchFunctionMode):
 
 
 def _step(
-    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    result: Any,
+    is_on: bool,
 ) -> Step:
     if name_of(function) in _CONVERSIONS:  # else the result would seem to depend on the second
         args = (*args[:1], *map(_without_values, args[1:]))
         kwargs = {name: _without_values(value) for name, value in kwargs.items()}
-    return Step(function, args, kwargs, tensors_in((args, kwargs)), tensors_in(result))
+    made = tensors_in(result)
+    is_cast = is_on and any(each.dtype in HALF for each in made)
+    return Step(function, args, kwargs, tensors_in((args, kwargs)), made, is_cast)
 
 
 def _without_values(value: Any) -> Any:

@@ -144,6 +144,8 @@ class Replay:
         self.marks = tuple(
             (self._slots[id(each)], bisect_left(places, place)) for each, place in marks
         )
+        if any(step.is_cast for step in following):
+            raise StandsAside("it runs in half precision under torch.autocast, which is too coarse")
         if not marks and any(step.written is value for step in recording.steps[after:]):
             raise StandsAside("it writes to its features")
         self._check_constants(following, recording)

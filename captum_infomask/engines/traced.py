@@ -69,11 +69,14 @@ def traced(
     own = isolation.copy(network)
     if not isolation.is_whole:
         raise StandsAside("it holds parts of itself where no copy can follow")
-    recorder, sealed = _Recorder(own), Sealed(isolation.shared)
+    devices = {value.device.type for value in given if isinstance(value, Tensor)}
+    recorder, sealed = _Recorder(own, devices), Sealed(isolation.shared)
     del isolation  # it refers to the values of the copy
     try:
         with _recording(own, recorder, closed), sealed, unchanged(shared):
             recorder.end(logits_of(own(*recorder.stand_ins(given))))
+    except StandsAside:
+        raise
     except Exception as error:
         first = str(error).strip().splitlines()[:1]
         raise StandsAside(f"torch.fx cannot trace it: {''.join(first)[:120]}") from error
@@ -117,8 +120,9 @@ for _operation in AUGMENTED:
 class _Recorder(GraphAppendingTracer):
     """Record the operations on stand-ins, ``fx.Proxy``."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, devices: set[str]) -> None:
         super().__init__(fx.Graph())
+        self.devices = devices
         self.modules = dict(network.named_modules())
         named = {**dict(network.named_buffers()), **dict(network.named_parameters())}
         self.attributes: dict[str, Any] = dict(named)
@@ -173,6 +177,8 @@ class _Recorder(GraphAppendingTracer):
 
     def create_node(self, kind: str, target: Any, args: Any, kwargs: Any, *more: Any) -> fx.Node:
         """Note an operation."""
+        if any(map(torch.is_autocast_enabled, self.devices)):
+            raise StandsAside("it turns torch.autocast on")
         return self.graph.create_node(kind, target, args, kwargs, *more)
 
     def create_arg(self, a: Any) -> Any:

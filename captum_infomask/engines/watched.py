@@ -18,10 +18,8 @@ from captum_infomask.engines.isolation import Isolation, alias, network_within
 from captum_infomask.engines.memory import is_out_of_memory
 from captum_infomask.engines.outputs import explained
 from captum_infomask.engines.reached import modules_reached, named_layer
-from captum_infomask.engines.recording import Recording
+from captum_infomask.engines.recording import HALF, Recording
 from captum_infomask.engines.traced_network import StandsAside
-
-HALF = (torch.bfloat16, torch.float16)
 
 
 class UnfitError(ArgumentError):
@@ -112,7 +110,7 @@ class Pass:
     def _run(
         self, function: Callable[..., Any], inputs: tuple[Any, ...], *, with_gradients: bool
     ) -> None:
-        self.recording = Recording(self._generators)
+        self.recording = Recording(self._generators, inputs[0].device.type)
         self._noted = {one: [] for one in self._layers}
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))
