@@ -161,6 +161,13 @@ def check_callable(argument: str, given: object) -> None:
             f"Expected `{argument}` to be a model or function; got the class {given.__name__}. "
             f"Make a network of it first: {given.__name__}(...)."
         )
+    # What a function with @contextmanager returns is callable, but calls decorate functions.
+    if isinstance(given, contextlib.ContextDecorator) and not isinstance(given, nn.Module):
+        raise ArgumentError(
+            f"Expected `{argument}` to be a model or function; got a context manager, as "
+            f"keep_dropout(model) is. Pass the model, in a `with` block: with keep_dropout(model): "
+            f"..."
+        )
     if hasattr(given, "graph_signature") and hasattr(given, "module"):
         raise ArgumentError(
             f"Expected `{argument}` to be a model or function; got {type(given).__name__}. Pass "

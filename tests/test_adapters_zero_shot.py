@@ -272,7 +272,7 @@ def test_captums_own_tools_take_it(colours):
     ("words", "change"),
     [
         (("`model`", "Linear", "gallery("), {"model": nn.Linear(2, 2)}),
-        (("`model`", "str", "logit_scale"), {"model": "openai/clip-vit-base-patch32"}),
+        (("`model`", "is no network yet"), {"model": "openai/clip-vit-base-patch32"}),
         (("`prompts`", "a list of texts", "'left'"), {"prompts": "left"}),
         (("`prompts`", "at least two", "got 1"), {"prompts": ["left"]}),
         (("`prompts`", "'left' comes again"), {"prompts": ["left", "right", "left"]}),

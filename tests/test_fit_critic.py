@@ -522,7 +522,7 @@ def test_files_that_do_not_fit(tmp_path):
     fitted().save(path)
     refused(("Linear", "Expected"), lambda: FittedCritic.load(path, nn.Linear(2, 2)))
     refused(("`path`",), lambda: FittedCritic.load(tmp_path / "none", network()))
-    refused(("`model`", "Module"), lambda: FittedCritic.load(path, "net"))
+    refused(("`model`", "is no network yet"), lambda: FittedCritic.load(path, "net"))
     refused(("`path`", "folder"), lambda: fitted().save(tmp_path / "no" / "x"))
     path.write_bytes(path.read_bytes()[:100])
     refused(("`path`", "cannot be read"), lambda: FittedCritic.load(path, network()))

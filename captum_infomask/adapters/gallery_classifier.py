@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captum_infomask._batches import placed
-from captum_infomask._checks import describe
+from captum_infomask._checks import check_callable, describe
 from captum_infomask._errors import ArgumentError
 from captum_infomask.adapters.similarity_logits import SimilarityLogits
 from captum_infomask.models.classifier import Classifier
@@ -80,6 +80,7 @@ def gallery(
     1807.03748, Section 2.3; Poole et al., "On Variational Bounds of Mutual Information", arXiv
     1905.06922, Eq. 10; the mean of several: Snell et al., arXiv 1703.05175.
     """
+    check_callable("model", model)
     if not isinstance(model, nn.Module):
         raise ArgumentError(
             f"Expected `model` to be a torch.nn.Module that returns embeddings; got "

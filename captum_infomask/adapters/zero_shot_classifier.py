@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torchvision import transforms
 
 from captum_infomask._batches import placed
-from captum_infomask._checks import describe, short_repr
+from captum_infomask._checks import check_callable, describe, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask.adapters.similarity_logits import SimilarityLogits
 from captum_infomask.models.classifier import Classifier, evaluated
@@ -91,6 +91,7 @@ def zero_shot(
     arXiv 2103.00020 (templates: Section 3.1.4); Zhai et al., "Sigmoid Loss for Language Image
     Pre-Training", arXiv 2303.15343; the InfoNCE bound: van den Oord et al., arXiv 1807.03748.
     """
+    check_callable("model", model)
     towers = _towers_of(model)
     texts = _texts_by_name(prompts)
     bias = getattr(model, "logit_bias", None)

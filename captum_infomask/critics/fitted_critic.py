@@ -9,7 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_infomask._checks import check_initialised, describe, finite_number, positive_int
+from captum_infomask._checks import (
+    check_callable,
+    check_initialised,
+    describe,
+    finite_number,
+    positive_int,
+)
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import check_input, check_output_file, damaged, read, write
 from captum_infomask._outputs import read_logits
@@ -260,6 +266,7 @@ class FittedCritic(nn.Module):
 
 def copy_of(model: object) -> nn.Module:
     """A copy of a network, detached from autograd."""
+    check_callable("model", model)
     if not isinstance(model, nn.Module):
         raise ArgumentError(
             f"Expected `model` to be a torch.nn.Module, whose weights can be copied and fitted; "

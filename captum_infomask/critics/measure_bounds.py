@@ -8,7 +8,13 @@ import torch
 from torch import Tensor
 
 from captum_infomask._batches import check_label_range, labelled_batches, placed
-from captum_infomask._checks import check_initialised, describe, positive_int, random_seed
+from captum_infomask._checks import (
+    check_callable,
+    check_initialised,
+    describe,
+    positive_int,
+    random_seed,
+)
 from captum_infomask._errors import ArgumentError
 from captum_infomask._keywords import told
 from captum_infomask._messages import warn
@@ -77,6 +83,7 @@ def measure_bounds(
     """
     score = with_softmax(score_from(score, settings))
     forward_func = network_of(forward_func)
+    check_callable("forward_func", forward_func)
     check_initialised("forward_func", forward_func)
     n_samples = positive_int("n_samples", n_samples)
     seed = random_seed(seed)

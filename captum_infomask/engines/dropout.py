@@ -9,6 +9,7 @@ from torch import nn
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
 from captum_infomask._messages import warn
+from captum_infomask.scores.targets import Named, network_of
 
 _DROPOUT = (
     nn.Dropout,
@@ -23,7 +24,7 @@ _PATHS = ("DropPath", "StochasticDepth")  # timm's and torchvision's layers that
 
 
 @contextmanager
-def keep_dropout(model: nn.Module) -> Iterator[None]:
+def keep_dropout(model: nn.Module | Named) -> Iterator[None]:
     """Keep a model's dropout layers on inside a ``with`` block, and nothing else in training mode.
 
     The model becomes a stochastic network, whose samples give bounds of its information. Only the
@@ -33,7 +34,7 @@ def keep_dropout(model: nn.Module) -> Iterator[None]:
     inside ``nn.MultiheadAttention`` and ``nn.LSTM``.
 
     Args:
-        model: A network with dropout layers, in any mode.
+        model: A network with dropout layers, in any mode; or a ``Classifier``.
 
     Raises:
         ArgumentError: The model is not a module, or has no dropout layer.
@@ -50,13 +51,14 @@ def keep_dropout(model: nn.Module) -> Iterator[None]:
 
     Source: Qin & Kim, arXiv 1910.02629, Section 3.2 (stochastic networks).
     """
-    if not isinstance(model, nn.Module):
-        raise ArgumentError(f"Expected `model` to be a torch.nn.Module; got {describe(model)}.")
-    layers = [module for module in model.modules() if isinstance(module, _DROPOUT)]
+    network = network_of(model)
+    if not isinstance(network, nn.Module):
+        raise ArgumentError(f"Expected `model` to be a torch.nn.Module; got {describe(network)}.")
+    layers = [module for module in network.modules() if isinstance(module, _DROPOUT)]
     if not layers:
         raise ArgumentError(
             f"Expected `model` to have a dropout layer (torch.nn.Dropout and its kin); "
-            f"{type(model).__name__} has none."
+            f"{type(network).__name__} has none."
         )
     before = [layer.training for layer in layers]
     try:

@@ -12,7 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from captum_infomask._checks import check_initialised, check_inputs, describe, plain, random_seed
+from captum_infomask._checks import (
+    check_callable,
+    check_initialised,
+    check_inputs,
+    describe,
+    plain,
+    random_seed,
+)
 from captum_infomask._errors import ArgumentError
 from captum_infomask._messages import progress_bar
 from captum_infomask._outputs import logits_of, read_logits
@@ -232,11 +239,9 @@ def _bound(attribute: Attribute) -> Explain:
 
 def _copied(model: object) -> nn.Module:
     """A copy in eval mode, with its own weights."""
+    check_callable("model", model)
     if not isinstance(model, nn.Module):
-        hint = " Pass its `network`." if hasattr(model, "network") else ""
-        raise ArgumentError(
-            f"Expected `model` to be a torch.nn.Module; got {describe(model)}.{hint}"
-        )
+        raise ArgumentError(f"Expected `model` to be a torch.nn.Module; got {describe(model)}.")
     check_initialised("model", model)
     check_no_script("model", model)
     copied: nn.Module = Isolation(own_weight).copy(model)

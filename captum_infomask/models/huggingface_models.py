@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from captum_infomask._checks import describe
+from captum_infomask._checks import check_callable, describe
 from captum_infomask._errors import ArgumentError
 from captum_infomask._messages import unsaid, warn
 from captum_infomask._outputs import logits_of
@@ -88,6 +88,7 @@ def huggingface(model: nn.Module, processor: Any = None) -> Classifier:
         >>> InfoMask(made.network).attribute(torch.rand(1, 3, 32, 32), target=1).shape
         torch.Size([1, 3, 32, 32])
     """
+    check_callable("model", model)
     config: Any = getattr(model, "config", None)
     if not isinstance(model, nn.Module) or not hasattr(config, "id2label"):
         raise ArgumentError(
