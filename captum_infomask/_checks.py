@@ -143,6 +143,16 @@ def describe(value: Any) -> str:
     return _shortened(f"{value!r} ({type(value).__name__})")
 
 
+def model_name(model: object) -> str:
+    """Return the name of a model in tables: its own ``name``, or that of its class or function."""
+    own = getattr(model, "name", None)
+    if isinstance(own, str) and own:
+        return own
+    if isinstance(model, nn.Module):
+        return type(model).__name__
+    return getattr(model, "__name__", "") or type(model).__name__
+
+
 def short_repr(value: object) -> str:
     """Write a value as Python would, on one line."""
     return _shortened(repr(value))

@@ -13,7 +13,7 @@ from state import differences, take_down
 from torch import nn
 from torch.nn import functional as F
 
-from captum_infomask import ArgumentError, Incremental, InfoMask, bounding_boxes
+from captum_infomask import ArgumentError, Incremental, InfoMask, bounding_boxes, compare
 from captum_infomask.adapters import area
 from captum_infomask.models.classifier import Classifier
 
@@ -295,6 +295,19 @@ def test_what_wraps_an_area_is_about_its_place_too(wrapped):
         infomask.attribute(X, target=1, view="crop")
     # The early map is read, and not that of 8 × 12, which holds the answers of all pixels.
     assert infomask.score_regions(X, target=1).engine == "relay (4 × 6 cells)"
+
+
+def named_by_a_function(x):
+    return Around()(x)
+
+
+@pytest.mark.parametrize(
+    ("network", "name"),
+    [(Around(), "Around"), (named_by_a_function, "named_by_a_function")],
+)
+def test_tables_name_the_network_and_not_the_adapter(network, name):
+    found = compare(area(network, MASK), X, 1, methods="Occlusion", metrics=[])
+    assert found.settings[0] == ("Model", name)
 
 
 def test_a_network_beside_an_area_is_about_no_place():

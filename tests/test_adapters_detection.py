@@ -8,7 +8,7 @@ import torch
 from state import differences, take_down
 from torch import nn
 
-from captum_infomask import ArgumentError, InfoMask
+from captum_infomask import ArgumentError, InfoMask, compare
 from captum_infomask.adapters import detection
 
 DTYPE = torch.float64
@@ -256,6 +256,15 @@ def test_passes_that_do_not_fit(network, label, words):
 def test_crops_have_no_box():
     with pytest.raises(ArgumentError, match="leaves every part of the picture in its place"):
         InfoMask(detection(left_half, BOX, 1), head="sigmoid").attribute(X, target=0, view="crop")
+
+
+@pytest.mark.parametrize(
+    ("network", "name"), [(Queries(4, 4), "Queries"), (left_half, "left_half")]
+)
+def test_tables_name_the_detector_and_not_the_adapter(network, name):
+    asked = detection(network, BOX, 1)
+    found = compare(asked, X, 0, head="sigmoid", methods="Occlusion", metrics=[])
+    assert found.settings[0] == ("Model", name)
 
 
 # --- detectors of other packages ---

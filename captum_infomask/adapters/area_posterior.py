@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import handle_torch_function
 
-from captum_infomask._checks import check_callable, describe
+from captum_infomask._checks import check_callable, describe, model_name
 from captum_infomask._errors import ArgumentError
 from captum_infomask._messages import warn
 from captum_infomask._types import Shape
@@ -109,6 +109,11 @@ class AreaPosterior(nn.Module):
             index = None if bool(part.all()) else _index_of(part)
         self.register_buffer("_index", index, persistent=False)
         self.training = bool(getattr(model, "training", False))
+
+    @property
+    def name(self) -> str:
+        """The name of the network."""
+        return model_name(self.model)
 
     def forward(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Return log p(y | x) of the area, (N, M)."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from captum_infomask._checks import check_callable, describe, one_of, open_share
+from captum_infomask._checks import check_callable, describe, model_name, one_of, open_share
 from captum_infomask._errors import ArgumentError
 from captum_infomask.scores.heads import widen
 
@@ -120,6 +120,11 @@ class BestDetection(nn.Module):
         self._head = None if head is None else one_of("head", head, ("logits", "sigmoid"))
         self._floor = open_share("floor", floor)
         self.training = bool(getattr(model, "training", False))
+
+    @property
+    def name(self) -> str:
+        """The name of the network."""
+        return model_name(self.model)
 
     def forward(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Return the logits of p for each box, (N, B)."""

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from captum_infomask._checks import model_name
 from captum_infomask.comparison.compare_arguments import fill_words
 from captum_infomask.comparison.methods import Setting
 from captum_infomask.scores.score import Score
@@ -78,12 +79,8 @@ def setting_words(setting: Setting, *, made: bool, given: object) -> tuple[tuple
     windows = f"{shapes[1]} x {shapes[2]} pixels every {across[1]}"
     if across[1] != across[2]:
         windows += f" x {across[2]}"
-    if isinstance(given, nn.Module):
-        name = type(given).__name__
-    else:
-        name = getattr(given, "name", "") or getattr(given, "__name__", "")
     return (
-        ("Model", name or type(given).__name__),
+        ("Model", model_name(given)),
         *[("Windows", f"{windows}, on {width} x {height} pixels")] * made,
         ("Fill", fill_words(setting.fill)),
         *[("Read as", setting.score.words())] * (not setting.score.is_usual),

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from captum_infomask._batches import placed
-from captum_infomask._checks import describe
+from captum_infomask._checks import describe, model_name
 from captum_infomask._errors import ArgumentError
 from captum_infomask._outputs import read_logits
 from captum_infomask.models.checkpoints import fit_state_dict, read_state_dict
@@ -129,7 +129,7 @@ def as_classifier(
     if isinstance(model, str):
         return replace(load_classifier(model, weights, categories), **own)
     if isinstance(model, nn.Module):
-        name = type(model).__name__
+        name = model_name(model)
         return _named(_of_module(model, name, weights, name, preprocess), categories)
     if isinstance(model, Classifier):
         return _named(_filled(replace(model, **own) if own else model, weights), categories)
