@@ -286,4 +286,4 @@ def _numbers(given: object) -> Tensor:
     try:
         return torch.from_numpy(np.asarray(cast(Any, given)))
     except (TypeError, ValueError):
-        return torch.empty(0)
+        return torch.empty(0, device="cpu")

@@ -91,8 +91,9 @@ def gallery(
     network = SimilarityLogits(
         model,
         references.to(placed(model, references).device),
-        scale=torch.tensor(1 / tau, dtype=torch.float64),
-        bias=torch.tensor(-1 / tau, dtype=torch.float64),  # else cosines look like probabilities
+        scale=torch.tensor(1 / tau, dtype=torch.float64, device="cpu"),
+        # Without it, cosines look like probabilities.
+        bias=torch.tensor(-1 / tau, dtype=torch.float64, device="cpu"),
     )
     prepared = preprocess_of(model) if preprocess is None else preprocess
     return Classifier(type(model).__name__, network, categories, prepared)

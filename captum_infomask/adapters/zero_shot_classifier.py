@@ -104,12 +104,14 @@ def zero_shot(
     _check_reads_texts(processor)
     with torch.inference_mode(False), torch.no_grad():
         with evaluated(model):
-            references = _references(towers, processor, texts, placed(model, torch.empty(0)).device)
+            references = _references(
+                towers, processor, texts, placed(model, torch.empty(0, device="cpu")).device
+            )
         network = SimilarityLogits(
             towers.pictures,
             references,
             scale=towers.model.logit_scale.exp(),
-            bias=torch.zeros(()) if bias is None else bias,
+            bias=torch.zeros((), device="cpu") if bias is None else bias,
             embed=towers.embed,
         )
         with evaluated(model):
@@ -286,7 +288,8 @@ def _references(
 def _check_pictures(towers: _Towers, network: SimilarityLogits, preprocess: Preprocess) -> None:
     """Refuse a model that embeds a picture otherwise than by its tower alone."""
     weight = next(towers.pictures.parameters(), towers.model.logit_scale)
-    picture = torch.rand(1, *preprocess.shape, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    picture = torch.rand(1, *preprocess.shape, generator=generator, device="cpu")
     picture = picture.to(weight)
     kind = type(towers.model).__name__
     try:

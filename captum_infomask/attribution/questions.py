@@ -123,7 +123,7 @@ class AboutTarget:
         """Read what the whole pictures tell about their targets."""
         if self.against is None:
             total = passes.read_whole(self.score, self.table, bar, as_regions=True)
-            none = torch.zeros(len(total.information), 1, dtype=torch.long)
+            none = torch.zeros(len(total.information), 1, dtype=torch.long, device="cpu")
             classes = none if self.table is None else self.table[:, :1]
             return Begun(self.score, self.table, total, classes)
         assert self.table is not None, "as checked"
@@ -171,7 +171,11 @@ class AboutClasses:
         if isinstance(asked, Tensor):
             for column in asked.T:
                 score.check_target(column[:, None])
-        known = asked if isinstance(asked, Tensor) else torch.empty(n, 0, dtype=torch.long)
+        known = (
+            asked
+            if isinstance(asked, Tensor)
+            else torch.empty(n, 0, dtype=torch.long, device="cpu")
+        )
         against = checked_contrast(options.contrast, known, n, score, options.overlap)
         return cls(score, asked, against)
 

@@ -152,12 +152,12 @@ def _check_same(own: Any, made: Preprocess) -> None:
     picture = Image.fromarray(pixels[..., 0] if is_grey else pixels)
     with quiet(""):
         # Processors of version 4 take no grey pictures of Pillow's.
-        found = own(images=pixels if is_grey else picture, return_tensors="pt")
-        seen = torch.as_tensor(np.asarray(found["pixel_values"]))
+        prepared = own(images=pixels if is_grey else picture, return_tensors="pt")["pixel_values"]
+    seen = torch.as_tensor(np.asarray(prepared), device="cpu")
     expected = made(picture)
     if seen.shape != expected.shape:
         raise _unlike(own, f"it makes {tuple(seen.shape[1:])} of a picture")
-    std = torch.tensor(made.std)[:, None, None]
+    std = torch.tensor(made.std, device="cpu")[:, None, None]
     levels = float(((seen - expected) * std * 255).abs().mean())
     if levels > _LEVELS:
         raise _unlike(own, f"its pixels differ by {levels:.0f} of 255 on average")

@@ -298,7 +298,7 @@ def _count_classes(network: nn.Module, spec: str, size: tuple[int, ...], hint: s
     shape = (1, *size)
     try:
         with evaluated(network):
-            output = network(placed(network, torch.zeros(shape)))
+            output = network(placed(network, torch.zeros(shape, device="cpu")))
     except Exception as error:
         raise ArgumentError(
             f"Expected `model` {spec} to take inputs of shape {shape}; it raised "

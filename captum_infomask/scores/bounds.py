@@ -114,7 +114,7 @@ def sandwich_rows(score: Score, outputs: Iterable[Tensor], table: Tensor) -> Ten
         table: Each example's label, (N, 1).
     """
     account: Samples | None = None
-    rows = torch.arange(len(table))
+    rows = torch.arange(len(table), device="cpu")
     for output in outputs:
         if account is None:
             account, classes = Samples(score, len(table)), output.shape[1]

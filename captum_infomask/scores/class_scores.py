@@ -67,7 +67,7 @@ class ClassScore:
                 f"Expected `forward_func` to return (N, M), a number per class, for score_classes; "
                 f"got {tuple(output.shape)}."
             )
-        columns = torch.zeros(1, 1).long() if table is None else table
+        columns = torch.zeros(1, 1, device="cpu").long() if table is None else table
         for column in columns.T:
             self.score.check(output, column[:, None])
 
@@ -110,9 +110,9 @@ def checked_classes(classes: object, top_k: object, n: int) -> Tensor | int | No
     if classes is None:
         return None
     try:
-        numbers = torch.as_tensor(classes)
+        numbers = torch.as_tensor(classes, device="cpu")
     except (TypeError, ValueError, RuntimeError):
-        numbers = torch.empty(0)
+        numbers = torch.empty(0, device="cpu")
     if (
         numbers.dim() != 1
         or not len(numbers)
@@ -133,7 +133,7 @@ def checked_classes(classes: object, top_k: object, n: int) -> Tensor | int | No
 def choose_classes(asked: Tensor | int | None, totals: Tensor, score: Score) -> Tensor:
     """The classes of each image, long (n, K), from its information about all, (n, M)."""
     n, count = totals.shape
-    possible = torch.arange(count)
+    possible = torch.arange(count, device="cpu")
     prior = score.target_prior
     if prior is not None and prior.dim() == 1:
         possible = prior.nonzero()[:, 0]
@@ -165,7 +165,8 @@ def all_log_priors(classes: Tensor, totals: Tensor, score: Score) -> Tensor | No
     """
     if score.head not in SOFTMAX_HEADS or score.groups is not None:
         return None
-    log_prior = torch.as_tensor(score.log_prior(totals.double()), dtype=torch.float64).cpu()
+    log_prior = score.log_prior(totals.double())
+    log_prior = torch.as_tensor(log_prior, dtype=torch.float64, device="cpu")
     log_prior = log_prior.expand(totals.shape[1])
     is_all = classes.shape[1] == int(log_prior.isfinite().sum())
     return log_prior[classes] if is_all else None

@@ -56,14 +56,14 @@ def e_bh(log2_e: Tensor, rate: float, *, closed: bool = False) -> Tensor:
     there = values.isnan().logical_not().nonzero()[:, 0]
     ordered, order = values[there].sort(descending=True, stable=True)
     count = _closed(ordered, rate) if closed else _plain(ordered, rate)
-    found = torch.zeros(len(values), dtype=torch.bool)
+    found = torch.zeros(len(values), dtype=torch.bool, device="cpu")
     found[there[order[:count]]] = True
     return found.reshape(log2_e.shape).to(log2_e.device)
 
 
 def _plain(ordered: Tensor, rate: float) -> int:
     """The number that e-BH takes of K values, the largest first."""
-    ranks = torch.arange(1, len(ordered) + 1, dtype=torch.float64)
+    ranks = torch.arange(1, len(ordered) + 1, dtype=torch.float64, device="cpu")
     wanted = len(ordered) / (ranks * rate) * _ROUNDED
     passed = (ordered >= wanted.log2()).nonzero()[:, 0]
     return int(passed[-1]) + 1 if len(passed) else 0
@@ -80,7 +80,9 @@ def _closed(ordered: Tensor, rate: float) -> int:
     # A value above K / rate satisfies alone every condition that it takes part in.
     e = ordered.clamp_max(math.log2(2 * max(total, 1) / rate)).exp2()
     sums = e.cumsum(0)
-    likely = (sums / torch.arange(1, total + 1) >= _ROUNDED / rate).nonzero()[:, 0]  # S = R
+    likely = (sums / torch.arange(1, total + 1, device="cpu") >= _ROUNDED / rate).nonzero()[
+        :, 0
+    ]  # S = R
     rising = e.flip(0)
     below = torch.cat([rising.new_zeros(1), rising.cumsum(0)])
 
@@ -93,7 +95,7 @@ def _closed(ordered: Tensor, rate: float) -> int:
 
     for k in reversed([int(place) + 1 for place in likely]):
         # A few sets refuse most k, so all are looked at for few.
-        few = torch.linspace(1, k, _FEW, dtype=torch.float64).floor()
-        if holds(k, few) and holds(k, torch.arange(1, k + 1, dtype=torch.float64)):
+        few = torch.linspace(1, k, _FEW, dtype=torch.float64, device="cpu").floor()
+        if holds(k, few) and holds(k, torch.arange(1, k + 1, dtype=torch.float64, device="cpu")):
             return k
     return 0

@@ -43,7 +43,8 @@ def scaled_logits(output: Tensor, head: AnyHead, temperature: float) -> Tensor:
     """Logits over the temperature; for probabilities, their logarithms over the temperature."""
     values = widen(output)
     if head == "log_probs":
-        floor = torch.tensor(probability_floor(output.dtype), dtype=torch.float64).log().item()
+        floor = probability_floor(output.dtype)
+        floor = torch.tensor(floor, dtype=torch.float64, device="cpu").log().item()
         values = torch.where(values == -torch.inf, floor, values)
     elif head == "probs":
         values = values.clamp_min(probability_floor(output.dtype)).log()

@@ -49,7 +49,9 @@ class LikelyClasses:
             ([[[1, 0]]], [[[0.75, 0.25]]])
         """
         count = information.shape[-1]
-        log_priors = score.log_priors(torch.arange(count), outputs).to(information.device)
+        log_priors = score.log_priors(torch.arange(count, device="cpu"), outputs).to(
+            information.device
+        )
         nats = NATS_PER_UNIT[score.unit]
         size = max(1, _CHUNK // max(1, math.prod(information.shape[1:])))
         parts = []

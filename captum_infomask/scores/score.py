@@ -250,7 +250,7 @@ class Score:
     def log_priors(self, targets: Tensor, classes: int) -> Tensor:
         """Log π of some targets, float64, of a network with M classes."""
         usual = 0.5 if self.head == "sigmoid" else 1 / classes
-        prior = torch.tensor(usual, dtype=torch.float64)
+        prior = torch.tensor(usual, dtype=torch.float64, device="cpu")
         if self.groups is not None:
             prior = self._prior_of_groups(classes)
         elif self.class_prior is not None:
@@ -346,7 +346,8 @@ class Score:
         assert self.groups is not None, "asked for groups only"
         if self.target_prior is not None:
             return self.target_prior
-        return torch.tensor([len(group) for group in self.groups]).double() / classes
+        sizes = torch.tensor([len(group) for group in self.groups], device="cpu")
+        return sizes.double() / classes
 
     def _less_prior(self, values: Tensor, like: Tensor) -> Tensor:
         """Subtract log π_G from the groups' values; ``like`` has the classes' shape (N, M, ...)."""

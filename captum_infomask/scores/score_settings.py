@@ -119,7 +119,7 @@ def checked_prior(prior: object, head: AnyHead) -> Tensor | Balanced | None:
     if head == "raw":
         raise ArgumentError("Expected `prior` to be None for head='raw', which does not use it.")
     try:
-        values = torch.as_tensor(prior, dtype=torch.float64).detach().cpu().clone()
+        values = torch.as_tensor(prior, dtype=torch.float64, device="cpu").detach().clone()
     except (TypeError, ValueError, RuntimeError):
         raise ArgumentError(
             f"Expected `prior` to hold one probability per class; got {describe(prior)}."

@@ -48,12 +48,12 @@ def target_table(target: Target, n: int, name: str = "target") -> Tensor | None:
     wrong = [index for row in rows for index in row if not 0 <= index < 2**63]
     if wrong:
         raise ArgumentError(f"Expected `{name}` to hold indices of at least 0; got {wrong[0]}.")
-    return torch.tensor(rows, dtype=torch.long)
+    return torch.tensor(rows, dtype=torch.long, device="cpu")
 
 
 def _rows(target: Any, n: int, name: str) -> list[tuple[int, ...]]:
     if isinstance(target, Tensor | np.ndarray):
-        values = torch.as_tensor(target)
+        values = torch.as_tensor(target, device="cpu")
         if values.dtype.is_floating_point or values.dtype.is_complex or values.dtype == torch.bool:
             scores = " scores.argmax(1) gives a class per example." if values.dim() == 2 else ""
             raise ArgumentError(
@@ -217,7 +217,7 @@ def merged_classes(values: Tensor, groups: CheckedGroups) -> Tensor:
         members = torch.tensor([groups[place] for place in places], device=values.device)
         picked = values.index_select(1, members.flatten()).unflatten(1, members.shape)
         parts.append(picked[:, :, 0] if size == 1 else torch.logsumexp(picked, dim=2))
-    order = torch.tensor(list(chain(*by_size.values()))).argsort()
+    order = torch.tensor(list(chain(*by_size.values())), device="cpu").argsort()
     return torch.cat(parts, dim=1).index_select(1, order.to(values.device))
 
 

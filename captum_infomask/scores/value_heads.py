@@ -203,7 +203,7 @@ class Normal:
 
     def means(self, columns: Tensor | None) -> Tensor:
         """The mean of each example's column, float64, (B,), or () for a mean of all columns."""
-        return _at(self.mean, columns, torch.empty(0, dtype=torch.float64))
+        return _at(self.mean, columns, torch.empty(0, dtype=torch.float64, device="cpu"))
 
     def log_density(self, values: Tensor, columns: Tensor | None) -> Tensor:
         """Log p(y), in nats, (B,)."""
@@ -250,7 +250,7 @@ def _count(number: Number) -> int | None:
 
 def _at(number: Number, columns: Tensor | None, like: Tensor) -> Tensor:
     """The number of each example's column, (B,) or ()."""
-    found = torch.tensor(number, dtype=torch.float64).to(like.dtype).to(like.device)
+    found = torch.tensor(number, dtype=torch.float64, device="cpu").to(like.dtype).to(like.device)
     if found.dim() == 0:
         return found
     return found[0] if columns is None else found[columns.to(like.device)]
@@ -272,9 +272,9 @@ def _checked(name: str, given: object, *, above: float = -math.inf) -> Number:
 def _checked_rows(name: str, given: object) -> Tensor:
     """Numbers (n,), or (n, D), float64, on the CPU."""
     try:
-        rows = torch.as_tensor(given, dtype=torch.float64).detach().cpu()
+        rows = torch.as_tensor(given, dtype=torch.float64, device="cpu").detach()
     except (TypeError, ValueError, RuntimeError):
-        rows = torch.empty(0)
+        rows = torch.empty(0, device="cpu")
     if rows.dim() not in (1, 2) or not rows.numel() or not bool(rows.isfinite().all()):
         raise ArgumentError(
             f"Expected `{name}` to hold finite numbers (n,), or (n, D) for D columns; got "

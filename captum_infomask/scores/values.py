@@ -207,9 +207,9 @@ def checked_values(value: Values, n: int) -> Tensor | None:
     if value is None:
         return None
     try:
-        found = torch.as_tensor(plain(value), dtype=torch.float64).detach().cpu()
+        found = torch.as_tensor(plain(value), dtype=torch.float64, device="cpu").detach()
     except (TypeError, ValueError, RuntimeError):
-        found = torch.empty(0)
+        found = torch.empty(0, device="cpu")
     is_text = isinstance(value, str | bool) or (
         isinstance(value, np.ndarray | Tensor) and "bool" in str(value.dtype)
     )
