@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -156,6 +158,16 @@ def test_small_and_constant_images(method, shape):
         for count in {1, pixels // 2 + 1, pixels}:
             labels = map_of(superpixels(picture, count, method=method))
             assert flooded(labels) == labels.max() + 1 <= count
+
+
+@pytest.mark.parametrize("shape", [(1, 8), (3, 6, 6), (1, 3, 3, 3), (1, 4, 4, 4), (2, 80)])
+def test_without_a_count_small_inputs_have_a_region_for_each_pixel(shape):
+    pixels = math.prod(shape[1:])
+    assert len(superpixels(torch.rand(1, *shape))) == min(64, pixels)
+    refused(
+        (f"`count` of at most {pixels}", " × ".join(map(str, shape[1:])), str(pixels + 1)),
+        lambda: superpixels(torch.rand(1, *shape), pixels + 1),
+    )
 
 
 def merged_slowly(labels, colours, count):

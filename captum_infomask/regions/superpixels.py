@@ -191,6 +191,7 @@ METHODS: Mapping[str, tuple[Prepare, Checks]] = {
 }
 
 
+_COUNT = 64  # regions, if no number is given
 _OF_VOLUMES = ("slic", "watershed")  # scikit-image's other methods are for planes
 
 # A search for the wanted number of regions aims at the first surplus. It ends within the second,
@@ -200,7 +201,7 @@ _AIM, _NEAR, _TRIES = 1.15, 1.3, 8
 
 def superpixels(
     inputs: Tensor,
-    count: int = 64,
+    count: int | None = None,
     *,
     method: str = "slic",
     mean: float | Iterable[float] | None = None,
@@ -221,7 +222,8 @@ def superpixels(
     Args:
         inputs: Images (N, C, H, W), signals (N, C, T) or volumes (N, C, D, H, W), floating-point,
             of any range, on any device. A signal is cut as an image of one row.
-        count: The number of regions of each image, at most its number of pixels.
+        count: The number of regions of each image, at most its number of pixels. None takes 64, or
+            all pixels of a smaller image.
         method: ``slic``, ``felzenszwalb``, ``quickshift`` or ``watershed`` (of the gradient, from a
             regular grid of seeds). Volumes take ``slic`` and ``watershed``.
         mean: The mean that was subtracted from the picture, a number or one per channel; 0 if None.
@@ -257,9 +259,11 @@ def superpixels(
     if not bool(inputs.isfinite().all()):
         raise ArgumentError("Expected `inputs` to be finite; they hold NaN or infinity.")
     pixels = math.prod(sizes)
-    if positive_int("count", count) > pixels:
+    wanted = min(_COUNT, pixels) if count is None else positive_int("count", count)
+    if wanted > pixels:
         raise ArgumentError(
-            f"Expected `count` of at most {pixels}, the pixels of an image; got {count}."
+            f"Expected `count` of at most {pixels}, the pixels of an example of "
+            f"{' × '.join(map(str, sizes))}; got {count}."
         )
     prepare, checks = METHODS[one_of("method", method, METHODS)]
     for name, value in options.items():
@@ -272,7 +276,7 @@ def superpixels(
     for one in inputs:
         values = one.detach().cpu().double().flatten(1) * scale + shift
         picture = values.T.reshape(*sizes, channels).numpy()
-        labels.append(label_map(picture, int(count), prepare, options))
+        labels.append(label_map(picture, wanted, prepare, options))
     return from_label_map(inputs, np.stack(labels))
 
 
