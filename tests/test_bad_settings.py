@@ -11,7 +11,7 @@ import torch
 from refused import refused
 from state import unchanged
 from tiny import VIEWS, WINDOWS, Counting, Net, images
-from torch import Tensor
+from torch import Tensor, nn
 
 from captum_infomask import ArgumentError, InfoMask
 
@@ -214,6 +214,32 @@ def test_one_image_without_a_batch_dimension(view: str) -> None:
     assert isinstance(error.__cause__, ValueError | RuntimeError)
     sequences = InfoMask(lambda x: 9 * x.flatten(1)[:, :4])
     assert sequences.attribute(X[0], target=1, view=view).shape == (3, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("layers", "shape", "hint"),
+    [
+        ((nn.Conv1d(2, 3, 3), nn.AdaptiveAvgPool1d(1)), (2, 20), "one signal"),
+        ((nn.Conv2d(4, 3, 3), nn.AdaptiveAvgPool2d(1)), (4, 8, 8), "one image"),
+        ((nn.Conv3d(2, 3, 3), nn.AdaptiveAvgPool3d(1)), (2, 6, 6, 6), "one volume"),
+    ],
+)
+def test_one_example_is_known_by_the_networks_convolutions(layers, shape, hint):
+    """PyTorch's own layers take one example alone: rows of its answer are then its channels."""
+    x, net = torch.rand(shape), nn.Sequential(*layers, nn.Flatten())
+    wanted = ("one row per example", f"inputs.unsqueeze(0) adds a batch dimension to {hint}.")
+    refused(wanted, lambda: InfoMask(net).attribute(x, target=0, view="drop"))
+    told = ("(N, C, T)", f"got {shape}", f"unsqueeze(0) adds a batch dimension to {hint}.")
+    last = nn.Sequential(net, nn.Linear(3, 2))
+    refused(told, lambda: InfoMask(last).attribute(x, target=0, view="drop"))
+
+
+def test_a_batch_is_not_taken_for_one_example():
+    """The network is at fault; another dimension would not help."""
+    net = nn.Sequential(nn.Conv1d(4, 2, 3), nn.Flatten(), nn.Linear(5, 2))
+    with pytest.raises(RuntimeError) as caught:
+        InfoMask(net).attribute(torch.rand(1, 4, 20), target=0, view="drop")
+    assert "unsqueeze" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

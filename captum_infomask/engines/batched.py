@@ -180,7 +180,7 @@ class RunningBatched:
                 ) from error
             _log.debug("Out of memory with %d views; half of them are tried.", len(rows))
             return None
-        checked = check_output(output, len(rows), plan.scene.inputs)
+        checked = check_output(output, len(rows), plan.scene.inputs, self._call.forward_func)
         self._check_guess(plan, rows, checked)
         return checked
 

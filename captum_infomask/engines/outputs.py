@@ -16,6 +16,7 @@ from captum_infomask._errors import ArgumentError
 from captum_infomask._types import Shape, Tensors
 from captum_infomask.engines.engine_protocol import Call
 from captum_infomask.engines.memory import is_out_of_memory
+from captum_infomask.engines.traced import CONVOLUTIONS
 
 _OF_FORM = (
     RuntimeError,
@@ -61,7 +62,8 @@ def explain(
     if isinstance(error, TypeError):
         hint = _miscounted(words, argument, len(inputs), further)
     else:
-        hint = _misplaced(forward_func, inputs, words, argument) or _misshapen(inputs, crop)
+        hint = _misplaced(forward_func, inputs, words, argument)
+        hint = hint or _misshapen(forward_func, inputs, crop)
     if hint:
         raise ArgumentError(
             f"Expected {hint} (`{argument}` raised {type(error).__name__}: {short_words(error)})"
@@ -132,7 +134,7 @@ def _miscounted(words: str, argument: str, inputs: int, further: int) -> str:
     )
 
 
-def _misshapen(inputs: Tensors, crop: Shape | None) -> str:
+def _misshapen(forward_func: object, inputs: Tensors, crop: Shape | None) -> str:
     """Explain errors about crops, a missing batch dimension, or channels in the last dimension."""
     shape = tuple(inputs[0].shape)
     if crop is not None and crop != shape[2:]:
@@ -140,8 +142,11 @@ def _misshapen(inputs: Tensors, crop: Shape | None) -> str:
             f"`crop_size` that the network takes; got crops of {crop} out of pictures of "
             f"{shape[2:]}. crop_size=None resizes crops to the pictures' size."
         )
-    if hint := _unbatched(inputs):
-        return f"`inputs` with a batch dimension, (N, C, H, W) for images; got {shape}.{hint}"
+    if hint := _unbatched(forward_func, inputs):
+        return (
+            f"`inputs` with a batch dimension, (N, C, H, W) for images, (N, C, T) for signals and "
+            f"(N, C, D, H, W) for volumes; got {shape}.{hint}"
+        )
     if len(inputs) == 1 and are_channels_last(shape):
         return (
             f"`inputs` with channels first, (N, C, H, W) for images; got {shape}. "
@@ -150,12 +155,17 @@ def _misshapen(inputs: Tensors, crop: Shape | None) -> str:
     return ""
 
 
-def _unbatched(inputs: Tensors) -> str:
-    """Say how one image gets a batch dimension, if the inputs may be one."""
+def _unbatched(forward_func: object, inputs: Tensors) -> str:
+    """Say how one example gets a batch dimension, if the inputs are one for this network."""
     shape = tuple(inputs[0].shape)
-    if len(inputs) == 1 and len(shape) == 3 and shape[0] in (1, 3):
-        return " inputs.unsqueeze(0) adds a batch dimension to one image."
-    return ""
+    modules = (part for network in _networks(forward_func) for part in network.modules())
+    places = {len(part.kernel_size) for part in modules if isinstance(part, CONVOLUTIONS)}
+    # Without convolutions to be seen, pictures are known by their number of channels.
+    is_one = places == {len(shape) - 1} if places else len(shape) == 3 and shape[0] in (1, 3)
+    if len(inputs) > 1 or not is_one:
+        return ""
+    kind = {2: "signal", 3: "image", 4: "volume"}[len(shape)]
+    return f" inputs.unsqueeze(0) adds a batch dimension to one {kind}."
 
 
 def _networks(forward_func: object) -> list[nn.Module]:
@@ -192,11 +202,11 @@ def changed_classes(first: Sequence[int], other: Sequence[int], call: Call) -> A
     )
 
 
-def check_output(output: Tensor, views: int, inputs: Tensors) -> Tensor:
-    """Return an output that has one row per view of the inputs."""
+def check_output(output: Tensor, views: int, inputs: Tensors, forward_func: object) -> Tensor:
+    """Return a network's output that has one row per view of the inputs."""
     if output.dim() == 0 or len(output) != views:
         raise ArgumentError(
             f"Expected `forward_func` to return one row per example, {views} in all; got shape "
-            f"{tuple(output.shape)}.{_unbatched(inputs)}"
+            f"{tuple(output.shape)}.{_unbatched(forward_func, inputs)}"
         )
     return output

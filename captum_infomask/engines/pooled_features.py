@@ -18,7 +18,7 @@ from captum_infomask.engines.map_axes import channels_beside
 from captum_infomask.engines.outputs import explained
 from captum_infomask.engines.pixels import draw
 from captum_infomask.engines.recording import Recording, Watching
-from captum_infomask.engines.traced import traced
+from captum_infomask.engines.traced import CONVOLUTIONS, traced
 from captum_infomask.engines.traced_network import Node, StandsAside, TracedNetwork
 from captum_infomask.regions.map_cells import cell_weights
 from captum_infomask.scores.heads import widen
@@ -63,7 +63,6 @@ _FUNCTIONS: dict[int, object] = {
     4: F.adaptive_avg_pool2d,
     5: F.adaptive_avg_pool3d,
 }
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def pools_part(recording: Recording, dims: int) -> bool:
@@ -124,7 +123,7 @@ def _has_convolutions(module: nn.Module) -> bool:
     """Whether a part has convolutions and is passed over; a list of parts is not a part."""
     if isinstance(module, nn.ModuleList | nn.ModuleDict):
         return False
-    return any(isinstance(part, _CONVOLUTIONS) for part in module.modules())
+    return any(isinstance(part, CONVOLUTIONS) for part in module.modules())
 
 
 def _cut(network: TracedNetwork, dims: int) -> TracedNetwork:
