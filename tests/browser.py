@@ -6,6 +6,8 @@ import shutil
 
 import pytest
 
+from captum_infomask.report.page import page_html
+
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -98,3 +100,34 @@ def set_slider(page, selector, value):
         }""",
         str(value),
     )
+
+
+def page_fixtures(content, height=900):
+    """Fixtures of a report's page: the browser's tab for a test file, and the page for each test.
+
+    After each test the page must have asked for nothing outside itself, and complained of nothing.
+
+    Args:
+        content: Makes the page's content.
+        height: The window's height in pixels.
+    """
+
+    @pytest.fixture(scope="module")
+    def viewer(chromium, tmp_path_factory):
+        path = tmp_path_factory.mktemp("page") / "report.html"
+        path.write_text(page_html(content()), encoding="utf-8")
+        opened = Offline(chromium, viewport={"width": 1300, "height": height})
+        opened.path = path
+        yield opened
+        opened.close()
+
+    @pytest.fixture
+    def page(viewer):
+        viewer.requests.clear()
+        viewer.complaints.clear()
+        yield viewer.open(viewer.path)
+        assert viewer.complaints == []
+        own = ("file:", "data:", "blob:")
+        assert [url for url in viewer.requests if not url.startswith(own)] == []
+
+    return viewer, page

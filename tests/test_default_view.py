@@ -23,6 +23,7 @@ from captum_infomask import (
     sliding_windows,
     threshold_mask,
 )
+from captum_infomask.report.words import decimals
 
 X = images(2, height=16, width=16)
 WINDOWS = {"sliding_window_shapes": (3, 8, 8), "strides": (3, 4, 4)}
@@ -164,10 +165,10 @@ def test_pictures_of_densities_say_bits_per_share_and_their_sum(net: nn.Module) 
     (shown,) = found.content().pictures[0].maps
     assert shown.unit == "bits per 1%"
     assert 100 * shown.plane.mean() == pytest.approx(whole, abs=1e-4)
-    assert (f"{whole:.2f} bits", "the map's sum") in found.content().pictures[0].facts
+    assert (f"{decimals(whole)} bits", "the map's sum") in found.content().pictures[0].facts
     figure, axes = found.figure()
     assert figure.axes[1].get_ylabel() == "bits per 1% of the picture"
-    assert f"{whole:.2f} in the map" in axes.texts[0].get_text().replace("\n", " ")
+    assert f"{decimals(whole)} in the map" in axes.texts[0].get_text().replace("\n", " ")
     regions = InfoMask(net).score_regions(X, target=1, **WINDOWS)
     assert regions.content().pictures[0].maps[0].unit == "bits"
 

@@ -22,6 +22,7 @@ from captum_infomask import (
     superpixels,
 )
 from captum_infomask.regions.per_input import PerInput, inputs_of
+from captum_infomask.report.words import decimals
 
 N, F = 2, 5
 NAMES = ["age", "dose", "weight", "height", "smoker"]
@@ -231,14 +232,15 @@ def test_one_figure_shows_both_on_one_scale() -> None:
     assert (low, high) == pytest.approx((min(0, float(every.min())), max(0, float(every.max()))))
     own, other = infomap.by_input()[1].tolist()
     words = texts(figure)
-    assert f"picture: {own:.2f} bits" in words
-    assert f"table: {other:.2f} bits" in words
+    assert f"picture: {decimals(own)} bits" in words
+    assert f"table: {decimals(other)} bits" in words
     assert "bits, with 95% intervals" in words
     assert any(line.startswith("dog, p = ") for line in words)
     assert any("with all of them hidden" in line for line in words)
     assert infomap._repr_html_() is not None
     assert (
-        show(infomap[1], x[1], features=NAMES).axes.get_title("left") == f"picture: {own:.2f} bits"
+        show(infomap[1], x[1], features=NAMES).axes.get_title("left")
+        == f"picture: {decimals(own)} bits"
     )
 
 

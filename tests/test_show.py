@@ -16,6 +16,7 @@ from captum_infomask import ArgumentError, AtLeast, InfoMask, MaxFraction, grid,
 from captum_infomask.report.colours import Shades
 from captum_infomask.report.overlay import outlined, overlay_figure, suited_contour
 from captum_infomask.report.smoothing import limit_of, shown_mask, smooth_plane
+from captum_infomask.report.words import decimals
 from captum_infomask.results.shown_inputs import photo_of
 
 SIDE = 32
@@ -311,7 +312,8 @@ def test_an_infomap_says_its_bits(network, x, photo):
     figure, axes = show(found, photo)
     words = " ".join(text.get_text() for text in axes.texts).replace("\n", " ")
     total, whole = float(found.total), float(found.attributions().sum() / 3)
-    assert f"{total:.2f} bits in the whole picture, {whole:.2f} in the map" in words
+    said = f"{decimals(total)} bits in the whole picture, {decimals(whole)} in the map"
+    assert said in words
     assert figure.axes[1].get_ylabel() == "bits per 1% of the picture"
     np.testing.assert_array_equal(drawn(axes), drawn(found.figure(photo)[1]))
     titled = show(found, photo, title="mine")[1]

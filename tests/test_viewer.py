@@ -7,12 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from browser import Offline, chromium_fixture, set_slider
+from browser import chromium_fixture, page_fixtures, set_slider
 from page_content import HEIGHT, WIDTH, maps, page_content, picture, rule_of
 
 from captum_infomask import AtLeast, MaxFraction, bounding_boxes, threshold_mask
 from captum_infomask.evaluation.object_localisation import mask_iou
-from captum_infomask.report.page import page_html
 from captum_infomask.report.smoothing import shown_mask
 
 pytestmark = pytest.mark.slow
@@ -37,23 +36,7 @@ READ = """() => [...document.querySelectorAll(".cim-card")].map((card) => {
 SHOWN = [made for made in maps() if made.plane is not None]
 
 
-@pytest.fixture(scope="module")
-def viewer(chromium, tmp_path_factory):
-    path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(page_html(page_content()), encoding="utf-8")
-    opened = Offline(chromium, viewport={"width": 1300, "height": 900})
-    opened.path = path
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def page(viewer):
-    viewer.requests.clear()
-    viewer.complaints.clear()
-    yield viewer.open(viewer.path)
-    assert viewer.complaints == []
-    assert [url for url in viewer.requests if not url.startswith(("file:", "data:", "blob:"))] == []
+viewer, page = page_fixtures(page_content)
 
 
 def pixels(text, height=HEIGHT, width=WIDTH):

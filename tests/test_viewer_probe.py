@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from browser import Offline, chromium_fixture, set_slider
+from browser import Offline, chromium_fixture, page_fixtures, set_slider
 from page_content import HEIGHT, WIDTH, maps, page_content, picture, windows_map
 
 from captum_infomask.report.colour_planes import joint_limits, own_limit
@@ -38,20 +38,7 @@ SHOWN = {made.name: made for made in maps() if made.plane is not None}
 PLACES = [(0, 0), (WIDTH - 1, HEIGHT - 1), (17, 9), (30, 22), (41, 2), (8, 31)]
 
 
-@pytest.fixture(scope="module")
-def viewer(chromium, tmp_path_factory):
-    path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(page_html(page_content()), encoding="utf-8")
-    opened = Offline(chromium, viewport={"width": 1300, "height": 1000})
-    opened.path = path
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def page(viewer):
-    yield viewer.open(viewer.path)
-    assert viewer.complaints == []
+viewer, page = page_fixtures(page_content, height=1000)
 
 
 def number(text):

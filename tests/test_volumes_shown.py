@@ -147,7 +147,7 @@ def test_three_slices_meet_at_the_peak(volume, volume_map):
     figure, axes = volume_map.figure(volume, smooth=False, alpha=0, contour=None)
     assert len(figure.axes) == 4
     titles = [panel.get_title("left") for panel in figure.axes[:3]]
-    assert titles == ["d = 0 of 8", "h = 0 of 12", "w = 0 of 10"]
+    assert titles == ["d = 0 (of 8)", "h = 0 (of 12)", "w = 0 (of 10)"]
     scan = volume[0, 0].numpy()
     grey = np.rint(255 * scan) / 255
     for panel, plane in zip(figure.axes, (grey[0], grey[:, 0], grey[:, :, 0]), strict=False):
@@ -162,7 +162,7 @@ def test_three_slices_meet_at_the_peak(volume, volume_map):
 def test_a_point_chooses_the_slices_and_lines_mark_it(volume, volume_map):
     figure, _ = volume_map.figure(volume, at=(3, 4, 5))
     titles = [panel.get_title("left") for panel in figure.axes[:3]]
-    assert titles == ["d = 3 of 8", "h = 4 of 12", "w = 5 of 10"]
+    assert titles == ["d = 3 (of 8)", "h = 4 (of 12)", "w = 5 (of 10)"]
     marked = [
         ({*panel.lines[0].get_ydata()}, {*panel.lines[2].get_xdata()}) for panel in figure.axes[:3]
     ]
@@ -180,6 +180,85 @@ def test_the_outline_is_that_of_the_whole_volume():
     )
     assert len(through.collections) == 2
     assert not beside.collections
+
+
+def test_slices_are_smoothed_alike_whatever_they_hold():
+    """A slice with one cell does not show by itself how far windows are apart; the volume does."""
+    cells = np.random.default_rng(0).random((8, 8, 8), np.float32)
+    cells[0] = 0
+    cells[0, 2, 2] = 0.9
+    values = cells.repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    assert window_steps(values) == (2, 2, 2)
+    assert window_steps(values[1]) == (1, 1)
+    _, axes = show(values, kind="volume", contour=None, at=(1, 4, 4))
+    row = axes.images[0].get_array()[4].round(6)
+    changes = np.flatnonzero((row[1:] != row[:-1]).any(1))
+    assert changes.tolist() == [2, 3, 5, 6]  # a soft edge is one voxel wide
+
+
+BORDERS = {
+    "top": (slice(0, 3), slice(4, 9)),
+    "right": (slice(4, 9), slice(9, 12)),
+    "corner": (slice(6, 10), slice(0, 4)),
+    "all": (slice(None), slice(None)),
+}
+
+
+@pytest.mark.parametrize("border", BORDERS)
+def test_outlines_are_closed_at_the_border(border):
+    """They run around the outer edges of the pixels, and leave the panel's limits alone."""
+    mask = np.zeros((10, 12), np.float32)
+    mask[BORDERS[border]] = 2.0
+    _, axes = show(mask, contour=AtLeast(1.0), unit="bits", smooth=False)
+    for lines in axes.collections:
+        (line,) = lines.get_segments()
+        assert (line[0] == line[-1]).all()
+        down, across = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+        assert line.min(0).tolist() == [across[0] - 0.5, down[0] - 0.5]
+        assert line.max(0).tolist() == [across[-1] + 0.5, down[-1] + 0.5]
+    assert len(axes.collections) == 2
+    assert (*axes.get_xlim(), *axes.get_ylim()) == (-0.5, 11.5, 9.5, -0.5)
+
+
+def test_numbers_below_0_have_a_true_minus(volume, volume_map, signal):
+    reader = InfoMask(network)
+    against = reader.score_regions(
+        volume, target=0, view="drop", sliding_window_shapes=(1, 2, 2, 2), strides=(1, 2, 2, 2)
+    )
+    whole = f"−{abs(float(against.total[0])):.2f} bits"
+    lowest = f"−{abs(float(against.attributions().min())):.3g} bits"
+    figure, _ = against.figure(volume)
+    assert figure.texts[1].get_text().startswith(f"drop: {whole} in the whole volume")
+    assert f"peak {lowest} at d = 0" in figure.texts[1].get_text()
+    assert against.content(volume).pictures[0].facts[0][0] == whole
+    line = reader.score_regions(signal, target=0, view="drop")
+    figure, _ = line.figure(signal)
+    words = f"drop: −{abs(float(line.total[0])):.2f} bits in the whole signal"
+    assert figure.texts[1].get_text() == words
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "hint"),
+    [
+        (
+            (4, 2, 16),
+            "signal",
+            r"one signal; got .*show\(attributions\[:1\], signal, kind='signal'\)",
+        ),
+        ((4, 1, 8, 8, 8), None, r"one volume; got .*show\(attributions\[:1\], volume\) draws"),
+        ((4, 1, 8, 8, 8), "video", r"show\(attributions\[:1\], video, kind='video'\)"),
+        ((4, 3, 8, 8, 8), None, r"show\(attributions\[:1\], video\)"),
+        ((4, 3, 8, 8), None, r"one image; got .*show\(attributions\[:1\], picture\)"),
+    ],
+)
+def test_attributions_of_a_batch_are_told_how_the_first_is_drawn(shape, kind, hint):
+    given = np.random.default_rng(0).random(shape, np.float32)
+    with pytest.raises(ArgumentError, match=hint):
+        show(given, kind=kind)
+    figure, _ = show(given[:1], kind=kind)
+    panels = {"signal": 4, "volume": 4, "video": 7, "picture": 2}
+    asked = kind or {5: "video" if shape[1] == 3 else "volume", 4: "picture"}[len(shape)]
+    assert len(figure.axes) == (2 if asked == "signal" else panels[asked])
 
 
 def test_places_that_were_found_are_outlined(volume):
@@ -201,7 +280,7 @@ def test_a_smaller_map_is_resized_to_its_volume(volume):
     small = np.zeros((4, 6, 5), np.float32)
     small[1, 2, 2] = 1
     figure, _ = show(small, volume, kind="volume")
-    assert figure.axes[0].get_title("left").endswith("of 8")
+    assert figure.axes[0].get_title("left").endswith("(of 8)")
     with pytest.raises(ArgumentError, match="4 × 6 × 5 voxels or the same in another size"):
         show(small, volume[..., :4], kind="volume")
 
@@ -252,8 +331,8 @@ def test_attributions_are_drawn_as_what_they_are_of(given, kind, axes):
 @pytest.mark.parametrize(
     ("given", "kind", "words"),
     [
-        (torch.ones(2, 1, 4, 5, 6), None, "attributions` of one image"),
-        (torch.ones(2, 1, 12), "signal", "attributions` of one image"),
+        (torch.ones(2, 1, 4, 5, 6), None, "attributions` of one volume"),
+        (torch.ones(2, 1, 12), "signal", "attributions` of one signal"),
         (torch.ones(4, 5), "volume", "of a volume"),
         (torch.ones(4), "song", "`kind`"),
     ],
@@ -297,12 +376,12 @@ def test_a_video_is_drawn_as_frames_with_that_of_the_peak():
     film = torch.rand(1, 3, 20, 8, 8)
     figure, axes = show(values, film, unit="bits", smooth=False, alpha=0, contour=None)
     titles = [panel.get_title("left") for panel in figure.axes[:-1]]
-    assert titles == [f"t = {t} of 20" for t in (0, 4, 7, 11, 15, 19)]
+    assert titles == [f"t = {t} (of 20)" for t in (0, 4, 7, 11, 15, 19)]
     assert axes is figure.axes[2]
     drawn = np.asarray(axes.images[0].get_array())
     np.testing.assert_allclose(drawn, film[0, :, 7].permute(1, 2, 0).numpy(), atol=1 / 500)
     other, axes = show(values, film, at=(12, 0, 0))
-    assert axes.get_title("left") == "t = 12 of 20"
+    assert axes.get_title("left") == "t = 12 (of 20)"
     assert len(other.axes) == 7
 
 

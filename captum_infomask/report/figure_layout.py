@@ -15,7 +15,7 @@ from captum_infomask._process import quiet
 from captum_infomask.report.colour_planes import ARBITRARY
 from captum_infomask.report.page_content import FloatArray, MapContent
 from captum_infomask.report.smoothing import smooth_plane
-from captum_infomask.report.words import MINUS
+from captum_infomask.report.words import signed
 
 Layout: TypeAlias = Literal["row", "grid"]
 Masks: TypeAlias = Literal["contour", "panel"]
@@ -161,8 +161,7 @@ class ColourRange(NamedTuple):
 
 def short_number(value: float) -> str:
     """Write a limit with two digits that count."""
-    words = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2g}"
-    return words.replace("-", MINUS)
+    return signed(value, ",.0f" if abs(value) >= 100 else ".2g")
 
 
 def colour_ranges(maps: Sequence[MapContent], scale: Scale) -> list[ColourRange]:

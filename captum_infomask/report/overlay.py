@@ -1,12 +1,14 @@
 # A map over its photograph: colours, an outline of the mask, and a colour bar.
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -78,6 +80,7 @@ def draw_map(
     *,
     smooth: bool = True,
     contour: Rule | float | None = None,
+    steps: Sequence[int] | None = None,
 ) -> float | None:
     """Draw a map over its photograph, without a frame; the rest of the photograph is dimmed.
 
@@ -89,11 +92,12 @@ def draw_map(
         smooth: Whether colours and outline are smoothed for the eye.
         contour: The rule of the mask to outline, or the smallest value of the mask of which this
             plane is a part; None for no outline.
+        steps: The distance between windows along each axis, if the plane is a slice of a volume.
 
     Returns:
         The value from which the mask keeps pixels, in the map's unit; None without an outline.
     """
-    shown = smooth_plane(plane) if smooth else plane
+    shown = smooth_plane(plane, steps) if smooth else plane
     if photo is not None and photo.shape[:2] != plane.shape:
         shown = resized(shown, photo.shape[:2], "bilinear" if smooth else "nearest")
     ground: RGB = np.full((*plane.shape, 3), GROUND) if photo is None else photo / 255.0
@@ -113,15 +117,25 @@ def draw_map(
 
 
 def draw_outline(axes: Axes, mask: BoolArray, *, smooth: bool = True, weight: float = 1.0) -> None:
-    """Draw the outline of a mask, (H, W): white with a dark rim, so it shows on any photograph."""
+    """Draw the outline of a mask, (H, W): white with a dark rim, so it shows on any photograph.
+
+    It is closed, also at the picture's border.
+    """
     from scipy.ndimage import gaussian_filter
+    from skimage.measure import find_contours
 
     field = mask.astype(np.float32)
     if smooth:
         field = gaussian_filter(field, min(mask.shape) / 200, mode="nearest")
-    if min(field.shape) > 1 and field.min() < 0.5 <= field.max():
+    # The frame closes outlines that meet the border. Points are (y, x), and one beyond the picture.
+    lines = [
+        points[:, ::-1] - 1
+        for points in find_contours(np.pad(field, 1), 0.5, fully_connected="high")
+    ]
+    if lines:
         for width, colour, alpha in OUTLINE:
-            axes.contour(field, [0.5], colors=colour, linewidths=weight * width, alpha=alpha)
+            drawn = LineCollection(lines, colors=colour, linewidths=weight * width, alpha=alpha)
+            axes.add_collection(drawn, autolim=False)
 
 
 def draw_places(axes: Axes, places: BoolArray, photo: PhotoArray | None) -> None:
@@ -166,7 +180,7 @@ def draw_bar(
     small: dict[str, Any] = {}
     if own is not None and own.get_window_extent().height < _SHORT * axes.figure.dpi:
         words = words.partition(" of the ")[0]
-        small = {"fontsize": HEAD_POINTS[1], "labelpad": 1}
+        small = {"fontsize": HEAD_POINTS[1], "labelpad": 2}
     bar.set_label(printable(words), parse_math=False, **small)
     bar.outline.set_visible(False)
     bar.ax.yaxis.set_major_locator(MaxNLocator(5))

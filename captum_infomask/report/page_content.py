@@ -9,6 +9,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from captum_infomask.report.words import decimals
+
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 PhotoArray: TypeAlias = npt.NDArray[np.uint8]
@@ -139,10 +141,10 @@ class MapContent:
         """The map's largest value, and the share that its mask keeps."""
         if self.plane is None:
             return ""
-        words = f"largest {float(self.plane.max()):.2f} {self.unit}"
+        words = f"largest {decimals(float(self.plane.max()))} {self.unit}"
         if self.unit.endswith(_PER_PERCENT):
             whole = 100 * float(self.plane.mean())
-            words = f"sums to {whole:.2f} {self.unit.removesuffix(_PER_PERCENT)}"
+            words = f"sums to {decimals(whole)} {self.unit.removesuffix(_PER_PERCENT)}"
         if self.mask is not None:
             words += f", mask {float(self.mask.mean()):.0%} of the picture"
         return words

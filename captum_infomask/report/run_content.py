@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from captum_infomask.report.evidence_content import EvidenceContent
 from captum_infomask.report.page_content import PictureContent
+from captum_infomask.report.words import signed
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -310,4 +311,4 @@ def _digits(step: float) -> int:
 
 
 def _label(step: float, digits: int) -> str:
-    return f"{step:.{digits}f}".replace("-", "−")
+    return signed(step, f".{digits}f")

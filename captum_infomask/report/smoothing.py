@@ -1,7 +1,7 @@
 # What pictures show for the eye: windows that run into each other, and masks with round outlines.
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -59,7 +59,7 @@ def _step(starts: Starts, size: int) -> int:
     return 1
 
 
-def shown_plane(plane: FloatArray) -> FloatArray:
+def shown_plane(plane: FloatArray, steps: Sequence[int] | None = None) -> FloatArray:
     """Return the plane that pictures show: windows run into each other, other planes do not change.
 
     It is the mean over one step around each pixel. For a grid this is the bilinear interpolation
@@ -68,6 +68,8 @@ def shown_plane(plane: FloatArray) -> FloatArray:
 
     Args:
         plane: (H, W), float32.
+        steps: The distance between windows along each axis, for a slice of a volume of windows;
+            None finds them in the plane.
 
     Returns:
         (H, W), float32, within the plane's own range; the plane itself if it has no windows.
@@ -81,7 +83,7 @@ def shown_plane(plane: FloatArray) -> FloatArray:
     from scipy.ndimage import correlate1d
 
     shown = plane
-    for axis, step in enumerate(window_steps(plane)):
+    for axis, step in enumerate(window_steps(plane) if steps is None else steps):
         if step > 1:
             # Around an even number of pixels, the two at the ends count half.
             weights = np.ones(step + 1 - step % 2)
@@ -103,13 +105,14 @@ def limit_of(plane: FloatArray) -> float:
     return float(np.abs(plane, where=np.isfinite(plane), out=np.zeros_like(plane)).max()) or 1.0
 
 
-def smooth_plane(plane: FloatArray) -> FloatArray:
+def smooth_plane(plane: FloatArray, steps: Sequence[int] | None = None) -> FloatArray:
     """Return a plane as the eye wants it: windows run into each other, and edges are soft.
 
     Colours and outlines have it. Masks, numbers and files have the plane itself.
 
     Args:
         plane: (H, W), float32.
+        steps: As for :func:`shown_plane`.
 
     Returns:
         (H, W), within the plane's own range. NaN counts as 0.
@@ -123,7 +126,7 @@ def smooth_plane(plane: FloatArray) -> FloatArray:
     """
     from scipy.ndimage import gaussian_filter
 
-    known = shown_plane(finite_plane(plane, limit_of(plane)))
+    known = shown_plane(finite_plane(plane, limit_of(plane)), steps)
     soft: FloatArray = gaussian_filter(known, min(plane.shape) / 110, mode="nearest", truncate=3)
     return soft
 

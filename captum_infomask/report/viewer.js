@@ -1496,8 +1496,9 @@ class Slices {
     const last = this.sizes[this.axis] - 1;
     this.slider.setAttribute("max", last);
     this.slider.value = this.index;
-    const words = `${this.one} ${this.index + 1} of ${last + 1}`;
-    this.words.replaceChildren(words, soft(`, ${this.names[this.axis]} = ${this.index}`));
+    // Places are counted from 0, as indices are.
+    const words = `${this.names[this.axis]} = ${this.index} (of ${last + 1})`;
+    this.words.replaceChildren(words);
     this.slider.setAttribute("aria-valuetext", words);
     this.home.disabled = this.index === this.peak[this.axis];
   }

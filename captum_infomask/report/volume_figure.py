@@ -15,7 +15,8 @@ from captum_infomask.report.colours import Shades
 from captum_infomask.report.overlay import BAR_ROOM, draw_bar, draw_map, draw_places
 from captum_infomask.report.page_content import BoolArray, FloatArray, PhotoArray
 from captum_infomask.report.panel_figure import INK, MARGIN, PanelFigure
-from captum_infomask.report.smoothing import finite_plane, limit_of, peak_of
+from captum_infomask.report.smoothing import finite_plane, limit_of, peak_of, window_steps
+from captum_infomask.report.words import signed
 
 AXES = ("d", "h", "w")  # of a volume (D, H, W)
 _WIDTH, _GAP, _TITLE, _FOOT = 7.6, 0.3, 0.2, 0.2  # inches
@@ -77,7 +78,11 @@ class VolumeMap(NamedTuple):
         if photo is not None and photo.ndim == 2:
             photo = np.stack([photo] * 3, axis=-1)
         plane = np.ascontiguousarray(self.values[at])
-        draw_map(axes, plane, photo, self.shades, smooth=self.smooth, contour=threshold)
+        # All slices are smoothed alike: few of them show by themselves how far windows are apart.
+        steps = [step for k, step in enumerate(window_steps(self.values)) if k != axis]
+        draw_map(
+            axes, plane, photo, self.shades, smooth=self.smooth, contour=threshold, steps=steps
+        )
         axes.set_aspect("auto")
         if self.places is not None:
             draw_places(axes, self.places[at], photo)
@@ -110,7 +115,7 @@ def volume_figure(
         >>> values[2, 3, 4] = 1.5
         >>> figure, axes = volume_figure(VolumeMap(values, None, "bits", Shades(1.5)))
         >>> [each.get_title("left") for each in figure.axes[:3]]
-        ['d = 2 of 8', 'h = 3 of 9', 'w = 4 of 10']
+        ['d = 2 (of 8)', 'h = 3 (of 9)', 'w = 4 (of 10)']
     """
     d, h, w = point = shown.peak if at is None else at
     sides = shown.values.shape
@@ -160,7 +165,7 @@ def frames_figure(
         >>> values[2] = 1.5
         >>> figure, axes = frames_figure(VolumeMap(values, None, "bits", Shades(1.5)))
         >>> axes.get_title("left"), len(figure.axes)
-        ('t = 2 of 4', 5)
+        ('t = 2 (of 4)', 5)
     """
     point = shown.peak if at is None else at
     count, tall, wide = shown.values.shape
@@ -184,7 +189,7 @@ def _drawn(
     """Draw slices, and a colour bar beside the last."""
     right = max(part.left + part.width for part in slices)
     height = max(part.height for part in slices)
-    foot = 0.0 if is_video else _FOOT
+    foot = _FOOT / 4 if is_video else _FOOT  # for names of sides, or half a number of the bar
     width = right + BAR_ROOM + MARGIN
     figure = PanelFigure(width, _TITLE + height + foot, heads)
     threshold = shown.threshold
@@ -192,7 +197,7 @@ def _drawn(
     for axis, number, left, top, across, down in slices:
         axes = figure.panel(left, top, across, down)
         shown.draw(axes, axis, number, threshold)
-        _name(axes, axis, f"{number} of {shown.values.shape[axis]}", is_video=is_video)
+        _name(axes, axis, f"{number} (of {shown.values.shape[axis]})", is_video=is_video)
         panels.append(axes)
     bar = figure.panel(right + 0.08, _TITLE, 0.14, height)
     draw_bar(panels[-1], shown.values, shown.unit, shown.shades, threshold=threshold, own=bar)
@@ -217,7 +222,7 @@ def _name(axes: Axes, axis: int, words: str, *, is_video: bool) -> None:
 
 def _at(shown: VolumeMap, point: tuple[int, int, int], first: str = AXES[0]) -> str:
     """Say the value of a voxel, and where it is."""
-    value = f"{float(shown.values[point]):.3g}".replace("-", "−")
+    value = signed(float(shown.values[point]), ".3g")
     names = (first, *AXES[1:])
     where = ", ".join(f"{name} = {index}" for name, index in zip(names, point, strict=True))
     return printable(f"{value} {shown.unit} at {where}")

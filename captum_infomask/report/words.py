@@ -31,6 +31,17 @@ def plural(number: int, what: str) -> str:
     return what if number == 1 else f"{what}s"
 
 
+def signed(value: float, form: str) -> str:
+    """Return a number in one of Python's formats, with a true minus.
+
+    Example:
+        >>> from captum_infomask.report.words import signed
+        >>> signed(-0.456, ".2g"), signed(1e-5, ".1g")
+        ('−0.46', '1e−05')
+    """
+    return f"{value:{form}}".replace("-", MINUS)
+
+
 def decimals(value: float) -> str:
     """Return a value with two decimal places.
 

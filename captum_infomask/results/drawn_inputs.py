@@ -17,6 +17,7 @@ from captum_infomask.masks import FalseDiscoveries
 from captum_infomask.regions.per_input import inputs_of
 from captum_infomask.report.beside_tables import Bars, beside_tables
 from captum_infomask.report.page_content import FloatArray
+from captum_infomask.report.words import decimals
 from captum_infomask.results.drawing import Drawing
 from captum_infomask.results.shown_inputs import photo_for
 
@@ -132,7 +133,7 @@ def _panels(infomap: InfoMap, place: int, k: int) -> tuple[str, str]:
     sums = by_input(infomap)[k]
     own = float(sums[place]), float(sums.sum() - sums[place])
     first, second = (
-        f"{name}: {value:.2f} {infomap.unit}" for name, value in zip(words, own, strict=True)
+        f"{name}: {decimals(value)} {infomap.unit}" for name, value in zip(words, own, strict=True)
     )
     return first, second
 

@@ -132,6 +132,7 @@ def _shown(given: object, kind: Kind | None, unit: str) -> ShownMap:
     """Return attributions of one example as they are shown."""
     tensor = given[0] if isinstance(given, tuple | list) and len(given) == 1 else given
     array = array_of(tensor)
+    asked = "" if kind is None else f", kind={kind!r}"
     if array.dtype.kind in "fiub" and array.size:
         own = array.astype(np.float32)
         if kind is None and array.ndim == 5:
@@ -139,9 +140,10 @@ def _shown(given: object, kind: Kind | None, unit: str) -> ShownMap:
         dims = DIMS[kind or "picture"]
         if array.ndim == dims + 2:
             if len(own) > 1:
+                # Without its batch dimension, a volume would look like pictures.
                 raise ArgumentError(
-                    f"Expected `attributions` of one image; got {describe(given)}. "
-                    f"show(attributions[0], picture) draws the first."
+                    f"Expected `attributions` of one {kind or 'image'}; got {describe(given)}. "
+                    f"show(attributions[:1], {kind or 'picture'}{asked}) draws the first."
                 )
             own = own[0]
         if kind == "signal" and own.ndim in (1, 2):

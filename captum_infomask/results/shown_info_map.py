@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from captum_infomask._errors import ArgumentError
 from captum_infomask.masks import FalseDiscoveries
 from captum_infomask.report.page_content import MapContent, PageContent, PictureContent
+from captum_infomask.report.words import decimals, signed
 from captum_infomask.results import e_values, map_pictures
 from captum_infomask.results.drawing import Drawing
 from captum_infomask.results.drawn_inputs import check_no_features, drawn_inputs, has_tables
@@ -76,10 +77,10 @@ def map_content(infomap: InfoMap, picture: Any = None, k: int = 0) -> PageConten
         infomap.regions, infomap.scores, place, infomap.standard_errors
     )
     own = MapContent(name, shown.unit, shown.values, regions=regions)
-    total = f"{float(infomap.total[place]):.2f} {infomap.unit}"
+    total = f"{decimals(float(infomap.total[place]))} {infomap.unit}"
     facts = [(total, f"{_whole(infomap)}, the whole {shown.kind}")]
     if shown.unit != infomap.unit:
-        facts.append((f"{100 * float(shown.values.mean()):.2f} {infomap.unit}", "the map's sum"))
+        facts.append((f"{decimals(_sum(shown))} {infomap.unit}", "the map's sum"))
     is_video = shown.kind == "video"
     content = PictureContent(viewed(picture, shown), name, tuple(facts), (own,), is_video=is_video)
     cut = map_pictures.suited_rule(infomap.regions).fraction
@@ -109,7 +110,7 @@ def _value(infomap: InfoMap, k: int) -> str:
     of = "" if infomap.targets is None else f" of output {int(infomap.targets[k])}"
     of = of if infomap.labels is None else f" of {infomap.labels[k]}"
     kind = "prediction" if infomap.is_prediction else "value"
-    return f"{kind} {float(infomap.value[k]):.4g}{of}"
+    return f"{kind} {signed(float(infomap.value[k]), '.4g')}{of}"
 
 
 def _head(infomap: InfoMap, k: int) -> str:
@@ -127,9 +128,14 @@ def _sums(infomap: InfoMap, shown: map_pictures.ShownMap | None, k: int) -> str:
     """Say what image k's map and the whole picture, or all inputs, say."""
     over = "" if infomap.superpixels is None else " over superpixels"
     whole = "all inputs" if shown is None else f"the whole {shown.kind}"
-    words = f"{infomap.view}{over}: {float(infomap.total[k]):.2f} {infomap.unit} in {whole}"
+    words = f"{infomap.view}{over}: {decimals(float(infomap.total[k]))} {infomap.unit} in {whole}"
     if shown is None and infomap.blank is not None:
-        words += f", {float(infomap.blank[k, 0]):.2f} with all of them hidden"
+        words += f", {decimals(float(infomap.blank[k, 0]))} with all of them hidden"
     if shown is None or shown.unit == infomap.unit:
         return words
-    return f"{words}, {100 * float(shown.values.mean()):.2f} in the map"
+    return f"{words}, {decimals(_sum(shown))} in the map"
+
+
+def _sum(shown: map_pictures.ShownMap) -> float:
+    """Return the sum of a density that is shown per 1% of the picture."""
+    return 100 * float(shown.values.mean())
