@@ -194,6 +194,51 @@ def before_second_block(net, x):
     return net.encoder.layers[0](tokens + net.encoder.pos_embedding).detach()
 
 
+class TokenBlock(nn.Module):
+    """A transformer's block."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.LayerNorm(8), nn.LayerNorm(8)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.mlp = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8))
+
+    def forward(self, x):
+        normed = self.first(x)
+        x = x + self.attention(normed, normed, normed, need_weights=False)[0]
+        return x + self.mlp(self.second(x))
+
+
+class TokensOfPlaces(nn.Module):
+    """A transformer on patches of signals, pictures or volumes."""
+
+    def __init__(self, places):
+        super().__init__()
+        self.patches = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[places - 1](2, 8, 4, 4)
+        self.blocks = nn.Sequential(TokenBlock(), TokenBlock(), TokenBlock())
+        self.last = nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.last(self.blocks(self.patches(x).flatten(2).transpose(1, 2)).mean(1))
+
+
+@pytest.mark.parametrize("places", [1, 2, 3])
+def test_transformers_of_signals_and_volumes_read_their_first_tokens(places):
+    """The last tokens know of all others, so they would say too little of their own places."""
+    net = randomise(TokensOfPlaces(places)).double()
+    x = torch.rand(1, 2, *(16, 8, 12)[:places]).double()
+    infomask = InfoMask(net)
+    for view, layer in (("evidence", net.blocks[0]), ("relay", net.patches)):
+        found = infomask.score_regions(x, target=1, view=view, sharpen=None)
+        wanted, late = (
+            infomask.score_regions(x, target=1, view=view, layer=one, sharpen=None)
+            for one in (layer, net.blocks[2])
+        )
+        assert found.regions.grid == (4, 2, 3)[:places]
+        torch.testing.assert_close(found.attributions(), wanted.attributions())
+        assert not torch.allclose(found.attributions(), late.attributions(), rtol=0.05)
+
+
 @pytest.mark.parametrize("places", [1, 3])
 def test_signals_and_volumes(places):
     conv = {1: nn.Conv1d, 3: nn.Conv3d}[places]

@@ -85,7 +85,7 @@ def default_map(recording: Recording, inputs: Tensor, output: Tensor) -> list[Fe
     last = next(_maps_backwards(recording, inputs, output), None)
     if last is None:
         return [_pixels(inputs)]
-    if last.value.dim() == 3 and inputs.dim() == 4:
+    if _are_tokens(recording, last, inputs):
         last = _second_block(recording, _maps(recording, inputs, output))
     return [feature_map(recording, last.value, last.made + 1, inputs)]
 
@@ -105,7 +105,7 @@ def relay_maps(recording: Recording, inputs: Tensor, output: Tensor) -> list[Fea
     last = found[-1]
     fit = [one for one in _after_layers(recording, found) if one.cells <= _MOST_CELLS]
     finest = max(fit, key=lambda one: one.cells, default=last)
-    if last.value.dim() == 3 and inputs.dim() == 4:
+    if _are_tokens(recording, last, inputs):
         tokens = next(one for one in found if one.value.shape == last.value.shape)
         chosen = [finest if finest.cells > tokens.cells else tokens]
     else:
@@ -320,6 +320,18 @@ def _bottlenecks(
         alive = {each for each in alive | set(made) if last.get(each, -1) > place}
         if len(alive) == 1 and alive <= set(made):
             yield place, made[next(iter(alive))]
+
+
+def _are_tokens(recording: Recording, last: _Found, inputs: Tensor) -> bool:
+    """Whether the last map holds the tokens of a transformer.
+
+    Maps of signals have as many dimensions as tokens. Tokens have their channels last, and blocks
+    that add to them.
+    """
+    if inputs.dim() > 3 or last.value.dim() != 3:
+        return last.value.dim() == 3
+    is_last = axes_of(recording, last.value, last.made, 1) == (1,)
+    return is_last and sum(_is_sum(step) for step in recording.steps) > 1
 
 
 def _second_block(recording: Recording, found: Sequence[_Found]) -> _Found:
