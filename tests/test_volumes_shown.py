@@ -170,6 +170,15 @@ def test_a_point_chooses_the_slices_and_lines_mark_it(volume, volume_map):
     assert "value 0 bits at d = 3, h = 4, w = 5" in figure.texts[1].get_text()
 
 
+@pytest.mark.parametrize("kind", [np.int64, torch.tensor, int])
+def test_a_voxel_may_come_from_numpy_or_torch(volume, volume_map, kind):
+    at = tuple(map(kind, (3, 4, 5)))
+    figure, _ = volume_map.figure(volume, at=at)
+    assert [panel.get_title("left")[:5] for panel in figure.axes[:3]] == ["d = 3", "h = 4", "w = 5"]
+    with pytest.raises(ArgumentError, match=r"inside the volume of 8 × 12 × 10; got \(8, 0, 0\)"):
+        volume_map.figure(volume, at=tuple(map(kind, (8, 0, 0))))
+
+
 def test_the_outline_is_that_of_the_whole_volume():
     values = np.zeros((DEEP, TALL, WIDE), np.float32)
     values[2:4, 2:8, 2:8] = 3.0

@@ -85,8 +85,8 @@ class MaskRegions:
         """Combine the scores of the regions that cover each pixel."""
         pixels = self.pixels.to(scores.device)
         n, (_, *sizes) = len(scores), self.shapes[0]
-        # One region after another, because all at once would take R float pictures. A sum of
-        # booleans takes them too: PyTorch turns them into whole numbers first.
+        # One region after another, because all at once would take R float pictures. So would a sum
+        # of booleans: PyTorch first turns all of them into whole numbers.
         columns = [
             (pixels[:, region], scores[:, region].reshape(-1, *[1] * len(sizes)))
             for region in range(len(self))

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 
-from captum_infomask._checks import describe, finite_number, short_repr
+from captum_infomask._checks import describe, finite_number, plain, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask.masks import Rule
 from captum_infomask.masks.rules import as_rule
@@ -156,12 +156,13 @@ class Drawing:
         if photo is not None and photo.shape[:3] != values.shape:
             values = resized(values, photo.shape[:3], "trilinear")
             places = None if places is None else resized(places, photo.shape[:3], "nearest") > 0.5
-        if self.at is not None and not all(
-            0 <= place < size for place, size in zip(self.at, values.shape, strict=True)
+        at = None if self.at is None else (int(self.at[0]), int(self.at[1]), int(self.at[2]))
+        if at is not None and not all(
+            0 <= place < size for place, size in zip(at, values.shape, strict=True)
         ):
             raise ArgumentError(
                 f"Expected `at` inside the volume of {' × '.join(map(str, values.shape))}; got "
-                f"{self.at}."
+                f"{at}."
             )
         figure = frames_figure if shown.kind == "video" else volume_figure
         volume = VolumeMap(
@@ -173,7 +174,7 @@ class Drawing:
             contour=self.rule(values, shown.unit),
             places=places,
         )
-        return figure(volume, heads=self.heads(heads), at=self.at)
+        return figure(volume, heads=self.heads(heads), at=at)
 
     def heads(self, heads: tuple[str, str]) -> tuple[str, str]:
         """Return the title and the line below it, or the user's title alone."""
@@ -212,5 +213,5 @@ def _is_point(given: object) -> bool:
     return (
         isinstance(given, tuple | list)
         and len(given) == 3
-        and all(isinstance(one, int) and not isinstance(one, bool) for one in given)
+        and all(isinstance(plain(one), int) and not isinstance(plain(one), bool) for one in given)
     )

@@ -363,9 +363,10 @@ class InfoMap:
         """Return a pandas DataFrame with a row per image and region that the image has.
 
         Columns: ``picture``, ``region``, ``scale`` if there are several (attributions are their
-        mean), the box ``x0``, ``y0``, ``x1``, ``y1`` around its pixels (half-open; NA if the inputs
-        are no pictures), ``class``, ``label`` if the categories are known, ``contrast`` if there is
-        one, the score in a column named by the unit, and those of ``blank``, ``lower``, ``upper``,
+        mean), the box ``x0``, ``y0``, ``x1``, ``y1`` around its pixels (half-open; ``t0``, ``t1``
+        of signals, ``x0``, ``y0``, ``z0``, ``x1``, ``y1``, ``z1`` of volumes; NA if the inputs have
+        no places), ``class``, ``label`` if the categories are known, ``contrast`` if there is one,
+        the score in a column named by the unit, and those of ``blank``, ``lower``, ``upper``,
         ``spread`` and ``standard_error`` that there are. For a head of values, ``output`` (the
         target's column, if it was given) and ``value`` take the place of ``class``. For several
         inputs, ``input`` is the number of the input in which the region lies (−1 for several), and
