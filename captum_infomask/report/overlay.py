@@ -40,6 +40,7 @@ OUTLINE = ((2.4, "black", 0.4), (1.2, "white", 1.0))  # widths, colours, opaciti
 BAR_GROUND = 0.75
 # A map in a figure of its own: inches, and dots per inch.
 _SHORT = 1.5  # inches: a bar below this has no room for "of the picture"
+_TICK = 0.2  # inches between the numbers of a bar, at least
 _WIDTH, BAR_ROOM, _DPI = 4.2, 0.95, 200
 
 
@@ -127,10 +128,13 @@ def draw_outline(axes: Axes, mask: BoolArray, *, smooth: bool = True, weight: fl
     field = mask.astype(np.float32)
     if smooth:
         field = gaussian_filter(field, min(mask.shape) / 200, mode="nearest")
-    # The frame closes outlines that meet the border. Points are (y, x), and one beyond the picture.
+    # The frame closes outlines that meet the border. It lies one pixel outside, and is moved onto
+    # the border, so that the picture's own corners are not cut. Points are (y, x).
+    framed = np.pad(np.pad(field, 1, mode="edge"), 1)
+    last = np.array(field.shape) - 0.5
     lines = [
-        points[:, ::-1] - 1
-        for points in find_contours(np.pad(field, 1), 0.5, fully_connected="high")
+        np.clip(points - 2, -0.5, last)[:, ::-1]
+        for points in find_contours(framed, 0.5, fully_connected="high")
     ]
     if lines:
         for width, colour, alpha in OUTLINE:
@@ -183,7 +187,8 @@ def draw_bar(
         small = {"fontsize": HEAD_POINTS[1], "labelpad": 2}
     bar.set_label(printable(words), parse_math=False, **small)
     bar.outline.set_visible(False)
-    bar.ax.yaxis.set_major_locator(MaxNLocator(5))
+    inches = bar.ax.get_window_extent().height / axes.figure.dpi
+    bar.ax.yaxis.set_major_locator(MaxNLocator(min(5, max(1, int(inches / _TICK)))))
     bar.ax.tick_params(labelsize=HEAD_POINTS[1], length=3)
     if threshold is not None and low < threshold < high:
         for width, colour, alpha in OUTLINE:

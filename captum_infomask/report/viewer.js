@@ -121,7 +121,7 @@ export function slicePlane(values, [depth, height, width], axis, index, channels
   return made;
 }
 
-/** The regions that a slice cuts, nearest in depth first: of equally near ones, they are found. */
+/** The regions that a slice cuts: of two equally near in it, the one nearer in depth is found. */
 export function sliceRegions(regions, sizes, axis, index) {
   const { scores, errors, labels } = regions;
   if (labels) return { scores, errors, labels: slicePlane(labels, sizes, axis, index) };

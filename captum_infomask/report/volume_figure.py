@@ -20,7 +20,8 @@ from captum_infomask.report.words import signed
 
 AXES = ("d", "h", "w")  # of a volume (D, H, W)
 _WIDTH, _GAP, _TITLE, _FOOT = 7.6, 0.3, 0.2, 0.2  # inches
-_TALLEST = 3.0
+_TALLEST, _BAR = 3.0, 0.8  # of a panel, at most; of the colour bar, at least
+_NAMED = 1.0  # the room for a panel's name, "d = 115 (of 200)"
 _THINNEST = 0.25  # of the longest side: a thinner one is stretched
 _FRAMES, _SMALL = 6, 8.5
 
@@ -123,11 +124,11 @@ def volume_figure(
     deep, tall, wide = (max(side, least) for side in sides)
     room = _WIDTH - 2 * MARGIN - BAR_ROOM - 3 * _GAP
     inch = min(room / (2 * wide + tall), _TALLEST / max(tall, deep))
-    first, second = MARGIN + _GAP, MARGIN + 2 * _GAP + wide * inch
+    first, across = MARGIN + _GAP, max(wide * inch, _NAMED) + _GAP
     slices = [
         _Slice(0, d, first, _TITLE, wide * inch, tall * inch),
-        _Slice(1, h, second, _TITLE, wide * inch, deep * inch),
-        _Slice(2, w, second + wide * inch + _GAP, _TITLE, tall * inch, deep * inch),
+        _Slice(1, h, first + across, _TITLE, wide * inch, deep * inch),
+        _Slice(2, w, first + 2 * across, _TITLE, tall * inch, deep * inch),
     ]
     words = f"{'peak' if at is None else 'value'} {_at(shown, point)}"
     figure, panels = _drawn(shown, slices, (heads[0], _joined(heads[1], words)))
@@ -188,7 +189,7 @@ def _drawn(
 ) -> tuple[PanelFigure, list[Axes]]:
     """Draw slices, and a colour bar beside the last."""
     right = max(part.left + part.width for part in slices)
-    height = max(part.height for part in slices)
+    height = max(_BAR, *(part.height for part in slices))
     foot = _FOOT / 4 if is_video else _FOOT  # for names of sides, or half a number of the bar
     width = right + BAR_ROOM + MARGIN
     figure = PanelFigure(width, _TITLE + height + foot, heads)
