@@ -201,7 +201,10 @@ def test_numbers_below_0_have_a_true_minus(volume, volume_map, signal):
     figure, _ = against.figure(volume)
     assert figure.texts[1].get_text().startswith(f"drop: {whole} in the whole volume")
     assert f"peak {lowest} at d = 0" in figure.texts[1].get_text()
-    assert against.content(volume).pictures[0].facts[0][0] == whole
+    facts = against.content(volume).pictures[0].facts
+    assert facts[0][0] == whole
+    p = float(against.probability[0])
+    assert facts[1:] == ((f"class 0, p = {p:.2f}", "what the bits are about"),)
     line = reader.score_regions(signal, target=0, view="drop")
     figure, _ = line.figure(signal)
     words = f"drop: −{abs(float(line.total[0])):.2f} bits in the whole signal"

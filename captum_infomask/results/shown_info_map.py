@@ -81,6 +81,8 @@ def map_content(infomap: InfoMap, picture: Any = None, k: int = 0) -> PageConten
     facts = [(total, f"{_whole(infomap)}, the whole {shown.kind}")]
     if shown.unit != infomap.unit:
         facts.append((f"{decimals(_sum(shown))} {infomap.unit}", "the map's sum"))
+    if infomap.contrast is None and (infomap.targets is not None or infomap.value is not None):
+        facts.append((_head(infomap, place), "what the bits are about"))
     is_video = shown.kind == "video"
     content = PictureContent(viewed(picture, shown), name, tuple(facts), (own,), is_video=is_video)
     cut = map_pictures.suited_rule(infomap.regions).fraction
