@@ -34,7 +34,7 @@ def show(
 ) -> Drawn:
     r"""Draw a map over its picture, with a colour bar and an outline of its mask.
 
-    A signal is drawn with its values under it, as steps. Those that the mask keeps are shaded, and a
+    A signal is drawn with its values under it, as steps. The mask's samples are shaded, and a
     dashed line is their threshold. A volume is drawn as the three slices that meet at the largest
     magnitude, a video as frames. Slices and frames are counted from 0.
 
