@@ -204,6 +204,7 @@ def test_a_video_has_frames_and_no_axis(chromium, tmp_path):
     np.testing.assert_array_equal(canvas(page, "photo")[..., :3], colours[3])
     slider = page.get_by_role("slider", name="Frame")
     assert slider.get_attribute("aria-valuetext") == "t = 3 (of 10)"
+    assert page.locator(".cim-spot").text_content() == "10 frames of 16 × 12 px"
     assert page.locator(".cim-slice-axis").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") == 400
     # On a phone the slider stays in sight while the map is looked at.

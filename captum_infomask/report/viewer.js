@@ -1433,7 +1433,11 @@ class Slices {
   }
 
   get sizeWords() {
-    return `${this.sizes.join(" × ")} voxels`;
+    const [count, height, width] = this.sizes;
+    if (this.one === "frame") {
+      return `${count} frames of ${height} × ${width} px`;
+    }
+    return `${count} × ${height} × ${width} voxels`;
   }
 
   plane(values) {
