@@ -1,6 +1,7 @@
 # Yields the batches of a user's loader, and checks each one.
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -69,7 +70,10 @@ def checked_batch(inputs: object, name: str, number: int) -> Tensor:
 
 def checked_labels(labels: object, name: str, number: int, count: int | None = None) -> Tensor:
     """Return a batch's labels as a long tensor (B,); refuse anything but one class per example."""
-    values = torch.as_tensor(labels) if isinstance(labels, list | tuple) else labels
+    values = labels
+    if isinstance(labels, list | tuple):
+        with contextlib.suppress(TypeError, ValueError, RuntimeError):
+            values = torch.as_tensor(labels, device="cpu")
     if (
         not isinstance(values, Tensor)
         or values.dim() != 1
@@ -100,7 +104,7 @@ def whole_numbers(argument: str, given: object, n: int | None = None) -> Tensor:
         n: The number of pictures, if it is known.
     """
     try:
-        values = torch.as_tensor(given)
+        values = torch.as_tensor(given, device="cpu")
     except (TypeError, ValueError, RuntimeError):
         values = torch.empty(0)
     if (

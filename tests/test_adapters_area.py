@@ -81,6 +81,7 @@ BOXES[6:8, 0:4] = True
         (MASK.numpy(), MASK),
         ((3, 1, 9, 6), BOX),
         (torch.tensor([3.0, 1.0, 9.0, 6.0]), BOX),
+        (np.array([[3, 1, 9, 6]], dtype=np.uint16), BOX),
         ([[3, 1, 9, 6], [0, 6, 4, 8]], BOXES),
         (bounding_boxes(BOX[None, None])[0], BOX),
     ],
@@ -215,6 +216,8 @@ def test_a_flipped_array_is_a_mask():
         ("all", "boolean mask"),
         (None, "boolean mask"),
         (torch.zeros(0, 4), "at least one box"),
+        ([torch.rand(4, requires_grad=True)], "boolean mask"),
+        (torch.empty(8, 12, dtype=torch.bool, device="meta"), "boolean mask"),
     ],
 )
 def test_areas_that_are_none(where, words):

@@ -193,6 +193,7 @@ def test_compare_takes_it():
         (("reference 1", "length nan"), {"embeddings": EYE / torch.tensor([[1.0], [0.0], [1.0]])}),
         (("`names`", "3 names"), {"names": ["Ada", "Bob"]}),
         (("`names`", "3 names", "'Ada'"), {"names": "Ada"}),
+        (("`names`", "3 names", "got 5"), {"names": 5}),
         (("at least two", "got 1"), {"names": ["Ada"] * 3}),
         (("`temperature`", "above 0"), {"temperature": 0.0}),
         (("`temperature`", "'cold'"), {"temperature": "cold"}),

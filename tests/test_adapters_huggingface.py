@@ -240,9 +240,20 @@ class Tiling(Processor):
         return {"pixel_values": torch.zeros(2, 3, 6, 8)}
 
 
+class Failing(Processor):
+    """A processor that needs something else."""
+
+    def __call__(self, images, return_tensors):
+        raise RuntimeError("no words given")
+
+
 @pytest.mark.parametrize(
     ("processor", "words"),
     [
+        (Failing(), ("Failing", "it raises RuntimeError: no words given", "preprocess=")),
+        (Processor(size=(6, 8)), ("Processor", "it raises TypeError", "preprocess=")),
+        (Processor(do_normalize=True, image_mean=None), ("Processor", "it raises TypeError")),
+        (Processor(resample=77), ("Processor", "it raises KeyError: 77")),
         (Flipping(), ("Flipping", "of 255 on average", "preprocess=")),
         (Shifting(), ("Shifting", "of 255 on average")),
         (Tiling(), ("Tiling", "preprocess=")),

@@ -33,6 +33,7 @@ from captum_infomask import (
     log_softmax_sandwich,
     run_dataset,
 )
+from captum_infomask.scores.values import checked_values
 
 HEADS = [
     (Gaussian(0.7), {"head": "gaussian", "scale": 0.7}),
@@ -415,6 +416,13 @@ REFUSED: list[tuple[str, Callable[[], Any]]] = [
     ("finite numbers", lambda: estimate_prior([2.0, math.nan], of="values")),
     ("Expected no `classes`", lambda: estimate_prior([2.0], of="values", classes=3)),
     ("`sigma` to be a finite number above 0", lambda: Gaussian.of_errors([0.0, 0.0])),
+    ("yield values", lambda: estimate_prior([(torch.rand(2), ["a", "b"])], of="values")),
+    ("yield values", lambda: estimate_prior([(torch.rand(2), [torch.rand(2)] * 2)], of="values")),
+    ("mean of='labels'", lambda: estimate_prior([2.0, 3.0], of="values", classes=3)),
+    ("a class per example", lambda: estimate_prior([1, "a"])),
+    ("of='values' takes", lambda: estimate_prior([1, 2.5])),
+    ("`value` to be a number", lambda: checked_values(10**400, 1)),
+    ("`value` to be a number", lambda: checked_values(torch.tensor([1j]), 1)),
 ]
 
 

@@ -265,8 +265,10 @@ def _checked(where: object) -> Tensor:
     """Return an area as a boolean mask, or as boxes, long (R, 4), on the CPU."""
     try:  # a flipped array has strides below 0, which tensors do not have
         own = where if isinstance(where, Tensor) else torch.from_numpy(np.array(where, order="C"))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):
         raise _no_area(where) from None
+    if own.is_meta:
+        raise _no_area(where)
     given = own.detach().cpu()
     if given.dtype == torch.bool and given.dim() > 0:
         if not bool(given.any()):
@@ -280,7 +282,7 @@ def _checked(where: object) -> Tensor:
     if not len(boxes):
         raise ArgumentError("Expected `where` with at least one box; got none.")
     whole = boxes.long()
-    fits = (whole == boxes).all() and (whole[:, :2] >= 0).all()
+    fits = (whole == boxes.double()).all() and (whole[:, :2] >= 0).all()
     if not bool(fits and (whole[:, :2] < whole[:, 2:]).all()):
         raise ArgumentError(
             f"Expected `where` to be boxes x0, y0, x1, y1 in whole pixels with 0 ≤ x0 < x1 and "

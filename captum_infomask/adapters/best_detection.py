@@ -157,6 +157,14 @@ class BestDetection(nn.Module):
                 f"Expected `model` to return a dictionary for each of the {count} pictures; got "
                 f"{len(output)}."
             )
+        for one in output:
+            count = len(one["labels"]) if one["labels"].dim() else 0
+            shapes = [tuple(one[name].shape) for name in _OF_PICTURES]
+            if shapes != [(count, 4), (count,), (count,)]:
+                raise ArgumentError(
+                    f"Expected `model` to return boxes (K, 4), scores (K,) and labels (K,) of each "
+                    f"picture; got {', '.join(map(str, shapes))}."
+                )
         found = []
         for one in output:
             boxes, scores, labels = (_Chosen.apply(one[name]) for name in _OF_PICTURES)
@@ -173,6 +181,11 @@ class BestDetection(nn.Module):
                 f"Expected `model` to return a list of dictionaries with boxes, scores and labels, "
                 f"as torchvision's detectors do in eval mode, or an object with logits and "
                 f"pred_boxes, as DETR of transformers does; got {_told(output)}."
+            )
+        if logits.dim() != 3 or tuple(centred.shape) != (*logits.shape[:2], 4):
+            raise ArgumentError(
+                f"Expected `model` to return logits (N, Q, M) and pred_boxes (N, Q, 4); got "
+                f"{tuple(logits.shape)} and {tuple(centred.shape)}."
             )
         wide = widen(logits)
         if self._head_for(logits.shape[-1]) == "logits":
@@ -253,7 +266,8 @@ def _checked_boxes(given: object) -> Tensor:
     """Return boxes as a table (B, 4)."""
     boxes = _numbers(given)
     boxes = boxes[None] if boxes.dim() == 1 else boxes
-    if boxes.dim() != 2 or boxes.shape[1] != 4 or not len(boxes) or boxes.dtype == torch.bool:
+    is_other = boxes.dtype == torch.bool or boxes.is_complex()
+    if boxes.dim() != 2 or boxes.shape[1] != 4 or not len(boxes) or is_other:
         raise ArgumentError(
             f"Expected `box` to be x0, y0, x1, y1 in pixels, (4,) or (B, 4); got {describe(given)}."
         )
@@ -270,7 +284,7 @@ def _checked_labels(given: object) -> Tensor:
     """Return labels as integers (B,)."""
     labels = _numbers(given)
     labels = labels[None] if labels.dim() == 0 else labels
-    is_whole = not labels.is_floating_point() and labels.dtype != torch.bool
+    is_whole = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
     if labels.dim() != 1 or not len(labels) or not is_whole or int(labels.min()) < 0:
         raise ArgumentError(
             f"Expected `label` to be the number of a label, or one for each box; got "
@@ -281,9 +295,9 @@ def _checked_labels(given: object) -> Tensor:
 
 def _numbers(given: object) -> Tensor:
     """Return numbers in any form as a tensor on the CPU; an empty one if they are none."""
-    if isinstance(given, Tensor):
+    if isinstance(given, Tensor) and not given.is_meta:
         return given.detach().cpu()
     try:
         return torch.from_numpy(np.asarray(cast(Any, given)))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError, NotImplementedError):
         return torch.empty(0, device="cpu")

@@ -1,7 +1,7 @@
 # A network of embeddings as a classifier: which of K references is it?
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, SupportsFloat
 
 import numpy as np
@@ -121,7 +121,8 @@ def _checked_embeddings(embeddings: Any) -> Tensor:
 
 def _named(references: Tensor, names: Sequence[str] | None) -> tuple[Tensor, tuple[str, ...]]:
     """Return the references and their names; those of one name are one."""
-    own = tuple(map(str, range(len(references)))) if names is None else tuple(map(str, names))
+    given = range(len(references)) if names is None else names
+    own = tuple(map(str, given)) if isinstance(given, Iterable) else ()
     if isinstance(names, str) or len(own) != len(references):
         raise ArgumentError(
             f"Expected `names` to hold {len(references)} names, one per reference; got "

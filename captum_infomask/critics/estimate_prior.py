@@ -154,9 +154,10 @@ def estimate_prior(
 def _check_not_given(of: Of, **arguments: object) -> None:
     for name, given in arguments.items():
         if given is not None:
+            meant = "labels" if name in ("classes", "smoothing") else "predictions"
             raise ArgumentError(
                 f"Expected no `{name}` for of={of!r}, which are taken as they are; got "
-                f"{describe(given)}. Did you mean of='predictions'?"
+                f"{describe(given)}. Did you mean of={meant!r}?"
             )
 
 
@@ -175,7 +176,15 @@ def _values(given: Any, show_progress: bool) -> Any:
                     f"Expected `{_NAME}` to hold numbers (n,) or (n, D), or to yield (inputs, "
                     f"values); it yielded {describe(batch)}."
                 )
-            parts.append(torch.as_tensor(batch[1]).detach().double().cpu())
+            try:
+                part = torch.as_tensor(batch[1], dtype=torch.float64, device="cpu")
+            except (TypeError, ValueError, RuntimeError):
+                part = torch.empty(0, device="cpu")
+            if not part.numel():
+                raise ArgumentError(
+                    f"Expected `{_NAME}` to yield values (B,) or (B, D); got {describe(batch[1])}."
+                )
+            parts.append(part.detach())
     if len({part.shape[1:] for part in parts}) > 1 or not parts[0].dim():
         raise ArgumentError(
             f"Expected `{_NAME}` to yield values (B,) or (B, D); got {describe(batch[1])}."
@@ -215,10 +224,10 @@ def _labels(labels_or_loader: Any, show_progress: bool) -> Iterator[Tensor]:
     given = labels_or_loader
     if isinstance(given, np.ndarray) and given.dtype.kind in "iu":
         given = torch.from_numpy(given)
-    if isinstance(given, Tensor) or (
-        isinstance(given, list | tuple) and given and isinstance(given[0], numbers.Number)
-    ):
-        if torch.as_tensor(given).is_floating_point():
+    is_list = isinstance(given, list | tuple) and given and isinstance(given[0], numbers.Number)
+    if isinstance(given, Tensor) or is_list:
+        has_floats = any(isinstance(each, float) for each in given) if is_list else False
+        if has_floats or (isinstance(given, Tensor) and given.is_floating_point()):
             raise ArgumentError(
                 f"Expected `{_NAME}` to be integers (n,), a class per example; got "
                 f"{describe(given)}. of='values' takes the values of a regression."

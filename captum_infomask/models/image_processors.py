@@ -66,15 +66,26 @@ def preprocess_of_processor(processor: Any, config: Any) -> Preprocess:
             f"Expected `processor` to be an image processor of transformers; got "
             f"{describe(processor)}."
         )
+    try:
+        made = _made_of(own, _channels(config))
+        _check_same(own, made)
+    except (ArgumentError, MemoryError):
+        raise
+    except Exception as error:  # processors, and settings that they do not check, raise any kind
+        raise _unlike(own, f"it raises {type(error).__name__}: {error}") from error
+    return made
+
+
+def _made_of(own: Any, channels: int) -> Preprocess:
+    """The preprocessing that the settings of a processor describe."""
     resize, crop = _sizes(own)
     factor = 255 * float(_given(own, "rescale_factor", 1 / 255)) if _does(own, "rescale") else 255.0
     factor = 1.0 if math.isclose(factor, 1) else factor
-    channels = _channels(config)
     mean, std = (0.0,) * channels, (1.0,) * channels
     if _does(own, "normalize"):
         mean, std = _row(own.image_mean, channels), _row(own.image_std, channels)
     resample = _given(own, "resample", 2)
-    made = Preprocess(
+    return Preprocess(
         resize=resize,
         crop=crop,
         mean=tuple(each / factor for each in mean),
@@ -84,8 +95,6 @@ def preprocess_of_processor(processor: Any, config: Any) -> Preprocess:
         ),
         rounds_down=True,
     )
-    _check_same(own, made)
-    return made
 
 
 def _sizes(own: Any) -> tuple[int | tuple[int, int], tuple[int, int]]:

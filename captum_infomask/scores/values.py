@@ -1,6 +1,7 @@
 # Reads a regression network's outputs as information about a value.
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -206,15 +207,16 @@ def checked_values(value: Values, n: int) -> Tensor | None:
     """
     if value is None:
         return None
-    try:
-        found = torch.as_tensor(plain(value), dtype=torch.float64, device="cpu").detach()
-    except (TypeError, ValueError, RuntimeError):
-        found = torch.empty(0, device="cpu")
-    is_text = isinstance(value, str | bool) or (
-        isinstance(value, np.ndarray | Tensor) and "bool" in str(value.dtype)
+    is_other = isinstance(value, str | bool) or (
+        isinstance(value, np.ndarray | Tensor)
+        and any(kind in str(value.dtype) for kind in ("bool", "complex"))
     )
+    found = torch.empty(0, device="cpu")
+    if not is_other:
+        with contextlib.suppress(TypeError, ValueError, RuntimeError, OverflowError):
+            found = torch.as_tensor(plain(value), dtype=torch.float64, device="cpu").detach()
     found = found.flatten() if found.numel() in (1, n) else found
-    if is_text or found.dim() != 1 or len(found) not in (1, n):
+    if found.dim() != 1 or len(found) not in (1, n):
         raise ArgumentError(
             f"Expected `value` to be a number, or one per example, {n} in all; got "
             f"{describe(value)}."
