@@ -124,7 +124,8 @@ def _check_needs(view: View, options: Options) -> None:
 
 def _check_stays(forward_func: object, options: Options) -> None:
     """Refuse to move or cut pictures if the network's answer is about a place of them."""
-    if about_a_place(forward_func) and (options.view == "crop" or options.input_sizes is not None):
+    moves = options.view == "crop" or options.input_sizes is not None
+    if moves and about_a_place(forward_func):
         given = "view='crop'" if options.view == "crop" else "`input_sizes`"
         raise ArgumentError(
             f"Expected a view that leaves every part of the picture in its place, for an answer "

@@ -124,6 +124,9 @@ class RunningEvidence:
         self._call = call
         self._watched = Watched(call, *to_run(call.forward_func, view.layers, scene.inputs[0]))
         self._own = Batched(folded=False).start(replace(call, forward_func=self._watched))
+        self._maps = (default_map, relay_maps)
+        if about_a_place(call.forward_func):
+            self._maps = (coarse_map, early_map)
         self._words = dict[str, None]()
         self.shown = 0
 
@@ -246,10 +249,7 @@ class RunningEvidence:
 
     def _chunk(self, current: Pass, plan: ViewPlan, rows: Tensor, output: Tensor) -> Chunk:
         """Return the parts of one pass that are kept."""
-        defaults = (default_map, relay_maps)
-        if about_a_place(self._call.forward_func):
-            defaults = (coarse_map, early_map)
-        maps = current.maps(defaults[self._view.is_relayed])
+        maps = current.maps(self._maps[self._view.is_relayed])
         if self._view.is_relayed:
             marks = [(one.value, one.after) for one in maps]
             replay = Replay(current.recording, current.inputs, 0, current.output, marks)
