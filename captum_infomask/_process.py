@@ -11,7 +11,9 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from contextvars import ContextVar
+from types import FunctionType
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,6 +26,7 @@ _filtering, _turn = threading.RLock(), threading.Condition()
 _turns: list[tuple[int, set[Any]]] = []  # of running blocks: the thread, and its exclusive keys
 _states: list[list[Any]] = []  # of Python's and NumPy's generators before each running block
 _numbers = itertools.count()
+_Kind = TypeVar("_Kind", bound=type)
 
 
 def after_fork(function: Callable[[], None]) -> Callable[[], None]:
@@ -219,4 +222,43 @@ def full_precision(device: str) -> Iterator[None]:
         yield
         return
     with torch.autocast(device, enabled=False):
+        yield
+
+
+_users_device: ContextVar[Any] = ContextVar("the user's default device", default=None)
+
+
+@contextmanager
+def default_on_cpu() -> Iterator[None]:
+    """Inside, tensors are made on the CPU if no device is named, as our own code expects.
+
+    Users may have set another default device. The user's network runs in :func:`users_default`.
+    """
+    import torch
+
+    given = torch.get_default_device()
+    if given.type == "cpu":
+        yield
+        return
+    token = _users_device.set(given)
+    try:
+        with torch.device("cpu"):
+            yield
+    finally:
+        _users_device.reset(token)
+
+
+def methods_on_cpu(kind: _Kind) -> _Kind:
+    """Let the methods of a class, other than private ones, run inside :func:`default_on_cpu`."""
+    for name, method in list(vars(kind).items()):
+        if isinstance(method, FunctionType) and (name == "__getitem__" or name[0] != "_"):
+            setattr(kind, name, default_on_cpu()(method))
+    return kind
+
+
+@contextmanager
+def users_default() -> Iterator[None]:
+    """Inside a block of :func:`default_on_cpu`, the user's default device holds again."""
+    given = _users_device.get()
+    with nullcontext() if given is None else given:
         yield

@@ -12,6 +12,7 @@ from captum_infomask._captum import PerturbationAttribution, logged
 from captum_infomask._categories import numbered
 from captum_infomask._checks import check_callable, check_inputs
 from captum_infomask._keywords import told, unknown_name
+from captum_infomask._process import default_on_cpu
 from captum_infomask._types import AdditionalForwardArgs, Baselines, Target, TensorOrTensors
 from captum_infomask.attribution.about_value import AboutValue
 from captum_infomask.attribution.call import check_order
@@ -127,6 +128,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
 
     @logged
     @modes_kept()
+    @default_on_cpu()
     @torch.no_grad()
     @told(HABITS)
     def attribute(
@@ -399,6 +401,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         return found
 
     @modes_kept()
+    @default_on_cpu()
     @torch.no_grad()
     @told(HABITS, options_of=attribute)
     def score_regions(
@@ -442,6 +445,7 @@ class InfoMask(PerturbationAttribution):  # type: ignore[misc]
         return asking.ask(question, self.get_name())
 
     @modes_kept()
+    @default_on_cpu()
     @torch.no_grad()
     @told({**HABITS, **HABITS_OF_CLASSES}, options_of=attribute)
     def score_classes(

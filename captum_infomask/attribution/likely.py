@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_infomask._process import default_on_cpu
 from captum_infomask.attribution.infomask import InfoMask
 from captum_infomask.attribution.questions import AboutClasses, AboutTarget, Asking
 from captum_infomask.engines.untouched import modes_kept
@@ -15,6 +16,7 @@ from captum_infomask.scores.likely_classes import LikelyClasses
 
 
 @modes_kept()
+@default_on_cpu()
 @torch.no_grad()
 def score_with_likely(
     infomask: InfoMask, pictures: Tensor, targets: Tensor | None, options: Mapping[str, Any]

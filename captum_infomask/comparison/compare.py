@@ -16,6 +16,7 @@ from captum_infomask._checks import boolean, named_like, one_of, random_seed, sh
 from captum_infomask._errors import ArgumentError
 from captum_infomask._keywords import told
 from captum_infomask._messages import progress_bar, said_once
+from captum_infomask._process import default_on_cpu
 from captum_infomask._types import Shape, Target
 from captum_infomask.comparison.compare_arguments import (
     Fill,
@@ -87,6 +88,7 @@ _HABITS = {
 @told(_HABITS, options_of=Score, without=("unit",))
 @said_once()
 @modes_kept()
+@default_on_cpu()
 def compare(
     model: Callable[..., Any] | Named,
     inputs: Tensor,

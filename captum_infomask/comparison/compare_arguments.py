@@ -14,6 +14,7 @@ from captum_infomask._categories import check_count
 from captum_infomask._checks import check_callable, check_inputs, describe, plain
 from captum_infomask._errors import ArgumentError
 from captum_infomask._outputs import read_logits
+from captum_infomask._process import users_default
 from captum_infomask._types import Target
 from captum_infomask.engines.outputs import explained
 from captum_infomask.evaluation.model_as_it_was import as_it_was
@@ -168,6 +169,7 @@ def network_answers(model: Callable[..., Any], inputs: Tensor, seed: int, score:
             explained(model, (picture,), "model"),
             as_it_was(model, seed=seed),
             torch.no_grad(),
+            users_default(),
         ):
             output = read_logits(model(picture.detach().clone()), "model")
         _check_answer(output, score)

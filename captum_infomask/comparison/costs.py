@@ -16,6 +16,7 @@ from captum.attr import Attribution
 from torch import Tensor, nn
 
 from captum_infomask._outputs import logits_of
+from captum_infomask._process import users_default
 from captum_infomask.attribution.infomask import InfoMask
 
 Read: TypeAlias = Callable[[Any], Any]
@@ -49,7 +50,8 @@ class CountedFunction:
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Count the batch and run it."""
         self.count.pictures += _batch(inputs)
-        return self._read(logits_of(self.function(*inputs, **options)))
+        with users_default():
+            return self._read(logits_of(self.function(*inputs, **options)))
 
 
 class CountedModule(nn.Module):
@@ -74,7 +76,8 @@ class CountedModule(nn.Module):
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """Count the batch and run it."""
         self.count.pictures += _batch(inputs)
-        return self._read(logits_of(self.network(*inputs, **options)))
+        with users_default():
+            return self._read(logits_of(self.network(*inputs, **options)))
 
 
 def counted(

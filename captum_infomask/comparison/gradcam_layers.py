@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
 from captum_infomask._outputs import logits_of
+from captum_infomask._process import users_default
 from captum_infomask._random import OwnGenerators
 from captum_infomask.engines.isolation import Isolation, alias
 from captum_infomask.engines.map_axes import REDUCTIONS, channels_beside
@@ -145,7 +146,13 @@ def _finished_layers(model: nn.Module, inputs: Tensor) -> tuple[list[_Layer], _C
         module.register_forward_hook(note) for module in model.modules() if module is not model
     ]
     try:
-        with torch.inference_mode(False), torch.enable_grad(), OwnGenerators(0), Watching(axes.see):
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            OwnGenerators(0),
+            users_default(),
+            Watching(axes.see),
+        ):
             output = logits_of(model.eval()(inputs.detach().clone().requires_grad_()))
     finally:
         for hook in hooks:  # the hooks and the records that they make refer to each other

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict, runtime_checkable
 from torch import Tensor
 
 from captum_infomask._outputs import read_logits
-from captum_infomask._process import libraries_state
+from captum_infomask._process import libraries_state, users_default
 from captum_infomask._random import LibraryDraws, OwnGenerators
 from captum_infomask.engines.traced import traced
 from captum_infomask.engines.traced_network import StandsAside, TracedNetwork
@@ -59,7 +59,8 @@ class Call:
         Raises:
             ArgumentError: It returns no tensor, and nothing whose logits are (N, M).
         """
-        return read_logits(self.forward_func(*inputs))
+        with users_default():
+            return read_logits(self.forward_func(*inputs))
 
     def run(self, *inputs: Any) -> Tensor:
         """Do the same; the function's own draws are the call's."""

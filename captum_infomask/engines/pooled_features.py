@@ -228,7 +228,7 @@ class RunningFeatures:
         """Refuse a network that pools a part of its features: the part's cells lie elsewhere."""
         device = plan.scene.inputs[0].device.type
         with Recording(self.call.generators, device) as recording:
-            self.call.forward_func(*draw(plan, row))
+            self.call.forward(*draw(plan, row))
         if pools_part(recording, self._seen.dims):
             raise _unfit("it pools a part of its features")
 

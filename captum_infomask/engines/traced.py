@@ -16,6 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from captum_infomask._messages import warn
 from captum_infomask._outputs import logits_of
+from captum_infomask._process import users_default
 from captum_infomask.engines.isolation import Isolation, network_within, same_weight
 from captum_infomask.engines.reached import Sealed, is_plain, shared_state, unchanged
 from captum_infomask.engines.traced_network import (
@@ -73,7 +74,7 @@ def traced(
     recorder, sealed = _Recorder(own, devices), Sealed(isolation.shared)
     del isolation  # it refers to the values of the copy
     try:
-        with _recording(own, recorder, closed), sealed, unchanged(shared):
+        with users_default(), _recording(own, recorder, closed), sealed, unchanged(shared):
             recorder.end(logits_of(own(*recorder.stand_ins(given))))
     except StandsAside:
         raise

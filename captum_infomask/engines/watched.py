@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
 from captum_infomask._outputs import read_logits
+from captum_infomask._process import users_default
 from captum_infomask._random import OwnGenerators
 from captum_infomask.engines.engine_protocol import Call
 from captum_infomask.engines.feature_maps import FeatureMap, feature_map
@@ -119,7 +120,7 @@ class Pass:
                 stack.callback(layer.register_forward_hook(self._note).remove)
             self.shown: Tensor = inputs[0].detach().clone()  # an inference tensor has no gradients
             self.inputs = self.shown.clone().requires_grad_(with_gradients).clone()
-            with self.recording:
+            with users_default(), self.recording:
                 self.output = read_logits(function(self.inputs, *inputs[1:]))
 
     def maps(

@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from captum_infomask._outputs import read_logits
+from captum_infomask._process import users_default
 from captum_infomask.report.page_content import Better
 from captum_infomask.scores.score import Score
 
@@ -46,7 +47,8 @@ class Sample:
 
     def outputs(self, pictures: Tensor) -> Tensor:
         """The network's outputs for pictures (n, C, H, W): (n, M), or (n,) for one logit each."""
-        return read_logits(self.forward(pictures), "model")
+        with users_default():
+            return read_logits(self.forward(pictures), "model")
 
     def probability(self, pictures: Tensor) -> Tensor:
         """p(target) of pictures (n, C, H, W), read by the score: (n,), float64."""

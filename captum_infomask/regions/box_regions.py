@@ -12,6 +12,7 @@ from torch import Tensor
 
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
+from captum_infomask._process import default_on_cpu
 from captum_infomask._types import Shape, Tensors
 from captum_infomask.regions.mask_regions import MaskRegions, from_masks
 from captum_infomask.regions.region_protocol import box_columns, over_all_channels, place_sizes
@@ -158,6 +159,7 @@ def _gather(rule: Any, canvas: Tensor, spots: list[Any], columns: Tensor) -> Non
         rule(part, column, out=part)
 
 
+@default_on_cpu()
 def from_boxes(
     inputs: Tensor, boxes: Tensor | npt.NDArray[Any] | Sequence[Any]
 ) -> BoxRegions | MaskRegions:

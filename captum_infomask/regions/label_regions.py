@@ -13,6 +13,7 @@ from torch import Tensor
 from captum_infomask._captum import is_mask_valid
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
+from captum_infomask._process import default_on_cpu
 from captum_infomask._types import Shape, TensorOrTensors, Tensors
 from captum_infomask.regions.region_protocol import (
     example_shapes,
@@ -118,6 +119,7 @@ class LabelRegions:
         return tensors | shapes | {"names": self.names}
 
 
+@default_on_cpu()
 def from_feature_mask(inputs: TensorOrTensors, feature_mask: TensorOrTensors) -> LabelRegions:
     """Regions from Captum's ``feature_mask``: elements with the same integer are one region.
 
@@ -183,6 +185,7 @@ def _check_mask(mask: object, tensor: Tensor) -> None:
         )
 
 
+@default_on_cpu()
 def from_label_map(inputs: Tensor, labels: Tensor | npt.NDArray[Any]) -> LabelRegions:
     """Regions from a map with a region number for every pixel.
 

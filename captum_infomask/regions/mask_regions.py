@@ -12,6 +12,7 @@ from torch import Tensor
 
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
+from captum_infomask._process import default_on_cpu
 from captum_infomask._run_length import decode
 from captum_infomask._types import Shape, Tensors
 from captum_infomask.regions.region_protocol import image_shape, place_sizes
@@ -140,6 +141,7 @@ def spans_of(masks: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack(first, dim=1), torch.stack(last, dim=1)
 
 
+@default_on_cpu()
 def from_masks(inputs: Tensor, masks: Masks | list[Masks] | tuple[Masks, ...]) -> MaskRegions:
     """Regions from masks of any shape, such as objects or organs; they may overlap or leave gaps.
 
@@ -215,6 +217,7 @@ def _tensor(part: object) -> Tensor:
 RunLengths = Mapping[str, Any]
 
 
+@default_on_cpu()
 def from_run_lengths(
     inputs: Tensor, masks: Sequence[RunLengths] | Sequence[Sequence[RunLengths]]
 ) -> MaskRegions:

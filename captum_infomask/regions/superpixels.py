@@ -19,7 +19,7 @@ from captum_infomask._checks import (
     short_repr,
 )
 from captum_infomask._errors import ArgumentError
-from captum_infomask._process import quiet
+from captum_infomask._process import default_on_cpu, quiet
 from captum_infomask._types import Shape
 from captum_infomask.regions.label_regions import (
     LabelRegions,
@@ -199,6 +199,7 @@ _OF_VOLUMES = ("slic", "watershed")  # scikit-image's other methods are for plan
 _AIM, _NEAR, _TRIES = 1.15, 1.3, 8
 
 
+@default_on_cpu()
 def superpixels(
     inputs: Tensor,
     count: int | None = None,

@@ -13,11 +13,13 @@ from torch import Tensor
 
 from captum_infomask._checks import describe, positive_int, short_repr
 from captum_infomask._errors import ArgumentError
+from captum_infomask._process import default_on_cpu
 from captum_infomask._types import Shape, TensorOrTensors
 from captum_infomask.regions.box_regions import BoxRegions
 from captum_infomask.regions.region_protocol import example_shapes, place_sizes
 
 
+@default_on_cpu()
 def sliding_windows(
     inputs: TensorOrTensors,
     sliding_window_shapes: tuple[int, ...] | tuple[tuple[int, ...], ...],
@@ -70,6 +72,7 @@ def sliding_windows(
     return BoxRegions(shapes, tuple(boxes))
 
 
+@default_on_cpu()
 def grid(
     inputs: Tensor, *counts: int, rows: int | None = None, columns: int | None = None
 ) -> BoxRegions:

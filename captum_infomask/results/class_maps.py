@@ -14,6 +14,7 @@ from captum_infomask._captum import format_output
 from captum_infomask._categories import numbered
 from captum_infomask._checks import plain, short_repr
 from captum_infomask._errors import ArgumentError
+from captum_infomask._process import methods_on_cpu
 from captum_infomask.regions.sharpening import averaged
 from captum_infomask.report.page_content import (
     ClassContent,
@@ -32,6 +33,7 @@ _SHOWN = 10  # most classes that a page lets readers choose from
 _PER_CLASS = (*PER_REGION, *PER_IMAGE, "contrast")
 
 
+@methods_on_cpu
 @dataclass(frozen=True, eq=False, repr=False)
 class ClassMaps:
     """Information of every region about K classes, from one set of forward passes.

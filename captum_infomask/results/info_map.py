@@ -17,6 +17,7 @@ from captum_infomask._checks import available_device, open_share
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import check_input, check_output_file, damaged, read, write
 from captum_infomask._keywords import told, unknown_name
+from captum_infomask._process import methods_on_cpu
 from captum_infomask._types import TensorOrTensors, Tensors
 from captum_infomask.masks import FalseDiscoveries, Rule, bounding_boxes, threshold_mask
 from captum_infomask.masks.rules import Family
@@ -43,6 +44,7 @@ _HABITS = {
 }
 
 
+@methods_on_cpu
 @dataclass(frozen=True, eq=False, repr=False)
 class InfoMap:
     """Information of every region, before it is spread over pixels.

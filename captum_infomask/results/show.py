@@ -12,6 +12,7 @@ from typing_extensions import Unpack
 from captum_infomask._checks import describe, one_of
 from captum_infomask._errors import ArgumentError
 from captum_infomask._keywords import told
+from captum_infomask._process import default_on_cpu
 from captum_infomask._types import TensorOrTensors
 from captum_infomask.report.page_content import FloatArray
 from captum_infomask.results.drawing import Drawing, DrawingSettings
@@ -22,6 +23,7 @@ from captum_infomask.results.shown_info_map import drawn_map
 from captum_infomask.results.shown_inputs import array_of
 
 
+@default_on_cpu()
 @told(options_of=Drawing)
 def show(
     attributions: InfoMap | TensorOrTensors | FloatArray,

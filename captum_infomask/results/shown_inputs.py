@@ -11,7 +11,7 @@ from torch import Tensor
 from captum_infomask._checks import describe
 from captum_infomask._errors import ArgumentError
 from captum_infomask.report.page_content import FloatArray, PhotoArray
-from captum_infomask.results.map_pictures import ShownMap, checked_pictures, rgb_of
+from captum_infomask.results.map_pictures import ShownMap, rgb_of
 
 
 def photo_of(argument: str, given: Any) -> PhotoArray:
@@ -183,15 +183,12 @@ def viewed(given: Any, shown: ShownMap) -> PhotoArray | None:
     Raises:
         ArgumentError: It has another size.
     """
-    if given is None:
-        return None
     if shown.kind == "picture":
-        pixels: PhotoArray = checked_pictures("picture", [given], 1, *shown.values.shape)[0]
-        return pixels
-    volume = volume_for("picture", given, shown.values)
-    if volume is not None and volume.shape[:3] != shown.values.shape:
-        raise ArgumentError(
-            f"Expected `picture` to be of the map's own size, {shown.values.shape}; got "
-            f"{volume.shape[:3]}."
-        )
-    return volume
+        made = photo_for("picture", given, shown.values)
+    else:
+        made = volume_for("picture", given, shown.values)
+    size = shown.values.shape
+    own = size if made is None else made.shape[: len(size)]
+    if own != size:
+        raise ArgumentError(f"Expected `picture` to be of the map's own size, {size}; got {own}.")
+    return made
