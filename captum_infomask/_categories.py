@@ -11,6 +11,8 @@ import numpy as np
 from captum_infomask._checks import describe, folded, short_repr
 from captum_infomask._errors import ArgumentError
 
+_FEW = 10  # so many names fit in a message
+
 
 def checked_categories(categories: object) -> tuple[str, ...]:
     """Return the classes' names; nothing if None."""
@@ -109,6 +111,8 @@ def resolve_target(target: int | str, categories: Sequence[str], argument: str =
     near = [name for name in categories if word in name.casefold().split()]
     near += [categories[known.index(name)] for name in difflib.get_close_matches(given, known)]
     hint = f" Nearest: {', '.join(dict.fromkeys(near[:5]))}." if near else ""
+    if not near and count <= _FEW:
+        hint = f" They are: {', '.join(categories)}."
     raise ArgumentError(
         f"Expected `{argument}` to be one of the network's {count} category names or an index from "
         f"0 to {count - 1}; got {short_repr(target)}.{hint}"

@@ -8,6 +8,7 @@ import math
 import numbers
 import re
 from collections.abc import Iterable, Mapping
+from os import PathLike
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -195,7 +196,15 @@ def check_callable(argument: str, given: object) -> None:
             " Pass a function around it: lambda x: torch.from_numpy("
             "session.run(None, {session.get_inputs()[0].name: x.numpy()})[0])."
         )
-    elif isinstance(given, str):
+    elif hasattr(given, "SerializeToString"):  # onnx.load's
+        words = type(given).__name__
+        hint = (
+            " onnxruntime.InferenceSession(model.SerializeToString()) runs it: pass a function "
+            "around the session."
+        )
+    elif isinstance(given, str | PathLike) and str(given).endswith(".onnx"):
+        hint = " onnxruntime.InferenceSession(path) runs it: pass a function around the session."
+    elif isinstance(given, str | PathLike):
         hint = " A name or a path is no network yet: make it and load its weights first."
     elif isinstance(given, Mapping) or hasattr(given, "missing_keys"):
         words = type(given).__name__
@@ -225,11 +234,9 @@ def check_inputs(inputs: object) -> tuple[torch.Tensor, ...]:
     """Return the inputs as a tuple of tensors of one batch size, at least 1."""
     tensors = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
     if isinstance(inputs, list) or not tensors:
-        has_batches = any(isinstance(one, torch.Tensor) and one.dim() == 4 for one in tensors)
-        joined = "cat" if has_batches else "stack"
         raise ArgumentError(
             f"Expected `inputs` to be a tensor or a tuple of tensors; got {describe(inputs)}. "
-            f"torch.{joined}(inputs) makes one batch of a list of equal shapes."
+            f"{_joined(tensors)}"
         )
     for tensor in tensors:
         if not isinstance(tensor, torch.Tensor):
@@ -257,22 +264,38 @@ def check_inputs(inputs: object) -> tuple[torch.Tensor, ...]:
                 f"Convert and normalise them as in training, e.g. inputs.float() / 255."
             )
     if len({len(tensor) for tensor in tensors}) != 1:
-        raise ArgumentError(
-            f"Expected `inputs` of one batch size; got {[len(tensor) for tensor in tensors]}."
+        sizes = [len(tensor) for tensor in tensors]
+        place = next(k for k, size in enumerate(sizes) if size != 1)
+        hint = (
+            f" inputs[{place}][None] adds a batch dimension to one example." if 1 in sizes else ""
         )
+        raise ArgumentError(f"Expected `inputs` of one batch size; got {sizes}.{hint}")
     return tensors
 
 
+def _joined(given: tuple[object, ...]) -> str:
+    """Say what to pass instead of a list: several inputs as a tuple, or pictures as one batch."""
+    shapes = [tuple(one.shape) for one in given if isinstance(one, torch.Tensor)]
+    if len({shape[1:] if len(shape) == 4 else shape for shape in shapes}) > 1:
+        return "tuple(inputs) are several inputs of one network."
+    joined = "cat" if any(len(shape) == 4 for shape in shapes) else "stack"
+    return f"torch.{joined}(inputs) makes one batch of a list of equal shapes."
+
+
 def _as_tensor(given: object) -> str:
-    """Say how an array or a picture becomes a tensor."""
+    """Say how an array, a picture or what a processor returned becomes a tensor."""
+    if isinstance(given, Mapping):
+        named = [name for name, one in given.items() if getattr(one, "ndim", 0) > 2]
+        return f" inputs[{named[0]!r}] holds the pictures." if len(named) == 1 else ""
     if isinstance(given, np.ndarray):
         is_picture = given.ndim == 3 and given.shape[2] in (1, 3, 4)
         moved = ".permute(2, 0, 1)[None]" if is_picture else ""
         return f" torch.from_numpy(inputs){moved} makes one of an array."
     if hasattr(given, "getbands"):  # Pillow's pictures
         return (
-            " torchvision.transforms.functional.to_tensor(inputs)[None] makes one of a picture; "
-            "normalise it as in training."
+            " classifier.preprocess(inputs) makes one of a picture. Without a Classifier, "
+            "torchvision.transforms.functional.to_tensor(inputs)[None] makes one; normalise it as "
+            "in training."
         )
     return ""
 

@@ -189,6 +189,7 @@ def test_compare_takes_it():
         (("`embeddings`", "torch.from_numpy(embeddings)"), {"embeddings": np.eye(3)}),
         (("`embeddings`", "dict", "names=list("), {"embeddings": {"Ada": EYE[0], "Bob": EYE[1]}}),
         (("`embeddings`", "at least two", "got 1"), {"embeddings": torch.eye(1)}),
+        (("`embeddings`", "model(pictures)"), {"embeddings": torch.rand(3, 3, 8, 8)}),
         (("reference 2", "length 0"), {"embeddings": torch.diag(torch.tensor([1.0, 1.0, 0.0]))}),
         (("reference 1", "length nan"), {"embeddings": EYE / torch.tensor([[1.0], [0.0], [1.0]])}),
         (("`names`", "3 names"), {"names": ["Ada", "Bob"]}),
@@ -202,6 +203,11 @@ def test_compare_takes_it():
 def test_refused(words, change):
     given = {"model": nn.Identity().eval(), "embeddings": EYE, **change}
     refused(words, lambda: gallery(**given))
+
+
+def test_categories_are_called_names():
+    with pytest.raises(TypeError, match=r"'categories'\. `names` are"):
+        gallery(nn.Identity().eval(), EYE, categories=["Ada", "Bob", "Cem"])
 
 
 class Returning(nn.Module):

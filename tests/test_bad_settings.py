@@ -234,6 +234,22 @@ def test_one_example_is_known_by_the_networks_convolutions(layers, shape, hint):
     refused(told, lambda: InfoMask(last).attribute(x, target=0, view="drop"))
 
 
+@pytest.mark.parametrize(
+    ("layers", "shape", "hint"),
+    [
+        ((nn.Conv1d(1, 3, 3), nn.AdaptiveAvgPool1d(1)), (20,), "one signal"),
+        ((nn.Conv2d(1, 3, 3), nn.AdaptiveAvgPool2d(1)), (8, 8), "one image"),
+        ((nn.Conv3d(1, 3, 3), nn.AdaptiveAvgPool3d(1)), (6, 6, 6), "one volume"),
+    ],
+)
+def test_one_example_without_a_channel_is_told(layers, shape, hint):
+    net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(3, 2))
+    told = (f"got {shape}", f"inputs[None, None] adds a batch dimension and a channel to {hint}.")
+    refused(told, lambda: InfoMask(net).attribute(torch.rand(shape), target=0))
+    found = InfoMask(net).attribute(torch.rand(shape)[None, None], target=0)
+    assert found.shape == (1, 1, *shape)
+
+
 def test_a_batch_is_not_taken_for_one_example():
     """The network is at fault; another dimension would not help."""
     net = nn.Sequential(nn.Conv1d(4, 2, 3), nn.Flatten(), nn.Linear(5, 2))

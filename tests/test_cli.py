@@ -216,6 +216,7 @@ def test_bad_pictures(folder, capsys):
     ("arguments", "words"),
     [
         ([*MINE, "--target", "cart"], "Nearest: cat"),
+        ([*MINE, "--target", "zebra"], "They are: "),
         ([*MINE, "--target", "3"], "index from 0 to 2"),
         ([*MINE, "--window", "49"], "`window`"),
         ([*MINE, "--window", "0"], "`window`"),

@@ -352,7 +352,7 @@ def test_classes_of_one_name_do_not_replace_each_other(folder):
             ["--model", "."],
             "to be a folder that transformers' save_pretrained wrote, with config.json",
         ),
-        (["--model", "photo.jpg"], "is a file. Give a file of weights as `weights`"),
+        (["--model", "photo.jpg"], "is a file. Give a file of weights as `weights` (on"),
     ],
 )
 def test_bad_arguments(words, told, folder, capsys):

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,13 +56,42 @@ def test_a_method_that_is_no_view_is_told(view, words):
         (X[0].permute(1, 2, 0).numpy(), "from_numpy(inputs).permute(2, 0, 1)[None]"),
         (X.numpy(), "from_numpy(inputs) makes"),
         (Image.new("RGB", (8, 8)), "to_tensor(inputs)[None]"),
+        (Image.new("RGB", (8, 8)), "classifier.preprocess(inputs)"),
         ([X, X], "torch.cat(inputs)"),
         ([X[0], X[0]], "torch.stack(inputs)"),
+        ([X, torch.ones(1, 5)], "tuple(inputs) are several inputs"),
+        ({"pixel_values": X, "pixel_mask": torch.ones(1, 5)}, "inputs['pixel_values'] holds"),
+        ((X, torch.ones(5)), "inputs[1][None] adds a batch dimension"),
     ],
-    ids=["array", "batch of arrays", "Pillow", "batches", "pictures"],
+    ids=lambda given: given if isinstance(given, str) else "",
 )
 def test_inputs_of_another_kind_are_told_how_to_become_tensors(inputs, words):
     refused(("`inputs`", words), lambda: IT.attribute(inputs, target=1))
+
+
+class ModelProto:
+    """onnx's, by its method."""
+
+    def SerializeToString(self):  # noqa: N802
+        return b""
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        ("net.onnx", "onnxruntime.InferenceSession(path)"),
+        (Path("net.onnx"), "onnxruntime.InferenceSession(path)"),
+        (Path("net.pt"), "is no network yet"),
+        (ModelProto(), "InferenceSession(model.SerializeToString())"),
+    ],
+)
+def test_files_of_networks_are_told_what_runs_them(network, words):
+    refused(("`forward_func`", words), lambda: InfoMask(network))
+
+
+def test_one_predicted_value_is_told_its_head():
+    words = ("head='sigmoid'", "head=Gaussian(sigma)", "head='raw'")
+    refused(words, lambda: InfoMask(lambda x: x.mean((1, 2, 3))).attribute(X, view="drop"))
 
 
 def test_what_the_errors_say_to_write_works():

@@ -295,6 +295,8 @@ def _no_area(where: object) -> ArgumentError:
     hint = " where > 0 is boolean." if isinstance(where, Tensor | np.ndarray) else ""
     if isinstance(where, list | tuple) and any(isinstance(one, Tensor) for one in where):
         hint = " bounding_boxes(masks)[0] are the boxes of the first picture."
+    if isinstance(where, str | int):
+        hint = " The class is the target: InfoMask(area(model, where)).attribute(x, target=...)."
     return ArgumentError(
         f"Expected `where` to be a boolean mask, (H, W), or boxes x0, y0, x1, y1, (4,) or (R, 4); "
         f"got {describe(where)}.{hint}"

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from captum_infomask._batches import placed
 from captum_infomask._checks import check_callable, describe
 from captum_infomask._errors import ArgumentError
+from captum_infomask._keywords import told
 from captum_infomask.adapters.similarity_logits import SimilarityLogits
 from captum_infomask.models.classifier import Classifier
 from captum_infomask.models.library_models import preprocess_of
@@ -20,6 +21,7 @@ from captum_infomask.scores.heads import widen
 from captum_infomask.scores.score_settings import checked_temperature
 
 
+@told({"categories": " `names` are the references' names."})
 def gallery(
     model: nn.Module,
     embeddings: Tensor,
@@ -112,6 +114,8 @@ def _checked_embeddings(embeddings: Any) -> Tensor:
         elif isinstance(embeddings, Mapping):
             words = type(embeddings).__name__
             hint = " Pass torch.stack(list(embeddings.values())), and names=list(embeddings)."
+        elif isinstance(embeddings, Tensor) and embeddings.dim() == 4:
+            hint = " model(pictures) are the embeddings of pictures."
         raise ArgumentError(
             f"Expected `embeddings` to be a floating-point tensor (K, D), one embedding per "
             f"reference; got {words}.{hint}"
@@ -133,7 +137,8 @@ def _named(references: Tensor, names: Sequence[str] | None) -> tuple[Tensor, tup
         places.setdefault(name, []).append(place)
     if len(places) < 2:
         raise ArgumentError(
-            f"Expected `embeddings` of at least two references to choose among; got {len(places)}."
+            f"Expected `embeddings` of at least two references to choose among; got {len(places)}. "
+            f"Add those of others that the picture could show instead."
         )
     unit = F.normalize(references, dim=1)
     return torch.stack([unit[some].mean(0) for some in places.values()]), tuple(places)

@@ -162,8 +162,12 @@ def _unbatched(forward_func: object, inputs: Tensors) -> str:
     places = {len(part.kernel_size) for part in modules if isinstance(part, CONVOLUTIONS)}
     # Without convolutions to be seen, pictures are known by their number of channels.
     is_one = places == {len(shape) - 1} if places else len(shape) == 3 and shape[0] in (1, 3)
-    if len(inputs) > 1 or not is_one:
+    has_no_channel = places == {len(shape)}
+    if len(inputs) > 1 or not (is_one or has_no_channel):
         return ""
+    if has_no_channel:
+        kind = {1: "signal", 2: "image", 3: "volume"}[len(shape)]
+        return f" inputs[None, None] adds a batch dimension and a channel to one {kind}."
     kind = {2: "signal", 3: "image", 4: "volume"}[len(shape)]
     return f" inputs.unsqueeze(0) adds a batch dimension to one {kind}."
 

@@ -178,7 +178,8 @@ def _check_no_path(spec: str) -> None:
     if Path(spec).is_file():
         raise ArgumentError(
             f"Expected `model` to be a model's name or module:function; {spec} is a file. Give a "
-            f"file of weights as `weights`, and as `model` what makes the network."
+            f"file of weights as `weights` (on the command line, --checkpoint), and as `model` "
+            f"what makes the network. module:function may read a file of TorchScript or ONNX."
         )
     if spec.startswith((".", "~", "/")):
         raise ArgumentError(

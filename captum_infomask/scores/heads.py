@@ -90,8 +90,9 @@ def check_head_output(output: Tensor, head: AnyHead, argument: str = "forward_fu
     if output.dim() < 2 or output.shape[1] < 2:
         raise ArgumentError(
             f"Expected `{argument}` to return (N, M, ...) with M ≥ 2 classes in dimension 1 for "
-            f"head={head!r}; got {shape}. For one logit per example pass head='sigmoid'; for any "
-            f"other number per example pass head='raw'."
+            f"head={head!r}; got {shape}. For one logit per example pass head='sigmoid'; for the "
+            f"value that a regression predicts, head=Gaussian(sigma) and its prior; for any other "
+            f"number per example, head='raw'."
         )
     if head == "logits" or not bool(torch.isfinite(output).any()):
         return
