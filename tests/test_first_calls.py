@@ -140,6 +140,7 @@ def test_occlusions_order_is_told():
         (MAP, "values", "scores"),
         (MAP, "plot", "figure"),
         (MAP, "base_values", "blank"),
+        (MAP, "to_nifti", "export"),
     ],
 )
 def test_names_of_other_packages_are_told(owner, name, words):
@@ -152,6 +153,26 @@ def test_names_of_other_packages_are_told(owner, name, words):
     again = copy.deepcopy(owner)
     assert type(again) is type(owner)
     assert isinstance(pickle.loads(pickle.dumps(MAP)), InfoMap)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.npy", "a.PNG"])
+def test_save_refuses_the_endings_of_export(name, tmp_path):
+    refused(("`path`", "safetensors", "export(path)"), lambda: MAP.save(tmp_path / name))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_page_takes_the_pictures_that_show_takes(tmp_path):
+    exact = torch.randint(2, (8, 8, 3), generator=torch.Generator().manual_seed(0)).numpy()
+    array = np.uint8(255 * exact)
+    x = torch.from_numpy(exact).permute(2, 0, 1)[None].float()
+    pages = []
+    for picture in (Image.fromarray(array), array, x, x[0], x.bfloat16(), None):
+        MAP.to_html(tmp_path / "map.html", picture)
+        pages.append((tmp_path / "map.html").read_bytes())
+    assert pages[:-1] == pages[:1] * 5
+    assert pages[-1] != pages[0]
+    refused(("`picture`", "8 × 8"), lambda: MAP.to_html(tmp_path / "b.html", x[..., :4]))
+    refused(("`picture`", "alone"), lambda: MAP.to_html(tmp_path / "b.html", (X, X)))
 
 
 def test_an_infomap_is_no_array():

@@ -13,7 +13,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from captum_infomask._captum import format_output
-from captum_infomask._checks import available_device, open_share
+from captum_infomask._checks import available_device, open_share, short_repr
 from captum_infomask._errors import ArgumentError
 from captum_infomask._files import check_input, check_output_file, damaged, read, write
 from captum_infomask._keywords import told, unknown_name
@@ -40,6 +40,7 @@ _NUMBERS = "scores holds the regions' numbers, (N, R); attributions() gives the 
 _HABITS = {
     **dict.fromkeys(("values", "shap_values", "data", "numpy", "shape", "attribution"), _NUMBERS),
     **dict.fromkeys(("plot", "show", "visualize"), "figure(picture) draws the map of an image."),
+    **dict.fromkeys(("to_nifti", "save_nifti"), "export('bits.nii.gz') writes a volume's map."),
     "base_values": "blank holds the values that scores are counted from, if there are any.",
 }
 
@@ -552,7 +553,16 @@ class InfoMap:
         return map_pictures.kind_of(shapes[0]) if is_one else None
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write everything to one safetensors file, exact to the bit."""
+        """Write everything to one safetensors file, exact to the bit.
+
+        Raises:
+            ArgumentError: The file cannot be written, or its ending is one of :meth:`export`'s.
+        """
+        if str(path).lower().endswith((".nii", ".nii.gz", ".npy", ".png")):
+            raise ArgumentError(
+                f"Expected `path` to be a safetensors file's; got {short_repr(str(path))}. "
+                f"export(path) writes the map for other programs."
+            )
         write("path", check_output_file("path", path), FORMAT, *state_of(self))
 
     def export(

@@ -46,6 +46,7 @@ def photo_of(argument: str, given: Any) -> PhotoArray:
         raise ArgumentError(
             f"Expected `{argument}` to be Pillow's picture, an array (H, W, 3) or a tensor "
             f"(3, H, W); got {describe(given)}."
+            f"{' Give the picture alone, not all inputs.' if isinstance(given, tuple) else ''}"
         )
     return np.ascontiguousarray(np.broadcast_to(_as_bytes(argument, array), (*array.shape[:2], 3)))
 
