@@ -24,6 +24,7 @@ from captum_infomask.report.panel_figure import (
     HEAD_POINTS,
     MARGIN,
     heads_height,
+    scale_numbers,
     wrapped_heads,
 )
 from captum_infomask.report.smoothing import (
@@ -185,6 +186,7 @@ def draw_bar(
     if own is not None and own.get_window_extent().height < _SHORT * axes.figure.dpi:
         words = words.partition(" of the ")[0]
         small = {"fontsize": HEAD_POINTS[1], "labelpad": 2}
+    words = scale_numbers(bar.ax.yaxis, max(-low, high)) + words
     bar.set_label(printable(words), parse_math=False, **small)
     bar.outline.set_visible(False)
     inches = bar.ax.get_window_extent().height / axes.figure.dpi

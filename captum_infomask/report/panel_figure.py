@@ -1,12 +1,15 @@
 # A figure of panels whose places are in inches, under a title and a smaller line.
 from __future__ import annotations
 
+import math
 import textwrap
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 
 from captum_infomask._messages import printable
 from captum_infomask.report.drawn_figure import DrawnFigure
+from captum_infomask.report.words import signed
 
 INK, GREY, PAPER = "#1b1f24", "#69707a", "#e9ebee"
 HEAD_POINTS = (11, 8.5)  # of the title's letters, and of those of the line below it
@@ -14,6 +17,7 @@ HEAD_LINES = (0.19, 0.15)  # inches of a line of each
 MARGIN = 0.1
 _LETTERS = (11, 17)  # in an inch of each
 _DPI = 200
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def wrapped_heads(heads: tuple[str, str], inches: float) -> tuple[str, str]:
@@ -34,6 +38,25 @@ def heads_height(heads: tuple[str, str]) -> float:
     """Return the height of a broken title and the line below it, in inches."""
     lines = [part.count("\n") + 1 if part else 0 for part in heads]
     return sum(a * b for a, b in zip(lines, HEAD_LINES, strict=True)) + 0.1
+
+
+def scale_numbers(axis: Axis, largest: float) -> str:
+    """Write an axis's numbers as multiples of a power of ten if they are long.
+
+    Matplotlib would write the power into a corner, over other words.
+
+    Args:
+        axis: The axis.
+        largest: The largest magnitude on it, finite.
+
+    Returns:
+        The power, to be written before the unit, or nothing.
+    """
+    if not largest or 1e-2 <= largest < 1e5:
+        return ""
+    power = math.floor(math.log10(largest))
+    axis.set_major_formatter(lambda value, _: signed(round(value / 10.0**power, 6) + 0.0, "g"))
+    return f"10{str(power).translate(_RAISED)} "
 
 
 class PanelFigure(DrawnFigure):

@@ -14,7 +14,7 @@ from captum_infomask.masks import Rule
 from captum_infomask.report.colours import Shades
 from captum_infomask.report.figure_layout import short_number
 from captum_infomask.report.page_content import BoolArray, FloatArray
-from captum_infomask.report.panel_figure import GREY, INK, MARGIN, PanelFigure
+from captum_infomask.report.panel_figure import GREY, INK, MARGIN, PanelFigure, scale_numbers
 from captum_infomask.report.smoothing import finite_plane, limit_of
 
 _MOST = 6  # channels that are drawn
@@ -96,11 +96,12 @@ def signal_figure(
             axes.set_ylabel(f"channel {channel}" if named else "signal", fontsize=_SMALL)
         else:
             _draw_values(axes, known[channel], shades, threshold)
-            words = printable(unit).replace(" per ", "\nper ")
+            limits = float(known.min()), float(known.max())
+            power = scale_numbers(axes.yaxis, max(map(abs, limits)))
+            words = power + printable(unit).replace(" per ", "\nper ")
             if signal is None and named and not is_shared:
                 words += f"\nchannel {channel}"
             axes.set_ylabel(words, fontsize=_SMALL, parse_math=False)
-            limits = float(known.min()), float(known.max())
             _limit(axes, *limits)
             if is_shared or channel == peak_at[0]:
                 _mark_peak(axes, known[channel], int(peak_at[1]), unit)
