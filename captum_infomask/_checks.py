@@ -303,3 +303,8 @@ def _as_tensor(given: object) -> str:
 def are_channels_last(shape: tuple[int, ...]) -> bool:
     """Whether these look like colour pictures (N, H, W, C)."""
     return len(shape) == 4 and shape[3] in (3, 4) and min(shape[1:3]) > 4
+
+
+def are_frames_first(shape: tuple[int, ...]) -> bool:
+    """Whether these look like colour videos (N, T, C, H, W), which transformers take."""
+    return len(shape) == 5 and shape[2] == 3 and shape[1] not in (1, 3) and min(shape[3:]) > 4

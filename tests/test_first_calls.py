@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,25 @@ def test_files_of_networks_are_told_what_runs_them(network, words):
 def test_one_predicted_value_is_told_its_head():
     words = ("head='sigmoid'", "head=Gaussian(sigma)", "head='raw'")
     refused(words, lambda: InfoMask(lambda x: x.mean((1, 2, 3))).attribute(X, view="drop"))
+
+
+def test_videos_with_frames_first_are_told():
+    """As networks of transformers take them; without a warning, frames would be channels."""
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv3d(3, 4, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool3d(1)]
+    net = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(4, 2)).eval()
+    clip = torch.rand(1, 3, 6, 8, 8)
+    frames_first = InfoMask(lambda x: net(x.transpose(1, 2)))
+    with pytest.warns(UserWarning, match=r"\(1, 6, 3, 8, 8\).*inputs.transpose\(1, 2\)"):
+        found = frames_first.attribute(clip.transpose(1, 2), target=1)
+    assert found.shape == (1, 6, 3, 8, 8)
+    # What the warning says to write: the network for the moved inputs is itself once more.
+    moved = InfoMask(lambda x: frames_first.forward_func(x.transpose(1, 2)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bits = moved.attribute(clip, target=1)
+    assert bits.shape == clip.shape
+    assert torch.allclose(bits, InfoMask(net).attribute(clip, target=1), atol=1e-6)
 
 
 def test_what_the_errors_say_to_write_works():

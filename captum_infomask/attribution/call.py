@@ -10,6 +10,7 @@ from torch import Tensor
 from captum_infomask._captum import format_additional_forward_args
 from captum_infomask._checks import (
     are_channels_last,
+    are_frames_first,
     check_initialised,
     describe,
     one_of,
@@ -20,7 +21,7 @@ from captum_infomask._checks import (
 from captum_infomask._errors import ArgumentError
 from captum_infomask._messages import warn
 from captum_infomask._random import LibraryDraws, OwnGenerators
-from captum_infomask._types import AdditionalForwardArgs, Baselines, TensorOrTensors, Tensors
+from captum_infomask._types import AdditionalForwardArgs, Baselines, Shape, TensorOrTensors, Tensors
 from captum_infomask.attribution.options import Options
 from captum_infomask.engines.choose_engine import choose_engine, passes_of
 from captum_infomask.engines.engine_protocol import Call, Passes
@@ -73,12 +74,8 @@ def prepare(
     _check_stays(forward_func, options)
     asked = (feature_mask, options.sliding_window_shapes, options.regions)
     has_regions = any(one is not None for one in asked)
-    if are_channels_last(tuple(tensors[0].shape)) and (options.view == "crop" or not has_regions):
-        warn(
-            f"The inputs {tuple(tensors[0].shape)} look like pictures with channels last, and are "
-            f"read as (N, C, H, W): their rows count as channels. inputs.permute(0, 3, 1, 2) moves "
-            f"the channels; the network for them is lambda x: model(x.permute(0, 2, 3, 1))."
-        )
+    if options.view == "crop" or not has_regions:
+        _doubt_channels(tuple(tensors[0].shape))
     given = choose_regions(
         tensors, feature_mask, options.sliding_window_shapes, options.strides, options.regions
     )
@@ -105,6 +102,22 @@ def prepare(
         sharpen = "superpixels" if is_picture else None
     superpixels = label_maps(sharpen, tensors, seed)
     return passes_of(chosen, chosen_engine, call, scenes, superpixels)
+
+
+def _doubt_channels(shape: Shape) -> None:
+    """Warn if the channels seem to be in another place than in dimension 1."""
+    if are_channels_last(shape):
+        warn(
+            f"The inputs {shape} look like pictures with channels last, and are read as "
+            f"(N, C, H, W): their rows count as channels. inputs.permute(0, 3, 1, 2) moves the "
+            f"channels; the network for them is lambda x: model(x.permute(0, 2, 3, 1))."
+        )
+    if are_frames_first(shape):
+        warn(
+            f"The inputs {shape} look like videos with frames first, and are read as "
+            f"(N, C, T, H, W): their frames count as channels. inputs.transpose(1, 2) moves the "
+            f"channels; the network for them is lambda x: model(x.transpose(1, 2))."
+        )
 
 
 def _check_needs(view: View, options: Options) -> None:
