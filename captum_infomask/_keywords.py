@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_FEW = 16  # so many names fit in a message
 _KEYWORDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -121,11 +122,13 @@ def _with_options(
 
 
 def _meant(name: str, known: Iterable[str], owner: type | None) -> str:
-    """The call of the same class that takes a name, or the nearest name."""
+    """The call of the same class that takes a name, or the nearest name, or all if they are few."""
     for other, method in vars(owner).items() if owner is not None else ():
         is_public = other == "__init__" or not other.startswith("_")
         if is_public and inspect.isfunction(method) and name in keywords(method):
             where = owner.__name__ if other == "__init__" and owner is not None else f"{other}"
             return f" {where}() takes it."
     near = difflib.get_close_matches(name, sorted(known), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    if near:
+        return f" Did you mean {near[0]!r}?"
+    return f" It takes {', '.join(sorted(known))}." if len(known) <= _FEW else ""

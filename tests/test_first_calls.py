@@ -146,6 +146,13 @@ def test_arguments_of_other_packages_are_told(options, words):
         IT.attribute(X, **options)
 
 
+def test_a_call_of_few_arguments_names_them_all():
+    with pytest.raises(TypeError, match=r"'slice'\. It takes alpha, at, .*, unit\.$"):
+        captum_infomask.show(MAP, slice=3)
+    with pytest.raises(TypeError, match=r"'slice'\.$"):  # too many to name
+        IT.attribute(X, target=1, slice=3)
+
+
 def test_occlusions_order_is_told():
     words = "'target' by place and by name. By place it takes inputs, baselines, target"
     with pytest.raises(TypeError, match=words):
