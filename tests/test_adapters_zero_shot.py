@@ -74,9 +74,9 @@ class PooledTowers(OpenTowers):
         return self.dropout(self.table(input_ids[:, 0]))
 
 
-def as_processor(text, padding, max_length, return_tensors):
-    assert (padding, max_length, return_tensors) == ("max_length", 1, "pt")
-    return {"input_ids": words_to_ids(text)}
+def as_processor(text, padding, max_length):
+    assert (padding, max_length) == ("max_length", 1)
+    return {"input_ids": words_to_ids(text).tolist()}
 
 
 MODELS = {OpenTowers: words_to_ids, PooledTowers: as_processor}
@@ -325,8 +325,8 @@ def test_a_network_of_texts_is_told_the_adapter():
 
 
 def test_prompts_that_are_too_long_are_refused():
-    def processor(**given):
-        return {"input_ids": words_to_ids(given["text"]).repeat(1, 3)}
+    def processor(**given):  # only the second is too long
+        return {"input_ids": [[0], [0, 1, 2]]}
 
     refused(
         ("`prompts`", "at most 1 tokens", "has 3"),
@@ -394,6 +394,19 @@ def of_transformers(name):
 
 def photo():
     return Image.fromarray(sample_photo("coffee"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["clip", "siglip"])
+@pytest.mark.parametrize("is_whole", [True, False], ids=["processor", "tokenizer"])
+def test_one_prompt_that_is_too_long_is_refused_by_its_length(name, is_whole):
+    model, processor = of_transformers(name)
+    reader = processor if is_whole else processor.tokenizer
+    given = ["a dog", "a " * 30]
+    refused(
+        ("`prompts`", "at most 16 tokens", "has 32"),
+        lambda: zero_shot(model, reader, given, preprocess=processor.image_processor),
+    )
 
 
 @pytest.mark.slow

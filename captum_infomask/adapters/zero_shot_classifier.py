@@ -223,14 +223,15 @@ def _tokens(
     tokenizer = getattr(processor, "tokenizer", processor)
     places = int(model.config.text_config.max_position_embeddings)
     longest = min(places, getattr(tokenizer, "model_max_length", places))
-    tokens = processor(text=texts, padding="max_length", max_length=longest, return_tensors="pt")
-    length = tokens["input_ids"].shape[1]
+    # As lists: texts of which one is too long make no tensor.
+    tokens = processor(text=texts, padding="max_length", max_length=longest)
+    length = max(len(row) for row in tokens["input_ids"])
     if length > longest:
         raise ArgumentError(
             f"Expected `prompts` of at most {longest} tokens, as {type(model).__name__} takes; "
             f"the longest has {length}."
         )
-    return {name: value.to(device) for name, value in tokens.items()}
+    return {name: torch.as_tensor(rows, device=device) for name, rows in tokens.items()}
 
 
 def _texts_by_name(prompts: object) -> dict[str, list[str]]:
