@@ -237,6 +237,10 @@ def test_arguments_that_do_not_fit(options, words):
         detection(**{"model": left_half, "box": BOX, "label": 1} | options)
 
 
+def scored(x, score):
+    return [one | {"scores": one["scores"] * 0 + score} for one in left_half(x)]
+
+
 @pytest.mark.parametrize(
     ("network", "label", "words"),
     [
@@ -259,6 +263,8 @@ def test_arguments_that_do_not_fit(options, words):
             1,
             r"got \(2, 5, 4\) and \(2, 4, 4\)",
         ),
+        (lambda x: scored(x, 3.5), 1, "scores between 0 and 1; got some between 3.5 and 3.5"),
+        (lambda x: scored(x, -0.5), 1, "scores between 0 and 1"),
         (Queries(4), 1, "Expected `head`"),
         (Queries(4, 9), 1, "Expected `head`"),
         (unnamed(), 1, "Expected `head`"),

@@ -168,6 +168,12 @@ class BestDetection(nn.Module):
         found = []
         for one in output:
             boxes, scores, labels = (_Chosen.apply(one[name]) for name in _OF_PICTURES)
+            if bool(((scores < 0) | (scores > 1)).any()):
+                raise ArgumentError(
+                    f"Expected `model` to return scores between 0 and 1; got some between "
+                    f"{float(scores.min()):g} and {float(scores.max()):g}. If they are logits, "
+                    f"return their sigmoid."
+                )
             asked = torch.tensor(self._labels, device=scores.device)
             found.append((boxes, widen(scores)[:, None] * (labels[:, None] == asked)))
         return found
