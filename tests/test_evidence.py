@@ -14,6 +14,7 @@ from tiny import images, randomise
 from tiny_vits import CLASS_TOKEN, POOLED, torchvision_network
 from torch import nn
 from torch.nn import functional as F
+from torchvision.models.video import mvit
 
 from captum_infomask import (
     Blur,
@@ -171,15 +172,19 @@ def test_transformers_read_what_their_second_block_reads(name):
         assert found.residual.abs().max() < 1e-3
 
 
-def test_a_tokens_value_is_its_integral():
-    """The second block's input of a network of torchvision's; the class token stays as it is."""
-    net, x = torchvision_network(), images(1, 3, 32, 32).double()
+@pytest.mark.parametrize(("blocks", "read"), [(3, 1), (2, 1), (1, 0)])
+def test_a_tokens_value_is_its_integral(blocks, read):
+    """The second block's input of a network of torchvision's; the class token stays as it is.
+
+    After the only block, the class token alone is read: the map is the input of this block.
+    """
+    net, x = torchvision_network(num_layers=blocks), images(1, 3, 32, 32).double()
     found = InfoMask(net).score_regions(x, target=2, view="evidence")
-    tokens, blank = (before_second_block(net, one) for one in (x, torch.zeros_like(x)))
+    tokens, blank = (before_block(net, one, read) for one in (x, torch.zeros_like(x)))
     start = torch.cat([tokens[:, :1], blank[:, 1:]], 1)
 
     def tail(at):
-        out = net.encoder.layers[1:](at[:, 0].transpose(1, 2))
+        out = net.encoder.layers[read:](at[:, 0].transpose(1, 2))
         return net.heads(net.encoder.ln(out)[:, 0])
 
     as_maps = [one.transpose(1, 2)[:, None].permute(0, 2, 1, 3) for one in (tokens, start)]
@@ -188,10 +193,37 @@ def test_a_tokens_value_is_its_integral():
     torch.testing.assert_close(found.scores[0], wanted.flatten()[1:], rtol=0, atol=1e-6)
 
 
-def before_second_block(net, x):
+def before_block(net, x, number):
     tokens = net._process_input(x)
     tokens = torch.cat([net.class_token.expand(len(x), -1, -1), tokens], 1)
-    return net.encoder.layers[0](tokens + net.encoder.pos_embedding).detach()
+    return net.encoder.layers[:number](tokens + net.encoder.pos_embedding).detach()
+
+
+def test_one_block_of_fewer_tokens_is_not_the_last_word():
+    """Pooling in the last block leaves 9 places, and then only the class token is read."""
+    net = randomise(pooling_network().double(), 0.2)
+    x = torch.rand(1, 3, 4, 32, 32, generator=torch.Generator().manual_seed(0)).double()
+    found = InfoMask(net).score_regions(x, target=2, view="evidence")
+    assert found.regions.grid == (2, 8, 8)
+    assert found.scores.abs().max() > 1e-4
+    torch.testing.assert_close(found.scores.sum(1), found.explained, rtol=0, atol=1e-4)
+
+
+def pooling_network():
+    """A network of torchvision's for video whose last stage is a single block."""
+    return mvit.MViT(
+        spatial_size=(32, 32),
+        temporal_size=4,
+        block_setting=[
+            mvit.MSBlockConfig(1, 8, 16, [3, 3, 3], [1, 2, 2], [1, 1, 1], [1, 1, 1]),
+            mvit.MSBlockConfig(2, 16, 16, [3, 3, 3], [1, 2, 2], [3, 3, 3], [1, 2, 2]),
+        ],
+        residual_pool=True,
+        residual_with_cls_embed=False,
+        rel_pos_embed=True,
+        proj_after_attn=True,
+        num_classes=5,
+    )
 
 
 class TokenBlock(nn.Module):

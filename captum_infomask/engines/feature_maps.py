@@ -337,13 +337,18 @@ def _are_tokens(recording: Recording, last: _Found, inputs: Tensor) -> bool:
 def _second_block(recording: Recording, found: Sequence[_Found]) -> _Found:
     """Return the input of a transformer's second block: the sum that the first block ends in.
 
-    Each block adds to its tokens twice: the output of attention, and that of its MLP. If there are
+    Each block adds to its tokens twice: the output of attention, and that of its MLP. After the
+    last block each token may be read alone, such as the one of the class, and those of places then
+    tell nothing. So if only one block has such tokens, this is the map that it reads. If there are
     no such sums, the last of the maps is returned.
     """
     tokens = [one for one in found if one.value.shape == found[-1].value.shape]
     ends = [step for step in recording.steps if _is_sum(step) and step.made[0].dim() == 3]
     sums = [one for one in tokens if any(each is one.value for step in ends for each in step.made)]
-    return sums[1] if len(sums) > 1 else found[-1]
+    if len(sums) > 2:
+        return sums[1]
+    before = [one for one in found if sums and one.made < sums[0].made]
+    return before[-1] if before else found[-1]
 
 
 def _is_sum(step: Step) -> bool:
