@@ -163,7 +163,12 @@ def _loaded(folder: Path, has_processor: bool) -> tuple[nn.Module, Any]:
     with _silent(transformers.utils.logging), OwnGenerators(None):
         try:
             model, told = transformers.AutoModelForImageClassification.from_pretrained(
-                path, use_safetensors=True, output_loading_info=True, torch_dtype="auto", **where
+                path,
+                use_safetensors=True,
+                output_loading_info=True,
+                torch_dtype="auto",
+                ignore_mismatched_sizes=True,  # they are refused below, by their names
+                **where,
             )
             if has_processor:
                 processor = transformers.AutoImageProcessor.from_pretrained(path, **where)
@@ -176,12 +181,16 @@ def _loaded(folder: Path, has_processor: bool) -> tuple[nn.Module, Any]:
                 f"{transformers.__version__} can load; {folder} cannot be loaded: "
                 f"{type(error).__name__}: {words}"
             ) from error
-    lost = [*told["missing_keys"], *(str(key) for key in told["mismatched_keys"])]
-    if lost:
-        raise ArgumentError(
-            f"Expected the weights of {type(model).__name__} in {folder}; {len(lost)} are missing "
-            f"({', '.join(sorted(lost)[:3])}{', …' if len(lost) > 3 else ''})."
-        )
+    others = [
+        f"{name} is {tuple(found)}, not {tuple(wanted)}"
+        for name, found, wanted in told["mismatched_keys"]
+    ]
+    for words, lost in (("missing", told["missing_keys"]), ("of another size", others)):
+        if lost:
+            raise ArgumentError(
+                f"Expected the weights of {type(model).__name__} in {folder}; {len(lost)} are "
+                f"{words} ({', '.join(sorted(lost)[:3])}{', …' if len(lost) > 3 else ''})."
+            )
     return model.eval(), processor
 
 
