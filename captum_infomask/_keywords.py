@@ -4,7 +4,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -121,7 +121,7 @@ def _with_options(
     return own.replace(parameters=[*kept, *options, *rest])
 
 
-def _meant(name: str, known: Iterable[str], owner: type | None) -> str:
+def _meant(name: str, known: Collection[str], owner: type | None) -> str:
     """The call of the same class that takes a name, or the nearest name, or all if they are few."""
     for other, method in vars(owner).items() if owner is not None else ():
         is_public = other == "__init__" or not other.startswith("_")
