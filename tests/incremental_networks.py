@@ -3,6 +3,7 @@ import functools
 
 import torch
 from torch import fx, nn
+from torch.nn import functional as F
 
 DTYPE = torch.float64
 
@@ -75,3 +76,28 @@ def sizes_are_traced():
     except TypeError:
         return False
     return True
+
+
+def volumes_network():
+    """A ResNet-18 of volumes: a stem of 7³ and stride 2, a pool, four stages of 64 to 512."""
+    layers = [nn.Conv3d(1, 64, 7, 2, 3, bias=False), nn.BatchNorm3d(64), nn.ReLU()]
+    layers.append(nn.MaxPool3d(3, 2, 1))
+    c = 64
+    for out, stride in (
+        (64, 1),
+        (64, 1),
+        (128, 2),
+        (128, 1),
+        (256, 2),
+        (256, 1),
+        (512, 2),
+        (512, 1),
+    ):
+        skip = nn.Identity() if c == out else nn.Conv3d(c, out, 1, stride, bias=False)
+        parts = nn.Sequential(
+            nn.Conv3d(c, out, 3, stride, 1, bias=False), nn.BatchNorm3d(out), nn.ReLU(),
+            nn.Conv3d(out, out, 3, 1, 1, bias=False), nn.BatchNorm3d(out),
+        )  # fmt: skip
+        layers.append(Layer("block", lambda x, a, b: F.relu(a(x) + b(x)), skip, parts))
+        c = out
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(512, 5)).eval()

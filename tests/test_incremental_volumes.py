@@ -1,9 +1,5 @@
 # The incremental engine on signals and volumes: what it computes, when it is chosen, real networks.
-import subprocess
-import sys
-import textwrap
 import warnings
-from pathlib import Path
 
 import pytest
 import torch
@@ -202,55 +198,3 @@ def test_real_networks_of_volumes(make):
     scale = wanted.abs().max()
     assert effects.min() > 1e-3 * scale
     assert (found - wanted).abs().max() < 1e-10 * scale
-
-
-PEAK = """
-    import sys, torch
-    from test_incremental_volumes import some_windows, volumes_network
-    from captum_infomask import InfoMask
-    torch.set_num_threads(1)
-    x = torch.randn(1, 1, 96, 96, 96)
-    result = InfoMask(volumes_network()).score_regions(
-        x, target=1, view="drop", regions=some_windows(x, 8, int(sys.argv[2])),
-        engine=sys.argv[1],
-    )
-    assert result.engine == sys.argv[1]
-    with open("/proc/self/status") as status:  # `resource` would count the parent's peak too
-        print(next(int(line.split()[1]) / 1e6 * 1.024 for line in status if line[:6] == "VmHWM:"))
-"""
-
-
-def volumes_network():
-    """A ResNet-18 of volumes: a stem of 7³ and stride 2, a pool, four stages of 64 to 512."""
-    layers = [nn.Conv3d(1, 64, 7, 2, 3, bias=False), nn.BatchNorm3d(64), nn.ReLU()]
-    layers.append(nn.MaxPool3d(3, 2, 1))
-    c = 64
-    for out, stride in (
-        (64, 1),
-        (64, 1),
-        (128, 2),
-        (128, 1),
-        (256, 2),
-        (256, 1),
-        (512, 2),
-        (512, 1),
-    ):
-        skip = nn.Identity() if c == out else nn.Conv3d(c, out, 1, stride, bias=False)
-        parts = nn.Sequential(
-            nn.Conv3d(c, out, 3, stride, 1, bias=False), nn.BatchNorm3d(out), nn.ReLU(),
-            nn.Conv3d(out, out, 3, 1, 1, bias=False), nn.BatchNorm3d(out),
-        )  # fmt: skip
-        layers.append(Layer("block", lambda x, a, b: F.relu(a(x) + b(x)), skip, parts))
-        c = out
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(512, 5)).eval()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells a process's peak")
-@pytest.mark.parametrize(("engine", "windows"), [("incremental", 200), ("batched", 20)])
-def test_a_volume_of_96_fits_into_two_gigabytes(engine, windows):
-    """The batched engine shows as many views at a time, however many there are: here one."""
-    command = [sys.executable, "-c", textwrap.dedent(PEAK), engine, str(windows)]
-    said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd="tests")
-    print(said.stdout)
-    assert float(said.stdout) < 2.0
