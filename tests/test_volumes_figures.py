@@ -99,6 +99,7 @@ def test_no_words_lie_on_others(shape, kind):
         ((4, 1, 8, 8, 8), "video", r"show\(attributions\[:1\], video, kind='video'\)"),
         ((4, 3, 8, 8, 8), None, r"show\(attributions\[:1\], video\)"),
         ((4, 3, 8, 8), None, r"one image; got .*show\(attributions\[:1\], picture\)"),
+        ((4, 2, 32), None, r"one signal; got .*show\(attributions\[:1\], signal\)"),
     ],
 )
 def test_attributions_of_a_batch_are_told_how_the_first_is_drawn(shape, kind, hint):
@@ -107,5 +108,7 @@ def test_attributions_of_a_batch_are_told_how_the_first_is_drawn(shape, kind, hi
         show(given, kind=kind)
     figure, _ = show(given[:1], kind=kind)
     panels = {"signal": 4, "volume": 4, "video": 7, "picture": 2}
-    asked = kind or {5: "video" if shape[1] == 3 else "volume", 4: "picture"}[len(shape)]
+    asked = (
+        kind or {5: "video" if shape[1] == 3 else "volume", 4: "picture", 3: "signal"}[len(shape)]
+    )
     assert len(figure.axes) == (2 if asked == "signal" else panels[asked])

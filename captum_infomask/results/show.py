@@ -62,8 +62,8 @@ def show(
             volume (D, H, W); for a video (3, T, H, W). None draws the map alone.
         unit: The colour bar's label for attributions. An InfoMap has its own.
         kind: What attributions are of: ``picture``, ``signal``, ``volume`` or ``video``. None takes
-            five dimensions for a volume (three channels: a video), and fewer for a picture. An
-            InfoMap knows it.
+            five dimensions for a volume (three channels: a video), and fewer for a picture, or for
+            a signal (1, C, T) if T is at least 16 C. An InfoMap knows it.
         features: The names of the columns of tables beside a picture, as for
             :meth:`InfoMap.figure`.
         **settings: ``ax``, ``cmap``, ``alpha``, ``smooth``, ``contour``, ``title`` and ``at``.
@@ -121,6 +121,9 @@ def show(
     return drawn
 
 
+_LONG = 16  # no picture is so many times as wide as it is high
+
+
 class Drawn(NamedTuple):
     """A figure and its axes; a notebook that has shown the figure does not show it again."""
 
@@ -136,17 +139,19 @@ def _shown(given: object, kind: Kind | None, unit: str) -> ShownMap:
     tensor = given[0] if isinstance(given, tuple | list) and len(given) == 1 else given
     array = array_of(tensor)
     asked = "" if kind is None else f", kind={kind!r}"
+    wanted = "" if kind is None else f" of a {kind}"
     if array.dtype.kind in "fiub" and array.size:
         own = array.astype(np.float32)
-        if kind is None and array.ndim == 5:
-            kind = "video" if array.shape[1] == 3 else "volume"
-        dims = DIMS[kind or "picture"]
+        if kind is None:
+            kind = _kind_of(array.shape)
+        dims = DIMS[kind]
         if array.ndim == dims + 2:
             if len(own) > 1:
                 # Without its batch dimension, a volume would look like pictures.
+                one = "image" if kind == "picture" else kind
                 raise ArgumentError(
-                    f"Expected `attributions` of one {kind or 'image'}; got {describe(given)}. "
-                    f"show(attributions[:1], {kind or 'picture'}{asked}) draws the first."
+                    f"Expected `attributions` of one {one}; got {describe(given)}. "
+                    f"show(attributions[:1], {kind}{asked}) draws the first."
                 )
             own = own[0]
         if kind == "signal" and own.ndim in (1, 2):
@@ -157,13 +162,20 @@ def _shown(given: object, kind: Kind | None, unit: str) -> ShownMap:
             own = np.moveaxis(own, -1, 0) if is_last else own
         if dims > 1 and own.ndim in (dims, dims + 1):
             plane: FloatArray = own if own.ndim == dims else own.mean(0)
-            return ShownMap(plane, unit, kind or "picture")
-    wanted = "" if kind is None else f" of a {kind}"
+            return ShownMap(plane, unit, kind)
     raise ArgumentError(
         f"Expected `attributions`{wanted} to be an InfoMap, or attributions of one image "
         f"(1, C, H, W), (C, H, W) or (H, W), or of a volume (1, C, D, H, W); got "
         f"{describe(given)}.{_meant(given)}"
     )
+
+
+def _kind_of(shape: tuple[int, ...]) -> Kind:
+    """Return what attributions of a shape are of, if the user does not say it."""
+    if len(shape) == 5:
+        return "video" if shape[1] == 3 else "volume"
+    is_long = len(shape) == 3 and shape[0] != 3 and shape[2] >= _LONG * shape[1]
+    return "signal" if is_long else "picture"
 
 
 def _meant(given: object) -> str:
