@@ -13,7 +13,14 @@ from state import differences, take_down
 from torch import nn
 from torch.nn import functional as F
 
-from captum_infomask import ArgumentError, Incremental, InfoMask, bounding_boxes, compare
+from captum_infomask import (
+    ArgumentError,
+    Incremental,
+    InfoMask,
+    bounding_boxes,
+    compare,
+    fit_critic,
+)
 from captum_infomask.adapters import area
 from captum_infomask.models.classifier import Classifier
 
@@ -312,6 +319,15 @@ def named_by_a_function(x):
 def test_tables_name_the_network_and_not_the_adapter(network, name):
     found = compare(area(network, MASK), X, 1, methods="Occlusion", metrics=[])
     assert found.settings[0] == ("Model", name)
+
+
+def test_a_critic_of_an_area_sees_no_crops():
+    batches = [torch.rand(4, *X.shape[1:], dtype=X.dtype) for _ in range(3)]
+    settings = {"window_shapes": [4], "steps": 1}
+    with pytest.raises(ArgumentError, match=r"in its place.*Leave out 'crops'"):
+        fit_critic(ASKED, batches, views=["windows", "crops"], **settings)
+    fitted = fit_critic(ASKED, batches, views=["windows", "rest"], **settings)
+    assert "crops" not in {row.view for row in fitted.report.rows}
 
 
 def test_a_network_beside_an_area_is_about_no_place():

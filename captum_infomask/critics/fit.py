@@ -32,6 +32,7 @@ from captum_infomask.critics.random_views import (
     check_window_shapes,
     sizes_for,
 )
+from captum_infomask.engines.feature_maps import about_a_place
 from captum_infomask.imputers.choose_imputer import ImputerName, choose_imputer
 from captum_infomask.imputers.imputer_protocol import Imputer
 from captum_infomask.scores.heads import Doubt
@@ -138,6 +139,11 @@ def fit_critic(
     if parameter is None:
         raise ArgumentError("Expected `model` to have weights to fit; it has none.")
     kinds, shapes = check_kinds(views), check_window_shapes(window_shapes)
+    if "crops" in kinds and about_a_place(network):
+        raise ArgumentError(
+            f"Expected `views` that leave every part of the picture in its place, for an answer "
+            f"about one place; got {kinds}. Leave out 'crops'."
+        )
     steps_apart = check_strides(strides)
     size, chosen = check_crop_size(crop_size), choose_imputer(baselines, imputer)
     check_sides(size, places=2)
