@@ -64,10 +64,11 @@ ACTIVATIONS = (
     nn.Hardsigmoid, nn.Hardtanh,
 )  # fmt: skip
 OTHERS = (
-    nn.GELU(), nn.Sigmoid(), nn.Tanh(), nn.Softplus(), nn.PReLU(), nn.Softmax2d(), nn.Identity(),
+    nn.GELU(), nn.Sigmoid(), nn.Tanh(), nn.Softplus(), nn.PReLU(), nn.Identity(),
     nn.Dropout(inplace=True),
-    nn.Dropout1d(), nn.Dropout2d(), nn.Dropout3d(),
 )  # fmt: skip
+# On maps of other dimensions, these are about the examples of the batch, or warn.
+OTHERS_OF = {1: (nn.Dropout1d(),), 2: (nn.Dropout2d(), nn.Softmax2d()), 3: (nn.Dropout3d(),)}
 FUNCTIONS = {
     "F.relu": F.relu,
     "F.relu, inplace": lambda x: F.relu(x, inplace=True),
@@ -93,11 +94,11 @@ FUNCTIONS = {
 }
 
 
-def _activation(draw, dims=None, c=None):
+def _activation(draw, dims, c=None):
     if draw(st.booleans()):
         return draw(st.sampled_from(ACTIVATIONS))(inplace=draw(st.booleans()))
     if draw(st.integers(0, 4)) == 0:
-        return draw(st.sampled_from(OTHERS))
+        return draw(st.sampled_from(OTHERS + OTHERS_OF[dims]))
     name = draw(st.sampled_from(list(FUNCTIONS)))
     return Layer(name, FUNCTIONS[name])
 
@@ -164,7 +165,7 @@ def _branches(draw, dims, c):
     """Two ways through, one of which may be none, and what is made of both."""
     name = draw(st.sampled_from(list(JOINS)))
     inner = [_convolution(draw, dims, c, c, keeps_size=True) for _ in range(2)]
-    inner.insert(1, _activation(draw))
+    inner.insert(1, _activation(draw, dims))
     if draw(st.booleans()):
         inner.insert(1, BATCH_NORMS[dims](c))
     other = (
