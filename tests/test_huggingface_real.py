@@ -224,7 +224,9 @@ def test_weights_of_another_shape_or_damaged(tmp_path):
     config = json.loads((tmp_path / "vit" / "config.json").read_text())
     config["hidden_size"] = 16
     (tmp_path / "vit" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ArgumentError, match=r"of another size .*is \(.+\), not \(.*16.*\)"):
+    # Transformers 4 tells names alone.
+    sizes = r" is \(.+\), not \(.*16.*\)" if int(hf.__version__[0]) > 4 else r"\.weight"
+    with pytest.raises(ArgumentError, match=f"of another size .*{sizes}"):
         load_classifier(str(tmp_path / "vit"))
     (tmp_path / "vit" / "model.safetensors").write_bytes(b"none")
     with pytest.raises(ArgumentError, match="cannot be loaded"):

@@ -181,10 +181,7 @@ def _loaded(folder: Path, has_processor: bool) -> tuple[nn.Module, Any]:
                 f"{transformers.__version__} can load; {folder} cannot be loaded: "
                 f"{type(error).__name__}: {words}"
             ) from error
-    others = [
-        f"{name} is {tuple(found)}, not {tuple(wanted)}"
-        for name, found, wanted in told["mismatched_keys"]
-    ]
+    others = [_misfit(each) for each in told["mismatched_keys"]]
     for words, lost in (("missing", told["missing_keys"]), ("of another size", others)):
         if lost:
             raise ArgumentError(
@@ -192,6 +189,14 @@ def _loaded(folder: Path, has_processor: bool) -> tuple[nn.Module, Any]:
                 f"{words} ({', '.join(sorted(lost)[:3])}{', …' if len(lost) > 3 else ''})."
             )
     return model.eval(), processor
+
+
+def _misfit(told: Any) -> str:
+    """Name weights of another size; transformers 4 tells their name alone."""
+    if isinstance(told, str):
+        return told
+    name, found, wanted = told
+    return f"{name} is {tuple(found)}, not {tuple(wanted)}"
 
 
 @contextmanager

@@ -80,9 +80,8 @@ def _closed(ordered: Tensor, rate: float) -> int:
     # A value above K / rate satisfies alone every condition that it takes part in.
     e = ordered.clamp_max(math.log2(2 * max(total, 1) / rate)).exp2()
     sums = e.cumsum(0)
-    likely = (sums / torch.arange(1, total + 1, device="cpu") >= _ROUNDED / rate).nonzero()[
-        :, 0
-    ]  # S = R
+    means = sums / torch.arange(1, total + 1, device="cpu")
+    likely = (means >= _ROUNDED / rate).nonzero()[:, 0]  # S = R
     rising = e.flip(0)
     below = torch.cat([rising.new_zeros(1), rising.cumsum(0)])
 
